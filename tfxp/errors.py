@@ -1,0 +1,71 @@
+"""Every exception that tfxp raises on purpose.
+
+    TfxpError
+    ├── FormatError            a number format that cannot exist or cannot be read
+    ├── PrecisionError         a precision map that cannot be read or does not fit the model
+    ├── DataError              a data set that is missing, empty, not finite or of the wrong shape
+    ├── ModelError             a model file that cannot be loaded, or a model that cannot be used
+    │   └── UnsupportedLayerError   layers that tfxp cannot transform, all of them at once
+    ├── ExportError            a quantized model that cannot be written as integers
+    ├── TfliteFormatError      bytes that are not a well-formed .tflite model
+    ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
+    └── ConfigError            a settings file, flag or option that makes no sense
+
+Messages read "<what> of <which>: got <value>; expected <range or list>. <what to do>".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TfxpError(Exception):
+    """Base of all errors that carry a sentence for the user."""
+
+
+class FormatError(TfxpError, ValueError):
+    """A number format that cannot exist or cannot be read."""
+
+
+class PrecisionError(TfxpError, ValueError):
+    """A precision map that cannot be read or does not fit the model."""
+
+
+class DataError(TfxpError, ValueError):
+    """A data set that is missing, empty, not finite or of the wrong shape."""
+
+
+class ModelError(TfxpError, ValueError):
+    """A model file that cannot be loaded, or a model that cannot be used."""
+
+
+class UnsupportedLayerError(ModelError):
+    """Layers that tfxp cannot transform; the message names all of them."""
+
+
+class ExportError(TfxpError, ValueError):
+    """A quantized model that cannot be written as integers."""
+
+
+class TfliteFormatError(TfxpError, ValueError):
+    """Bytes that are not a well-formed .tflite model."""
+
+
+class UnsupportedOpError(TfxpError, NotImplementedError):
+    """Operators that the interpreter lacks; the message names all of them."""
+
+
+class ConfigError(TfxpError, ValueError):
+    """A settings file, flag or option that makes no sense."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint " Did you mean 'x'?" for a misspelt name, or an empty string.
+
+    Example:
+        >>> did_you_mean("conv2", ["conv2d", "dense"])
+        " Did you mean 'conv2d'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,40 @@
+"""Number formats as values: fixed point and WRPN grids, rounding, codes, and fitting."""
+
+from tfxp.formats.codec import decode, decode_scalar, encode, encode_scalar, quantize
+from tfxp.formats.fit import (
+    FITS,
+    fit_clip_budget,
+    fit_max_abs,
+    fit_mse,
+    mean_squared_error,
+    sqnr_db,
+)
+from tfxp.formats.fixed_point import MAX_BITS, FixedPointFormat
+from tfxp.formats.parsing import Format, parse_format
+from tfxp.formats.rounding import Overflow, Rounding, round_array, round_scalar
+from tfxp.formats.tensor_stats import TensorStats
+from tfxp.formats.wrpn import WrpnFormat
+
+__all__ = [
+    "FITS",
+    "MAX_BITS",
+    "FixedPointFormat",
+    "Format",
+    "Overflow",
+    "Rounding",
+    "TensorStats",
+    "WrpnFormat",
+    "decode",
+    "decode_scalar",
+    "encode",
+    "encode_scalar",
+    "fit_clip_budget",
+    "fit_max_abs",
+    "fit_mse",
+    "mean_squared_error",
+    "parse_format",
+    "quantize",
+    "round_array",
+    "round_scalar",
+    "sqnr_db",
+]

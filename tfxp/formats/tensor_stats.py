@@ -1,0 +1,216 @@
+"""What one pass over a tensor's values leaves behind: enough to choose its format."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import DataError
+
+BINS = 8192
+_FIRST_EXPONENT = -20
+LOG2_LOW, LOG2_HIGH = -40, 40
+
+
+class TensorStats:
+    """Streaming statistics of a tensor, in bounded memory, mergeable.
+
+    Holds count, zeros, minimum, maximum, the first four power sums, a histogram of 8192 equal
+    bins over [-2^e, 2^e) whose e grows with the data (neighbouring bins are added, so nothing is
+    lost), the sum of the values in every bin, and a histogram of floor(log2|x|).
+
+    With the sums, a bin stands for the mean of its values. As long as every bin holds one distinct
+    value (integer data, values on a grid) all figures drawn from it are exact; otherwise they are
+    off by at most one bin, 2^(e-12).
+
+    Example:
+        >>> stats = TensorStats()
+        >>> stats.update(np.array([0.0, 0.5, -1.0]))
+        >>> stats.count, stats.min, stats.max, stats.zero_fraction
+        (3, -1.0, 0.5, 0.3333333333333333)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.zeros = 0
+        self.min = np.inf
+        self.max = -np.inf
+        self.power_sums = np.zeros(4)
+        self.exponent = _FIRST_EXPONENT
+        self.counts = np.zeros(BINS, np.int64)
+        self.sums = np.zeros(BINS)
+        self.log2_counts = np.zeros(LOG2_HIGH - LOG2_LOW, np.int64)
+
+    def update(self, values: np.ndarray) -> None:
+        """Add an array of any shape.
+
+        Raises:
+            DataError: a value is NaN or infinite.
+        """
+        x = np.asarray(values, np.float64).ravel()
+        if x.size == 0:
+            return
+        low, high = float(x.min()), float(x.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int((~np.isfinite(x)).sum())
+            raise DataError(
+                f"values: got {bad} of {x.size} that are NaN or infinite; expected finite numbers."
+            )
+        self.count += x.size
+        self.min, self.max = min(self.min, low), max(self.max, high)
+        square = x * x
+        self.power_sums += (x.sum(), square.sum(), (square * x).sum(), (square * square).sum())
+        self._grow(max(-low, high))
+        self._add_to_bins(x)
+
+    def _grow(self, magnitude: float) -> None:
+        while magnitude >= 2.0**self.exponent:
+            self.exponent += 1
+            quarter = BINS // 4
+            for name in ("counts", "sums"):
+                old = getattr(self, name)
+                new = np.zeros_like(old)
+                new[quarter:-quarter] = old[0::2] + old[1::2]
+                setattr(self, name, new)
+
+    def _add_to_bins(self, x: np.ndarray) -> None:
+        index = np.floor(x * 2.0 ** (12 - self.exponent)).astype(np.int64)
+        index += BINS // 2
+        # -2^e itself would need one bin more; it shares the lowest one.
+        np.clip(index, 0, BINS - 1, out=index)
+        self.counts += np.bincount(index, minlength=BINS)
+        self.sums += np.bincount(index, weights=x, minlength=BINS)
+        nonzero = x[x != 0]
+        self.zeros += x.size - nonzero.size
+        exponents = np.frexp(nonzero)[1] - 1 - LOG2_LOW
+        np.clip(exponents, 0, self.log2_counts.size - 1, out=exponents)
+        self.log2_counts += np.bincount(exponents, minlength=self.log2_counts.size)
+
+    def merge(self, other: TensorStats) -> TensorStats:
+        """The statistics of both tensors' values together, as a new object."""
+        result, addend = self.copy(), other.copy()
+        result._grow(2.0**addend.exponent * (1 - 2.0**-53))
+        addend._grow(2.0**result.exponent * (1 - 2.0**-53))
+        for name in ("count", "zeros", "power_sums", "counts", "sums", "log2_counts"):
+            setattr(result, name, getattr(result, name) + getattr(addend, name))
+        result.min, result.max = min(self.min, other.min), max(self.max, other.max)
+        return result
+
+    def copy(self) -> TensorStats:
+        """An independent copy."""
+        result = TensorStats()
+        for name, value in vars(self).items():
+            setattr(result, name, value.copy() if isinstance(value, np.ndarray) else value)
+        return result
+
+    @property
+    def max_abs(self) -> float:
+        """Largest magnitude."""
+        self._require_data()
+        return max(abs(self.min), abs(self.max))
+
+    @property
+    def mean(self) -> float:
+        """Mean of the values."""
+        self._require_data()
+        return float(self.power_sums[0] / self.count)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation (of the population)."""
+        return float(np.sqrt(self._central_moment(2)))
+
+    @property
+    def kurtosis(self) -> float:
+        """Fourth central moment over the squared variance; 3 for a Gaussian, 0 if constant."""
+        variance = self._central_moment(2)
+        return self._central_moment(4) / variance**2 if variance > 0 else 0.0
+
+    @property
+    def power(self) -> float:
+        """Mean square, the signal power of SQNR."""
+        self._require_data()
+        return float(self.power_sums[1] / self.count)
+
+    @property
+    def zero_fraction(self) -> float:
+        """Share of exact zeros."""
+        self._require_data()
+        return self.zeros / self.count
+
+    def _central_moment(self, order: int) -> float:
+        self._require_data()
+        m1, m2, m3, m4 = self.power_sums / self.count
+        if order == 2:
+            return float(max(m2 - m1**2, 0.0))
+        return float(max(m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4, 0.0))
+
+    def bin_values(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mean value of every occupied bin, ascending, and how many values it stands for."""
+        self._require_data()
+        occupied = self.counts > 0
+        counts = self.counts[occupied]
+        return np.clip(self.sums[occupied] / counts, self.min, self.max), counts
+
+    def percentile(self, q: float) -> float:
+        """The q-th percentile, 0 to 100, to within one bin; 0 and 100 are exact."""
+        values, counts = self.bin_values()
+        if q <= 0 or q >= 100:
+            return self.min if q <= 0 else self.max
+        rank = np.searchsorted(np.cumsum(counts), q / 100 * self.count)
+        return float(values[min(int(rank), values.size - 1)])
+
+    def clipped_fraction(self, low: float, high: float) -> float:
+        """Share of values outside [low, high], both tails."""
+        values, counts = self.bin_values()
+        return float(counts[(values < low) | (values > high)].sum() / self.count)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; `from_dict` is the inverse."""
+        packed = {name: _pack(getattr(self, name)) for name in ("counts", "sums")}
+        return {
+            "count": self.count,
+            "zeros": self.zeros,
+            "min": self.min if self.count else None,
+            "max": self.max if self.count else None,
+            "power_sums": self.power_sums.tolist(),
+            "exponent": self.exponent,
+            "log2_counts": self.log2_counts.tolist(),
+            **packed,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TensorStats:
+        """Statistics from their JSON form.
+
+        Raises:
+            DataError: a field is missing or broken.
+        """
+        result = cls()
+        try:
+            result.count, result.zeros = int(data["count"]), int(data["zeros"])
+            if result.count:
+                result.min, result.max = float(data["min"]), float(data["max"])
+            result.power_sums = np.array(data["power_sums"], np.float64).reshape(4)
+            result.exponent = int(data["exponent"])
+            result.log2_counts = np.array(data["log2_counts"], np.int64)
+            result.counts = _unpack(data["counts"], np.dtype(np.int64))
+            result.sums = _unpack(data["sums"], np.dtype(np.float64))
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise DataError(f"tensor statistics: {error!r}. Measure the model again.") from error
+        return result
+
+    def _require_data(self) -> None:
+        if self.count == 0:
+            raise DataError("tensor statistics: got no values; expected at least one.")
+
+
+def _pack(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes())).decode("ascii")
+
+
+def _unpack(text: str, dtype: np.dtype[Any]) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype).reshape(BINS).copy()
