@@ -1,0 +1,15 @@
+"""Which tensor gets which format, as data."""
+
+from tfxp.precision.layer_precision import FLOAT, LayerPrecision, TensorPrecision
+from tfxp.precision.model_stats import LayerStats, ModelStats
+from tfxp.precision.precision_map import SELECTORS, PrecisionMap
+
+__all__ = [
+    "FLOAT",
+    "SELECTORS",
+    "LayerPrecision",
+    "LayerStats",
+    "ModelStats",
+    "PrecisionMap",
+    "TensorPrecision",
+]

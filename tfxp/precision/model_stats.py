@@ -1,0 +1,165 @@
+"""What is known of a network before its precision is chosen: sizes, work and distributions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tfxp.errors import DataError
+from tfxp.files import write_text
+from tfxp.formats import TensorStats
+
+SCHEMA = 1
+_TENSORS = ("weights", "bias", "activations", "pre_activations")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerStats:
+    """One layer of a network: its work per sample, its sizes, and what was measured of it.
+
+    Args:
+        name: the layer's name.
+        kind: what it computes: "input", "conv", "depthwise_conv", "dense", "add", "concatenate",
+            "pool", "activation", "reshape" and so on; lower-case words.
+        inputs: names of the layers whose outputs it reads, in order.
+        output_shape: shape of one sample's output.
+        weight_shape: shape of the kernel, empty if there is none.
+        macs: multiply-accumulates per sample, padding taps included.
+        bias_count: number of biases.
+        weights: distribution of the kernel, if measured.
+        bias: distribution of the bias, if measured.
+        activations: distribution of the output after its activation function, if measured.
+        pre_activations: distribution before the activation function, if measured.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...] = ()
+    output_shape: tuple[int, ...] = ()
+    weight_shape: tuple[int, ...] = ()
+    macs: int = 0
+    bias_count: int = 0
+    weights: TensorStats | None = None
+    bias: TensorStats | None = None
+    activations: TensorStats | None = None
+    pre_activations: TensorStats | None = None
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights in the kernel, biases not counted."""
+        return _product(self.weight_shape) if self.weight_shape else 0
+
+    @property
+    def output_count(self) -> int:
+        """Number of elements in one sample's output."""
+        return _product(self.output_shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        result: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, TensorStats):
+                value = value.to_dict()
+            result[field.name] = value
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LayerStats:
+        """From its JSON form."""
+        values = dict(data)
+        for name in ("inputs", "output_shape", "weight_shape"):
+            values[name] = tuple(values.get(name, ()))
+        for name in _TENSORS:
+            if values.get(name) is not None:
+                values[name] = TensorStats.from_dict(values[name])
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelStats:
+    """Every layer of a network in topological order, as the assigners and cost models see it.
+
+    Args:
+        layers: layer name -> its figures.
+        outputs: names of the layers whose outputs the network returns.
+        samples: how many samples were measured; 0 if the network was only counted.
+        aliases: layers that were folded away -> the layer they went into.
+    """
+
+    layers: Mapping[str, LayerStats]
+    outputs: tuple[str, ...] = ()
+    samples: int = 0
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> LayerStats:
+        return self.layers[name]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return sum(layer.macs for layer in self.layers.values())
+
+    @property
+    def weight_count(self) -> int:
+        """Weights of all kernels, biases not counted."""
+        return sum(layer.weight_count for layer in self.layers.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; `from_dict` is the inverse."""
+        return {
+            "schema": SCHEMA,
+            "samples": self.samples,
+            "outputs": list(self.outputs),
+            "aliases": dict(self.aliases),
+            "layers": [layer.to_dict() for layer in self.layers.values()],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelStats:
+        """From its JSON form.
+
+        Raises:
+            DataError: a field is missing or broken, or the schema is another one.
+        """
+        try:
+            if data["schema"] != SCHEMA:
+                raise DataError(
+                    f"schema of model statistics: got {data['schema']!r}; expected {SCHEMA}."
+                )
+            layers = [LayerStats.from_dict(layer) for layer in data["layers"]]
+            return cls(
+                {layer.name: layer for layer in layers},
+                tuple(data["outputs"]),
+                int(data["samples"]),
+                dict(data["aliases"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"model statistics: {error!r}. Measure the model again.") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, whole or not at all."""
+        write_text(path, json.dumps(self.to_dict()) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ModelStats:
+        """Read a JSON file.
+
+        Raises:
+            DataError: the file is missing, is no JSON, or holds no model statistics.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                return cls.from_dict(json.load(file))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(f"model statistics {os.fspath(path)!r}: {error}.") from None
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result

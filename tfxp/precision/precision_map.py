@@ -1,0 +1,238 @@
+"""Which tensor gets which format: the object that every part of tfxp hands to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tfxp.errors import PrecisionError, did_you_mean
+from tfxp.files import write_text
+from tfxp.precision.layer_precision import LayerPrecision
+
+SCHEMA = 1
+_SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
+_PROVENANCE = ("description", "reference", "command", "expected")
+SELECTORS = {
+    "@inputs": "the network's input tensors",
+    "@outputs": "the layers whose outputs the network returns",
+    "@first": "the layers with weights that the network's inputs reach first, and the inputs",
+    "@last": "the layers with weights from which the network's outputs are reached last",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionMap:
+    """Which precision each tensor of a network gets.
+
+    Keys of `layers` are layer names, selectors (`@inputs`, `@outputs`, `@first`, `@last`) or
+    regular expressions that must match a whole name; rules are applied in order, the last match
+    wins, field by field. A layer that was folded into another (a BatchNormalization, a ReLU) may
+    be named too: what is said of it holds for the layer it went into.
+
+    Args:
+        default: what holds where no rule says anything else.
+        layers: rules by layer name, selector or pattern.
+        rounding: "engine" or a rounding mode, for all layers that name none.
+        provenance: `description`, `reference`, `command`, `expected`: where a map comes from.
+
+    Example:
+        >>> pmap = PrecisionMap.uniform(4, 6)
+        >>> pmap.to_dict()["default"]
+        {'weights': 4, 'activations': 6}
+    """
+
+    default: LayerPrecision = LayerPrecision(weights=8, activations=8)
+    layers: Mapping[str, LayerPrecision] = dataclasses.field(default_factory=dict)
+    rounding: str = "engine"
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        LayerPrecision(rounding=self.rounding)  # says what is wrong with the mode
+        for tensor in ("weights", "activations"):
+            if getattr(self.default, tensor) is None:
+                filled = dataclasses.replace(self.default, **{tensor: 8})
+                object.__setattr__(self, "default", filled)
+        for key in self.layers:
+            if key.startswith("@") and key not in SELECTORS:
+                hint = did_you_mean(key, SELECTORS)
+                known = ", ".join(SELECTORS)
+                raise PrecisionError(f"selector: got {key!r}; expected one of {known}.{hint}")
+            try:
+                re.compile(key)
+            except re.error as error:
+                raise PrecisionError(f"pattern {key!r}: {error}.") from None
+
+    @classmethod
+    def uniform(
+        cls,
+        weights: int | str,
+        activations: int | str,
+        edge_bits: int | None = None,
+        per_channel: bool | None = None,
+    ) -> PrecisionMap:
+        """The same precision in every layer.
+
+        Args:
+            weights: bits, a format name, or "float".
+            activations: bits, a format name, or "float".
+            edge_bits: bits of the first and last layer with weights and of the input and output
+                tensors, where they differ.
+            per_channel: whether every output channel's kernel has its own fractional bits.
+        """
+        edges: dict[str, LayerPrecision] = {}
+        if edge_bits is not None:
+            whole = LayerPrecision(weights=edge_bits, activations=edge_bits)
+            edges = {
+                "@inputs": LayerPrecision(activations=edge_bits),
+                "@first": LayerPrecision(weights=edge_bits),
+                "@last": whole,
+                "@outputs": LayerPrecision(activations=edge_bits),
+            }
+        default = LayerPrecision(weights, activations, per_channel=per_channel)
+        return cls(default, edges)
+
+    @classmethod
+    def parse(cls, text: str) -> PrecisionMap:
+        """A map from a shorthand or a JSON file.
+
+        "w4a6" is uniform; "w4a6e8" keeps the network's edges (input, first and last layer,
+        output) at 8 bits; "w6a6c" has per-channel weights; "f" for bits means float.
+
+        Raises:
+            PrecisionError: neither a shorthand nor a readable file.
+
+        Example:
+            >>> PrecisionMap.parse("w2a4").default.weights
+            2
+        """
+        match = _SHORTHAND.fullmatch(text)
+        if match is None:
+            if text.endswith(".json") or os.path.exists(text):
+                return cls.load(text)
+            raise PrecisionError(
+                f"precision: got {text!r}; expected a shorthand such as w8a8, w4a4e8 or w6a6c, "
+                "or the path of a precision map (.json)."
+            )
+        w, a, edge, channel = match.groups()
+        bits = ["float" if value == "f" else int(value) for value in (w, a)]
+        return cls.uniform(bits[0], bits[1], int(edge) if edge else None, bool(channel) or None)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PrecisionMap:
+        """Read a JSON file.
+
+        Raises:
+            PrecisionError: the file is missing, is no JSON, or is no precision map.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                data = json.load(file)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise PrecisionError(f"precision map {os.fspath(path)!r}: {error}.") from None
+        return cls.from_dict(data, os.fspath(path))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], where: str = "precision map") -> PrecisionMap:
+        """From its JSON form.
+
+        Raises:
+            PrecisionError: wrong schema, unknown field, or an impossible value.
+        """
+        if not isinstance(data, dict):
+            raise PrecisionError(f"{where}: got {type(data).__name__}; expected an object.")
+        known = ["schema", "default", "layers", "rounding", *_PROVENANCE]
+        for key in data:
+            if key not in known:
+                hint = did_you_mean(key, known)
+                raise PrecisionError(f"{where}: got field {key!r}; expected one of {known}.{hint}")
+        if data.get("schema") != SCHEMA:
+            raise PrecisionError(
+                f"schema of {where}: got {data.get('schema')!r}; expected {SCHEMA}."
+            )
+        rules = data.get("layers", {})
+        if not isinstance(rules, dict):
+            raise PrecisionError(f"layers of {where}: got {rules!r}; expected an object.")
+        return cls(
+            LayerPrecision.from_dict(data.get("default", {}), f"default of {where}"),
+            {k: LayerPrecision.from_dict(v, f"layer {k!r} of {where}") for k, v in rules.items()},
+            data.get("rounding", "engine"),
+            {key: data[key] for key in _PROVENANCE if key in data},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; `from_dict` is the inverse."""
+        return {
+            "schema": SCHEMA,
+            **self.provenance,
+            "rounding": self.rounding,
+            "default": self.default.to_dict(),
+            "layers": {key: rule.to_dict() for key, rule in self.layers.items()},
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, whole or not at all."""
+        write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def updated(self, layers: Mapping[str, LayerPrecision]) -> PrecisionMap:
+        """This map with more rules behind its own, so that they win."""
+        merged = {key: rule for key, rule in self.layers.items() if key not in layers}
+        return dataclasses.replace(self, layers={**merged, **layers})
+
+    def resolve(
+        self,
+        names: Iterable[str],
+        aliases: Mapping[str, str] | None = None,
+        selected: Mapping[str, Iterable[str]] | None = None,
+    ) -> dict[str, LayerPrecision]:
+        """The precision of every layer, nothing left open but the bias.
+
+        Args:
+            names: the network's layers.
+            aliases: folded layer -> the layer it went into.
+            selected: selector -> the layers it stands for.
+
+        Raises:
+            PrecisionError: a rule matches no layer; all such rules are named.
+        """
+        names = list(names)
+        aliases = aliases or {}
+        base = LayerPrecision(per_channel=False, placement="post_activation")
+        base = base.updated(LayerPrecision(rounding=self.rounding)).updated(self.default)
+        result = {name: base for name in names}
+        unmatched = []
+        for key, rule in self.layers.items():
+            targets = self._targets(key, names, aliases, selected or {})
+            if not targets:
+                unmatched.append(key)
+            for name in targets:
+                result[name] = result[name].updated(rule)
+        if unmatched:
+            known = [*names, *aliases]
+            hint = did_you_mean(unmatched[0], known)
+            raise PrecisionError(
+                f"layers of the precision map: got {', '.join(map(repr, unmatched))}, which match "
+                f"no layer; expected names or patterns of {', '.join(known)}.{hint}"
+            )
+        return result
+
+    @staticmethod
+    def _targets(
+        key: str,
+        names: list[str],
+        aliases: Mapping[str, str],
+        selected: Mapping[str, Iterable[str]],
+    ) -> list[str]:
+        if key.startswith("@"):
+            return [name for name in selected.get(key, ()) if name in names]
+        if key in names:
+            return [key]
+        if key in aliases:
+            return [aliases[key]]
+        pattern = re.compile(key)
+        hits = [name for name in names if pattern.fullmatch(name)]
+        folded = [aliases[name] for name in aliases if pattern.fullmatch(name)]
+        return list(dict.fromkeys(hits + [name for name in folded if name in names]))
