@@ -1,0 +1,51 @@
+"""Package metadata of tfxp; every other setting lives in pyproject.toml.
+
+The tools and configs folders stay at the top of the checkout, where people look for them, and are installed as
+`tfxp.tools` and `tfxp.configs`.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfxp/version.py").read_text()).group(1)
+
+COMMANDS = {
+    "tfxp-export": "export_tflite",
+    "tfxp-measure": "measure_model",
+    "tfxp-quantize": "quantize_model",
+    "tfxp-run": "run_tflite",
+    "tfxp-view": "view_tflite",
+}
+
+setup(
+    name="tfxp",
+    version=VERSION,
+    description="Fixed-point Keras models: measure, quantize, fine-tune, and export bit-exact .tflite",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(include=["tfxp", "tfxp.*"]), "tfxp.tools", "tfxp.configs"],
+    package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
+    package_data={"tfxp": ["py.typed"], "tfxp.configs": ["*.md", "**/*.json"]},
+    install_requires=[
+        "absl-py>=1.2",
+        "ai-edge-litert",
+        "keras-tuner>=1.4.7",
+        "matplotlib",
+        "numba",
+        "numpy",
+        "scikit-learn",
+        "tensorboard",
+        "tensorflow>=2.16",
+        "tensorflow-model-optimization>=0.8",
+        "tf-keras",
+    ],
+    extras_require={"test": ["mypy", "pytest", "ruff"]},
+    entry_points={
+        "console_scripts": [f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()]
+    },
+)

@@ -1,0 +1,41 @@
+"""Keras models in few bits, exported to integer `.tflite` files that compute exactly the same.
+
+Public names are resolved on first use (PEP 562), so that `import tfxp` costs nothing and
+`import tfxp.interpreter` never loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from tfxp.version import __version__
+
+# public name -> module that defines it
+_PUBLIC = {
+    "FixedPointFormat": "tfxp.formats",
+    "PrecisionMap": "tfxp.precision",
+    "Rounding": "tfxp.formats",
+    "TfxpError": "tfxp.errors",
+    "WrpnFormat": "tfxp.formats",
+    "parse_format": "tfxp.formats",
+    "read_tflite": "tfxp.graph",
+    "write_tflite": "tfxp.graph",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        from tfxp.errors import did_you_mean
+
+        hint = did_you_mean(name, _PUBLIC)
+        raise AttributeError(f"module 'tfxp' has no attribute {name!r}.{hint}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

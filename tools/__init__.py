@@ -1,0 +1,1 @@
+"""Command-line tools; also installed as console commands (tfxp-quantize, …)."""
