@@ -1,0 +1,371 @@
+"""Interpreter: runs the integer graph of a `.tflite` file with the calls of `tf.lite.Interpreter`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+
+import tfxp.interpreter.kernels  # noqa: F401  registers every kernel
+from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.graph import IntegerGraph, Tensor, read_tflite
+from tfxp.interpreter.executor import Executor, Settings
+from tfxp.interpreter.registry import Arithmetic, Array, Engine
+from tfxp.interpreter.report import Report, layer_row
+
+_CHOICES = {
+    "arithmetic": ("litert", "builtin"),
+    "engine": ("fast", "reference"),
+    "accumulator_overflow": ("wrap", "saturate"),
+}
+
+
+class Interpreter:
+    """Runs an integer model and says what zeros saved.
+
+    Args:
+        model_path: a `.tflite` file (or an IntegerGraph).
+        model_content: the bytes of one, instead of a file.
+        arithmetic: "litert" does what LiteRT's default engine does operator by operator (XNNPACK
+            and its fallbacks); "builtin" what its BUILTIN_REF kernels do.
+        engine: "fast" runs compiled kernels that skip zeros, "reference" their NumPy definition;
+            both give the same integers and the same counts.
+        skip_zeros: False multiplies zeros too; results are the same, time and counts are not.
+        threads: images run side by side in `predict_codes`.
+        accumulator_bits: studies a narrower accumulator: its overflows are counted, and results
+            are those it would give.
+        accumulator_overflow: "wrap" or "saturate": what that accumulator does.
+        num_threads: tf.lite's name for `threads`.
+
+    Raises:
+        ConfigError: an argument outside its list.
+        ModelError: no model, or a file that cannot be opened.
+        TfliteFormatError: bytes that are no well-formed model.
+
+    Example:
+        >>> from tfxp.graph import IntegerGraph, Operator, Tensor
+        >>> x, y = Tensor("x", (1, 3), "FLOAT32"), Tensor("y", (1, 3), "FLOAT32")
+        >>> relu = Operator("RELU", [0], [1])
+        >>> runner = Interpreter(IntegerGraph([x, y], [relu], [0], [1]))
+        >>> runner.get_input_details()[0]["shape"]
+        array([1, 3], dtype=int32)
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | IntegerGraph | None = None,
+        arithmetic: Arithmetic = "litert",
+        engine: Engine = "fast",
+        *,
+        model_content: bytes | None = None,
+        skip_zeros: bool = True,
+        threads: int = 1,
+        accumulator_bits: int | None = None,
+        accumulator_overflow: Literal["wrap", "saturate"] = "wrap",
+        num_threads: int | None = None,
+    ) -> None:
+        given = {
+            "arithmetic": arithmetic,
+            "engine": engine,
+            "accumulator_overflow": accumulator_overflow,
+        }
+        for name, value in given.items():
+            if value not in _CHOICES[name]:
+                raise ConfigError(
+                    f"{name} of Interpreter: got {value!r}; expected one of {_CHOICES[name]}"
+                )
+        self._threads = threads if num_threads is None else num_threads
+        if self._threads < 1:
+            raise ConfigError(f"threads of Interpreter: got {self._threads}; expected 1 or more")
+        if accumulator_bits is not None and not 2 <= accumulator_bits <= 64:
+            raise ConfigError(
+                f"accumulator_bits of Interpreter: got {accumulator_bits}; expected 2 to 64"
+            )
+        self.graph = _graph(model_path, model_content)
+        self._settings = Settings(
+            arithmetic, engine, skip_zeros, accumulator_bits, accumulator_overflow
+        )
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._executor: Executor | None = None
+        self._values: dict[int, Array] = {}
+        self._fed: dict[int, Array] = {}
+
+    # --- the calls of tf.lite.Interpreter -------------------------------------------------------
+
+    def allocate_tensors(self) -> None:
+        """Checks the graph and prepares every kernel; call once before running.
+
+        Raises:
+            UnsupportedOpError: names every operator, with its index, that has no kernel or whose
+                types or options its kernel does not take.
+            TfliteFormatError: operators and tensors that cannot be meant together.
+        """
+        if self._executor is None:
+            self._executor = Executor(self.graph, self._settings)
+        for index in self.graph.inputs:
+            shape = self._shape(index)
+            if self._fed.get(index, np.zeros(0)).shape != shape or index not in self._fed:
+                self._fed[index] = np.zeros(shape, self.graph.tensors[index].dtype)
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        """One dictionary per model input, with tf.lite's keys."""
+        return [self._details(index) for index in self.graph.inputs]
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        """One dictionary per model output, with tf.lite's keys."""
+        return [self._details(index) for index in self.graph.outputs]
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        """One dictionary per tensor, with tf.lite's keys."""
+        return [self._details(index) for index in range(len(self.graph.tensors))]
+
+    def resize_tensor_input(
+        self, input_index: int, tensor_size: Sequence[int], strict: bool = False
+    ) -> None:
+        """Gives a model input another shape; call `allocate_tensors` afterwards.
+
+        Args:
+            input_index: tensor index of a model input.
+            tensor_size: its new shape.
+            strict: only dimensions that the file marks free (-1) may change.
+
+        Raises:
+            ConfigError: not a model input, a negative size, or a fixed dimension under `strict`.
+        """
+        shape = tuple(int(size) for size in tensor_size)
+        if input_index not in self.graph.inputs:
+            raise ConfigError(
+                f"input_index of resize_tensor_input: got {input_index}; expected one of "
+                f"{self.graph.inputs}"
+            )
+        tensor = self.graph.tensors[input_index]
+        if min(shape, default=0) < 0:
+            raise ConfigError(f"tensor_size of {tensor.name!r}: got {shape}; expected sizes >= 0")
+        signature = tensor.shape_signature or tensor.shape
+        fixed = [s in (-1, n) for s, n in zip(signature, shape, strict=False)]
+        if strict and (len(shape) != len(signature) or not all(fixed)):
+            raise ConfigError(
+                f"tensor_size of {tensor.name!r}: got {shape}; expected {signature}, where only "
+                "-1 may change"
+            )
+        self._shapes[input_index] = shape
+        self._fed.pop(input_index, None)
+        self._values.clear()
+
+    def set_tensor(self, tensor_index: int, value: Any) -> None:
+        """Copies an array into a model input.
+
+        Raises:
+            DataError: another shape or element type than the input's.
+        """
+        self._require_allocated("set_tensor")
+        tensor = self._tensor(tensor_index)
+        array = np.asarray(value)
+        if tensor_index not in self._fed:
+            raise DataError(
+                f"tensor of set_tensor: got {tensor_index} ({tensor.name!r}); expected a model "
+                f"input, one of {self.graph.inputs}"
+            )
+        if array.dtype != tensor.dtype or array.shape != self._shape(tensor_index):
+            raise DataError(
+                f"value for input {tensor.name!r}: got {array.dtype} {array.shape}; expected "
+                f"{tensor.dtype} {self._shape(tensor_index)}"
+            )
+        self._fed[tensor_index] = array.copy()
+
+    def invoke(self) -> None:
+        """Runs the model on what was set.
+
+        Raises:
+            ModelError: `allocate_tensors` was not called, or an operator met shapes it cannot run.
+        """
+        executor = self._require_allocated("invoke")
+        self._values = executor.run(dict(self._fed), keep=True)
+
+    def get_tensor(self, tensor_index: int) -> Array:
+        """A copy of a tensor's content: input, output, constant or intermediate result.
+
+        Raises:
+            ModelError: the tensor has no content yet.
+        """
+        executor = self._require_allocated("get_tensor")
+        tensor = self._tensor(tensor_index)
+        for held in (self._fed, self._values, executor.variables):
+            if tensor_index in held:
+                return held[tensor_index].copy()
+        if tensor.data is not None:
+            return tensor.data.copy()
+        if tensor_index in self.graph.outputs:
+            return np.zeros(tensor.shape, tensor.dtype)
+        raise ModelError(f"tensor {tensor_index} ({tensor.name!r}): got no content; run invoke()")
+
+    def tensor(self, tensor_index: int) -> Callable[[], Array]:
+        """A function that returns the tensor's current content."""
+        return lambda: self.get_tensor(tensor_index)
+
+    def reset_all_variables(self) -> None:
+        """Sets the state of stateful operators back to their start."""
+        self._require_allocated("reset_all_variables").reset_variables()
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        """Signature keys with the names of their inputs and outputs."""
+        return {
+            entry.key: {"inputs": sorted(entry.inputs), "outputs": sorted(entry.outputs)}
+            for entry in self.graph.signatures
+        }
+
+    def get_signature_runner(self, signature_key: str | None = None) -> Any:
+        """A callable that takes a signature's inputs by name and returns its outputs by name.
+
+        Raises:
+            ConfigError: no such signature, or several and no key given.
+        """
+        from tfxp.interpreter.signature import SignatureRunner
+
+        return SignatureRunner(self, signature_key)
+
+    # --- what tfxp adds -------------------------------------------------------------------------
+
+    def predict_codes(self, x: Any, batch_size: int | None = None) -> Any:
+        """Outputs for many images at once, as codes.
+
+        A model made for one image runs each operator once over a stack of images where the operator
+        permits, else image by image. State of stateful operators restarts with every image.
+
+        Args:
+            x: array (N, ...) of the input's codes; a list or a dictionary by tensor name when the
+                model has several inputs. The rows are images where the model's leading dimension
+                is 1.
+            batch_size: images per pass; by default as many as fit some tens of MB.
+
+        Returns:
+            Array (N, ...) of output codes, or a list of them when the model has several outputs.
+
+        Raises:
+            DataError: rows that do not have the input's shape and type.
+        """
+        from tfxp.interpreter.stacking import run_stacked
+
+        if self._executor is None:
+            self.allocate_tensors()
+        executor = self._require_allocated("predict_codes")
+        feeds = self._feeds(x)
+        count = next(iter(feeds.values())).shape[0]
+        size = batch_size or executor.images_per_pass()
+        if self._threads > 1:
+            size = max(1, min(size, -(-count // self._threads)))
+        starts = range(0, count, size)
+
+        def part(start: int) -> list[Array]:
+            piece = {index: rows[start : start + size] for index, rows in feeds.items()}
+            return run_stacked(executor, piece)
+
+        if self._threads > 1 and len(starts) > 1:
+            with ThreadPoolExecutor(self._threads) as pool:
+                results = list(pool.map(part, starts))
+        else:
+            results = [part(start) for start in starts]
+        if not results:
+            results = [[np.zeros((0, *self._shape(i)[1:]), self.graph.tensors[i].dtype)
+                        for i in self.graph.outputs]]
+        outputs = [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def report(self) -> Report:
+        """Counters of every multiplying operator, summed over all runs since the last reset."""
+        executor = self._require_allocated("report")
+        return Report(
+            tuple(
+                layer_row(node, node.counters)
+                for node in executor.nodes
+                if node.counters.macs_total or node.cache.get("counts_macs")
+            )
+        )
+
+    def reset_counters(self) -> None:
+        """Starts counting anew."""
+        for node in self._require_allocated("reset_counters").nodes:
+            node.counters.reset()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _require_allocated(self, call: str) -> Executor:
+        missing = [i for i in self.graph.inputs if i not in self._fed]
+        if self._executor is None or missing:
+            raise ModelError(f"{call}: got no tensors; call allocate_tensors() first")
+        return self._executor
+
+    def _tensor(self, index: int) -> Tensor:
+        if not 0 <= index < len(self.graph.tensors):
+            raise DataError(
+                f"tensor index: got {index}; expected 0 to {len(self.graph.tensors) - 1}"
+            )
+        return self.graph.tensors[index]
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        if index in self._shapes:
+            return self._shapes[index]
+        if index in self._values:
+            return self._values[index].shape
+        return self.graph.tensors[index].shape
+
+    def _details(self, index: int) -> dict[str, Any]:
+        tensor = self.graph.tensors[index]
+        resized = index not in self.graph.inputs and self._shapes and self._executor is not None
+        if resized and not self._values and tensor.data is None:
+            # shapes after a resize follow from a run; zeros are as good as any input
+            executor = self._require_allocated("get_output_details")
+            self._values = executor.dry_run(dict(self._fed))
+        scheme = tensor.quantization
+        none = np.zeros(0)
+        return {
+            "name": tensor.name,
+            "index": index,
+            "shape": np.array(self._shape(index), np.int32),
+            "shape_signature": np.array(tensor.shape_signature or self._shape(index), np.int32),
+            "dtype": tensor.dtype.type,
+            "quantization": (tensor.scale, tensor.zero_point),
+            "quantization_parameters": {
+                "scales": none.astype(np.float32) if scheme is None else scheme.scale,
+                "zero_points": (none if scheme is None else scheme.zero_point).astype(np.int32),
+                "quantized_dimension": 0 if scheme is None else scheme.axis,
+            },
+            "sparsity_parameters": {},
+        }
+
+    def _feeds(self, x: Any) -> dict[int, Array]:
+        inputs = self.graph.inputs
+        if isinstance(x, Mapping):
+            names = {self.graph.tensors[i].name: i for i in inputs}
+            arrays = {names[key]: np.asarray(rows) for key, rows in x.items() if key in names}
+        elif isinstance(x, list | tuple):
+            arrays = {i: np.asarray(rows) for i, rows in zip(inputs, x, strict=False)}
+        else:
+            arrays = {inputs[0]: np.asarray(x)}
+        if sorted(arrays) != sorted(inputs):
+            wanted = [self.graph.tensors[i].name for i in inputs]
+            raise DataError(f"inputs of predict_codes: got {len(arrays)}; expected all of {wanted}")
+        for index, rows in arrays.items():
+            tensor, shape = self.graph.tensors[index], self._shape(index)
+            if rows.dtype != tensor.dtype or rows.shape[1:] != shape[1:] or shape[:1] != (1,):
+                raise DataError(
+                    f"rows for input {tensor.name!r}: got {rows.dtype} {rows.shape}; expected "
+                    f"{tensor.dtype} (N, {', '.join(map(str, shape[1:]))}) with a model input of "
+                    f"leading dimension 1 (it is {shape})"
+                )
+        if len({rows.shape[0] for rows in arrays.values()}) != 1:
+            raise DataError("inputs of predict_codes: got different numbers of rows")
+        return arrays
+
+
+def _graph(
+    source: str | os.PathLike[str] | IntegerGraph | None, content: bytes | None
+) -> IntegerGraph:
+    if (source is None) == (content is None):
+        raise ModelError("Interpreter: got no model or two; expected model_path or model_content")
+    if isinstance(source, IntegerGraph):
+        return source
+    return read_tflite(content if source is None else source)
