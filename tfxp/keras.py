@@ -6,21 +6,52 @@ A second opinion anywhere else would break isinstance checks silently.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
 
-# TensorFlow's C++ side reads this once, when it is loaded; a user's own choice stands.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Loading TensorFlow writes these lines whatever its log level, before Python can configure it.
+_NOISE = (b"before absl::InitializeLog()", b"cudart_stub.cc")
 
-_LOGGER = logging.getLogger("tensorflow")
-_LEVEL = _LOGGER.level
-# Importing tf_keras beside TensorFlow 2.16+ warns about names that tf_keras itself uses.
-_LOGGER.setLevel(logging.ERROR)
 
-import tensorflow as tf  # noqa: E402
-import tf_keras as keras  # noqa: E402
-from tf_keras import backend, layers  # noqa: E402
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Holds back what TensorFlow writes while it loads; everything else is passed on afterwards.
 
-_LOGGER.setLevel(_LEVEL)
+    TensorFlow's own logger is raised to errors meanwhile, because importing tf_keras beside
+    TensorFlow 2.16+ warns about names that tf_keras itself uses.
+    """
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as undo:
+        kept = os.dup(2)
+        undo.callback(os.close, kept)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            logger.setLevel(level)
+            held.seek(0)
+            for line in held:
+                if not any(mark in line for mark in _NOISE):
+                    os.write(2, line)
+
+
+# TensorFlow's C++ side reads the level once, when it is loaded. Its errors reach Python as exceptions
+# anyway, and what is left tells CPU users that they have no GPU. A user's own choice stands,
+# and asking for messages (0) gets all of them.
+_CHATTY = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
+
+with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_import():
+    import tensorflow as tf
+    import tf_keras as keras
+    from tf_keras import backend, layers
 
 __all__ = ["backend", "keras", "layers", "tf"]

@@ -1,0 +1,1 @@
+"""Keras model to new Keras model; no quantizers involved."""

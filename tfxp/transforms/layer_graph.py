@@ -1,0 +1,324 @@
+"""A Keras model as data: layers with their weights, calls, and what is connected to what.
+
+Every transform has the same contract: it takes a `LayerGraph`, edits and returns it, and never
+touches the Keras model the graph was read from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.errors import ModelError
+from tfxp.keras import keras
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Ref:
+    """A tensor: output number `index` of call number `call`."""
+
+    call: int
+    index: int = 0
+
+
+@dataclasses.dataclass
+class LayerSpec:
+    """A layer, ready to be built again: class, configuration and weights.
+
+    `weights` holds the variables of the original layer until a transform replaces them by arrays;
+    `arrays()` reads either.
+    """
+
+    name: str
+    cls: type
+    config: dict[str, Any]
+    weights: list[Any] = dataclasses.field(default_factory=list)
+    weight_names: list[str] = dataclasses.field(default_factory=list)
+    aliases: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The class name, such as "Conv2D"."""
+        return self.cls.__name__
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights by name ("kernel", "bias", "gamma", …), in the layer's order."""
+        values = [np.asarray(weight) for weight in self.weights]
+        return dict(zip(self.weight_names, values, strict=True))
+
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Replace all weights; the order of `arrays` must be the layer's own."""
+        self.weights = list(arrays.values())
+        self.weight_names = list(arrays)
+
+    def absorb(self, other: LayerSpec) -> None:
+        """Remember that `other` was folded into this layer."""
+        self.aliases += [other.name, *other.aliases]
+
+
+@dataclasses.dataclass
+class Call:
+    """One use of a layer; tensors among the arguments are `Ref`s.
+
+    `output_shapes` are the shapes Keras inferred when the graph was read, batch included; empty
+    for a call that a transform added.
+    """
+
+    layer: str
+    args: Any
+    kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    output_shapes: list[tuple[int | None, ...]] = dataclasses.field(default_factory=list)
+
+    def refs(self) -> list[Ref]:
+        """The tensors this call reads, in order."""
+        flat = tf.nest.flatten((self.args, self.kwargs))
+        return [value for value in flat if isinstance(value, Ref)]
+
+    def map_refs(self, function: Callable[[Ref], Any]) -> tuple[Any, dict[str, Any]]:
+        """Arguments with every tensor replaced by `function(ref)`."""
+        return tf.nest.map_structure(
+            lambda value: function(value) if isinstance(value, Ref) else value,
+            (self.args, self.kwargs),
+        )
+
+
+class LayerGraph:
+    """Layers and calls of a functional model; calls are numbered and kept in execution order.
+
+    Attributes:
+        name: the model's name.
+        layers: layer name -> `LayerSpec`.
+        calls: call number -> `Call`, in topological order.
+        inputs, outputs: tensors.
+    """
+
+    def __init__(self, name: str = "model") -> None:
+        self.name = name
+        self.layers: dict[str, LayerSpec] = {}
+        self.calls: dict[int, Call] = {}
+        self.inputs: list[Ref] = []
+        self.outputs: list[Ref] = []
+        self.output_structure: Any = None
+        self._next = 0
+
+    @classmethod
+    def from_model(cls, model: Any) -> LayerGraph:
+        """Read a Sequential or functional model; nested models are flattened.
+
+        Raises:
+            ModelError: the model is subclassed, or a Sequential without a known input shape.
+        """
+        graph = cls(model.name)
+        _require_graph(model)
+        known = _Reader(graph).read(model, {})
+        graph.inputs = [known[_key(tensor)] for tensor in model.inputs]
+        graph.outputs = [known[_key(tensor)] for tensor in model.outputs]
+        single = not isinstance(model.output, list | tuple | dict)
+        graph.output_structure = None if single else model.output
+        graph.sort()
+        return graph
+
+    def to_model(self, name: str | None = None) -> Any:
+        """Build a Keras model from the graph, weights set."""
+        return _build(self, name or self.name)
+
+    def add_layer(self, spec: LayerSpec) -> LayerSpec:
+        """Add a layer; its name is made unique."""
+        base, number = spec.name, 1
+        while spec.name in self.layers:
+            spec.name = f"{base}_{number}"
+            number += 1
+        spec.config["name"] = spec.name
+        self.layers[spec.name] = spec
+        return spec
+
+    def add_call(self, layer: str, args: Any, kwargs: dict[str, Any] | None = None) -> Ref:
+        """Call a layer at the end of the graph and return its first output."""
+        number = self._next
+        self._next += 1
+        self.calls[number] = Call(layer, args, kwargs or {})
+        return Ref(number)
+
+    def spec_of(self, ref: Ref) -> LayerSpec:
+        """The layer that produces a tensor."""
+        return self.layers[self.calls[ref.call].layer]
+
+    def uses(self, layer: str) -> list[int]:
+        """The numbers of all calls of a layer."""
+        return [number for number, call in self.calls.items() if call.layer == layer]
+
+    def consumers(self, ref: Ref) -> list[int]:
+        """The numbers of all calls that read a tensor."""
+        return [number for number, call in self.calls.items() if ref in call.refs()]
+
+    def is_output(self, ref: Ref) -> bool:
+        """Whether the model returns this tensor."""
+        return ref in self.outputs
+
+    def only_consumer(self, ref: Ref) -> int | None:
+        """The call that alone reads a tensor which the model does not return; else None."""
+        consumers = self.consumers(ref)
+        if len(consumers) != 1 or self.is_output(ref):
+            return None
+        return consumers[0]
+
+    def replace(self, old: Ref, new: Ref, keep: tuple[int, ...] = ()) -> None:
+        """Make every reader of `old`, and the outputs, read `new`; calls in `keep` stay."""
+        for number, call in self.calls.items():
+            if number not in keep and old in call.refs():
+                call.args, call.kwargs = call.map_refs(lambda r: new if r == old else r)
+        self.outputs = [new if ref == old else ref for ref in self.outputs]
+
+    def remove_call(self, number: int) -> None:
+        """Remove a call nobody reads, and its layer if that was its only call."""
+        layer = self.calls.pop(number).layer
+        if not self.uses(layer):
+            del self.layers[layer]
+
+    def bypass(self, number: int) -> None:
+        """Remove a call with one input: its readers read that input instead."""
+        call = self.calls[number]
+        self.replace(Ref(number), call.refs()[0])
+        self.remove_call(number)
+
+    def sort(self) -> None:
+        """Put calls into topological order and drop those that lead to no output."""
+        order: dict[int, Call] = {}
+        for start in [ref.call for ref in self.inputs + self.outputs]:
+            stack = [(start, False)]
+            while stack:
+                number, ready = stack.pop()
+                if number in order:
+                    continue
+                if ready:
+                    order[number] = self.calls[number]
+                    continue
+                stack.append((number, True))
+                stack += [(r.call, False) for r in reversed(self.calls[number].refs())]
+        self.calls = order
+        used = {call.layer for call in order.values()}
+        self.layers = {name: spec for name, spec in self.layers.items() if name in used}
+
+    def aliases(self) -> dict[str, str]:
+        """Folded layer -> the layer it went into."""
+        return {alias: name for name, spec in self.layers.items() for alias in spec.aliases}
+
+    def in_order(self) -> Iterator[tuple[int, Call, LayerSpec]]:
+        """(number, call, layer) of every call, in execution order."""
+        for number, call in list(self.calls.items()):
+            if number in self.calls:
+                yield number, call, self.layers[call.layer]
+
+
+def weight_name(variable: Any) -> str:
+    """The last part of a variable's name: "kernel" of "block/conv/kernel:0"."""
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def _require_graph(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"model: got {type(model).__module__}.{type(model).__name__}; expected a tf_keras "
+            "Sequential or functional model. Load it with tfxp.load_model."
+        )
+    if getattr(model, "inputs", None) and getattr(model, "outputs", None):
+        if isinstance(model, keras.Sequential) or getattr(model, "_is_graph_network", False):
+            return
+    raise ModelError(
+        f"model {model.name!r}: got a {type(model).__name__} without a layer graph; expected a "
+        "functional model or a Sequential with a known input shape. Call model.build(...) or "
+        "rewrite a subclassed model with the functional API."
+    )
+
+
+class _Reader:
+    """Copies a model's calls into a graph, flattening nested models on the way."""
+
+    def __init__(self, graph: LayerGraph) -> None:
+        self._graph = graph
+        self._names: dict[int, str] = {}
+
+    def read(self, model: Any, given: dict[tuple[int, int, int], Ref]) -> dict[Any, Ref]:
+        """Add every call of `model`; `given` are its inputs where it is nested in another."""
+        known = dict(given)
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                keys = [_key(tensor) for tensor in tf.nest.flatten(node.outputs)]
+                if keys[0] in given:
+                    continue
+                refs = self._add(node, known)
+                known.update(zip(keys, refs, strict=True))
+        return known
+
+    def _add(self, node: Any, known: dict[tuple[int, int, int], Ref]) -> list[Ref]:
+        if isinstance(node.layer, keras.Model):
+            return self._add_nested(node, known)
+        args, kwargs = tf.nest.map_structure(
+            lambda value: known[_key(value)] if _is_symbolic(value) else value,
+            (tuple(node.call_args or ()), dict(node.call_kwargs or {})),
+        )
+        number = self._graph.add_call(self._spec(node.layer), args, kwargs).call
+        outputs = tf.nest.flatten(node.outputs)
+        self._graph.calls[number].output_shapes = [tuple(t.shape) for t in outputs]
+        return [Ref(number, index) for index in range(len(outputs))]
+
+    def _add_nested(self, node: Any, known: dict[tuple[int, int, int], Ref]) -> list[Ref]:
+        inner = node.layer
+        _require_graph(inner)
+        read = [known[_key(tensor)] for tensor in tf.nest.flatten(node.keras_inputs)]
+        given = {_key(t): ref for t, ref in zip(inner.inputs, read, strict=True)}
+        inside = self.read(inner, given)
+        return [inside[_key(tensor)] for tensor in inner.outputs]
+
+    def _spec(self, layer: Any) -> str:
+        if id(layer) not in self._names:
+            spec = LayerSpec(layer.name, type(layer), layer.get_config(), list(layer.weights))
+            spec.weight_names = [weight_name(variable) for variable in layer.weights]
+            self._names[id(layer)] = self._graph.add_layer(spec).name
+        return self._names[id(layer)]
+
+
+def _key(tensor: Any) -> tuple[int, int, int]:
+    layer, node_index, tensor_index = tensor._keras_history[:3]
+    return id(layer), node_index, tensor_index
+
+
+def _is_symbolic(value: Any) -> bool:
+    return hasattr(value, "_keras_history")
+
+
+def _build(graph: LayerGraph, name: str) -> Any:
+    layers = {key: _new_layer(spec) for key, spec in graph.layers.items() if not _is_input(spec)}
+    tensors: dict[Ref, Any] = {}
+    for number, call, spec in graph.in_order():
+        if _is_input(spec):
+            config = spec.config
+            tensors[Ref(number)] = keras.Input(
+                batch_shape=config["batch_input_shape"], dtype=config["dtype"], name=spec.name
+            )
+            continue
+        args, kwargs = call.map_refs(tensors.__getitem__)
+        results = tf.nest.flatten(layers[call.layer](*args, **kwargs))
+        tensors.update({Ref(number, index): value for index, value in enumerate(results)})
+    inputs = [tensors[ref] for ref in graph.inputs]
+    outputs = [tensors[ref] for ref in graph.outputs]
+    if isinstance(graph.output_structure, dict):
+        outputs = tf.nest.pack_sequence_as(graph.output_structure, outputs)
+    single = graph.output_structure is None
+    model = keras.Model(inputs, outputs[0] if single else outputs, name=name)
+    for key, layer in layers.items():
+        if graph.layers[key].weights:
+            layer.set_weights([np.asarray(weight) for weight in graph.layers[key].weights])
+    return model
+
+
+def _is_input(spec: LayerSpec) -> bool:
+    return issubclass(spec.cls, keras.layers.InputLayer)
+
+
+def _new_layer(spec: LayerSpec) -> Any:
+    return spec.cls.from_config({**spec.config, "name": spec.name})
