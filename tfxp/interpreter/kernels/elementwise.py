@@ -1,0 +1,234 @@
+"""ADD, SUB and MUL of two broadcast tensors: codes, plain integers, floats.
+
+Integer arithmetic, by name:
+
+builtin, INT8, UINT8 and general INT16: both inputs are shifted left (20 bits; 15 for INT16), scaled
+to twice the larger input scale, summed, and scaled to the output, each scaling with double
+rounding. INT16 with power-of-two scales and the option `pot_scale_int16`: one input is shifted
+right, halves away from zero, and the sum saturates. MUL: one double-rounded scaling of the product.
+
+litert, INT8 and UINT8: XNNPACK. ADD and SUB: floor((a*qa + b*qb + 2^(s-1)) / 2^s), 21-bit
+multipliers, so halves go up. MUL: float32(product) * float32 scale, half to even. XNNPACK declines
+ADD and SUB whose input scale over output scale is outside [2^-10, 2^8), and MUL outside
+[2^-16, 2^8); those, and INT16, run as builtin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfxp.graph.element_types import CODE_LIMITS
+from tfxp.graph.integer_graph import Tensor
+from tfxp.interpreter.arithmetic import (
+    QuantizedMultiplier,
+    divide_by_power,
+    log2_if_power_of_two,
+    requantize,
+    requantize_float32,
+)
+from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.registry import Array, Node, kernel
+
+Binary = Callable[[Array, Array], Array]
+_PLAIN = ("FLOAT32", "INT32", "INT64")
+
+
+def stacks(node: Node) -> bool:
+    """Whether stacking along the leading dimension leaves a broadcast operator's meaning alone."""
+    rank = max(len(item.shape) for item in node.inputs if item is not None)
+    for item in node.inputs:
+        if item is None:
+            continue
+        if item.data is None and len(item.shape) != rank:
+            return False
+        if item.data is not None and len(item.shape) == rank and item.shape[:1] != (1,):
+            return False
+    return rank > 0
+
+
+def _prepare(node: Node) -> None:
+    need.require_counts(node, 2)
+    first = need.require_type(node, 0, (*need.CODE_TYPES, *_PLAIN))
+    need.require_type(node, 1, (first,))
+    need.require_output_type(node, (first,))
+    need.require_output_shape(node, need.broadcast_shape(node, 0, 1))
+    activation = need.require_activation(node)
+    quantized = first in need.BYTE_TYPES or (
+        first == "INT16" and need.tensor(node, 0).quantization is not None
+    )
+    if quantized:
+        node.cache["apply"] = _prepare_codes(node, activation)
+    else:
+        node.cache["apply"] = _plain(node, activation)
+
+
+def _prepare_codes(node: Node, activation: str) -> Binary:
+    a, b, output = need.tensor(node, 0), need.tensor(node, 1), node.outputs[0]
+    need.require_scales(node, a, b, output)
+    need.require_symmetric(node, a, b, output)
+    multiplies = node.operator.name == "MUL"
+    if node.arithmetic == "litert" and _xnnpack_takes(multiplies, a, b, output):
+        low, high = need.activation_code_limits(node, activation, output, xnnpack=True)
+        build = _multiply_xnnpack if multiplies else _add_xnnpack
+    else:
+        low, high = need.activation_code_limits(node, activation, output)
+        build = _multiply_builtin if multiplies else _choose_add(node)
+    sign = -1 if node.operator.name == "SUB" else 1
+    return build(a, b, output, (low, high), sign)
+
+
+def _xnnpack_takes(multiplies: bool, a: Tensor, b: Tensor, output: Tensor) -> bool:
+    if not need.byte_quantized(a, b, output):
+        return False
+    if multiplies:
+        product = float(np.float32(a.scale) * np.float32(b.scale))
+        return 2.0**-16 <= need.float32_ratio(product, output.scale) < 256.0
+    ratios = (need.float32_ratio(item.scale, output.scale) for item in (a, b))
+    return all(2.0**-10 <= ratio < 256.0 for ratio in ratios)
+
+
+def _plain(node: Node, activation: str) -> Binary:
+    """Floats, and integers without scales, which wrap."""
+    operation = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}[node.operator.name]
+    low, high = need.real_limits(activation)
+    dtype = node.outputs[0].dtype
+    if activation == "NONE":
+        return lambda a, b: operation(a, b)
+    if dtype.kind != "f":
+        info = np.iinfo(dtype)
+        low, high = max(low, info.min), min(high, info.max)
+    bounds = dtype.type(low), dtype.type(high)
+    return lambda a, b: np.clip(operation(a, b), *bounds)
+
+
+def _choose_add(node: Node) -> Callable[..., Binary]:
+    output = node.outputs[0]
+    if output.type != "INT16" or not node.options.get("pot_scale_int16", True):
+        return _add_builtin
+    tensors = need.tensor(node, 0), need.tensor(node, 1), output
+    logs = [log2_if_power_of_two(item.scale) for item in tensors]
+    if any(log is None for log in logs):
+        return _add_builtin
+    shifts = [int(logs[i] or 0) - int(logs[2] or 0) for i in (0, 1)]
+    if max(shifts) != 0:
+        raise need.unsupported(
+            node,
+            "log2 of the input scales over the output scale",
+            shifts,
+            "one 0 and one <= 0 (or pot_scale_int16 off)",
+        )
+    return _add_power_of_two
+
+
+def _add_builtin(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    left = 15 if output.type == "INT16" else 20
+    twice = 2.0 * max(a.scale, b.scale)
+    by_a, by_b = QuantizedMultiplier.of(a.scale / twice), QuantizedMultiplier.of(b.scale / twice)
+    by_output = QuantizedMultiplier.of(twice / (2.0**left * output.scale))
+    dtype = output.dtype
+
+    def apply(x: Array, y: Array) -> Array:
+        scaled_x = requantize((x.astype(np.int64) - a.zero_point) << left, by_a)
+        scaled_y = requantize((y.astype(np.int64) - b.zero_point) << left, by_b)
+        total = requantize(scaled_x + sign * scaled_y, by_output) + output.zero_point
+        return np.clip(total, *limits).astype(dtype)
+
+    return apply
+
+
+def _add_power_of_two(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    base = math.log2(output.scale)
+    right_a, right_b = (round(base - math.log2(item.scale)) for item in (a, b))
+
+    def apply(x: Array, y: Array) -> Array:
+        total = divide_by_power(x, right_a) + sign * divide_by_power(y, right_b)
+        return np.clip(np.clip(total, *CODE_LIMITS["INT16"]), *limits).astype(np.int16)
+
+    return apply
+
+
+def add_xnnpack_parameters(a: Tensor, b: Tensor, output: Tensor, sign: int) -> tuple[int, ...]:
+    """(multiplier of a, of b, bias, shift): codes = (a*ma + b*mb + bias) >> shift, plus zero point.
+
+    The larger scale ratio gets a 21-bit multiplier.
+    """
+    ratios = [np.float32(item.scale) / np.float32(output.scale) for item in (a, b)]
+    shift = 20 - (math.frexp(float(max(ratios)))[1] - 1)
+    m_a, m_b = (int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios)
+    m_b *= sign
+    bias = (1 << (shift - 1)) - m_a * a.zero_point - m_b * b.zero_point
+    return m_a, m_b, bias, shift
+
+
+def _add_xnnpack(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    m_a, m_b, bias, shift = add_xnnpack_parameters(a, b, output, sign)
+    dtype, zero = output.dtype, output.zero_point
+
+    def apply(x: Array, y: Array) -> Array:
+        # every term is below 2^30 (21-bit multiplier, 8-bit code), so 32 bits hold the sum
+        total = np.multiply(x, m_a, dtype=np.int32) + np.int32(bias)
+        total = total + np.multiply(y, m_b, dtype=np.int32)
+        total >>= shift
+        total += zero
+        return np.clip(total, *limits, out=total).astype(dtype)
+
+    return apply
+
+
+def _multiply_builtin(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    product_scale = np.float32(a.scale) * np.float32(b.scale)
+    by = QuantizedMultiplier.of(need.float32_ratio(float(product_scale), output.scale))
+    dtype = output.dtype
+
+    def apply(x: Array, y: Array) -> Array:
+        product = (x.astype(np.int64) - a.zero_point) * (y.astype(np.int64) - b.zero_point)
+        return np.clip(requantize(product, by) + output.zero_point, *limits).astype(dtype)
+
+    return apply
+
+
+def _multiply_xnnpack(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    product_scale = np.float32(a.scale) * np.float32(b.scale)
+    scale = np.float32(need.float32_ratio(float(product_scale), output.scale))
+    dtype = output.dtype
+
+    def apply(x: Array, y: Array) -> Array:
+        product = (x.astype(np.int32) - a.zero_point) * (y.astype(np.int32) - b.zero_point)
+        return requantize_float32(product, scale, output.zero_point, *limits).astype(dtype)
+
+    return apply
+
+
+@kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=stacks)
+def combine(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """ADD, SUB or MUL: see the module for the arithmetic of each type."""
+    return [node.cache["apply"](*inputs)]
+
+
+def _prepare_extreme(node: Node) -> None:
+    need.require_counts(node, 2)
+    kind = need.require_type(node, 0, (*need.CODE_TYPES, *_PLAIN))
+    need.require_type(node, 1, (kind,))
+    need.require_output_type(node, (kind,))
+    need.require_output_shape(node, need.broadcast_shape(node, 0, 1))
+
+
+@kernel("MAXIMUM", "MINIMUM", prepare=_prepare_extreme, batch=stacks)
+def extreme(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """MAXIMUM or MINIMUM of codes; scales play no part, in either arithmetic."""
+    operation = np.maximum if node.operator.name == "MAXIMUM" else np.minimum
+    return [operation(inputs[0], inputs[1])]
