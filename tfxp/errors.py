@@ -9,7 +9,8 @@
     ├── ExportError            a quantized model that cannot be written as integers
     ├── TfliteFormatError      bytes that are not a well-formed .tflite model
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
-    └── ConfigError            a settings file, flag or option that makes no sense
+    ├── ConfigError            a settings file, flag or option that makes no sense
+    └── OutputError            a file that cannot be written
 
 Messages read "<what> of <which>: got <value>; expected <range or list>. <what to do>".
 """
@@ -58,6 +59,10 @@ class UnsupportedOpError(TfxpError, NotImplementedError):
 
 class ConfigError(TfxpError, ValueError):
     """A settings file, flag or option that makes no sense."""
+
+
+class OutputError(TfxpError, OSError):
+    """A file that cannot be written."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -44,9 +44,9 @@ def _quiet_import() -> Iterator[None]:
                     os.write(2, line)
 
 
-# TensorFlow's C++ side reads the level once, when it is loaded. Its errors reach Python as exceptions
-# anyway, and what is left tells CPU users that they have no GPU. A user's own choice stands,
-# and asking for messages (0) gets all of them.
+# TensorFlow's C++ side reads the level once, when it is loaded. Its errors reach Python as
+# exceptions anyway, and what is left tells CPU users that they have no GPU. A user's own choice
+# stands, and asking for messages (0) gets all of them.
 _CHATTY = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
 
 with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_import():
