@@ -1,0 +1,200 @@
+"""Flags of a tool: absl's, in a set of its own, with the ones that all tools share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from tfxp.data.metrics import METRICS
+
+_ENUM_PREFIX = re.compile(r"^<[^>]*>: ")  # absl's; the values stand beside the name already
+
+
+class ToolFlags:
+    """The flags of one tool, apart from those of any other tool in the same process.
+
+    Args:
+        doc: the tool's module docstring, printed by --help.
+
+    Example:
+        >>> tool = ToolFlags("Adds. Usage: add --limit=3")
+        >>> limit = tool.limit()
+        >>> tool.parse(["add", "--limit=3"])
+        []
+        >>> limit.value
+        3
+    """
+
+    def __init__(self, doc: str | None) -> None:
+        self.doc = inspect.cleandoc(doc or "")
+        self.values = flags.FlagValues()
+        self._required: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        """absl's own DEFINE_… functions, which put the flag into this tool's set."""
+        if name.startswith("DEFINE_"):
+            return functools.partial(self._define, getattr(flags, name))
+        raise AttributeError(name)
+
+    def _define(self, definer: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("required"):
+            self._required.add(name)
+        return definer(name, *args, flag_values=self.values, **kwargs)
+
+    def parse(self, argv: Sequence[str]) -> list[str]:
+        """Set the flags from a command line (program name first) and return what is no flag.
+
+        Raises:
+            absl.flags.Error: an unknown flag, an impossible value, or a required one missing.
+        """
+        self.values.unparse_flags()
+        for name in self.values:
+            self.values[name].unparse()
+        return list(self.values(list(argv)))[1:]
+
+    def help_text(self) -> str:
+        """The docstring and every flag with its default."""
+        parts = [self.doc, "Flags:"]
+        for name in sorted(self.values):
+            flag = self.values[name]
+            head = f"  --[no]{name}" if flag.boolean else f"  --{name}"
+            if isinstance(flag.parser, flags.EnumParser):
+                head += "=" + "|".join(flag.parser.enum_values)
+            if name in self._required:
+                head += " (required)"
+            elif flag.default is not None:
+                head += f" (default: {_default(flag)})"
+            body = textwrap.fill(_ENUM_PREFIX.sub("", flag.help or ""), 90, initial_indent=" " * 6)
+            parts.append(f"{head}\n{textwrap.indent(body.lstrip(), ' ' * 6)}")
+        return "\n\n".join(parts[:2]) + "\n" + "\n".join(parts[2:]) + "\n"
+
+    # What the tool works on -------------------------------------------------------------------
+
+    def model(self, text: str = "Keras model: .h5, .keras or SavedModel.") -> Any:
+        """--model, required."""
+        return self.DEFINE_string("model", None, text, required=True)
+
+    def data(self, text: str, required: bool = True) -> Any:
+        """--data: what the tool works on."""
+        return self._npz("data", text, required)
+
+    def train_data(self, required: bool = False) -> Any:
+        """--train_data: what fine-tuning learns from."""
+        return self._npz("train_data", "Images and labels for training.", required)
+
+    def eval_data(self, required: bool = False) -> Any:
+        """--eval_data: what accuracy is measured on."""
+        return self._npz("eval_data", "Images and labels to evaluate on.", required)
+
+    def verify_data(self, required: bool = False) -> Any:
+        """--verify_data: what exports are compared on, element by element."""
+        return self._npz("verify_data", "Inputs to compare outputs on.", required)
+
+    def _npz(self, name: str, text: str, required: bool) -> Any:
+        keys = "An .npz file with x, y or x_train, y_train, x_test, y_test."
+        return self.DEFINE_string(name, None, f"{text} {keys}", required=required)
+
+    def split(self) -> Any:
+        """--split: which half of a file that has two."""
+        text = "Which part of a data file that has both."
+        return self.DEFINE_enum("split", None, ["train", "test"], text)
+
+    def limit(self) -> Any:
+        """--limit: how many samples at most."""
+        text = "Use the first N samples only (default: all)."
+        return self.DEFINE_integer("limit", None, text, lower_bound=1)
+
+    def input_scale(self) -> Any:
+        """--input_scale: the first half of x·scale + shift."""
+        text = "Inputs are multiplied by this before the model sees them (1/255 may be written so)."
+        return self._number("input_scale", "1", text)
+
+    def input_shift(self) -> Any:
+        """--input_shift: the second half of x·scale + shift."""
+        return self._number("input_shift", "0", "Added to inputs after --input_scale.")
+
+    def input_kind(self) -> Any:
+        """--input_kind: real values, or the model's own integer codes."""
+        text = "Whether the arrays hold real values or the model's integer codes already."
+        return self.DEFINE_enum("input_kind", "auto", ["auto", "codes", "real"], text)
+
+    # What is asked for ------------------------------------------------------------------------
+
+    def precision(self, default: str | None = None, required: bool = False) -> Any:
+        """--precision: a precision map or a shorthand."""
+        text = (
+            "A precision map (.json), one that ships with tfxp by its name, or a shorthand: w4a6"
+            " (4-bit weights, 6-bit activations), w4a4e8 (first and last layer 8), w6a6c"
+            " (per-channel weights)."
+        )
+        return self.DEFINE_string("precision", default, text, required=required)
+
+    def metric(self) -> Any:
+        """--metric: what evaluation counts."""
+        return self.DEFINE_enum("metric", "accuracy", sorted(METRICS), "What evaluation reports.")
+
+    def batch_size(self, default: int = 128) -> Any:
+        """--batch_size: samples a step."""
+        return self.DEFINE_integer("batch_size", default, "Samples a step.", lower_bound=1)
+
+    def seed(self) -> Any:
+        """--seed: what every random draw starts from."""
+        text = "Seed of every random draw."
+        return self.DEFINE_integer("seed", 0, text, lower_bound=0, upper_bound=2**32 - 1)
+
+    # What comes out ---------------------------------------------------------------------------
+
+    def output(self, text: str, required: bool = False) -> Any:
+        """--output: the file that the tool makes."""
+        return self.DEFINE_string("output", None, text, required=required)
+
+    def json(self) -> Any:
+        """--json: the printed figures for programs."""
+        return self.DEFINE_string("json", None, "Also write the figures to this JSON file.")
+
+    def progress(self) -> Any:
+        """--[no]progress: None (draw on terminals only), True or False."""
+        text = "Draw a progress bar (default: on a terminal only)."
+        return self.DEFINE_boolean("progress", None, text)
+
+    def _number(self, name: str, default: str, text: str) -> Any:
+        parser, serializer = _FractionParser(), flags.ArgumentSerializer()
+        return flags.DEFINE(
+            parser, name, default, text, flag_values=self.values, serializer=serializer
+        )
+
+
+def _default(flag: flags.Flag) -> str:
+    value = flag.default
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class _FractionParser(flags.ArgumentParser):
+    """Reads 0.5, 1e-3 and 1/255."""
+
+    syntactic_help = "a number, or a fraction such as 1/255"
+
+    def parse(self, argument: Any) -> float:
+        """The number.
+
+        Raises:
+            ValueError: it is none, or not finite.
+        """
+        numerator, slash, denominator = str(argument).partition("/")
+        try:
+            value = float(numerator) / float(denominator) if slash else float(numerator)
+        except (ValueError, ZeroDivisionError):
+            value = float("nan")
+        if not abs(value) < float("inf"):
+            raise ValueError(f"got {argument!r}; expected {self.syntactic_help}")
+        return value
+
+    def flag_type(self) -> str:
+        """What absl calls this kind of flag."""
+        return "number"

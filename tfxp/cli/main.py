@@ -1,0 +1,100 @@
+"""One main for all tools: exit codes, and one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import flags
+
+from tfxp.cli.flags import ToolFlags
+from tfxp.errors import TfxpError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+_HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
+
+
+def entry_point(
+    main: Callable[[], int | None], tool_flags: ToolFlags
+) -> Callable[[Sequence[str] | None], NoReturn]:
+    """What a tool's `__main__` block and its console command call.
+
+    Exit codes: what `main` returns (0 for None), 1 for an error said in one sentence on standard
+    error, 2 for flags that make no sense, 130 for Ctrl-C. Set TFXP_TRACEBACK=1 to see tracebacks.
+
+    Args:
+        main: does the work; reads the flags that `tool_flags` defined.
+        tool_flags: the tool's flags.
+
+    Example:
+        >>> run = entry_point(lambda: print("done"), ToolFlags("Does nothing."))
+        >>> run(["tool"])
+        Traceback (most recent call last):
+        SystemExit: 0
+    """
+
+    def run(argv: Sequence[str] | None = None) -> NoReturn:
+        sys.exit(_run(main, tool_flags, sys.argv if argv is None else argv))
+
+    return run
+
+
+def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[str]) -> int:
+    name = os.path.basename(argv[0])
+    if any(argument in _HELP for argument in argv[1:]):
+        print(tool_flags.help_text(), end="")
+        return 0
+    try:
+        rest = tool_flags.parse(argv)
+        if rest:
+            raise flags.Error(f"got {rest[0]!r}; expected flags only")
+    except flags.Error as error:
+        _say(name, f"{_sentence(error)} See {name} --help.")
+        return USAGE_ERROR
+    _leave_on_sigterm()
+    try:
+        return main() or 0
+    except KeyboardInterrupt:
+        _say(name, "interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output is gone (`tool | head`); nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (TfxpError, OSError, MemoryError) as error:
+        if os.environ.get("TFXP_TRACEBACK"):
+            raise
+        _say(name, _sentence(error))
+        return 1
+
+
+def _sentence(error: BaseException) -> str:
+    """An error as one line that ends like a sentence."""
+    if isinstance(error, MemoryError):
+        return "out of memory. Use --limit or a smaller --batch_size."
+    if isinstance(error, OSError) and not isinstance(error, TfxpError) and error.strerror:
+        text = f"{error.filename or 'file'}: {error.strerror}"
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    return text if text[-1] in ".?!" else f"{text}."
+
+
+def _say(name: str, text: str) -> None:
+    sys.stdout.flush()
+    print(f"{name}: {text}", file=sys.stderr)
+
+
+def _leave_on_sigterm() -> None:
+    """Let `finally` blocks remove temporary files when the process is asked to end."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    try:
+        signal.signal(signal.SIGTERM, leave)
+    except ValueError:
+        pass  # not the main thread: whoever runs us there has its own rules

@@ -1,0 +1,98 @@
+"""Reader of `.npz` data files."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.data.dataset import Dataset
+from tfxp.errors import DataError
+
+SPLITS = ("train", "test")
+
+
+def load_npz(
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    limit: int | None = None,
+    default_split: str = "test",
+    labels: bool = False,
+) -> Dataset:
+    """Read and check a data file.
+
+    A file holds either x and perhaps y, or x_train, y_train and x_test, y_test (each y may be
+    absent). Only the arrays that are asked for are read.
+
+    Args:
+        path: the file.
+        split: "train" or "test", for files that have both; None leaves it to `default_split`.
+        limit: at most this many samples, the first ones.
+        default_split: what None means: "train" to calibrate, "test" to evaluate.
+        labels: whether y must be there.
+
+    Raises:
+        DataError: the file is missing, no `.npz`, damaged, without the arrays asked for, empty,
+            or holds values that are not finite.
+
+    Example:
+        >>> import tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "data.npz")
+        >>> np.savez(path, x=np.zeros((10, 4)), y=np.arange(10))
+        >>> len(load_npz(path, limit=3))
+        3
+    """
+    name = repr(os.fspath(path))
+    if not os.path.isfile(path):
+        raise DataError(f"data file {name}: got no such file; expected an .npz file.")
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"data file {name}: got something that is no .npz archive, or only the beginning of"
+            " one; expected one made by numpy.savez. Make it again."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            x_key, y_key = _keys(list(archive.files), split, default_split, name)
+            if labels and y_key is None:
+                raise DataError(
+                    f"labels of {name}: got arrays {', '.join(archive.files)}; expected also"
+                    f" {x_key.replace('x', 'y', 1)}. Add the labels to the file."
+                )
+            x = _first(archive[x_key], limit)
+            y = None if y_key is None else _first(archive[y_key], limit)
+    except DataError:
+        raise
+    except Exception as error:  # damage surfaces as anything, from struct.error to SyntaxError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"data file {name}: cannot be read ({reason}). Make it again.") from error
+    return Dataset(x, y, name)
+
+
+def _keys(
+    have: list[str], split: str | None, default_split: str, name: str
+) -> tuple[str, str | None]:
+    """The names of the inputs and labels to read."""
+    if split not in (None, *SPLITS):
+        raise DataError(f"split of {name}: got {split!r}; expected {' or '.join(SPLITS)}.")
+    if "x" in have and split is None:
+        keys = ("x", "y")
+    else:
+        wanted = split or default_split
+        keys = (f"x_{wanted}", f"y_{wanted}")
+    if keys[0] not in have:
+        hint = " Leave the split away." if "x" in have else ""
+        expected = keys[0] if split else f"x or {keys[0]}"
+        raise DataError(
+            f"arrays of {name}: got {', '.join(have) or 'none'}; expected {expected}.{hint}"
+        )
+    return keys[0], keys[1] if keys[1] in have else None
+
+
+def _first(array: NDArray, limit: int | None) -> NDArray:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit: got {limit}; expected at least 1.")
+    if limit is None or array.ndim == 0 or limit >= len(array):
+        return array
+    return array[:limit].copy()  # a view would keep the whole array alive

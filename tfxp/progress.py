@@ -1,0 +1,146 @@
+"""A progress bar on standard error that is silent where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TextIO, TypeVar
+
+_Item = TypeVar("_Item")
+_WIDTH = 24
+_SECONDS_BETWEEN_DRAWS = 0.1
+
+
+class Progress:
+    """One line that shows how far the work is, how fast it goes and what is left.
+
+    Args:
+        total: how many steps there are.
+        title: what is being done.
+        unit: what one step is, in the singular: "image", "trial".
+        show: draw it? None draws only where `stream` is a terminal. Asked for elsewhere, it
+            prints a line at every tenth of the way instead.
+        stream: standard error unless told.
+
+    Example:
+        >>> with Progress(3, "counting", show=False) as progress:
+        ...     for _ in range(3):
+        ...         progress.step()
+        >>> progress.done
+        3
+    """
+
+    def __init__(
+        self,
+        total: int,
+        title: str,
+        unit: str = "step",
+        show: bool | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.total = max(int(total), 0)
+        self.title = title
+        self.unit = unit
+        self.done = 0
+        self.note = ""
+        self._stream = stream if stream is not None else sys.stderr
+        self._terminal = self._stream is not None and self._stream.isatty()
+        self._show = self._stream is not None and (self._terminal if show is None else show)
+        self._started = time.monotonic()
+        self._drawn = -1.0
+        self._tenths = 0
+
+    def step(self, count: int = 1, note: str = "") -> None:
+        """Say that `count` more steps are done; `note` stays at the end of the line."""
+        self.done += count
+        self.note = note or self.note
+        if self._show:
+            self._draw(final=False)
+
+    def close(self) -> None:
+        """Draw the last state and leave the line."""
+        if self._show:
+            self._draw(final=True)
+            self._show = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def line(self) -> str:
+        """What is shown now, without the bar."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = self.done / seconds
+        text = f"{self.title}: {self.done}/{self.total} {self.unit}s, {_figure(rate)}/s"
+        if 0 < self.done < self.total:
+            text += f", {_duration((self.total - self.done) / rate)} left"
+        else:
+            text += f", {_duration(seconds)}"
+        return f"{text}  {self.note}" if self.note else text
+
+    def _draw(self, final: bool) -> None:
+        now = time.monotonic()
+        if not self._terminal:
+            tenths = 10 * self.done // self.total if self.total else 10
+            if tenths > self._tenths or (final and self._tenths < 10):
+                self._tenths = 10 if final else tenths
+                print(self.line(), file=self._stream, flush=True)
+            return
+        if not final and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
+            return
+        self._drawn = now
+        filled = _WIDTH * min(self.done, self.total) // self.total if self.total else _WIDTH
+        bar = "█" * filled + "░" * (_WIDTH - filled)
+        # Back to the start, clear the line, and end it only when done.
+        self._stream.write(f"\r\x1b[2K{bar} {self.line()}" + ("\n" if final else ""))
+        self._stream.flush()
+
+
+def track(
+    items: Iterable[_Item],
+    title: str,
+    total: int | None = None,
+    unit: str = "step",
+    show: bool | None = None,
+) -> Iterator[_Item]:
+    """The same items, with a progress bar while they are consumed.
+
+    Args:
+        items: what to go through.
+        title: what is being done.
+        total: how many there are, where `items` has no length.
+        unit: what one item is, in the singular.
+        show: as for Progress.
+
+    Example:
+        >>> sum(track([1, 2, 3], "adding", show=False))
+        6
+    """
+    if total is None:
+        items = items if hasattr(items, "__len__") else list(items)
+        total = len(items)  # type: ignore[arg-type]
+    with Progress(total, title, unit, show) as progress:
+        for item in items:
+            yield item
+            progress.step()
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
