@@ -5,8 +5,9 @@ For every format with a zero code:
     code  = overflow(round(x * inverse_scale))
     value = code / inverse_scale
 
-The product is taken in float32, as TensorFlow takes it: exact for fixed point, correctly rounded
-for WRPN. `encode_scalar` is the definition in exact fractions; `encode` is the vectorised twin.
+The product is taken in float32, as TensorFlow takes it: exact for fixed point; for WRPN correctly
+rounded, and taken after the clip. `encode_scalar` is the definition in exact fractions; `encode`
+is the vectorised twin.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from tfxp.errors import FormatError
 from tfxp.formats.parsing import Format
 from tfxp.formats.rounding import Overflow, Rounding, round_array, round_scalar
+from tfxp.formats.wrpn import WrpnFormat
 
 
 def encode_scalar(
@@ -33,11 +35,11 @@ def encode_scalar(
         value: finite number; rounded to float32 first.
         fmt: number format.
         rounding: rounding mode.
-        overflow: `saturate`, or `wrap` modulo the number of codes.
+        overflow: `saturate`, or `wrap` modulo the number of codes (fixed point only).
         draw: draw in [0, 1) for stochastic rounding.
 
     Raises:
-        FormatError: `value` is not finite.
+        FormatError: `value` is not finite; `wrap` with a WRPN format.
 
     Example:
         >>> from tfxp.formats import parse_format
@@ -49,11 +51,16 @@ def encode_scalar(
         raise FormatError(f"value for {fmt}: got {value}; expected a finite number.")
     if getattr(fmt, "is_binary", False):
         return 1 if single >= 0 else -1
+    overflow = _overflow_of(fmt, overflow)
+    if not _is_power_of_two(fmt.inverse_scale):
+        single = min(max(single, np.float32(fmt.min)), np.float32(fmt.max))
     scaled = Fraction(float(single)) * Fraction(fmt.inverse_scale)
     if not _is_power_of_two(fmt.inverse_scale):
         scaled = Fraction(float(np.float32(float(scaled))))  # the product of WRPN, in float32
     code = round_scalar(scaled, rounding, draw)
-    return _overflow_scalar(code, fmt.qmin, fmt.qmax, Overflow.parse(overflow))
+    if overflow is Overflow.SATURATE:
+        return min(max(code, fmt.qmin), fmt.qmax)
+    return (code - fmt.qmin) % (fmt.qmax - fmt.qmin + 1) + fmt.qmin
 
 
 def decode_scalar(code: int, fmt: Format) -> float:
@@ -69,6 +76,8 @@ def decode_scalar(code: int, fmt: Format) -> float:
     """
     if not fmt.qmin <= code <= fmt.qmax:
         raise FormatError(f"code of {fmt}: got {code}; expected {fmt.qmin} to {fmt.qmax}.")
+    if getattr(fmt, "is_binary", False) and code == 0:
+        raise FormatError(f"code of {fmt}: got 0; expected -1 or 1.")
     return float(np.float32(code) / np.float32(fmt.inverse_scale))
 
 
@@ -92,7 +101,8 @@ def encode(
         int64 array of the same shape.
 
     Raises:
-        FormatError: a value is NaN or infinite; stochastic rounding without a generator.
+        FormatError: a value is NaN or infinite; stochastic rounding without a generator; `wrap`
+            with a WRPN format.
 
     Example:
         >>> from tfxp.formats import parse_format
@@ -107,15 +117,18 @@ def encode(
         )
     if getattr(fmt, "is_binary", False):
         return np.where(single >= 0, 1, -1).astype(np.int64)
+    overflow = _overflow_of(fmt, overflow)
     if _is_power_of_two(fmt.inverse_scale):
         scaled = single.astype(np.float64) * fmt.inverse_scale
     else:
-        scaled = (single * np.float32(fmt.inverse_scale)).astype(np.float64)
+        clipped = np.clip(single, np.float32(fmt.min), np.float32(fmt.max))
+        scaled = (clipped * np.float32(fmt.inverse_scale)).astype(np.float64)
     codes = round_array(scaled, rounding, generator)
-    if Overflow.parse(overflow) is Overflow.SATURATE:
+    if overflow is Overflow.SATURATE:
         return np.clip(codes, fmt.qmin, fmt.qmax).astype(np.int64)
     span = fmt.qmax - fmt.qmin + 1
-    return (np.mod(codes - fmt.qmin, span) + fmt.qmin).astype(np.int64)
+    # The first remainder is exact whatever the size of the code; a difference would not be.
+    return (np.mod(np.mod(codes, span) - fmt.qmin, span) + fmt.qmin).astype(np.int64)
 
 
 def decode(codes: np.ndarray, fmt: Format) -> np.ndarray:
@@ -135,6 +148,8 @@ def decode(codes: np.ndarray, fmt: Format) -> np.ndarray:
             f"codes of {fmt}: got {codes.min()} to {codes.max()}; "
             f"expected {fmt.qmin} to {fmt.qmax}."
         )
+    if getattr(fmt, "is_binary", False) and (codes == 0).any():
+        raise FormatError(f"codes of {fmt}: got 0; expected -1 or 1.")
     return (codes.astype(np.float64) / fmt.inverse_scale).astype(np.float32)
 
 
@@ -164,7 +179,8 @@ def _is_power_of_two(value: float) -> bool:
     return float(np.frexp(value)[0]) == 0.5
 
 
-def _overflow_scalar(code: int, qmin: int, qmax: int, overflow: Overflow) -> int:
-    if overflow is Overflow.SATURATE:
-        return min(max(code, qmin), qmax)
-    return (code - qmin) % (qmax - qmin + 1) + qmin
+def _overflow_of(fmt: Format, overflow: Overflow | str) -> Overflow:
+    mode = Overflow.parse(overflow)
+    if mode is Overflow.WRAP and isinstance(fmt, WrpnFormat):
+        raise FormatError(f"overflow of {fmt}: got wrap; expected saturate. WRPN clips, always.")
+    return mode

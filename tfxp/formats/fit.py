@@ -13,7 +13,8 @@ from tfxp.formats.fixed_point import FixedPointFormat
 from tfxp.formats.tensor_stats import TensorStats
 
 Fit = Callable[[TensorStats, int, bool, bool], FixedPointFormat]
-_LIMIT = 48
+_LIMIT = 64  # of m and f
+_MSE_SPAN = 10
 
 
 def fit_max_abs(
@@ -31,7 +32,7 @@ def fit_max_abs(
         symmetric: whether the most negative code is left out.
 
     Raises:
-        FormatError: `bits` is impossible.
+        FormatError: `bits` is impossible, or the range is beyond 2^64.
         DataError: `stats` is empty.
 
     Example:
@@ -51,6 +52,8 @@ def fit_clip_budget(
 ) -> FixedPointFormat:
     """The finest format that clips at most a share `budget` of the values, both tails counted.
 
+    Ranges below 2^-12 of the tensor's own are not considered.
+
     Args:
         stats: statistics of the tensor.
         bits: word length, the sign bit included.
@@ -59,7 +62,7 @@ def fit_clip_budget(
         budget: allowed share of clipped values, 0 to 1.
 
     Raises:
-        FormatError: `bits` or `budget` is impossible.
+        FormatError: `bits` or `budget` is impossible, or the range is beyond 2^64.
         DataError: `stats` is empty.
 
     Example:
@@ -73,16 +76,21 @@ def fit_clip_budget(
     """
     if not 0 <= budget < 1:
         raise FormatError(f"clip budget: got {budget}; expected 0 <= budget < 1.")
-    f = _finest(stats, bits, signed, symmetric)
-    while f > -_LIMIT:
+    values, counts = stats.bin_values()
+    widest = bits - int(signed) - _LIMIT
+    for f in range(_finest(stats, bits, signed, symmetric), widest - 1, -1):
         fmt = FixedPointFormat.of_bits(bits, f, signed, symmetric)
         half = fmt.scale / 2
         low, high = fmt.min - half, fmt.max + half
-        inside = low <= stats.min and stats.max <= high
-        if inside or (budget > 0 and stats.clipped_fraction(low, high) <= budget):
+        if low <= stats.min and stats.max <= high:
             return fmt
-        f -= 1
-    return FixedPointFormat.of_bits(bits, f, signed, symmetric)
+        clipped = counts[(values < low) | (values > high)].sum() / stats.count
+        if budget > 0 and clipped <= budget:
+            return fmt
+    raise FormatError(
+        f"range of tensor: got {stats.min:g} to {stats.max:g}; expected one that "
+        f"{bits} bits with at most {_LIMIT} integer bits hold."
+    )
 
 
 def fit_mse(
@@ -92,8 +100,8 @@ def fit_mse(
 
         SQNR(f) = 10 log10( E[x^2] / E[(x - Q_f(x))^2] )   [dB]
 
-    Every f from the one that clips nothing up to one that clips nearly everything is tried; ties
-    go to the smaller f (the wider range).
+    Every f from the one that clips nothing up to one whose range is a thousandth of the tensor's
+    is tried; ties go to the smaller f (the wider range).
 
     Args:
         stats: statistics of the tensor.
@@ -102,7 +110,7 @@ def fit_mse(
         symmetric: whether the most negative code is left out.
 
     Raises:
-        FormatError: `bits` is impossible.
+        FormatError: `bits` is impossible, or the range is beyond 2^64.
         DataError: `stats` is empty.
 
     Example:
@@ -115,9 +123,9 @@ def fit_mse(
         Departs from it: the measured distribution instead of a Gaussian.
     """
     widest = fit_max_abs(stats, bits, signed, symmetric)
-    finest = widest.fractional_bits + min(bits, 8)
+    finest = min(widest.fractional_bits + _MSE_SPAN, _LIMIT)
     best, best_error = widest, math.inf
-    for f in range(widest.fractional_bits, min(finest, _LIMIT) + 1):
+    for f in range(widest.fractional_bits, finest + 1):
         fmt = FixedPointFormat.of_bits(bits, f, signed, symmetric)
         error = mean_squared_error(stats, fmt)
         if error < best_error:
@@ -128,15 +136,19 @@ def fit_mse(
 def mean_squared_error(stats: TensorStats, fmt: FixedPointFormat) -> float:
     """E[(x - Q(x))^2] over the values behind `stats`.
 
-    Where a bin of the histogram is wider than the format's step, the rounding error inside it is
-    taken as uniform, step^2 / 12; elsewhere a bin stands for its mean.
+        E = sum over bins of  share * ((mean - Q(mean))^2 + variance)
+
+    That is exact (up to float64 rounding) for formats whose step is at least two bins,
+    2^-f >= 2^(e-11), because no decision threshold lies inside a bin then, and for bins that hold
+    one distinct value. Elsewhere the rounding error is taken as uniform, step^2 / 12.
     """
     values, counts = stats.bin_values()
-    bin_width = 2.0 ** (stats.exponent - 12)
-    error = np.square(values - quantize(values, fmt).astype(np.float64))
-    if bin_width > fmt.scale:
+    variances = stats.bin_variances()
+    error = np.square(values - quantize(values, fmt).astype(np.float64)) + variances
+    if stats.bin_width > fmt.scale / 2:
         inside = (values >= fmt.min) & (values <= fmt.max)
-        error = np.where(inside, fmt.scale**2 / 12, error)
+        uniform = fmt.scale**2 / 12
+        error = np.where(inside & (variances > uniform / 16), uniform, error)
     return float((error * counts).sum() / stats.count)
 
 
@@ -158,8 +170,7 @@ FITS: dict[str, Fit] = {
 def _finest(stats: TensorStats, bits: int, signed: bool, symmetric: bool) -> int:
     """A number of fractional bits from which only coarser formats need to be tried."""
     FixedPointFormat.of_bits(bits, 0, signed, symmetric)  # says what is wrong with `bits`
-    magnitude = stats.percentile(50) if stats.count else 0.0
-    magnitude = max(abs(magnitude), stats.max_abs * 2.0**-16)
     if stats.max_abs == 0:
-        return min(bits - int(signed), _LIMIT)
-    return min(bits + 1 - math.frexp(magnitude)[1], _LIMIT)
+        return bits - int(signed)
+    # A format whose range is one bin: the histogram does not see into the two bins around zero.
+    return min(bits - int(signed) - math.frexp(stats.bin_width)[1] + 1, _LIMIT)

@@ -9,7 +9,7 @@ from tfxp.errors import FormatError
 
 MAX_BITS = 32
 _MAX_EXPONENT = 64
-_PATTERN = re.compile(r"(U?)Q(-?\d+)\.(-?\d+)(s?)")
+_PATTERN = re.compile(r"(U?)Q(-?[0-9]{1,4})\.(-?[0-9]{1,4})(s?)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tfxp.formats.fixed_point import FixedPointFormat
 from tfxp.formats.wrpn import WrpnFormat
 
 Format = FixedPointFormat | WrpnFormat
-_WRPN = re.compile(r"wrpn:(\d+)")
+_WRPN = re.compile(r"wrpn:([0-9]{1,4})")
 
 
 def parse_format(text: str, role: str = "weights", sign_in_m: bool = False) -> Format:

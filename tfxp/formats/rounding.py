@@ -116,14 +116,18 @@ def round_array(
     below = np.floor(values)
     if mode is Rounding.FLOOR:
         return below
-    fraction = values - below
     if mode is Rounding.HALF_UP:
-        return below + (fraction >= 0.5)
+        return below + (values - below >= 0.5)
     if mode is Rounding.HALF_AWAY:
-        return below + np.where(values >= 0, fraction >= 0.5, fraction > 0.5)
+        # On magnitudes: -0.49999999999999994 - floor(...) would be 0.5, magnitudes stay exact.
+        magnitude = np.abs(values)
+        below = np.floor(magnitude)
+        return np.copysign(below + (magnitude - below >= 0.5), values)
     if generator is None:
         raise FormatError(
             "stochastic rounding: got no random generator; expected a seeded "
             "numpy.random.Generator. Pass generator=numpy.random.default_rng(seed)."
         )
-    return below + (generator.random(values.shape) < fraction)
+    # floor(value + draw) without the sum, which would round; 1 - draw is exact, because draws are
+    # multiples of 2^-53.
+    return below + (values - below >= 1.0 - generator.random(values.shape))

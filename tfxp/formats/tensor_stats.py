@@ -11,20 +11,23 @@ import numpy as np
 from tfxp.errors import DataError
 
 BINS = 8192
-_FIRST_EXPONENT = -20
+_LOWEST_EXPONENT = -126
+_LARGEST = float(np.finfo(np.float32).max)
 LOG2_LOW, LOG2_HIGH = -40, 40
+_HISTOGRAM = ("counts", "offsets", "squares")
 
 
 class TensorStats:
     """Streaming statistics of a tensor, in bounded memory, mergeable.
 
     Holds count, zeros, minimum, maximum, the first four power sums, a histogram of 8192 equal
-    bins over [-2^e, 2^e) whose e grows with the data (neighbouring bins are added, so nothing is
-    lost), the sum of the values in every bin, and a histogram of floor(log2|x|).
+    bins over [-2^e, 2^e) with the smallest e that holds the data (as e grows, neighbouring bins
+    are added, so nothing is lost), the mean and the variance of the values in every bin, and a
+    histogram of floor(log2|x|).
 
-    With the sums, a bin stands for the mean of its values. As long as every bin holds one distinct
-    value (integer data, values on a grid) all figures drawn from it are exact; otherwise they are
-    off by at most one bin, 2^(e-12).
+    As long as every bin holds one distinct float32 value (integer data, values on a grid) all
+    figures drawn from it are exact. Otherwise percentiles are off by less than one bin, 2^(e-12),
+    and shares by what lies in the bins of the limits.
 
     Example:
         >>> stats = TensorStats()
@@ -39,50 +42,70 @@ class TensorStats:
         self.min = np.inf
         self.max = -np.inf
         self.power_sums = np.zeros(4)
-        self.exponent = _FIRST_EXPONENT
+        self.exponent = _LOWEST_EXPONENT
         self.counts = np.zeros(BINS, np.int64)
-        self.sums = np.zeros(BINS)
+        # Sums of x - a and of (x - a)^2, a being the lower edge of the value's bin.
+        self.offsets = np.zeros(BINS)
+        self.squares = np.zeros(BINS)
         self.log2_counts = np.zeros(LOG2_HIGH - LOG2_LOW, np.int64)
 
     def update(self, values: np.ndarray) -> None:
         """Add an array of any shape.
 
         Raises:
-            DataError: a value is NaN or infinite.
+            DataError: a value is NaN, infinite, or beyond float32.
         """
         x = np.asarray(values, np.float64).ravel()
         if x.size == 0:
             return
         low, high = float(x.min()), float(x.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            bad = int((~np.isfinite(x)).sum())
+        if not (low >= -_LARGEST and high <= _LARGEST):
+            bad = int((~(np.abs(x) <= _LARGEST)).sum())
             raise DataError(
-                f"values: got {bad} of {x.size} that are NaN or infinite; expected finite numbers."
+                f"values: got {bad} of {x.size} that are NaN or infinite; expected finite numbers "
+                "(of float32)."
             )
+        self._grow(max(-low, high))
         self.count += x.size
         self.min, self.max = min(self.min, low), max(self.max, high)
         square = x * x
         self.power_sums += (x.sum(), square.sum(), (square * x).sum(), (square * square).sum())
-        self._grow(max(-low, high))
         self._add_to_bins(x)
 
+    @property
+    def bin_width(self) -> float:
+        """Width of one bin of the histogram, 2^(e-12)."""
+        return 2.0 ** (self.exponent - 12)
+
     def _grow(self, magnitude: float) -> None:
-        while magnitude >= 2.0**self.exponent:
-            self.exponent += 1
-            quarter = BINS // 4
-            for name in ("counts", "sums"):
-                old = getattr(self, name)
-                new = np.zeros_like(old)
-                new[quarter:-quarter] = old[0::2] + old[1::2]
-                setattr(self, name, new)
+        """Widen the bins until they hold +-magnitude."""
+        if magnitude == 0:
+            return
+        exponent = max(int(np.frexp(magnitude)[1]), _LOWEST_EXPONENT)
+        if self.zeros == self.count:  # zero lies at the edge of the same bin for every e
+            self.exponent = exponent
+        while self.exponent < exponent:
+            self._double_bins()
+
+    def _double_bins(self) -> None:
+        # An odd bin's values move to a bin whose lower edge is one (old) bin width further off.
+        width, middle = self.bin_width, slice(BINS // 4, -BINS // 4)
+        even, odd = slice(0, None, 2), slice(1, None, 2)
+        counts, offsets, squares = self.counts, self.offsets, self.squares
+        self.counts, self.offsets, self.squares = (np.zeros_like(counts), *np.zeros((2, BINS)))
+        self.counts[middle] = counts[even] + counts[odd]
+        moved = offsets[odd] + width * counts[odd]
+        self.offsets[middle] = offsets[even] + moved
+        self.squares[middle] = squares[even] + squares[odd] + width * (offsets[odd] + moved)
+        self.exponent += 1
 
     def _add_to_bins(self, x: np.ndarray) -> None:
-        index = np.floor(x * 2.0 ** (12 - self.exponent)).astype(np.int64)
-        index += BINS // 2
-        # -2^e itself would need one bin more; it shares the lowest one.
-        np.clip(index, 0, BINS - 1, out=index)
+        lower = np.floor(x / self.bin_width)
+        offset = x - lower * self.bin_width
+        index = lower.astype(np.int64) + BINS // 2
         self.counts += np.bincount(index, minlength=BINS)
-        self.sums += np.bincount(index, weights=x, minlength=BINS)
+        self.offsets += np.bincount(index, weights=offset, minlength=BINS)
+        self.squares += np.bincount(index, weights=offset * offset, minlength=BINS)
         nonzero = x[x != 0]
         self.zeros += x.size - nonzero.size
         exponents = np.frexp(nonzero)[1] - 1 - LOG2_LOW
@@ -94,7 +117,7 @@ class TensorStats:
         result, addend = self.copy(), other.copy()
         result._grow(2.0**addend.exponent * (1 - 2.0**-53))
         addend._grow(2.0**result.exponent * (1 - 2.0**-53))
-        for name in ("count", "zeros", "power_sums", "counts", "sums", "log2_counts"):
+        for name in ("count", "zeros", "power_sums", "log2_counts", *_HISTOGRAM):
             setattr(result, name, getattr(result, name) + getattr(addend, name))
         result.min, result.max = min(self.min, other.min), max(self.max, other.max)
         return result
@@ -151,16 +174,30 @@ class TensorStats:
     def bin_values(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean value of every occupied bin, ascending, and how many values it stands for."""
         self._require_data()
-        occupied = self.counts > 0
+        occupied = np.flatnonzero(self.counts)
         counts = self.counts[occupied]
-        return np.clip(self.sums[occupied] / counts, self.min, self.max), counts
+        lower = (occupied - BINS // 2) * self.bin_width
+        means = lower + self.offsets[occupied] / counts
+        return np.clip(means, self.min, self.max), counts
+
+    def bin_variances(self) -> np.ndarray:
+        """Variance of the values in every occupied bin; 0 where they are all equal."""
+        self._require_data()
+        occupied = np.flatnonzero(self.counts)
+        counts = self.counts[occupied]
+        variances = self.squares[occupied] / counts - (self.offsets[occupied] / counts) ** 2
+        # What is below the rounding error of the sums is nothing.
+        return np.where(variances > 1e-12 * self.bin_width**2, variances, 0.0)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile, 0 to 100, to within one bin; 0 and 100 are exact."""
+        """The q-th percentile: the smallest value that at least q % of the values do not exceed.
+
+        To within one bin; 0 and 100 are exact.
+        """
         values, counts = self.bin_values()
         if q <= 0 or q >= 100:
             return self.min if q <= 0 else self.max
-        rank = np.searchsorted(np.cumsum(counts), q / 100 * self.count)
+        rank = np.searchsorted(np.cumsum(counts), q * self.count / 100)
         return float(values[min(int(rank), values.size - 1)])
 
     def clipped_fraction(self, low: float, high: float) -> float:
@@ -170,7 +207,7 @@ class TensorStats:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; `from_dict` is the inverse."""
-        packed = {name: _pack(getattr(self, name)) for name in ("counts", "sums")}
+        packed = {name: _pack(getattr(self, name)) for name in _HISTOGRAM}
         return {
             "count": self.count,
             "zeros": self.zeros,
@@ -196,9 +233,10 @@ class TensorStats:
                 result.min, result.max = float(data["min"]), float(data["max"])
             result.power_sums = np.array(data["power_sums"], np.float64).reshape(4)
             result.exponent = int(data["exponent"])
-            result.log2_counts = np.array(data["log2_counts"], np.int64)
+            result.log2_counts[:] = np.array(data["log2_counts"], np.int64)
             result.counts = _unpack(data["counts"], np.dtype(np.int64))
-            result.sums = _unpack(data["sums"], np.dtype(np.float64))
+            result.offsets = _unpack(data["offsets"], np.dtype(np.float64))
+            result.squares = _unpack(data["squares"], np.dtype(np.float64))
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise DataError(f"tensor statistics: {error!r}. Measure the model again.") from error
         return result
