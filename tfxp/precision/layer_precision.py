@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import Any
 
-from tfxp.errors import PrecisionError, did_you_mean
-from tfxp.formats import MAX_BITS, Format, Rounding, parse_format
+from tfxp.errors import FormatError, PrecisionError, did_you_mean
+from tfxp.formats import (
+    MAX_BITS,
+    FixedPointFormat,
+    Format,
+    Rounding,
+    WrpnFormat,
+    parse_format,
+)
 
 FLOAT = "float"
 PLACEMENTS = ("post_activation", "pre_activation")
 
-# A tensor's precision: a number of bits (the format is fitted by measurement), a format, "float",
-# or None, which says nothing and leaves the decision to an earlier rule or the default.
-TensorPrecision = int | Format | str | None
+# A tensor's precision: a number of bits (the format is fitted by measurement), a format, a tuple of
+# formats (one per output channel), "float", or None, which says nothing and leaves the decision to
+# an earlier rule or the default.
+TensorPrecision = int | Format | tuple[Format, ...] | str | None
 
 _TENSORS = {
     "weights": "weights",
@@ -63,12 +72,15 @@ class LayerPrecision:
     def __post_init__(self) -> None:
         for name, role in _TENSORS.items():
             object.__setattr__(self, name, _tensor_precision(getattr(self, name), name, role))
-        if self.per_channel not in (None, True, False):
+        if self.per_channel is not None and not isinstance(self.per_channel, bool):
             raise PrecisionError(f"per_channel: got {self.per_channel!r}; expected true or false.")
         if self.placement is not None and self.placement not in PLACEMENTS:
             raise PrecisionError(f"placement: got {self.placement!r}; expected {PLACEMENTS}.")
         if self.rounding is not None and self.rounding != "engine":
-            object.__setattr__(self, "rounding", Rounding.parse(self.rounding).value)
+            try:
+                object.__setattr__(self, "rounding", Rounding.parse(self.rounding).value)
+            except FormatError as error:
+                raise PrecisionError(f"{error} Or 'engine'.") from None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: str = "layer") -> LayerPrecision:
@@ -80,13 +92,16 @@ class LayerPrecision:
         if not isinstance(data, dict):
             raise PrecisionError(f"{where}: got {data!r}; expected an object of precisions.")
         known = [field.name for field in dataclasses.fields(cls)]
-        for key in data:
-            if key not in known:
-                hint = did_you_mean(str(key), known)
-                raise PrecisionError(f"{where}: got field {key!r}; expected one of {known}.{hint}")
+        unknown = [str(key) for key in data if key not in known]
+        if unknown:
+            hint = did_you_mean(unknown[0], known)
+            raise PrecisionError(
+                f"fields of {where}: got {', '.join(map(repr, unknown))}; "
+                f"expected some of {', '.join(known)}.{hint}"
+            )
         try:
             return cls(**data)
-        except ValueError as error:
+        except PrecisionError as error:
             raise PrecisionError(f"{where}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,8 +110,7 @@ class LayerPrecision:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                plain = isinstance(value, bool | int | str)
-                result[field.name] = value if plain else str(value)
+                result[field.name] = _to_json(value)
         return result
 
     def updated(self, other: LayerPrecision) -> LayerPrecision:
@@ -109,17 +123,32 @@ class LayerPrecision:
         return dataclasses.replace(self, **changes)
 
 
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [str(fmt) for fmt in value]
+    return value if isinstance(value, bool | int | str) else str(value)
+
+
 def _tensor_precision(value: Any, name: str, role: str) -> TensorPrecision:
-    if value is None or value == FLOAT:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value == FLOAT:
+            return FLOAT
+        try:
+            return parse_format(value, role)
+        except FormatError as error:
+            raise PrecisionError(f"precision of {name}: {error}") from None
+    if isinstance(value, FixedPointFormat):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        if hasattr(value, "qmin"):
-            return value
+    if isinstance(value, WrpnFormat):
+        if value.role != role:
+            raise PrecisionError(f"precision of {name}: got {value!r}; expected the grid of {role}.")
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise PrecisionError(
             f"precision of {name}: got {value!r}; expected bits, a format name or 'float'."
         )
-    if isinstance(value, str):
-        return parse_format(value, role)
     if not 1 <= value <= MAX_BITS:
         raise PrecisionError(f"bits of {name}: got {value}; expected 1 to {MAX_BITS}.")
-    return value
+    return int(value)

@@ -137,7 +137,9 @@ class ModelStats:
                 int(data["samples"]),
                 dict(data["aliases"]),
             )
-        except (KeyError, TypeError) as error:
+        except DataError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"model statistics: {error!r}. Measure the model again.") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:

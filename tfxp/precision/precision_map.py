@@ -19,7 +19,7 @@ _PROVENANCE = ("description", "reference", "command", "expected")
 SELECTORS = {
     "@inputs": "the network's input tensors",
     "@outputs": "the layers whose outputs the network returns",
-    "@first": "the layers with weights that the network's inputs reach first, and the inputs",
+    "@first": "the layers with weights that the network's inputs reach first",
     "@last": "the layers with weights from which the network's outputs are reached last",
 }
 
@@ -51,6 +51,8 @@ class PrecisionMap:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rounding, str):
+            raise PrecisionError(f"rounding: got {self.rounding!r}; expected a rounding mode.")
         LayerPrecision(rounding=self.rounding)  # says what is wrong with the mode
         for tensor in ("weights", "activations"):
             if getattr(self.default, tensor) is None:
@@ -145,10 +147,13 @@ class PrecisionMap:
         if not isinstance(data, dict):
             raise PrecisionError(f"{where}: got {type(data).__name__}; expected an object.")
         known = ["schema", "default", "layers", "rounding", *_PROVENANCE]
-        for key in data:
-            if key not in known:
-                hint = did_you_mean(key, known)
-                raise PrecisionError(f"{where}: got field {key!r}; expected one of {known}.{hint}")
+        unknown = [key for key in data if key not in known]
+        if unknown:
+            hint = did_you_mean(unknown[0], known)
+            raise PrecisionError(
+                f"fields of {where}: got {', '.join(map(repr, unknown))}; "
+                f"expected some of {', '.join(known)}.{hint}"
+            )
         if data.get("schema") != SCHEMA:
             raise PrecisionError(
                 f"schema of {where}: got {data.get('schema')!r}; expected {SCHEMA}."
@@ -230,9 +235,9 @@ class PrecisionMap:
             return [name for name in selected.get(key, ()) if name in names]
         if key in names:
             return [key]
-        if key in aliases:
-            return [aliases[key]]
         pattern = re.compile(key)
         hits = [name for name in names if pattern.fullmatch(name)]
         folded = [aliases[name] for name in aliases if pattern.fullmatch(name)]
+        if key in aliases:
+            hits, folded = [], [aliases[key]]
         return list(dict.fromkeys(hits + [name for name in folded if name in names]))
