@@ -47,7 +47,7 @@ class Model:
     outputs: list[T]
     table: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    version: int = 5
+    version: int = 2
     intermediates: list[T] = field(default_factory=list)
 
     def bytes(self) -> bytes:

@@ -6,13 +6,14 @@ A real multiplier M is held as a 32-bit integer q and a shift s with M ~ q * 2^(
 | mode            | result                                                      | who uses it               |
 |-----------------|-------------------------------------------------------------|---------------------------|
 | double_rounding | half_away(half_up(x * 2^max(s,0) * q / 2^31) / 2^max(-s,0)) | LiteRT's builtin kernels  |
+| double_rounding_up | the same with half_up in both places                     | LiteRT's vectorised QUANTIZE |
 | single_rounding | half_up(x * q / 2^(31-s))                                   | LiteRT's builds with one rounding |
 | reduced         | half_up(x * q16 / 2^(15-s)), q16 = q in 16 bits             | LiteRT, 64-bit accumulators |
 | float32         | half_even(float32(x) * float32(M))                          | XNNPACK convolutions, MUL, MEAN |
 
 Each has a scalar definition in Python integers and fractions (`requantize_scalar`) and a
-vectorised twin (`requantize`); the same tests hold both. `x * 2^s` wraps at 32 bits in
-double_rounding, as it does in LiteRT.
+vectorised twin (`requantize`); the same tests hold both. `x * 2^s` wraps at 32 bits in the double
+roundings, as it does in LiteRT.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from tfxp.errors import ConfigError
 
 Codes = NDArray[np.int64]
-MODES = ("double_rounding", "single_rounding", "reduced", "float32")
+MODES = ("double_rounding", "double_rounding_up", "single_rounding", "reduced", "float32")
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -139,7 +140,7 @@ def requantize_scalar(x: int, by: QuantizedMultiplier, mode: str = "double_round
     Args:
         x: the accumulator.
         by: the multiplier.
-        mode: "double_rounding", "single_rounding" or "reduced".
+        mode: "double_rounding", "double_rounding_up", "single_rounding" or "reduced".
 
     Raises:
         ConfigError: no such mode.
@@ -153,6 +154,9 @@ def requantize_scalar(x: int, by: QuantizedMultiplier, mode: str = "double_round
     if mode == "double_rounding":
         high = doubling_high_mul_scalar(wrap_int32(x << max(s, 0)), q)
         return divide_by_power_scalar(high, max(-s, 0))
+    if mode == "double_rounding_up":
+        high = doubling_high_mul_scalar(wrap_int32(x << max(s, 0)), q)
+        return math.floor(Fraction(high, 2 ** max(-s, 0)) + Fraction(1, 2))
     if mode == "single_rounding":
         return math.floor(Fraction(x * q) / Fraction(2) ** (31 - s) + Fraction(1, 2))
     if mode == "reduced":
@@ -166,7 +170,7 @@ def requantize(
     """Vectorised `requantize_scalar`.
 
     Args:
-        x: integer accumulators; 32-bit values for the first two modes, up to 48 bits for "reduced".
+        x: integer accumulators; 32-bit values, up to 48 bits for "reduced".
         by: the multiplier, one for all of x.
         mode: as in `requantize_scalar`.
 
@@ -195,10 +199,13 @@ def requantize_channels(
     """
     x = np.asarray(x, np.int64)
     q, s = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
-    if mode == "double_rounding":
-        left = np.maximum(s, 0)
+    if mode in ("double_rounding", "double_rounding_up"):
+        left, right = np.maximum(s, 0), np.maximum(-s, 0)
         shifted = wrap_int32(x << left) if np.any(left) else x
-        return divide_by_power(doubling_high_mul(shifted, q), np.maximum(-s, 0))
+        high = doubling_high_mul(shifted, q)
+        if mode == "double_rounding":
+            return divide_by_power(high, right)
+        return (high + ((np.int64(1) << right) >> 1)) >> right
     if mode == "single_rounding":
         return (x * q + (np.int64(1) << (30 - s))) >> (31 - s)
     if mode == "reduced":
@@ -250,7 +257,9 @@ def round_half_away(values: Any) -> Any:
     """
     values = np.asarray(values)
     whole = np.trunc(values)
-    return whole + np.copysign(np.abs(values - whole) >= 0.5, values).astype(values.dtype)
+    with np.errstate(invalid="ignore"):  # infinities have no fraction
+        away = np.abs(values - whole) >= 0.5
+    return whole + np.copysign(away, values).astype(values.dtype)
 
 
 def log2_if_power_of_two(scale: float) -> int | None:
