@@ -11,6 +11,9 @@ from typing import Any
 
 from tfxp.version import __version__
 
+# Folders below the TensorFlow line; tfxp.keras loads TensorFlow quietly, so it goes first.
+_TENSORFLOW = {"callbacks", "export", "measure", "quantization", "search", "training", "transforms"}
+
 # public name -> module that defines it
 _PUBLIC = {
     "FixedPointFormat": "tfxp.formats",
@@ -32,7 +35,10 @@ def __getattr__(name: str) -> Any:
 
         hint = did_you_mean(name, _PUBLIC)
         raise AttributeError(f"module 'tfxp' has no attribute {name!r}.{hint}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    module = _PUBLIC[name]
+    if module.split(".")[1] in _TENSORFLOW:
+        importlib.import_module("tfxp.keras")
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

@@ -15,8 +15,8 @@ A tool is a library call with flags:
         run()
 """
 
-from tfxp.cli.flags import ToolFlags
+from tfxp.cli.flags import ToolFlags, read_precision
 from tfxp.cli.main import entry_point
 from tfxp.cli.table import format_table
 
-__all__ = ["ToolFlags", "entry_point", "format_table"]
+__all__ = ["ToolFlags", "entry_point", "format_table", "read_precision"]

@@ -12,6 +12,8 @@ from typing import Any
 from absl import flags
 
 from tfxp.data.metrics import METRICS
+from tfxp.files import find_config
+from tfxp.precision import PrecisionMap
 
 _ENUM_PREFIX = re.compile(r"^<[^>]*>: ")  # absl's; the values stand beside the name already
 
@@ -168,6 +170,21 @@ class ToolFlags:
         return flags.DEFINE(
             parser, name, default, text, flag_values=self.values, serializer=serializer
         )
+
+
+def read_precision(text: str) -> PrecisionMap:
+    """What --precision means: a shorthand, a file, or the name of a map that ships with tfxp.
+
+    Raises:
+        ConfigError: no such file.
+        PrecisionError: neither a shorthand nor a precision map.
+
+    Example:
+        >>> read_precision("w4a6").default.activations
+        6
+    """
+    path = str(find_config(text, "precision")) if text.endswith(".json") else text
+    return PrecisionMap.parse(path)
 
 
 def _default(flag: flags.Flag) -> str:

@@ -1,0 +1,144 @@
+"""Folders import one way, and the left half never loads TensorFlow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
+TOOLS = PACKAGE.parent / "tools"
+
+# Files that anybody may import.
+FREE = {"errors", "files", "progress", "registry", "version"}
+
+NUMPY_COLUMN = {
+    "formats": set(),
+    "precision": {"formats"},
+    "data": set(),
+    "graph": {"formats"},
+    "cost": {"formats", "precision", "graph"},
+    "assign": {"formats", "precision", "cost"},
+    "interpreter": {"formats", "graph"},
+    "report": {"formats", "precision", "cost"},
+    "cli": {"data", "precision"},
+}
+TENSORFLOW_COLUMN = {
+    "quantizers": {"formats"},
+    "transforms": set(),
+    "quantization": {"formats", "precision", "quantizers", "transforms"},
+    "measure": {"formats", "precision", "transforms", "quantization"},
+    "training": {"formats", "precision", "quantizers", "transforms", "quantization"},
+    "export": {"formats", "precision", "graph", "interpreter", "quantizers", "quantization"},
+    "callbacks": {"formats", "precision", "quantizers", "quantization", "measure", "export"},
+    "search": {"formats", "precision", "cost", "assign", "measure", "quantization"},
+    "models": {"precision"},
+}
+TABLE = {**NUMPY_COLUMN, **{k: v | {"keras"} for k, v in TENSORFLOW_COLUMN.items()}}
+FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "keras_tuner", "tensorflow_model_optimization"}
+
+FOLDERS = sorted(p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob("*.py")))
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(source):
+    """Dotted names that a piece of source imports, inside functions too."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def violations(folder, source):
+    """What a file of `folder` imports but must not."""
+    found = []
+    for name in imports(source):
+        parts = name.split(".")
+        if parts[0] == "tfxp":
+            target = parts[1] if len(parts) > 1 else "tfxp"
+            if target not in FREE | {folder} | TABLE[folder]:
+                found.append(name)
+        elif parts[0] in FRAMEWORKS and folder in NUMPY_COLUMN:
+            found.append(name)
+        elif parts[0] in {"tf_keras", "keras"} or name == "tensorflow.keras":
+            found.append(name)
+    return found
+
+
+def test_every_folder_has_its_rule():
+    assert set(FOLDERS) <= set(TABLE)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_import_one_way(folder):
+    found = {
+        str(path.relative_to(PACKAGE)): bad
+        for path in (PACKAGE / folder).rglob("*.py")
+        if (bad := violations(folder, path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+def test_the_table_has_no_cycles():
+    order = []
+    while len(order) < len(TABLE):
+        ready = [f for f in TABLE if f not in order and TABLE[f] <= {*order, "keras"}]
+        assert ready, f"cycle among {set(TABLE) - set(order)}"
+        order += ready
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "expected"),
+    [
+        ("formats", "import tfxp.graph", ["tfxp.graph"]),
+        ("graph", "def f():\n    from tfxp.cost import x", ["tfxp.cost.x"]),
+        ("cost", "from tfxp.keras import keras", ["tfxp.keras.keras"]),
+        ("interpreter", "import tensorflow as tf", ["tensorflow"]),
+        ("quantizers", "from tf_keras import layers", ["tf_keras.layers"]),
+        ("measure", "import tfxp", ["tfxp"]),
+        ("measure", "from tfxp.export import x", ["tfxp.export.x"]),
+        ("graph", "from tfxp.formats import x\nfrom tfxp.errors import y\nimport numpy", []),
+        ("quantizers", "import tensorflow as tf\nfrom tfxp.keras import layers", []),
+    ],
+)
+def test_the_checker_itself(folder, source, expected):
+    assert violations(folder, source) == expected
+
+
+def test_nothing_imports_tools_or_tests():
+    for path in FILES:
+        for name in imports(path.read_text(encoding="utf-8")):
+            assert not name.startswith(("tools", "tests", "tfxp.tools")), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_stay_readable(path):
+    assert path.name != "utils.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def _modules_after(statement):
+    command = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_numpy_column_loads_no_tensorflow():
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+        if path.relative_to(PACKAGE).parts[0] in {*NUMPY_COLUMN, *(f"{f}.py" for f in FREE)}
+    ]
+    assert not _modules_after("import " + ", ".join(modules)) & FRAMEWORKS
+
+
+def test_import_of_the_interpreter_is_light():
+    heavy = FRAMEWORKS | {"sklearn", "scipy", "matplotlib", "pandas"}
+    assert not _modules_after("import tfxp.interpreter; tfxp.PrecisionMap") & heavy

@@ -1,0 +1,47 @@
+"""What users import from `tfxp`: it is there, documented, and resolved on first use only."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import tfxp
+
+
+@pytest.mark.parametrize("name", tfxp.__all__)
+def test_public_names_resolve_and_are_documented(name):
+    value = getattr(tfxp, name)
+    if callable(value):
+        assert inspect.getdoc(value), f"{name} has no docstring"
+    assert name in dir(tfxp)
+
+
+def test_unknown_name_gets_a_hint():
+    with pytest.raises(AttributeError, match="Did you mean 'PrecisionMap'"):
+        tfxp.PrecisionMaps  # noqa: B018
+
+
+def test_import_resolves_nothing():
+    command = "import sys, tfxp; print([m for m in sys.modules if m.startswith('tfxp')])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip() == "['tfxp.version', 'tfxp']"
+
+
+FOLDERS = [
+    module.name for module in pkgutil.iter_modules(tfxp.__path__, "tfxp.") if module.ispkg
+]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_say_what_they_offer(name):
+    if name in ("tfxp.tools", "tfxp.configs"):
+        pytest.skip("no library code")
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in getattr(module, "__all__", []):
+        value = getattr(module, public)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), f"{name}.{public} has no docstring"
