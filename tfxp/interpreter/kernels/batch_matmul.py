@@ -1,0 +1,119 @@
+"""BATCH_MATMUL: matrices of activations times matrices of activations or constants.
+
+Rounding: int8 double_rounding with 32-bit accumulators, int16 "reduced" with 64-bit ones, in both
+arithmetics, except that XNNPACK takes int8 with a constant right side (float32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.layer import MacLayer
+from tfxp.interpreter.mac.reading import tensor_at
+from tfxp.interpreter.mac.requantizer import build_requantizer
+from tfxp.interpreter.mac.running import as_image, run_layer
+from tfxp.interpreter.registry import Array, Node, kernel
+
+_POINT = Axis(1, 1, 1, 1, 1, 0)
+_TYPES = {
+    ("FLOAT32", "FLOAT32", "FLOAT32"),
+    ("INT8", "INT8", "INT8"),
+    ("INT16", "INT16", "INT16"),
+    ("INT16", "INT8", "INT16"),
+}
+
+
+def _prepare(node: Node) -> None:
+    left, right, y = tensor_at(node, 0, "left side"), tensor_at(node, 1, "right side"), node.outputs
+    types = (left.type, right.type, y[0].type)
+    if types not in _TYPES:
+        raise UnsupportedOpError(f"{node.name} has types {types}, which no kernel takes")
+    if len(left.shape) < 2 or len(right.shape) < 2:
+        raise TfliteFormatError(
+            f"shapes of {node.name}: got {left.shape} and {right.shape}; expected matrices"
+        )
+    _oriented(node, np.empty(left.shape, np.int8), np.empty(right.shape, np.int8))
+    node.cache["counts_macs"] = left.type != "FLOAT32"
+    if left.type == "FLOAT32":
+        return
+    if left.quantization is None or right.quantization is None or y[0].quantization is None:
+        raise UnsupportedOpError(f"{node.name} has a tensor without a scale")
+    if right.quantization.per_channel:
+        raise UnsupportedOpError(f"{node.name} has per-channel scales, which no kernel here takes")
+
+
+def _oriented(node: Node, left: Array, right: Array) -> tuple[Array, Array]:
+    """Both sides as (..., rows, depth) and (..., depth, columns)."""
+    left = np.swapaxes(left, -1, -2) if node.options["adj_x"] else left
+    right = np.swapaxes(right, -1, -2) if node.options["adj_y"] else right
+    if left.shape[-1] != right.shape[-2]:
+        raise TfliteFormatError(
+            f"depths of {node.name}: got {left.shape} and {right.shape}; expected them to agree"
+        )
+    try:
+        np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
+        raise TfliteFormatError(
+            f"batch shapes of {node.name}: got {left.shape} and {right.shape}; expected shapes "
+            "that broadcast"
+        ) from None
+    return left, right
+
+
+def _mode(node: Node) -> str:
+    left = tensor_at(node, 0, "left side")
+    return "reduced" if left.type == "INT16" else "double_rounding"
+
+
+def _layer(node: Node, matrix: NDArray[Any]) -> MacLayer:
+    left, right, y = tensor_at(node, 0, "left"), tensor_at(node, 1, "right"), node.outputs[0]
+    codes = matrix.astype(np.int32) - right.zero_point
+    units = codes.shape[1]
+    scales = (left.scale, np.array([right.scale], np.float32), y.scale)
+    return MacLayer(
+        np.ascontiguousarray(codes).reshape(1, 1, *codes.shape),
+        np.zeros(units, np.int64),
+        1,
+        left.zero_point,
+        left.type,
+        y.type,
+        build_requantizer(_mode(node), scales, units, y, "NONE", node.name),
+        wide=left.type == "INT16",
+        accumulator_bits=node.accumulator_bits,
+        accumulator_overflow=node.accumulator_overflow,
+        skip_zeros=node.skip_zeros,
+    )
+
+
+def _batches(node: Node) -> bool:
+    left, right = node.inputs[0], node.inputs[1]
+    if left is None or right is None or len(left.shape) < 3:
+        return False
+    return right.data is not None or len(right.shape) == len(left.shape)
+
+
+@kernel("BATCH_MATMUL", prepare=_prepare, batch=_batches)
+def batch_matmul(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """Products of the last two dimensions, leading ones broadcast."""
+    left, right = _oriented(node, inputs[0], inputs[1])
+    if left.dtype == np.float32:
+        return [np.matmul(left, right)]
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    rows, depth, units = left.shape[-2], left.shape[-1], right.shape[-1]
+    many = np.broadcast_to(left, (*batch, rows, depth)).reshape(-1, rows, depth)
+    matrices = np.broadcast_to(right, (*batch, depth, units)).reshape(-1, depth, units)
+    result = np.empty((many.shape[0], rows, units), node.outputs[0].dtype)
+    layer = _layer(node, matrices[0]) if matrices.shape[0] else None
+    shared = right.size == depth * units
+    for i, part in enumerate(many):
+        if layer is None or (i and not shared):
+            layer = _layer(node, matrices[i])
+        out = run_layer(node, layer, as_image(part, depth), _POINT, _POINT)
+        result[i] = out.reshape(rows, units)
+    return [result.reshape(*batch, rows, units)]

@@ -1,0 +1,120 @@
+"""FULLY_CONNECTED.
+
+Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
+
+| types                              | litert                        | builtin         |
+|------------------------------------|-------------------------------|-----------------|
+| int8 with int8, INT4, INT2 weights | float32 (XNNPACK)             | double          |
+| the same, not taken by XNNPACK     | double_rounding               | double          |
+| uint8                              | float32 (XNNPACK)             | double          |
+| int16, int64 bias                  | double                        | double          |
+| int16, int32 bias declared         | double_rounding               | double          |
+| int16 with int16 weights           | double_rounding, or reduced with an int64 bias    |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.interpreter.mac.float_layer import float_activation
+from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.layer import MacLayer, weight_codes
+from tfxp.interpreter.mac.reading import (
+    build_layer,
+    check_types,
+    read_bias,
+    scale_below,
+    static_in_8_bits,
+    tensor_at,
+    wide_accumulator,
+)
+from tfxp.interpreter.mac.running import as_image, run_layer
+from tfxp.interpreter.registry import Array, Node, kernel
+
+_POINT = Axis(1, 1, 1, 1, 1, 0)
+
+
+def fully_connected_mode(node: Node) -> str:
+    """The rounding of a fully connected layer: see the table above."""
+    x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
+    if weights.type == "INT16":
+        return "reduced" if wide_accumulator(node) else "double_rounding"
+    if node.arithmetic == "builtin":
+        return "double"
+    if x.type == "INT16":
+        return "double" if wide_accumulator(node) else "double_rounding"
+    return "float32" if _xnnpack_takes(node) else "double_rounding"
+
+
+def _xnnpack_takes(node: Node) -> bool:
+    weights = tensor_at(node, 1, "weights")
+    assert weights.quantization is not None
+    depth, per_channel = weights.shape[-1], weights.quantization.per_channel
+    if not static_in_8_bits(node) or len(weights.shape) != 2 or not scale_below(node, 256.0):
+        return False
+    if node.options.get("weights_format", "DEFAULT") != "DEFAULT":
+        return False
+    fits = {
+        "INT8": weights.zero_point == 0,
+        "INT4": depth % 2 == 0,
+        "INT2": depth % 4 == 0 and per_channel,
+    }
+    return fits.get(weights.type, True)
+
+
+def _prepare(node: Node) -> None:
+    x, weights, y = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights"), node.outputs[0]
+    check_types(node, x, weights, y)
+    if len(weights.shape) < 2 or 0 in weights.shape:
+        raise TfliteFormatError(
+            f"weights of {node.name}: got shape {list(weights.shape)}; expected [units, depth]"
+        )
+    if node.options.get("weights_format", "DEFAULT") != "DEFAULT":
+        raise UnsupportedOpError(f"{node.name} has shuffled weights, which no kernel here takes")
+    depth = weights.shape[-1]
+    if not x.shape or x.size % depth:
+        raise TfliteFormatError(
+            f"input of {node.name}: got {list(x.shape)}; expected a multiple of {depth} elements"
+        )
+    node.cache["counts_macs"] = x.type != "FLOAT32"
+    if x.type != "FLOAT32" and weights.data is not None:
+        node.cache["layer"] = _layer(node, weights.data)
+
+
+def _layer(node: Node, data: Array) -> MacLayer:
+    tensor = tensor_at(node, 1, "weights")
+    codes = weight_codes(tensor, data).reshape(-1, tensor.shape[-1])
+    canonical = codes.T.reshape(1, 1, *codes.T.shape)
+    bias = read_bias(node, codes.shape[0])
+    return build_layer(node, canonical, bias, 1, fully_connected_mode(node))
+
+
+def _batches(node: Node) -> bool:
+    # rows stack along the leading dimension only if each image is whole rows
+    x = node.inputs[0]
+    return x is not None and (len(x.shape) == 2 or bool(node.options.get("keep_num_dims")))
+
+
+@kernel("FULLY_CONNECTED", prepare=_prepare, batch=_batches)
+def fully_connected(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """Rows of `depth` activations times a weight matrix [units, depth]."""
+    x, weights = inputs[0], inputs[1]
+    depth, units = weights.shape[-1], weights.size // weights.shape[-1]
+    if x.size % depth:
+        raise TfliteFormatError(
+            f"input of {node.name}: got shape {list(x.shape)}; expected whole rows of {depth}"
+        )
+    if x.dtype == np.float32:
+        flat = x.reshape(-1, depth) @ weights.reshape(units, depth).T
+        if len(inputs) > 2 and inputs[2] is not None:
+            flat = flat + inputs[2].reshape(-1)
+        result = float_activation(node, flat)
+    else:
+        layer = node.cache.get("layer") or _layer(node, weights)
+        result = run_layer(node, layer, as_image(x, depth), _POINT, _POINT)
+    keep = node.options.get("keep_num_dims") and x.shape[-1] == depth
+    return [result.reshape(*x.shape[:-1], units) if keep else result.reshape(-1, units)]

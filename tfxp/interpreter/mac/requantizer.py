@@ -1,0 +1,160 @@
+"""From accumulators to codes: which of LiteRT's roundings an operator uses, and applying it.
+
+| mode            | where                                                                          |
+|-----------------|--------------------------------------------------------------------------------|
+| float32         | XNNPACK: float32(acc) * scale, half-even; 8-bit operators of the default engine |
+| double_rounding | builtin convolutions with 32-bit accumulators; packed INT4 convolutions         |
+| reduced         | 64-bit accumulators (int16 activations with int64 bias), 16-bit multiplier      |
+| double          | FULLY_CONNECTED reference kernels: round(acc * scale) in float64, half away     |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.graph import Tensor
+from tfxp.graph.element_types import CODE_LIMITS
+from tfxp.interpreter.arithmetic import (
+    QuantizedMultiplier,
+    requantize_channels,
+    round_half_away,
+)
+
+MODES = ("float32", "double_rounding", "reduced", "double")
+_UPPER = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0}
+_LOWER = {"RELU": 0.0, "RELU6": 0.0, "RELU_N1_TO_1": -1.0}
+
+
+@dataclass(frozen=True)
+class Requantizer:
+    """How the accumulators of one operator become output codes.
+
+    Args:
+        mode: one of MODES.
+        scale: float64 array, one real multiplier per output channel (float32 values in mode
+            "float32").
+        multiplier, shift: the same as integers for the fixed-point modes.
+        zero_point: of the output.
+        low, high: inclusive limits, fused activation included.
+        type_low, type_high: inclusive limits of the stored type.
+        clamps_low, clamps_high: whether the fused activation, not the type, sets that limit.
+    """
+
+    mode: str
+    scale: NDArray[np.float64]
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    zero_point: int
+    low: int
+    high: int
+    type_low: int
+    type_high: int
+    clamps_low: bool
+    clamps_high: bool
+    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.int8))
+
+    def apply(self, accumulators: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """Codes of accumulators (..., channels), and how many the type's limits clamped.
+
+        Args:
+            accumulators: int64, channels last; 32-bit values unless the mode is "reduced".
+        """
+        codes = self._rounded(accumulators) + self.zero_point
+        saturated = 0
+        if not self.clamps_high:
+            saturated += int(np.count_nonzero(codes > self.type_high))
+        if not self.clamps_low:
+            saturated += int(np.count_nonzero(codes < self.type_low))
+        return np.clip(codes, self.low, self.high).astype(self.dtype), saturated
+
+    def _rounded(self, accumulators: NDArray[Any]) -> NDArray[np.int64]:
+        if self.mode == "float32":
+            product = accumulators.astype(np.float32) * self.scale.astype(np.float32)
+            return np.rint(np.clip(product, -(2.0**31), 2.0**31)).astype(np.int64)
+        if self.mode == "double":
+            product64 = accumulators.astype(np.float64) * self.scale
+            return round_half_away(np.clip(product64, -(2.0**31), 2.0**31)).astype(np.int64)
+        return requantize_channels(accumulators, self.multiplier, self.shift, self.mode)
+
+
+def build_requantizer(
+    mode: str,
+    scales: tuple[float, NDArray[np.float32], float],
+    channels: int,
+    output: Tensor,
+    activation: str,
+    what: str,
+) -> Requantizer:
+    """The requantizer of an operator.
+
+    Args:
+        mode: one of MODES.
+        scales: of the input, of the weights (one or one per channel), of the output.
+        channels: output channels.
+        output: the output tensor, for its type and zero point.
+        activation: the fused activation's schema name.
+        what: how messages call the operator.
+
+    Raises:
+        UnsupportedOpError: an activation that cannot be fused.
+        TfliteFormatError: an output without a positive scale, or scales of another count.
+    """
+    input_scale, weight_scales, output_scale = scales
+    if not output_scale > 0 or not input_scale > 0:
+        raise TfliteFormatError(
+            f"scales of {what}: got {input_scale} in and {output_scale} out; expected positive ones"
+        )
+    if weight_scales.size not in (1, channels):
+        raise TfliteFormatError(
+            f"weight scales of {what}: got {weight_scales.size}; expected 1 or {channels}"
+        )
+    per_channel = np.broadcast_to(weight_scales, (channels,))
+    if mode == "float32":
+        single = np.float32(input_scale) * per_channel / np.float32(output_scale)
+        real = single.astype(np.float64)
+    else:
+        real = np.float64(input_scale) * per_channel.astype(np.float64) / np.float64(output_scale)
+    fixed = [QuantizedMultiplier.of(float(m)) for m in real]
+    if mode == "reduced" and any(m.shift > 14 for m in fixed):
+        raise UnsupportedOpError(f"{what} has a scale ratio above 2^14, which no LiteRT kernel has")
+    low, high, type_low, type_high = _limits(mode, output, activation, what)
+    return Requantizer(
+        mode,
+        real,
+        np.array([m.multiplier for m in fixed], np.int64),
+        np.array([m.shift for m in fixed], np.int64),
+        output.zero_point,
+        low,
+        high,
+        type_low,
+        type_high,
+        activation in _LOWER,
+        activation in _UPPER and high < type_high,
+        output.dtype,
+    )
+
+
+def _limits(mode: str, output: Tensor, activation: str, what: str) -> tuple[int, int, int, int]:
+    if activation not in ("NONE", *_LOWER):
+        raise UnsupportedOpError(f"{what} fuses {activation}, which integer kernels cannot")
+    type_low, type_high = CODE_LIMITS[output.type]
+    low, high = type_low, type_high
+    if activation in _LOWER:
+        low = max(low, _quantized(_LOWER[activation], output, mode))
+    if activation in _UPPER:
+        high = min(high, _quantized(_UPPER[activation], output, mode))
+    return low, max(low, high), type_low, type_high
+
+
+def _quantized(real: float, output: Tensor, mode: str) -> int:
+    """A limit as a code: XNNPACK rounds real / scale + zero point half-even, LiteRT half away."""
+    ratio = np.float32(real) / np.float32(output.scale)
+    if mode == "float32":
+        limits = CODE_LIMITS[output.type]
+        return int(np.rint(np.clip(ratio + np.float32(output.zero_point), *limits)))
+    return output.zero_point + int(np.clip(round_half_away(ratio), -(2**31), 2**31))

@@ -1,0 +1,80 @@
+"""Runs a canonical layer on either engine and books what was counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.interpreter.counters import Counters
+from tfxp.interpreter.mac.definition import run_definition
+from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.layer import MacLayer, MacResult
+from tfxp.interpreter.registry import Node
+
+
+def run_layer(
+    node: Node, layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis
+) -> NDArray[Any]:
+    """Output codes (N, OH, OW, OC) of a layer; its counts go to `node.counters`.
+
+    Args:
+        node: whose engine and counters to use.
+        layer: weights and constants.
+        x: codes (N, H, W, C).
+        rows, columns: where taps fall.
+    """
+    if node.engine == "reference":
+        result = run_definition(layer, x, rows, columns)
+    else:
+        from tfxp.interpreter.mac.compiled import run_compiled
+
+        result = run_compiled(layer, x, rows, columns, node.cache)
+    _count(node.counters, layer, x, result, rows, columns)
+    return result.codes
+
+
+def _count(
+    counters: Counters,
+    layer: MacLayer,
+    x: NDArray[Any],
+    result: MacResult,
+    rows: Axis,
+    columns: Axis,
+) -> None:
+    kh, kw, cg, oc = layer.weights.shape
+    # a transposed convolution multiplies per input pixel, cropped products included
+    positions = rows.size * columns.size if layer.transposed else rows.out * columns.out
+    positions *= x.shape[0]
+    nonzero = layer.nonzero_weights
+    total = positions * layer.weights.size
+    executed = result.executed if layer.skip_zeros else total
+    by_weight = positions * (layer.weights.size - nonzero) if layer.skip_zeros else 0
+    counters.macs_total += total
+    counters.macs_executed += executed
+    counters.macs_skipped_weight += by_weight
+    counters.macs_skipped_activation += total - executed - by_weight
+    counters.input_elements += x.size
+    counters.input_zeros += result.input_zeros
+    counters.output_elements += result.codes.size
+    counters.output_zeros += result.output_zeros
+    counters.saturations += result.saturations
+    counters.weight_elements = layer.weights.size
+    counters.weight_zeros = layer.weights.size - nonzero
+    counters.bits_dense += x.size * layer.input_bits + result.codes.size * layer.output_bits
+    counters.bits_compressed += (
+        x.size
+        + (x.size - result.input_zeros) * layer.input_bits
+        + result.codes.size
+        + (result.codes.size - result.output_zeros) * layer.output_bits
+    )
+    counters.accumulator_min = min(counters.accumulator_min, result.low)
+    counters.accumulator_max = max(counters.accumulator_max, result.high)
+    counters.accumulator_bits_worst = max(counters.accumulator_bits_worst, layer.worst_bits)
+    counters.accumulator_overflows += result.overflows
+
+
+def as_image(x: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Rows of `channels` activations as images of one pixel."""
+    return np.ascontiguousarray(x).reshape(-1, 1, 1, channels)
