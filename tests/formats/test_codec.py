@@ -173,7 +173,9 @@ def test_stochastic_codes_are_unbiased_and_seeded():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("fmt", [FixedPointFormat(2, 5), WrpnFormat(4), WrpnFormat(1)], ids=str)
 def test_not_finite(fmt, bad):
-    with pytest.raises(FormatError, match="got 2 that are NaN or infinite; expected finite numbers"):
+    with pytest.raises(
+        FormatError, match="got 2 that are NaN or infinite; expected finite numbers"
+    ):
         encode([1.0, bad, bad], fmt)
     with pytest.raises(FormatError, match="expected a finite number"):
         encode_scalar(bad, fmt)

@@ -124,7 +124,9 @@ def test_stochastic_wants_a_generator():
 def test_modes_by_name():
     for mode in Rounding:
         assert Rounding.parse(mode.value) is mode and Rounding.parse(mode) is mode
-    with pytest.raises(FormatError, match="rounding mode: got 'nearest'; expected one of half_even"):
+    with pytest.raises(
+        FormatError, match="rounding mode: got 'nearest'; expected one of half_even"
+    ):
         Rounding.parse("nearest")
     for overflow in Overflow:
         assert Overflow.parse(overflow.value) is overflow

@@ -172,22 +172,29 @@ class TensorStats:
         return float(max(m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4, 0.0))
 
     def bin_values(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mean value of every occupied bin, ascending, and how many values it stands for."""
-        self._require_data()
-        occupied = np.flatnonzero(self.counts)
-        counts = self.counts[occupied]
-        lower = (occupied - BINS // 2) * self.bin_width
-        means = lower + self.offsets[occupied] / counts
-        return np.clip(means, self.min, self.max), counts
+        """The mean value of every occupied bin, ascending, and how many values it stands for.
+
+        Exact zeros are a bin of their own: a ReLU makes many, and every format holds them.
+        """
+        counts, offsets, _, lower = self._occupied()
+        return np.clip(lower + offsets / counts, self.min, self.max), counts
 
     def bin_variances(self) -> np.ndarray:
-        """Variance of the values in every occupied bin; 0 where they are all equal."""
-        self._require_data()
-        occupied = np.flatnonzero(self.counts)
-        counts = self.counts[occupied]
-        variances = self.squares[occupied] / counts - (self.offsets[occupied] / counts) ** 2
+        """Variance of the values in every bin of `bin_values`; 0 where they are all equal."""
+        counts, offsets, squares, _ = self._occupied()
+        variances = squares / counts - (offsets / counts) ** 2
         # What is below the rounding error of the sums is nothing.
         return np.where(variances > 1e-12 * self.bin_width**2, variances, 0.0)
+
+    def _occupied(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        self._require_data()
+        middle, lower = BINS // 2, np.arange(BINS) - BINS // 2
+        columns = np.stack([self.counts, self.offsets, self.squares, lower * self.bin_width])
+        if self.zeros:  # they added nothing to the sums
+            columns[0, middle] -= self.zeros
+            columns = np.insert(columns, middle, [self.zeros, 0.0, 0.0, 0.0], axis=1)
+        counts, offsets, squares, lower = columns[:, columns[0] > 0]
+        return counts.astype(np.int64), offsets, squares, lower
 
     def percentile(self, q: float) -> float:
         """The q-th percentile: the smallest value that at least q % of the values do not exceed.

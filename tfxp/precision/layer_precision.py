@@ -143,12 +143,13 @@ def _tensor_precision(value: Any, name: str, role: str) -> TensorPrecision:
         return value
     if isinstance(value, WrpnFormat):
         if value.role != role:
-            raise PrecisionError(f"precision of {name}: got {value!r}; expected the grid of {role}.")
+            raise PrecisionError(f"precision of {name}: got {value!r}; expected a grid of {role}.")
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise PrecisionError(
             f"precision of {name}: got {value!r}; expected bits, a format name or 'float'."
         )
-    if not 1 <= value <= MAX_BITS:
-        raise PrecisionError(f"bits of {name}: got {value}; expected 1 to {MAX_BITS}.")
-    return int(value)
+    bits = int(value)
+    if not 1 <= bits <= MAX_BITS:
+        raise PrecisionError(f"bits of {name}: got {bits}; expected 1 to {MAX_BITS}.")
+    return bits

@@ -54,10 +54,8 @@ class PrecisionMap:
         if not isinstance(self.rounding, str):
             raise PrecisionError(f"rounding: got {self.rounding!r}; expected a rounding mode.")
         LayerPrecision(rounding=self.rounding)  # says what is wrong with the mode
-        for tensor in ("weights", "activations"):
-            if getattr(self.default, tensor) is None:
-                filled = dataclasses.replace(self.default, **{tensor: 8})
-                object.__setattr__(self, "default", filled)
+        filled = LayerPrecision(weights=8, activations=8).updated(self.default)
+        object.__setattr__(self, "default", filled)
         for key in self.layers:
             if key.startswith("@") and key not in SELECTORS:
                 hint = did_you_mean(key, SELECTORS)
