@@ -12,6 +12,7 @@ from tfxp.formats.fit import (
 from tfxp.formats.fixed_point import MAX_BITS, FixedPointFormat
 from tfxp.formats.parsing import Format, parse_format
 from tfxp.formats.rounding import Overflow, Rounding, round_array, round_scalar
+from tfxp.formats.storage import int8_zero_point
 from tfxp.formats.tensor_stats import TensorStats
 from tfxp.formats.wrpn import WrpnFormat
 
@@ -31,6 +32,7 @@ __all__ = [
     "fit_clip_budget",
     "fit_max_abs",
     "fit_mse",
+    "int8_zero_point",
     "mean_squared_error",
     "parse_format",
     "quantize",

@@ -200,8 +200,8 @@ class LayerGraph:
                 stack.append((number, True))
                 stack += [(r.call, False) for r in reversed(self.calls[number].refs())]
         self.calls = order
-        used = {call.layer for call in order.values()}
-        self.layers = {name: spec for name, spec in self.layers.items() if name in used}
+        used = dict.fromkeys(call.layer for call in order.values())
+        self.layers = {name: self.layers[name] for name in used}
 
     def aliases(self) -> dict[str, str]:
         """Folded layer -> the layer it went into."""

@@ -1,0 +1,30 @@
+"""How the codes of a format lie in the bytes of an integer file."""
+
+from __future__ import annotations
+
+from tfxp.errors import FormatError
+from tfxp.formats.parsing import Format
+
+INT8_MIN, INT8_MAX = -128, 127
+
+
+def int8_zero_point(fmt: Format) -> int:
+    """The stored value that means zero when codes of up to 8 bits are kept in int8.
+
+        stored = code + zero_point
+
+    Formats that fill int8 keep both ends where int8 saturates. Narrower ones put their largest
+    code at 127, so that the top saturates by itself; the bottom is then held by a RELU (unsigned)
+    or a MAXIMUM (signed). Symmetric 8-bit formats lie around zero.
+
+    Raises:
+        FormatError: the format has more codes than int8.
+
+    Example:
+        >>> from tfxp.formats import parse_format
+        >>> [int8_zero_point(parse_format(n)) for n in ("Q0.7", "UQ0.8", "UQ0.4", "Q0.3")]
+        [0, -128, 112, 120]
+    """
+    if fmt.qmax - fmt.qmin > INT8_MAX - INT8_MIN:
+        raise FormatError(f"int8 storage of {fmt}: got {fmt.bits} bits; expected at most 8.")
+    return INT8_MAX - fmt.qmax

@@ -1,0 +1,6 @@
+"""Ranges, zeros and sizes of a network: what is known before precision is chosen."""
+
+from tfxp.measure.measure_model import measure_model
+from tfxp.measure.workload import count_model
+
+__all__ = ["count_model", "measure_model"]

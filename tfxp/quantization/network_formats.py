@@ -1,0 +1,155 @@
+"""From a precision map to the format of every tensor of one network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tfxp.errors import ConfigError, PrecisionError
+from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats
+from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
+from tfxp.quantization.plan import Point, QuantizationPlan
+
+# int8 convention of every runtime: no -128 in weights.
+_SYMMETRIC_FROM_BITS = 8
+# int16 storage has no zero point, so wide formats of non-negative tensors keep a sign bit.
+_SIGNED_ABOVE_BITS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFormats:
+    """Formats of one layer; None stands for float.
+
+    Args:
+        rule: what the precision map says of the layer.
+        activations: format of the output.
+        weights: one format, or one per output channel; empty if the kernel stays float or there
+            is none.
+    """
+
+    rule: LayerPrecision
+    activations: Format | None
+    weights: tuple[Format, ...] = ()
+
+
+NetworkFormats = dict[str, LayerFormats]
+
+
+def resolve_formats(
+    plan: QuantizationPlan,
+    precision: PrecisionMap,
+    stats: ModelStats | None,
+    kernels: Mapping[str, np.ndarray],
+    fit: str = "mse",
+) -> NetworkFormats:
+    """The format of every tensor: owner -> formats.
+
+    Args:
+        plan: quantization points of the network.
+        precision: which tensor gets how many bits, or which format.
+        stats: measured distributions; needed where the map gives bits for activations.
+        kernels: layer -> kernel, channels last; the distribution of weights is taken from here.
+        fit: how bits are split: "mse", "max" or "clip_budget".
+
+    Raises:
+        PrecisionError: the map names a layer that is not there, or gives bits for activations
+            that were not measured.
+    """
+    if fit not in FITS:
+        raise ConfigError(f"fit: got {fit!r}; expected one of {', '.join(FITS)}.")
+    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+    missing = [n for n, rule in rules.items() if _needs_stats(rule) and not _measured(stats, n)]
+    if missing:
+        raise PrecisionError(
+            f"activations of {', '.join(missing)}: got numbers of bits but no measurement; "
+            "expected statistics from tfxp.measure_model, or full formats in the map."
+        )
+    result: NetworkFormats = {}
+    for name, rule in rules.items():
+        weights: tuple[Format, ...] = ()
+        if name in kernels:
+            weights = fit_weights(kernels[name], rule, FITS[fit], name)
+        result[name] = LayerFormats(rule, _activation(plan.points[name], rule, stats, fit), weights)
+    return result
+
+
+def fit_weights(
+    kernel: np.ndarray, rule: LayerPrecision, fit: Callable[..., FixedPointFormat], name: str
+) -> tuple[Format, ...]:
+    """Formats of a kernel of shape (taps, channels): one, or one per channel; empty for float."""
+    wanted = rule.weights
+    if wanted == FLOAT or wanted is None:
+        return ()
+    if isinstance(wanted, tuple):
+        if len(wanted) not in (1, kernel.shape[-1]):
+            raise PrecisionError(
+                f"weights of {name!r}: got {len(wanted)} per-channel formats; "
+                f"expected {kernel.shape[-1]}."
+            )
+        return wanted
+    if not isinstance(wanted, int):
+        return (wanted,)  # type: ignore[return-value]
+    columns = kernel.T if rule.per_channel else kernel.reshape(1, -1)
+    symmetric = wanted >= _SYMMETRIC_FROM_BITS
+    formats = []
+    for column in columns:
+        stats = TensorStats()
+        stats.update(column)
+        formats.append(fit(stats, wanted, True, symmetric))
+    return tuple(formats)
+
+
+def _needs_stats(rule: LayerPrecision) -> bool:
+    return isinstance(rule.activations, int)
+
+
+def _measured(stats: ModelStats | None, name: str) -> bool:
+    if stats is None or name not in stats.layers:
+        return False
+    layer = stats.layers[name]
+    return layer.activations is not None and layer.activations.count > 0
+
+
+def _activation(
+    point: Point, rule: LayerPrecision, stats: ModelStats | None, fit: str
+) -> Format | None:
+    wanted = rule.activations
+    if wanted == FLOAT or wanted is None:
+        return None
+    if not isinstance(wanted, int):
+        return wanted  # type: ignore[return-value]
+    assert stats is not None  # checked by the caller
+    layer = stats.layers[point.owner]
+    closed = point.layer != point.owner
+    before = rule.placement == "pre_activation" and layer.pre_activations is not None
+    measured = layer.pre_activations if before and not closed else layer.activations
+    assert measured is not None
+    positive = point.nonnegative or (point.role == "input" and measured.min >= 0)
+    signed = not positive or wanted > _SIGNED_ABOVE_BITS
+    return FITS[fit](measured, wanted, signed, False)
+
+
+def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:
+    """The format that has these numbers; the inverse of reading a format's properties.
+
+    Raises:
+        PrecisionError: no format has them.
+
+    Example:
+        >>> format_of_scale(0.125, -8, 7)
+        FixedPointFormat('Q0.3')
+    """
+    from tfxp.formats import WrpnFormat
+
+    mantissa, exponent = math.frexp(scale)
+    signed, codes = qmin < 0, qmax + 1
+    bits = codes.bit_length() - 1 + int(signed)
+    if mantissa == 0.5 and codes & (codes - 1) == 0:
+        return FixedPointFormat.of_bits(bits, 1 - exponent, signed, signed and qmin == -qmax)
+    wrpn = WrpnFormat(bits, "weights" if signed else "activations")
+    if np.float32(wrpn.scale) == np.float32(scale) and wrpn.qmin == qmin:
+        return wrpn
+    raise PrecisionError(f"scale {scale} with codes {qmin} to {qmax}: belongs to no known format.")

@@ -1,0 +1,172 @@
+"""Where a network is quantized: which layer's output, by whose rule, and who reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tfxp.quantization.layer_roles import LayerRole, check_supported, role_of
+from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
+from tfxp.transforms.layer_graph import LayerGraph, Ref
+from tfxp.transforms.normalize import is_relu, normalize
+
+_OWN_FORMAT = ("input", "mac", "add", "concatenate", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A place where a tensor is quantized.
+
+    Args:
+        owner: the layer whose rule in the precision map decides ("activations").
+        layer: the layer whose output is quantized: the owner, or the ReLU that closes it.
+        role: the owner's role.
+        nonnegative: whether the tensor cannot be negative, by construction.
+    """
+
+    owner: str
+    layer: str
+    role: str
+    nonnegative: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationPlan:
+    """A prepared graph with its quantization points.
+
+    Args:
+        graph: normalised graph, BatchNormalization folded or kept.
+        points: owner -> point.
+        sources: tensor -> owner of the format it has; softmax outputs are absent.
+        aliases: layers that were folded or closed another -> the owner.
+    """
+
+    graph: LayerGraph
+    points: dict[str, Point]
+    sources: dict[Ref, str]
+    aliases: dict[str, str]
+
+    def role(self, layer: str) -> LayerRole:
+        """The role of a layer."""
+        return role_of(self.graph.layers[layer])
+
+    @property
+    def macs(self) -> list[str]:
+        """Layers with weights, in order."""
+        return [name for name in self.graph.layers if self.role(name).role == "mac"]
+
+    def input_owners(self, layer: str) -> list[str]:
+        """Owners of the tensors that all calls of a layer read."""
+        calls = [self.graph.calls[number] for number in self.graph.uses(layer)]
+        return [self.sources[ref] for call in calls for ref in call.refs() if ref in self.sources]
+
+    def selected(self) -> dict[str, list[str]]:
+        """What the selectors of a precision map stand for in this network."""
+        graph = self.graph
+        outputs = [self.sources[ref] for ref in self._quantized_outputs()]
+        return {
+            "@inputs": [graph.calls[ref.call].layer for ref in graph.inputs],
+            "@outputs": list(dict.fromkeys(outputs)),
+            "@first": _nearest_macs(self, graph.inputs, forward=True),
+            "@last": _nearest_macs(self, graph.outputs, forward=False),
+        }
+
+    def _quantized_outputs(self) -> Iterable[Ref]:
+        for ref in self.graph.outputs:
+            yield ref if ref in self.sources else self.graph.calls[ref.call].refs()[0]
+
+
+def prepare(model: Any, fold: bool = True, pre_activation: Collection[str] = ()) -> QuantizationPlan:
+    """Normalise a Keras model and find its quantization points.
+
+    Args:
+        model: a Sequential or functional tf_keras model.
+        fold: whether BatchNormalization is folded; otherwise those that directly follow a
+            convolution or dense layer are kept, to be absorbed at export.
+        pre_activation: owners whose output is quantized before their ReLU.
+
+    Raises:
+        UnsupportedLayerError: some layers are not supported; all are named.
+    """
+    graph = normalize(LayerGraph.from_model(model))
+    fold_batch_norm(graph, keep=() if fold else _keepable(graph))
+    check_supported(graph)
+    return make_plan(graph, pre_activation)
+
+
+def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> QuantizationPlan:
+    """Find the quantization points of a prepared graph."""
+    points: dict[str, Point] = {}
+    sources: dict[Ref, str] = {}
+    nonnegative: dict[Ref, bool] = {}
+    aliases = graph.aliases()
+    for number, call, spec in graph.in_order():
+        role, result, reads = role_of(spec).role, Ref(number), call.refs()
+        signs = [nonnegative[ref] for ref in reads if ref in nonnegative]
+        positive = bool(signs) and all(signs) and role not in ("mac", "batch_norm")
+        nonnegative[result] = positive or is_relu(spec) is not None
+        if role in _OWN_FORMAT:
+            layer = _closing_layer(graph, number, spec.name in pre_activation)
+            relu = is_relu(graph.layers[layer]) is not None
+            points[spec.name] = Point(spec.name, layer, role, positive or relu)
+            sources[result] = spec.name
+            if layer != spec.name:
+                aliases[layer] = spec.name
+        elif role != "softmax" and reads:
+            sources[result] = sources[reads[0]]
+        elif role == "softmax" and reads:
+            aliases[spec.name] = sources[reads[0]]
+    return QuantizationPlan(graph, points, sources, aliases)
+
+
+def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> str:
+    """The layer behind which the output of call `number` is quantized."""
+    name = graph.calls[number].layer
+    current, role = number, role_of(graph.layers[name]).role
+    if role == "input" or len(graph.uses(name)) > 1:
+        return name
+    while True:
+        following = graph.only_consumer(Ref(current))
+        if following is None:
+            return graph.calls[current].layer
+        spec = graph.layers[graph.calls[following].layer]
+        kind = role_of(spec).role
+        closes = kind == "relu" and not before_activation
+        if len(graph.uses(spec.name)) > 1 or not (closes or kind == "batch_norm"):
+            return graph.calls[current].layer
+        current = following
+        if closes:
+            return spec.name
+
+
+def _keepable(graph: LayerGraph) -> set[str]:
+    return {
+        spec.name
+        for number, _, spec in graph.in_order()
+        if spec.kind == "BatchNormalization" and follows_foldable(graph, number)
+    }
+
+
+def _nearest_macs(plan: QuantizationPlan, start: list[Ref], forward: bool) -> list[str]:
+    """Layers with weights that are reached from tensors without passing another."""
+    found: dict[str, None] = {}
+    seen: set[int] = set()
+    numbers = [n for ref in start for n in _reach(plan.graph, ref.call, forward, True)]
+    while numbers:
+        number = numbers.pop(0)
+        if number in seen:
+            continue
+        seen.add(number)
+        name = plan.graph.calls[number].layer
+        if plan.role(name).role == "mac":
+            found[name] = None
+        else:
+            numbers += _reach(plan.graph, number, forward, False)
+    return list(found)
+
+
+def _reach(graph: LayerGraph, number: int, forward: bool, begin: bool) -> list[int]:
+    if forward:
+        return graph.consumers(Ref(number))
+    return [number] if begin else [ref.call for ref in graph.calls[number].refs()]

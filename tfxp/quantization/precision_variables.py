@@ -1,0 +1,132 @@
+"""Formats to variables and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.formats import Format, int8_zero_point
+from tfxp.precision import FLOAT, LayerPrecision
+from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.network_formats import NetworkFormats, format_of_scale
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+
+_INT8_BITS = 8
+
+
+def assign_formats(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    """Put formats into the variables of a quantized model."""
+    for layer in qmodel.layers:
+        if isinstance(layer, QuantizeInput):
+            _assign_grid(layer.output_variables, formats[layer.owner].activations)
+        elif isinstance(layer, FormatWrapper):
+            _assign_wrapper(layer, plan, formats)
+
+
+def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    role = role_of(plan.graph.layers[layer.name])
+    for weight in role.weights:
+        if weight.attribute in layer.weight_variables:
+            variables = layer.weight_variables[weight.attribute]
+            _assign_grid(variables, *formats[layer.name].weights)
+    if role.bias in layer.weight_variables:
+        scale = accumulator_scale(layer.name, plan, formats)
+        variable = layer.weight_variables[str(role.bias)]["scale"]
+        variable.assign(np.broadcast_to(scale.ravel(), variable.shape))
+    if layer.output_variables is None:
+        return
+    if role.role == "average_pool":
+        fmt = formats[plan.input_owners(layer.name)[0]].activations
+    else:
+        fmt = formats[layer.owner].activations
+    _assign_grid(layer.output_variables, fmt)
+    if "zero_point" in layer.output_variables:
+        layer.output_variables["zero_point"].assign(_zero_point(fmt))
+    if "input_scale" in layer.output_variables:
+        source = formats[plan.input_owners(layer.name)[0]].activations
+        layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
+
+
+def accumulator_scale(name: str, plan: QuantizationPlan, formats: NetworkFormats) -> np.ndarray:
+    """Value of one accumulator step per output channel, float64.
+
+    A layer called on inputs of different formats takes the coarsest: its grid is part of all the
+    finer ones, so one bias serves every call exactly.
+    """
+    grids = [formats[owner].activations for owner in plan.input_owners(name)]
+    coarsest = max(fmt.scale for fmt in grids if fmt is not None)
+    return coarsest * np.array([fmt.scale for fmt in formats[name].weights])
+
+
+def _assign_grid(variables: dict[str, Any], *formats: Format | None) -> None:
+    if not formats or formats[0] is None:
+        return
+    scales = np.array([fmt.scale for fmt in formats if fmt is not None], np.float32)
+    variable = variables["scale"]
+    if scales.size > 1 and variable.shape.num_elements() == scales.size:
+        variable.assign(scales.reshape(variable.shape))
+    else:
+        variable.assign(np.broadcast_to(scales[0], variable.shape))
+    variables["qmin"].assign(formats[0].qmin)
+    variables["qmax"].assign(formats[0].qmax)
+
+
+def _zero_point(fmt: Format | None) -> float:
+    if fmt is None or fmt.bits > _INT8_BITS:
+        return 0.0
+    return float(int8_zero_point(fmt))
+
+
+def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]:
+    """Owner -> formats of its tensors, read back from the variables."""
+    found: dict[str, dict[str, Any]] = {
+        name: {"activations": FLOAT, **({"weights": FLOAT} if name in plan.macs else {})}
+        for name in plan.points
+    }
+    for layer in qmodel.layers:
+        if isinstance(layer, QuantizeInput):
+            found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+        elif isinstance(layer, FormatWrapper):
+            _read_wrapper(layer, plan, found)
+    return {name: LayerPrecision(**fields) for name, fields in found.items()}
+
+
+def _read_wrapper(
+    layer: FormatWrapper, plan: QuantizationPlan, found: dict[str, dict[str, Any]]
+) -> None:
+    role = role_of(plan.graph.layers[layer.name])
+    for weight in role.weights:
+        if weight.attribute in layer.weight_variables:
+            grids = _read_grid(layer.weight_variables[weight.attribute])
+            if layer.quantize_config.weight_quantizers[weight.attribute].binary:
+                grids = ["wrpn:1"]
+            same = all(grid == grids[0] for grid in grids)
+            found[layer.name]["weights"] = grids[0] if same else tuple(grids)
+            found[layer.name]["per_channel"] = not same
+            rounding = layer.quantize_config.weight_quantizers[weight.attribute].rounding
+            if rounding != "half_even":
+                found[layer.name]["rounding"] = rounding
+    quantizer = layer.quantize_config.output_quantizer
+    if quantizer is not None and role.role != "average_pool":
+        found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+        if layer.owner == layer.name and _relu_follows(plan, layer.name):
+            found[layer.owner]["placement"] = "pre_activation"
+
+
+def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
+    graph = plan.graph
+    for number in graph.uses(name):
+        for reader in graph.calls.values():
+            reads = any(ref.call == number for ref in reader.refs())
+            if reads and role_of(graph.layers[reader.layer]).role == "relu":
+                return True
+    return False
+
+
+def _read_grid(variables: dict[str, Any]) -> list[Format]:
+    qmin, qmax = int(variables["qmin"].numpy()), int(variables["qmax"].numpy())
+    scales = np.atleast_1d(variables["scale"].numpy()).ravel()
+    unique = {float(scale): format_of_scale(float(scale), qmin, qmax) for scale in np.unique(scales)}
+    return [unique[float(scale)] for scale in scales]

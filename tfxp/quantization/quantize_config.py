@@ -1,0 +1,92 @@
+"""Which tensors of a layer are quantized, as a tfmot QuantizeConfig."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_config
+
+from tfxp.keras import keras
+from tfxp.quantizers import FormatQuantizer
+
+_register = keras.utils.register_keras_serializable(package="tfxp")
+
+
+@_register
+class TensorQuantizeConfig(quantize_config.QuantizeConfig):
+    """Quantizers by attribute path for a layer's weights, and one for its output.
+
+    Args:
+        weight_quantizers: attribute path ("kernel", "bias", "cell.kernel") -> quantizer.
+        output_quantizer: quantizer of the output, or None.
+    """
+
+    def __init__(
+        self,
+        weight_quantizers: dict[str, FormatQuantizer] | None = None,
+        output_quantizer: FormatQuantizer | None = None,
+    ) -> None:
+        self.weight_quantizers = dict(weight_quantizers or {})
+        self.output_quantizer = output_quantizer
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, FormatQuantizer]]:
+        """tfmot's view of the weights."""
+        return [(_attribute(layer, path), q) for path, q in self.weight_quantizers.items()]
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        """None: activation functions are layers of their own."""
+        return []
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        """Put quantized tensors in the places of the weights."""
+        for path, value in zip(self.weight_quantizers, quantize_weights, strict=True):
+            *parents, name = path.split(".")
+            setattr(_attribute(layer, ".".join(parents)) if parents else layer, name, value)
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        """Nothing to set."""
+
+    def get_output_quantizers(self, layer: Any) -> list[FormatQuantizer]:
+        """The output's quantizer, in a list as tfmot wants it."""
+        return [] if self.output_quantizer is None else [self.output_quantizer]
+
+    def get_config(self) -> dict[str, Any]:
+        """JSON form."""
+        output = self.output_quantizer
+        return {
+            "weight_quantizers": {p: _serialize(q) for p, q in self.weight_quantizers.items()},
+            "output_quantizer": None if output is None else _serialize(output),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TensorQuantizeConfig:
+        """From its JSON form."""
+        weights = {path: _deserialize(q) for path, q in config["weight_quantizers"].items()}
+        output = config["output_quantizer"]
+        return cls(weights, None if output is None else _deserialize(output))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, TensorQuantizeConfig)
+            and self.weight_quantizers == other.weight_quantizers
+            and self.output_quantizer == other.output_quantizer
+        )
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.weight_quantizers))
+
+
+def _attribute(layer: Any, path: str) -> Any:
+    for name in path.split("."):
+        layer = getattr(layer, name)
+    return layer
+
+
+def _serialize(value: Any) -> dict[str, Any]:
+    return keras.utils.legacy.serialize_keras_object(value)
+
+
+def _deserialize(config: Any) -> Any:
+    if isinstance(config, FormatQuantizer):
+        return config
+    return keras.utils.legacy.deserialize_keras_object(config)

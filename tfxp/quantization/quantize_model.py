@@ -1,0 +1,225 @@
+"""A float Keras model to the same network on integer grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import PrecisionError
+from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.network_formats import NetworkFormats, resolve_formats
+from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
+from tfxp.quantization.precision_variables import assign_formats, formats_of
+from tfxp.quantization.registry import FormatRegistry
+from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+
+
+def quantize_model(
+    model: Any,
+    precision: PrecisionMap | str,
+    stats: ModelStats | None = None,
+    *,
+    fold_batch_norm: bool = True,
+    fit: str = "mse",
+) -> Any:
+    """The same network with weights, biases and activations on integer grids, ready to train.
+
+        y = clip(round(x / scale), qmin, qmax) * scale     for every quantized tensor
+
+    Args:
+        model: Sequential or functional tf_keras model; it is not changed.
+        precision: precision map, or a shorthand such as "w4a6".
+        stats: what `tfxp.measure_model` returned for the model; needed where the map gives
+            numbers of bits for activations.
+        fold_batch_norm: fold BatchNormalization into the layers before (default). Otherwise those
+            that directly follow a convolution or dense layer stay, train on, and are absorbed
+            into per-channel scales at export.
+        fit: how bits are split into integer and fractional ones: "mse" (default: maximum SQNR),
+            "max" (nothing clips) or "clip_budget" (1 % may clip).
+
+    Returns:
+        A tf_keras model: compile, fit and save it as any other.
+
+    Raises:
+        UnsupportedLayerError: some layers are not supported; all are named.
+        PrecisionError: the map does not fit the model, or measurements are missing.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(3, input_shape=(4,))])
+        >>> pmap = PrecisionMap.uniform("Q0.3", "Q2.1")
+        >>> tfxp.quantize_model(model, pmap).predict(np.ones((1, 4)), verbose=0).shape
+        (1, 3)
+    """
+    if isinstance(precision, str):
+        precision = PrecisionMap.parse(precision)
+    plan = _prepare_for(model, precision, fold_batch_norm)
+    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit)
+    quantized = wrap_layers(plan, formats).to_model(model.name)
+    _copy_weights(plan, quantized)
+    assign_formats(quantized, plan, formats)
+    quantized._tfxp_stats = stats
+    return quantized
+
+
+def set_precision(
+    qmodel: Any,
+    precision: PrecisionMap | str,
+    stats: ModelStats | None = None,
+    *,
+    fit: str = "mse",
+) -> None:
+    """Give a quantized model another precision map, by assigning variables only.
+
+    Nothing is rebuilt or retraced: compiled functions, optimizer state and weights stay.
+
+    Args:
+        qmodel: what `quantize_model` returned, compiled or not, or loaded from a file.
+        precision: the new map, or a shorthand.
+        stats: measurements; by default those the model was quantized with in this process.
+        fit: as in `quantize_model`.
+
+    Raises:
+        PrecisionError: the map does not fit the model; it makes a tensor float that was quantized
+            or the other way round, or asks for another rounding, which only `quantize_model` can.
+    """
+    if isinstance(precision, str):
+        precision = PrecisionMap.parse(precision)
+    plan = plan_of(qmodel)
+    stats = stats or getattr(qmodel, "_tfxp_stats", None)
+    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit)
+    _require_same_structure(qmodel, plan, formats)
+    assign_formats(qmodel, plan, formats)
+
+
+def precision_of(qmodel: Any) -> PrecisionMap:
+    """The formats of a quantized model, read back from its variables.
+
+    Returns:
+        A map with one rule per layer and full formats; quantizing the float model with it gives
+        the same grids.
+    """
+    plan = plan_of(qmodel)
+    return PrecisionMap(layers=formats_of(qmodel, plan))
+
+
+def plan_of(qmodel: Any) -> QuantizationPlan:
+    """The plan of a quantized model, found again from the model itself.
+
+    Raises:
+        PrecisionError: the model carries no quantizers.
+    """
+    wrappers = [layer for layer in qmodel.layers if isinstance(layer, FormatWrapper)]
+    if not wrappers:
+        raise PrecisionError(
+            f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
+        )
+    graph = unwrap_layers(LayerGraph.from_model(qmodel))
+    before = {
+        layer.owner
+        for layer in wrappers
+        if layer.quantize_config.output_quantizer is not None and layer.owner == layer.name
+    }
+    return make_plan(graph, before)
+
+
+def wrap_layers(plan: QuantizationPlan, formats: NetworkFormats) -> LayerGraph:
+    """A graph whose layers carry quantizers."""
+    registry = FormatRegistry(plan, formats)
+    graph, result = plan.graph, LayerGraph(plan.graph.name)
+    moved: dict[Ref, Ref] = {}
+    for number, call, spec in graph.in_order():
+        if spec.name not in result.layers:
+            result.add_layer(_wrapped_spec(spec, registry, plan))
+        args, kwargs = call.map_refs(moved.__getitem__)
+        new = result.add_call(spec.name, args, kwargs)
+        if spec.kind == "InputLayer":
+            result.inputs.append(new)
+            quantizer = registry.input_quantizer(spec.name)
+            if quantizer is not None:
+                layer = QuantizeInput(quantizer, spec.name, name=f"{spec.name}_quantized")
+                added = result.add_layer(LayerSpec(layer.name, type(layer), layer.get_config()))
+                new = result.add_call(added.name, (new,))
+        outputs = max(1, len(call.output_shapes))
+        moved.update({Ref(number, i): Ref(new.call, i) for i in range(outputs)})
+    order = {ref.call: new for ref, new in zip(graph.inputs, result.inputs, strict=True)}
+    result.inputs = [order[ref.call] for ref in graph.inputs]
+    result.outputs = [moved[ref] for ref in graph.outputs]
+    result.output_structure = graph.output_structure
+    return result
+
+
+def unwrap_layers(graph: LayerGraph) -> LayerGraph:
+    """The inverse of `wrap_layers`: plain layers with their float weights."""
+    for number, _, spec in graph.in_order():
+        if spec.cls is QuantizeInput:
+            graph.bypass(number)
+    for spec in graph.layers.values():
+        if spec.cls is FormatWrapper:
+            _unwrap_spec(spec)
+    return graph
+
+
+def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
+    """Layer -> kernel as a matrix of taps by output channels."""
+    result = {}
+    for name in plan.macs:
+        weight = plan.role(name).weights[0]
+        kernel = plan.graph.layers[name].arrays()[weight.attribute]
+        channels = int(np.prod(kernel.shape[kernel.ndim - weight.channel_axes :]))
+        result[name] = kernel.reshape(-1, channels)
+    return result
+
+
+def _prepare_for(model: Any, precision: PrecisionMap, fold: bool) -> QuantizationPlan:
+    plan = prepare(model, fold)
+    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+    before = [name for name, rule in rules.items() if rule.placement == "pre_activation"]
+    return make_plan(plan.graph, before) if before else plan
+
+
+def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationPlan) -> LayerSpec:
+    config = registry.config_for(spec.name)
+    if config is None:
+        return LayerSpec(spec.name, spec.cls, spec.config, spec.weights, spec.weight_names)
+    layer = spec.cls.from_config({**spec.config, "name": spec.name})
+    owner = plan.aliases.get(spec.name, spec.name)
+    wrapper = FormatWrapper(layer, config, owner, spec.aliases, name=spec.name)
+    return LayerSpec(spec.name, FormatWrapper, wrapper.get_config())
+
+
+def _unwrap_spec(spec: LayerSpec) -> None:
+    wrapper = FormatWrapper.from_config(spec.config)
+    own = [(w, n) for w, n in zip(spec.weights, spec.weight_names, strict=True)]
+    kept = [(w, n) for w, n in own if not _is_quantizer_variable(n)]
+    spec.cls, spec.config = type(wrapper.layer), wrapper.layer.get_config()
+    spec.config["name"] = spec.name
+    spec.aliases = list(wrapper.aliases)
+    spec.weights, spec.weight_names = [w for w, _ in kept], [n for _, n in kept]
+
+
+def _is_quantizer_variable(name: str) -> bool:
+    return name.endswith(("_scale", "_qmin", "_qmax", "_zero_point"))
+
+
+def _copy_weights(plan: QuantizationPlan, quantized: Any) -> None:
+    for layer in quantized.layers:
+        if isinstance(layer, FormatWrapper):
+            layer.layer.set_weights(list(plan.graph.layers[layer.name].arrays().values()))
+
+
+def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    wanted = FormatRegistry(plan, formats)
+    have = {layer.name: layer for layer in qmodel.layers}
+    changed = []
+    for name in plan.graph.layers:
+        config = getattr(have.get(name), "quantize_config", None)
+        if config != wanted.config_for(name):
+            changed.append(name)
+    if changed:
+        raise PrecisionError(
+            f"layers {', '.join(changed)}: got a map that changes what is float, binary or how it "
+            "is rounded; expected formats only. Call quantize_model with the new map instead."
+        )

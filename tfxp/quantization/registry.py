@@ -1,0 +1,173 @@
+"""Which QuantizeConfig each layer of a planned network gets: tfmot's registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_registry
+
+from tfxp.formats import WrpnFormat
+from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.plan import Point, QuantizationPlan
+from tfxp.quantization.quantize_config import TensorQuantizeConfig
+from tfxp.quantizers import (
+    ActivationQuantizer,
+    AveragePoolQuantizer,
+    BiasQuantizer,
+    FormatQuantizer,
+    MeanQuantizer,
+    WeightQuantizer,
+    seed_of,
+)
+
+# What LiteRT's default engine does for the operator that produces the tensor.
+ENGINE_ROUNDING = {
+    "input": "half_even",
+    "mac": "half_even",
+    "add": "half_up",
+    "concatenate": "half_up",
+}
+
+
+class FormatRegistry(quantize_registry.QuantizeRegistry):
+    """Looks up the quantizers of a layer by its name in the plan.
+
+    Args:
+        plan: quantization points of the network.
+        formats: formats of its tensors; only what is float, binary or WRPN, and the rounding,
+            decide about quantizers, since formats themselves live in variables.
+    """
+
+    def __init__(self, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+        self._plan = plan
+        self._formats = formats
+        self._points = {point.layer: point for point in plan.points.values()}
+
+    def supports(self, layer: Any) -> bool:
+        """Whether a layer is quantized at all."""
+        return self.config_for(layer.name) is not None
+
+    def get_quantize_config(self, layer: Any) -> TensorQuantizeConfig | None:
+        """tfmot's question, by layer."""
+        return self.config_for(layer.name)
+
+    def config_for(self, name: str) -> TensorQuantizeConfig | None:
+        """The config of a layer by name; None if nothing of it is quantized."""
+        role = role_of(self._plan.graph.layers[name])
+        if role.role == "input":
+            return None
+        weights = self._weight_quantizers(name) if role.role == "mac" else {}
+        if role.role == "average_pool":
+            output = self._average_pool(name)
+        else:
+            output = self._output_quantizer(name)
+        if not weights and output is None:
+            return None
+        return TensorQuantizeConfig(weights, output)
+
+    def input_quantizer(self, name: str) -> FormatQuantizer | None:
+        """The quantizer behind an Input layer; None if the input stays float."""
+        return self._output_quantizer(name)
+
+    def _weight_quantizers(self, name: str) -> dict[str, FormatQuantizer]:
+        formats = self._formats[name]
+        if not formats.weights:
+            return {}
+        spec = self._plan.graph.layers[name]
+        role, wrpn = role_of(spec), isinstance(formats.weights[0], WrpnFormat)
+        result: dict[str, FormatQuantizer] = {}
+        for weight in role.weights:
+            result[weight.attribute] = WeightQuantizer(
+                weight.channel_axes,
+                rounding=_explicit(formats.rule.rounding) or "half_even",
+                saturation_gradient="zero" if wrpn else "pass",
+                binary=bool(getattr(formats.weights[0], "is_binary", False)),
+                seed=seed_of(f"{name}/{weight.attribute}"),
+            )
+        if role.bias in spec.weight_names and self._bias_is_quantized(name):
+            result[str(role.bias)] = BiasQuantizer()
+        return result
+
+    def _bias_is_quantized(self, name: str) -> bool:
+        """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm."""
+        owners = self._plan.input_owners(name)
+        grids = [self._formats[owner].activations for owner in owners]
+        if not grids or any(fmt is None for fmt in grids):
+            return False
+        if self._formats[name].rule.bias == "float":
+            return False
+        return not followed_by_batch_norm(self._plan, name)
+
+    def _output_quantizer(self, name: str) -> FormatQuantizer | None:
+        point = self._points.get(name)
+        if point is None or self._formats[point.owner].activations is None:
+            return None
+        explicit = _explicit(self._formats[point.owner].rule.rounding)
+        if point.role == "mean" and explicit is None and self._has_integer_input(point):
+            return MeanQuantizer(self._mean_count(point))
+        return ActivationQuantizer(
+            explicit or ENGINE_ROUNDING.get(point.role, "half_even"),
+            nonnegative=point.nonnegative,
+            seed=seed_of(name),
+        )
+
+    def _has_integer_input(self, point: Point) -> bool:
+        owners = self._plan.input_owners(point.owner)
+        return all(self._formats[owner].activations is not None for owner in owners)
+
+    def _mean_count(self, point: Point) -> int:
+        call = self._plan.graph.calls[self._plan.graph.uses(point.owner)[0]]
+        source = call.refs()[0]
+        shape = self._plan.graph.calls[source.call].output_shapes[source.index]
+        return int(np.prod(shape[1:-1]))
+
+    def _average_pool(self, name: str) -> FormatQuantizer | None:
+        owner = self._plan.input_owners(name)[0]
+        if self._formats[owner].activations is None:
+            return None
+        spec = self._plan.graph.layers[name]
+        call = self._plan.graph.calls[self._plan.graph.uses(name)[0]]
+        source = call.refs()[0]
+        shape = self._plan.graph.calls[source.call].output_shapes[source.index]
+        return AveragePoolQuantizer(pool_counts(spec.config, shape[1:-1]))
+
+
+def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:
+    """How many elements each output position of an average pool covers.
+
+    Returns:
+        A number, or nested lists with one number per position where a "same" border has fewer.
+    """
+    sizes = config["pool_size"]
+    if config["padding"] == "valid" or any(size is None for size in shape):
+        return int(np.prod(sizes))
+    axes = [
+        _axis_counts(int(length or 0), size, step)
+        for length, size, step in zip(shape, sizes, config["strides"], strict=True)
+    ]
+    counts = axes[0][:, None] * axes[1][None, :]
+    return int(counts[0, 0]) if (counts == counts[0, 0]).all() else counts.tolist()
+
+
+def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
+    outputs = -(-length // step)
+    padding = max((outputs - 1) * step + size - length, 0)
+    start = np.arange(outputs) * step - padding // 2
+    return np.minimum(start + size, length) - np.maximum(start, 0)
+
+
+def followed_by_batch_norm(plan: QuantizationPlan, name: str) -> bool:
+    """Whether a kept BatchNormalization reads a layer's output."""
+    graph = plan.graph
+    readers = [
+        graph.calls[reader].layer
+        for reader, call in graph.calls.items()
+        if any(graph.calls[ref.call].layer == name for ref in call.refs())
+    ]
+    return any(role_of(graph.layers[reader]).role == "batch_norm" for reader in readers)
+
+
+def _explicit(rounding: str | None) -> str | None:
+    return None if rounding in (None, "engine") else rounding

@@ -1,0 +1,148 @@
+"""The Keras layers that carry quantizers: a wrapper around any layer, and one behind inputs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_layer,
+    quantize_wrapper,
+)
+
+from tfxp.keras import keras
+from tfxp.quantization.quantize_config import TensorQuantizeConfig
+from tfxp.quantizers import FormatQuantizer
+
+_register = keras.utils.register_keras_serializable(package="tfxp")
+
+
+@_register
+class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
+    """Runs a layer with its weights on their grids and quantizes its output.
+
+    tfmot's wrapper moves the kernel out of the layer and lists it twice, which breaks the `.keras`
+    format. This one leaves every variable where it is: the quantized tensors take the variables'
+    places for the time of one call.
+
+    Args:
+        layer: the layer to run.
+        quantize_config: which of its tensors are quantized, and how.
+        owner: the layer whose rule in the precision map decides the output's format.
+        aliases: layers of the original model that went into this one.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        quantize_config: TensorQuantizeConfig,
+        owner: str = "",
+        aliases: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", layer.name)
+        super().__init__(layer, quantize_config, **kwargs)
+        self.owner = owner or layer.name
+        self.aliases = list(aliases or [])
+        self.supports_masking = layer.supports_masking
+
+    def build(self, input_shape: Any) -> None:
+        """Build the layer, then the quantizers' variables."""
+        keras.layers.Wrapper.build(self, input_shape)
+        config = self.quantize_config
+        weights = {}
+        for path, quantizer in config.weight_quantizers.items():
+            variable = _resolve(self.layer, path)
+            weights[path] = quantizer.build(variable.shape, path.replace(".", "_"), self)
+        output = None
+        if config.output_quantizer is not None:
+            shape = self.layer.compute_output_shape(input_shape)
+            output = config.output_quantizer.build(shape, "output", self)
+        # Past Keras' attribute tracking, which would list these variables a second time.
+        object.__setattr__(self, "weight_variables", weights)
+        object.__setattr__(self, "output_variables", output)
+        self.built = True
+
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        """Run the layer on quantized weights and quantize what comes out."""
+        training = keras.backend.learning_phase() if training is None else training
+        if self._takes_training:
+            kwargs["training"] = training
+        quantizers = self.quantize_config.weight_quantizers
+        originals = {path: _resolve(self.layer, path) for path in quantizers}
+        try:
+            for path, quantizer in quantizers.items():
+                variables = self.weight_variables[path]
+                _assign(self.layer, path, quantizer(originals[path], training, variables))
+            outputs = self.layer.call(inputs, **kwargs)
+        finally:
+            for path, variable in originals.items():
+                _assign(self.layer, path, variable)
+        quantizer = self.quantize_config.output_quantizer
+        if quantizer is None:
+            return outputs
+        return quantizer(outputs, training, self.output_variables)
+
+    @functools.cached_property
+    def _takes_training(self) -> bool:
+        return "training" in inspect.signature(self.layer.call).parameters
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the wrapped layer's output."""
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Mask of the wrapped layer's output."""
+        return self.layer.compute_mask(inputs, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, the layer's own included."""
+        config = super().get_config()
+        return {**config, "owner": self.owner, "aliases": list(self.aliases)}
+
+
+@_register
+class QuantizeInput(quantize_layer.QuantizeLayer):
+    """Quantizes a network input; it stands right behind the Input layer.
+
+    Args:
+        quantizer: quantizer of the tensor.
+        owner: the Input layer whose rule in the precision map decides.
+    """
+
+    def __init__(self, quantizer: FormatQuantizer, owner: str = "", **kwargs: Any) -> None:
+        super().__init__(quantizer, **kwargs)
+        self.owner = owner
+
+    def build(self, input_shape: Any) -> None:
+        """Create the quantizer's variables; marks the layer built, which tfmot forgets."""
+        object.__setattr__(
+            self, "output_variables", self.quantizer.build(input_shape, "output", self)
+        )
+        self.built = True
+
+    def call(self, inputs: Any, training: Any = None) -> tf.Tensor:
+        """The input on its grid."""
+        training = keras.backend.learning_phase() if training is None else training
+        return self.quantizer(tf.cast(inputs, tf.float32), training, self.output_variables)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "owner": self.owner}
+
+
+def _resolve(layer: Any, path: str) -> Any:
+    """The object at an attribute path such as "cell.kernel"."""
+    return functools.reduce(getattr, path.split("."), layer)
+
+
+def _assign(layer: Any, path: str, value: Any) -> None:
+    """Put a tensor at an attribute path, past Keras' tracking of attributes."""
+    *parents, name = path.split(".")
+    object.__setattr__(functools.reduce(getattr, parents, layer), name, value)

@@ -1,0 +1,21 @@
+"""tfmot Quantizers whose format lives in variables, and their straight-through operations."""
+
+from tfxp.quantizers.quantizers import (
+    ActivationQuantizer,
+    AveragePoolQuantizer,
+    BiasQuantizer,
+    FormatQuantizer,
+    MeanQuantizer,
+    WeightQuantizer,
+    seed_of,
+)
+
+__all__ = [
+    "ActivationQuantizer",
+    "AveragePoolQuantizer",
+    "BiasQuantizer",
+    "FormatQuantizer",
+    "MeanQuantizer",
+    "WeightQuantizer",
+    "seed_of",
+]

@@ -1,0 +1,262 @@
+"""tfmot Quantizers whose format lives in variables.
+
+Every quantizer keeps `scale`, `qmin` and `qmax` as non-trainable weights of the layer it serves,
+so that a built, compiled model changes precision by assignment.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot
+
+from tfxp.keras import keras
+from tfxp.quantizers.straight_through import (
+    HALF_UP_NUDGE,
+    quantize_by_rounding,
+    quantize_half_even,
+    round_half_away,
+    round_half_even,
+    straight_through,
+)
+
+Variables = dict[str, tf.Variable]
+_register = keras.utils.register_keras_serializable(package="tfxp")
+
+
+class FormatQuantizer(tfmot.Quantizer):
+    """Base of tfxp's quantizers: creates the variables that hold a format."""
+
+    def __init__(self, **config: Any) -> None:
+        self._config = config
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return dict(self._config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.get_config() == other.get_config()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, str(self._config)))
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """Create the variables; a wide 8-bit format until one is assigned."""
+        shape = self.scale_shape(tensor_shape)
+        return {
+            "scale": _variable(layer, f"{name}_scale", 2.0**-4, shape),
+            "qmin": _variable(layer, f"{name}_qmin", -128.0),
+            "qmax": _variable(layer, f"{name}_qmax", 127.0),
+        }
+
+    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+        """Shape of the scale: one number for activations."""
+        return ()
+
+
+@_register
+class WeightQuantizer(FormatQuantizer):
+    """Quantizes a kernel, one scale per output channel (all equal when the map says so).
+
+    Forward clip(round(w / s), qmin, qmax) * s; the gradient passes, or is zero where w saturates.
+
+    Args:
+        channel_axes: axes of the kernel that number output channels, the last ones of the kernel.
+        rounding: rounding mode.
+        saturation_gradient: "pass" (ADaPTION) or "zero" (WRPN).
+        binary: sign(w) * mean|w| instead of a grid (WRPN, k = 1).
+        seed: seed of stochastic rounding.
+    """
+
+    def __init__(
+        self,
+        channel_axes: int = 1,
+        rounding: str = "half_even",
+        saturation_gradient: str = "pass",
+        binary: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            channel_axes=channel_axes,
+            rounding=rounding,
+            saturation_gradient=saturation_gradient,
+            binary=binary,
+            seed=seed,
+        )
+        self.channel_axes, self.rounding, self.binary = channel_axes, rounding, binary
+        self.saturation_gradient, self.seed = saturation_gradient, seed
+
+    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+        """One scale per output channel."""
+        return tuple(tensor_shape)[len(tensor_shape) - self.channel_axes :]
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The kernel on its grid."""
+        x = tf.convert_to_tensor(inputs)
+        if self.binary:
+            return _binary(x)
+        rounding = _deterministic(self.rounding, training)
+        return quantize_by_rounding(
+            x,
+            weights["scale"],
+            weights["qmin"],
+            weights["qmax"],
+            rounding,
+            self.saturation_gradient,
+            self.seed,
+        )
+
+
+@_register
+class BiasQuantizer(FormatQuantizer):
+    """Puts a bias on the accumulator's grid: round(b / (s_input * s_kernel)), int32."""
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """Only a scale per channel; int32 is wide enough to need no limits."""
+        return {"scale": _variable(layer, f"{name}_scale", 2.0**-20, tuple(tensor_shape))}
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The bias on the grid, the gradient passed through."""
+        x = tf.convert_to_tensor(inputs)
+        scale = weights["scale"]
+        return straight_through(x, round_half_even(x / scale) * scale)
+
+
+@_register
+class ActivationQuantizer(FormatQuantizer):
+    """Quantizes a layer's output.
+
+    Args:
+        rounding: rounding mode; `half_even` and `half_up` take the fast path.
+        nonnegative: whether the input is known to be >= 0, by a ReLU for instance.
+        saturation_gradient: "zero" or "pass" where the value is clipped.
+        seed: seed of stochastic rounding.
+    """
+
+    def __init__(
+        self,
+        rounding: str = "half_even",
+        nonnegative: bool = False,
+        saturation_gradient: str = "zero",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            rounding=rounding,
+            nonnegative=nonnegative,
+            saturation_gradient=saturation_gradient,
+            seed=seed,
+        )
+        self.rounding, self.nonnegative = rounding, nonnegative
+        self.saturation_gradient, self.seed = saturation_gradient, seed
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The tensor on its grid."""
+        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
+        rounding = _deterministic(self.rounding, training)
+        if rounding not in ("half_even", "half_up") or self.saturation_gradient == "pass":
+            gradient = self.saturation_gradient
+            return quantize_by_rounding(inputs, scale, qmin, qmax, rounding, gradient, self.seed)
+        nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
+        if not self.nonnegative:
+            # Its gradient is zero below the range, as it must be.
+            inputs = tf.maximum(inputs, qmin * scale)
+        return quantize_half_even(inputs, scale, qmin, qmax, nudge)
+
+
+@_register
+class MeanQuantizer(FormatQuantizer):
+    """Quantizes a global average as XNNPACK's MEAN does.
+
+    The sum S of n input codes is exact; then float32(S) * float32(s_in / (n * s_out)) is rounded
+    half to even. The product is taken in float32 in the same order here, since n is rarely a power
+    of two.
+
+    Args:
+        count: n, how many elements are averaged.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count=count)
+        self.count = count
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, and the scale of the input."""
+        variables = super().build(tensor_shape, name, layer)
+        return {**variables, "input_scale": _variable(layer, f"{name}_input_scale", 2.0**-4)}
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The mean on its grid, the gradient passed through where it is not clipped."""
+        scale, source = weights["scale"], weights["input_scale"]
+        total = round_half_even(inputs * (self.count / source))
+        codes = round_half_even(total * ((source / scale) / self.count))
+        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
+        return straight_through(inputs, codes * scale)
+
+
+@_register
+class AveragePoolQuantizer(FormatQuantizer):
+    """Quantizes an average pool as TFLite's AVERAGE_POOL_2D does.
+
+    It keeps its input's format and rounds the average of the stored codes half away from zero; the
+    zero point is part of a stored code, so the place of the ties depends on it.
+
+    Args:
+        counts: how many elements each output position averages: a number, or one per row and
+            column for "same" padding, where the border has fewer.
+    """
+
+    def __init__(self, counts: Any) -> None:
+        super().__init__(counts=counts)
+        self.counts = counts
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, and the zero point of its storage."""
+        variables = super().build(tensor_shape, name, layer)
+        return {**variables, "zero_point": _variable(layer, f"{name}_zero_point", 0.0)}
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The average on its input's grid, the gradient passed through."""
+        counts = np.asarray(self.counts, np.float32)
+        if counts.ndim:
+            counts = counts[..., None]
+        scale, zero_point = weights["scale"], weights["zero_point"]
+        total = round_half_even(inputs * (1.0 / scale) * counts)
+        codes = round_half_away(total / counts + zero_point) - zero_point
+        return straight_through(inputs, codes * scale)
+
+
+@tf.custom_gradient
+def _binary(x: tf.Tensor) -> Any:
+    """sign(w) * mean|w|; the gradient is zero where |w| > 1, as in WRPN."""
+    mean = tf.reduce_mean(tf.abs(x))
+    sign = tf.where(x >= 0, tf.ones_like(x), -tf.ones_like(x))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.abs(x) <= 1.0, upstream, tf.zeros_like(upstream))
+
+    return sign * mean, gradient
+
+
+def _deterministic(rounding: str, training: Any) -> str:
+    """Stochastic rounding belongs to training; outside it the nearest code is taken."""
+    if rounding == "stochastic" and training is False:
+        return "half_even"
+    return rounding
+
+
+def _variable(layer: Any, name: str, value: float, shape: tuple[int, ...] = ()) -> tf.Variable:
+    return layer.add_weight(
+        name=name,
+        shape=shape,
+        initializer=keras.initializers.Constant(value),
+        trainable=False,
+        dtype=tf.float32,
+    )
+
+
+def seed_of(name: str) -> int:
+    """A seed that belongs to a layer's name, the same in every process."""
+    return zlib.crc32(name.encode("utf-8")) & 0x7FFFFFFF
