@@ -1,0 +1,31 @@
+"""What a precision map costs: size, traffic, computation, energy, memory and training costs."""
+
+from tfxp.cost.bits import tensor_bits
+from tfxp.cost.cost_report import CostReport, Figure
+from tfxp.cost.energy import EnergyTable
+from tfxp.cost.graph_stats import graph_precision, graph_stats
+from tfxp.cost.inference import CostSettings, cost_report, total_traffic
+from tfxp.cost.memory import memory_bits
+from tfxp.cost.selection import resolve_precision, select_layers
+from tfxp.cost.stages import Stage, stages_of
+from tfxp.cost.training import BASELINES, training_cost, training_precision
+
+__all__ = [
+    "BASELINES",
+    "CostReport",
+    "CostSettings",
+    "EnergyTable",
+    "Figure",
+    "Stage",
+    "cost_report",
+    "graph_precision",
+    "graph_stats",
+    "memory_bits",
+    "resolve_precision",
+    "select_layers",
+    "stages_of",
+    "tensor_bits",
+    "total_traffic",
+    "training_cost",
+    "training_precision",
+]

@@ -1,0 +1,221 @@
+"""Sizes and work of a `.tflite` graph, and the precision of its tensors, without running it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tfxp.formats import MAX_BITS
+from tfxp.graph import IntegerGraph, Operator, Tensor
+from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, TensorPrecision
+
+_KINDS = {
+    "CONV_2D": "conv",
+    "DEPTHWISE_CONV_2D": "depthwise_conv",
+    "TRANSPOSE_CONV": "transposed_conv",
+    "CONV_3D": "conv",
+    "FULLY_CONNECTED": "dense",
+    "BATCH_MATMUL": "matmul",
+    "ADD": "add",
+    "SUB": "sub",
+    "MUL": "mul",
+    "CONCATENATION": "concatenate",
+    "AVERAGE_POOL_2D": "average_pool",
+    "MAX_POOL_2D": "max_pool",
+    "RESHAPE": "reshape",
+    "SQUEEZE": "squeeze",
+    "EXPAND_DIMS": "expand_dims",
+    "SOFTMAX": "softmax",
+    "RELU": "relu",
+    "RELU6": "relu",
+    "RELU_N1_TO_1": "relu",
+    "RELU_0_TO_1": "relu",
+    "LOGISTIC": "activation",
+    "TANH": "activation",
+    "HARD_SWISH": "activation",
+    "LEAKY_RELU": "activation",
+    "PRELU": "activation",
+    "PAD": "pad",
+    "PADV2": "pad",
+}
+_RECURRENT = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF")
+# Operators whose constant operand is learned data, not a shape, an axis or a padding.
+_WITH_WEIGHTS = {
+    "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
+    "BATCH_MATMUL", "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "PRELU", "GATHER",
+    "EMBEDDING_LOOKUP", *_RECURRENT,
+}  # fmt: skip
+_WITH_BIAS = {"CONV_2D", "DEPTHWISE_CONV_2D", "CONV_3D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+_BITS = {
+    "INT2": 2, "INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16,
+    "FLOAT16": 16, "BFLOAT16": 16, "INT32": 32, "UINT32": 32, "BOOL": 8,
+}  # fmt: skip
+
+
+def graph_stats(graph: IntegerGraph) -> ModelStats:
+    """Sizes and multiply-accumulates of a graph's operators.
+
+    A layer is an operator, named by its first output tensor; network inputs are layers of kind
+    "input". All counts are per sample: the leading dimension of the first input is the batch.
+
+    Args:
+        graph: what `read_tflite` gives.
+    """
+    batch = _batch(graph)
+    names = _names(graph)
+    layers: dict[str, LayerStats] = {}
+    for index in graph.inputs:
+        shape = _sample_shape(graph.tensors[index], batch)
+        layers[names[index]] = LayerStats(names[index], "input", (), shape)
+    produced = set(graph.inputs)
+    for operator in graph.operators:
+        if not operator.outputs:
+            continue
+        out = operator.outputs[0]
+        kernel, bias_count = _parameters(graph, operator)
+        layers[names[out]] = LayerStats(
+            names[out],
+            _KINDS.get(operator.name, (operator.custom_code or operator.name).lower()),
+            tuple(dict.fromkeys(names[i] for i in operator.inputs if i in produced)),
+            _sample_shape(graph.tensors[out], batch),
+            kernel,
+            _macs(graph, operator) // batch,
+            bias_count,
+        )
+        produced.update(operator.outputs)
+        for other in operator.outputs[1:]:
+            names[other] = names[out]
+    outputs = tuple(dict.fromkeys(names[i] for i in graph.outputs if i in produced))
+    return ModelStats(layers, outputs)
+
+
+def graph_precision(graph: IntegerGraph) -> dict[str, LayerPrecision]:
+    """The precision of every layer of `graph_stats`: the bits that the file stores.
+
+    A 6-bit tensor in an INT8 container counts as 8 bits here, as it does in memory.
+    """
+    names = _names(graph)
+    result = {}
+    for index in graph.inputs:
+        result[names[index]] = LayerPrecision(FLOAT, _bits(graph.tensors[index]))
+    for operator in graph.operators:
+        if not operator.outputs:
+            continue
+        constants = _constants(graph, operator)
+        bias = constants[1] if operator.name in _WITH_BIAS and len(constants) > 1 else None
+        result[names[operator.outputs[0]]] = LayerPrecision(
+            weights=_bits(constants[0]) if constants else FLOAT,
+            activations=_bits(graph.tensors[operator.outputs[0]]),
+            bias=_bits(bias) if bias is not None else None,
+        )
+    return result
+
+
+def _names(graph: IntegerGraph) -> dict[int, str]:
+    """Tensor index -> its name, made unique by its index where a file repeats or omits names."""
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for index, tensor in enumerate(graph.tensors):
+        name = tensor.name or f"tensor_{index}"
+        names[index] = f"{name}_{index}" if name in taken else name
+        taken.add(names[index])
+    return names
+
+
+def _bits(tensor: Tensor) -> TensorPrecision:
+    if tensor.type in ("FLOAT32", "FLOAT64"):
+        return FLOAT
+    return _BITS.get(tensor.type, MAX_BITS)
+
+
+def _batch(graph: IntegerGraph) -> int:
+    if not graph.inputs:
+        return 1
+    shape = graph.tensors[graph.inputs[0]].shape
+    return max(shape[0], 1) if len(shape) > 1 else 1
+
+
+def _sample_shape(tensor: Tensor, batch: int) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if len(shape) > 1 and shape[0] == batch:
+        return shape[1:]
+    return shape or (1,)
+
+
+def _constants(graph: IntegerGraph, operator: Operator) -> list[Tensor]:
+    """The learned operands, the kernel first."""
+    if operator.name not in _WITH_WEIGHTS:
+        return []
+    tensors = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    learned = [tensor for tensor in tensors if tensor.data is not None and not tensor.is_variable]
+    if operator.name == "TRANSPOSE_CONV":  # its first operand is the output shape
+        learned = [tensor for tensor in learned if tensor is not tensors[0]]
+    return learned
+
+
+def _parameters(graph: IntegerGraph, operator: Operator) -> tuple[tuple[int, ...], int]:
+    learned = _constants(graph, operator)
+    if not learned:
+        return (), 0
+    if operator.name in _WITH_BIAS:
+        kernel = learned[0]
+        return tuple(kernel.shape), sum(tensor.size for tensor in learned[1:])
+    if operator.name in _RECURRENT:
+        kernels = [tensor for tensor in learned if len(tensor.shape) > 1]
+        biases = sum(tensor.size for tensor in learned if len(tensor.shape) == 1)
+        return (sum(tensor.size for tensor in kernels),), biases
+    return tuple(learned[0].shape), 0
+
+
+def _macs(graph: IntegerGraph, operator: Operator) -> int:
+    """Multiply-accumulates over the whole batch, padding taps included."""
+    count: dict[str, Callable[[IntegerGraph, Operator], int]] = {
+        "CONV_2D": _conv_macs,
+        "CONV_3D": _conv_macs,
+        "DEPTHWISE_CONV_2D": _depthwise_macs,
+        "TRANSPOSE_CONV": _transposed_macs,
+        "FULLY_CONNECTED": _dense_macs,
+        "BATCH_MATMUL": _matmul_macs,
+        **dict.fromkeys(_RECURRENT, _recurrent_macs),
+    }
+    return count[operator.name](graph, operator) if operator.name in count else 0
+
+
+def _operand(graph: IntegerGraph, operator: Operator, index: int) -> Tensor:
+    return graph.tensors[operator.inputs[index]]
+
+
+def _conv_macs(graph: IntegerGraph, operator: Operator) -> int:
+    kernel = _operand(graph, operator, 1)
+    out = graph.tensors[operator.outputs[0]]
+    channels = kernel.shape[0] if operator.name == "CONV_2D" else kernel.shape[-1]
+    return out.size * kernel.size // max(channels, 1)
+
+
+def _depthwise_macs(graph: IntegerGraph, operator: Operator) -> int:
+    kernel = _operand(graph, operator, 1)
+    return graph.tensors[operator.outputs[0]].size * kernel.size // max(kernel.shape[-1], 1)
+
+
+def _transposed_macs(graph: IntegerGraph, operator: Operator) -> int:
+    kernel, data = _operand(graph, operator, 1), _operand(graph, operator, 2)
+    return data.size * kernel.size // max(kernel.shape[-1], 1)
+
+
+def _dense_macs(graph: IntegerGraph, operator: Operator) -> int:
+    kernel = _operand(graph, operator, 1)
+    return graph.tensors[operator.outputs[0]].size * kernel.shape[-1]
+
+
+def _matmul_macs(graph: IntegerGraph, operator: Operator) -> int:
+    left = _operand(graph, operator, 0)
+    inner = left.shape[-2] if operator.options.get("adj_x") else left.shape[-1]
+    return graph.tensors[operator.outputs[0]].size * inner
+
+
+def _recurrent_macs(graph: IntegerGraph, operator: Operator) -> int:
+    """Every kernel entry once per sample and time step."""
+    data = _operand(graph, operator, 0)
+    kernels = [t for t in _constants(graph, operator) if len(t.shape) > 1]
+    steps = math.prod(data.shape[:-1])
+    return steps * sum(tensor.size for tensor in kernels)
