@@ -145,6 +145,8 @@ def _tensor_precision(value: Any, name: str, role: str) -> TensorPrecision:
         if value.role != role:
             raise PrecisionError(f"precision of {name}: got {value!r}; expected a grid of {role}.")
         return value
+    if isinstance(value, list | tuple) and value:
+        return _per_channel(value, name, role)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise PrecisionError(
             f"precision of {name}: got {value!r}; expected bits, a format name or 'float'."
@@ -153,3 +155,14 @@ def _tensor_precision(value: Any, name: str, role: str) -> TensorPrecision:
     if not 1 <= bits <= MAX_BITS:
         raise PrecisionError(f"bits of {name}: got {bits}; expected 1 to {MAX_BITS}.")
     return bits
+
+
+def _per_channel(values: list[Any] | tuple[Any, ...], name: str, role: str) -> tuple[Format, ...]:
+    formats = tuple(_tensor_precision(value, name, role) for value in values)
+    whole = all(isinstance(fmt, FixedPointFormat | WrpnFormat) for fmt in formats)
+    if not whole or len({fmt.bits for fmt in formats}) != 1:  # type: ignore[union-attr]
+        raise PrecisionError(
+            f"per-channel formats of {name}: got {[str(fmt) for fmt in formats]}; "
+            "expected full formats of one word length."
+        )
+    return formats  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Making quantized networks accurate: calibration, fine-tuning, fixed-point training."""
