@@ -162,7 +162,7 @@ def _per_channel(values: list[Any] | tuple[Any, ...], name: str, role: str) -> t
     whole = all(isinstance(fmt, FixedPointFormat | WrpnFormat) for fmt in formats)
     if not whole or len({fmt.bits for fmt in formats}) != 1:  # type: ignore[union-attr]
         raise PrecisionError(
-            f"per-channel formats of {name}: got {[str(fmt) for fmt in formats]}; "
-            "expected full formats of one word length."
+            f"precision of {name}: got {list(values)!r}; expected bits, a format name, 'float', "
+            "or full formats of one word length, one per channel."
         )
     return formats  # type: ignore[return-value]
