@@ -17,13 +17,19 @@ _TENSORFLOW = {"callbacks", "export", "measure", "quantization", "search", "trai
 # public name -> module that defines it
 _PUBLIC = {
     "FixedPointFormat": "tfxp.formats",
-    "PrecisionMap": "tfxp.precision",
-    "Rounding": "tfxp.formats",
-    "TfxpError": "tfxp.errors",
-    "WrpnFormat": "tfxp.formats",
+    "Interpreter": "tfxp.interpreter",
+    "measure_model": "tfxp.measure",
     "parse_format": "tfxp.formats",
+    "precision_of": "tfxp.quantization",
+    "PrecisionMap": "tfxp.precision",
+    "quantize_model": "tfxp.quantization",
     "read_tflite": "tfxp.graph",
+    "register_layer": "tfxp.quantization",
+    "Rounding": "tfxp.formats",
+    "set_precision": "tfxp.quantization",
+    "TfxpError": "tfxp.errors",
     "write_tflite": "tfxp.graph",
+    "WrpnFormat": "tfxp.formats",
 }
 
 __all__ = ["__version__", *_PUBLIC]

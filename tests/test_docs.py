@@ -1,0 +1,112 @@
+"""Docs that run: docstring examples, marked code blocks, commands, links, and the version."""
+
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfxp
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "configs/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "tfxp").rglob("*.py")
+)
+# A block behind this line runs, after all earlier ones of the same page and in the same scope.
+MARK = "<!-- runnable -->"
+
+
+def _page_id(page):
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    module = importlib.import_module(name)
+    monkeypatch.chdir(tmp_path)
+    failed, _ = doctest.testmod(
+        module,
+        extraglobs={"tfxp": tfxp, "np": np},
+        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL,
+    )
+    assert failed == 0
+
+
+def blocks(text):
+    """(language, code, runnable) of every fenced block."""
+    pattern = re.compile(rf"(?:^({re.escape(MARK)})\n+)?^```(\w*)\n(.*?)^```", re.M | re.S)
+    return [(m.group(2), m.group(3), bool(m.group(1))) for m in pattern.finditer(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_id)
+def test_marked_code_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": "__main__"}
+    for language, code, runnable in blocks(page.read_text(encoding="utf-8")):
+        if not runnable:
+            continue
+        assert language == "python"
+        if ">>>" in code:
+            test = doctest.DocTestParser().get_doctest(code, scope, page.name, str(page), 0)
+            runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+            assert runner.run(test, clear_globs=False).failed == 0
+            scope.update(test.globs)
+        else:
+            exec(compile(code, str(page), "exec"), scope)
+
+
+def commands(text):
+    """(tool, flags) of every command line of ours in the code blocks of a page."""
+    found = []
+    for language, code, _ in blocks(text):
+        if language not in ("bash", "console", "sh"):
+            continue
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.lstrip("$ "), comments=True) if line.strip() else []
+            for at, word in enumerate(words):
+                if match := re.fullmatch(r"tools/(\w+)\.py|(tfxp-\w+)", word):
+                    flags = [w for w in words[at + 1 :] if w.startswith("--")]
+                    found.append((match.group(1) or match.group(2), flags))
+    return found
+
+
+def _module_of(tool):
+    if not tool.startswith("tfxp-"):
+        return tool
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    return re.search(rf'"{tool}": "(\w+)"', text).group(1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_id)
+def test_commands_exist_with_their_flags(page):
+    for tool, flags in commands(page.read_text(encoding="utf-8")):
+        module = importlib.import_module(f"tools.{_module_of(tool)}")
+        known = set(module._FLAGS.values) | {"help"}
+        for flag in flags:
+            name = flag[2:].split("=")[0]
+            assert name in known or name.removeprefix("no") in known, f"{tool} has no {flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_id)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"https?:|#|mailto:", target):
+            assert (page.parent / target.split("#")[0]).exists(), f"{target} in {page.name}"
+
+
+def test_version_is_the_newest_entry_of_the_changelog():
+    text = (ROOT / "docs/changelog.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", text, flags=re.M)[0] == tfxp.__version__
+
+
+def test_the_readers_themselves():
+    text = f"a\n{MARK}\n```python\nx = 1\n```\n"
+    text += "```bash\ntools/run_tflite.py --model=a \\\n --json=b\n```"
+    assert blocks(text)[0] == ("python", "x = 1\n", True)
+    assert commands(text) == [("run_tflite", ["--model=a", "--json=b"])]
