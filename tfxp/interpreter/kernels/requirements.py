@@ -140,9 +140,10 @@ def require_axis(node: Node, axis: int, rank: int) -> int:
 
 
 def require_output_shape(node: Node, shape: Sequence[int], position: int = 0) -> None:
-    """Checks the shape that the file states for an output, where it states one."""
-    stated = node.outputs[position].shape
-    if stated and tuple(stated) != tuple(shape):
+    """Checks the shape that the file states for an output, where it states a fixed one."""
+    output = node.outputs[position]
+    stated, free = output.shape, -1 in (output.shape_signature or ())
+    if stated and not free and tuple(stated) != tuple(shape):
         raise malformed(node, f"shape of output {position}", list(stated), str(list(shape)))
 
 
