@@ -34,6 +34,6 @@ install_tfxp() {
     return
   fi
   echo "Installing tfxp$1 and what it needs into .venv (minutes, the first time)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1" || return 1
+  .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable ".$1" || return 1
   echo "$stamp $1" >.venv/installed
 }
