@@ -53,15 +53,27 @@ def tensor(node: Node, position: int) -> Tensor:
     return found
 
 
-def require_counts(node: Node, inputs: int | tuple[int, int], outputs: int = 1) -> None:
-    """Checks the number of inputs (exact, or a range) and outputs."""
+def require_counts(
+    node: Node,
+    inputs: int | tuple[int, int],
+    outputs: int = 1,
+    optional: Iterable[int] = (),
+) -> None:
+    """Checks the number of inputs (exact, or a range) and outputs, and that inputs are there.
+
+    Args:
+        node: what is checked.
+        inputs: how many.
+        outputs: how many.
+        optional: positions that may be left out.
+    """
     low, high = (inputs, inputs) if isinstance(inputs, int) else inputs
     if not low <= len(node.inputs) <= high:
         wanted = str(low) if low == high else f"{low} to {high}"
         raise malformed(node, "inputs", len(node.inputs), wanted)
     if len(node.outputs) != outputs:
         raise malformed(node, "outputs", len(node.outputs), str(outputs))
-    for position in range(low):
+    for position in set(range(low)) - set(optional):
         tensor(node, position)
 
 
