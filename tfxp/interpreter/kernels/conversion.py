@@ -83,7 +83,7 @@ def _prepare_quantize(node: Node) -> None:
             _requantize_builtin(source, output),
             16,
         )
-        node.cache["blocks"] = True
+        node.cache["block"] = 16
     else:
         node.cache["apply"] = _requantize_builtin(source, output)
 
@@ -111,7 +111,7 @@ def _quantize_floats(node: Node, output: Tensor) -> Unary:
     elif node.arithmetic == "litert" and need.byte_quantized(output):
         return _quantize_floats_xnnpack(output, inverse)
     elif node.arithmetic == "litert" and output.type == "INT16":
-        node.cache["blocks"] = True
+        node.cache["block"] = 8
         exact = np.float64(output.scale)
         return _in_blocks(
             _to_codes(output, zero, lambda x: np.rint(x * inverse)),
@@ -189,8 +189,8 @@ def look_up(table: Array, x: Array) -> Array:
 
 
 def _free_of_blocks(node: Node) -> bool:
-    """Stacked images would shift the blocks of a vectorised kernel."""
-    return "blocks" not in node.cache
+    """Images that do not fill whole blocks of a vectorised kernel would shift the next ones."""
+    return need.tensor(node, 0).size % node.cache.get("block", 1) == 0
 
 
 @kernel("QUANTIZE", prepare=_prepare_quantize, batch=_free_of_blocks)

@@ -7,6 +7,9 @@ to twice the larger input scale, summed, and scaled to the output, each scaling 
 rounding. INT16 with power-of-two scales and the option `pot_scale_int16`: one input is shifted
 right, halves away from zero, and the sum saturates. MUL: one double-rounded scaling of the product.
 
+litert, INT16 ADD of equal shapes (general scales): LiteRT's vectorised kernel merges the two shifts
+of an input and rounds once less there; the last (size mod 16) elements run as builtin.
+
 litert, INT8 and UINT8: XNNPACK. ADD and SUB: floor((a*qa + b*qb + 2^(s-1)) / 2^s), 21-bit
 multipliers, so halves go up. MUL: float32(product) * float32 scale, half to even. XNNPACK declines
 ADD and SUB whose input scale over output scale is outside [2^-10, 2^8), and MUL outside
@@ -26,6 +29,7 @@ from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
     divide_by_power,
+    doubling_high_mul,
     log2_if_power_of_two,
     requantize,
     requantize_float32,
@@ -35,6 +39,8 @@ from tfxp.interpreter.registry import Array, Node, kernel
 
 Binary = Callable[[Array, Array], Array]
 _PLAIN = ("FLOAT32", "INT32", "INT64")
+#: Elements that LiteRT's vectorised INT16 ADD takes at a time.
+BLOCK = 16
 
 
 def stacks(node: Node) -> bool:
@@ -48,6 +54,12 @@ def stacks(node: Node) -> bool:
         if item.data is not None and len(item.shape) == rank and item.shape[:1] != (1,):
             return False
     return rank > 0
+
+
+def _blocks_permit(node: Node) -> bool:
+    """`stacks`, and no image that would shift the blocks of a vectorised kernel."""
+    whole = need.tensor(node, 0).size % BLOCK == 0
+    return stacks(node) and (whole or "blocks" not in node.cache)
 
 
 def _prepare(node: Node) -> None:
@@ -108,11 +120,11 @@ def _plain(node: Node, activation: str) -> Binary:
 def _choose_add(node: Node) -> Callable[..., Binary]:
     output = node.outputs[0]
     if output.type != "INT16" or not node.options.get("pot_scale_int16", True):
-        return _add_builtin
+        return _general_add(node)
     tensors = need.tensor(node, 0), need.tensor(node, 1), output
     logs = [log2_if_power_of_two(item.scale) for item in tensors]
     if any(log is None for log in logs):
-        return _add_builtin
+        return _general_add(node)
     shifts = [int(logs[i] or 0) - int(logs[2] or 0) for i in (0, 1)]
     if max(shifts) != 0:
         raise need.unsupported(
@@ -122,6 +134,40 @@ def _choose_add(node: Node) -> Callable[..., Binary]:
             "one 0 and one <= 0 (or pot_scale_int16 off)",
         )
     return _add_power_of_two
+
+
+def _general_add(node: Node) -> Callable[..., Binary]:
+    equal = need.tensor(node, 0).shape == need.tensor(node, 1).shape
+    is_int16_add = node.outputs[0].type == "INT16" and node.operator.name == "ADD"
+    if node.arithmetic == "litert" and is_int16_add and equal:
+        node.cache["blocks"] = True
+        return _add_int16_vectorised
+    return _add_builtin
+
+
+def _add_int16_vectorised(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    twice = 2.0 * max(a.scale, b.scale)
+    by_a, by_b = QuantizedMultiplier.of(a.scale / twice), QuantizedMultiplier.of(b.scale / twice)
+    by_output = QuantizedMultiplier.of(twice / (2.0**15 * output.scale))
+    rest = _add_builtin(a, b, output, limits, sign)
+
+    def scaled(x: Array, by: QuantizedMultiplier) -> Array:
+        left = 15 + by.shift
+        wide = x.astype(np.int64)
+        return doubling_high_mul(wide << left if left >= 0 else wide >> -left, by.multiplier)
+
+    def apply(x: Array, y: Array) -> Array:
+        if x.shape != y.shape:
+            return rest(x, y)
+        flat_x, flat_y = (np.ascontiguousarray(v).reshape(-1) for v in (x, y))
+        whole = x.size - x.size % BLOCK
+        total = scaled(flat_x[:whole], by_a) + scaled(flat_y[:whole], by_b)
+        main = np.clip(requantize(total, by_output), *limits).astype(np.int16)
+        return np.concatenate([main, rest(flat_x[whole:], flat_y[whole:])]).reshape(x.shape)
+
+    return apply
 
 
 def _add_builtin(
@@ -213,7 +259,7 @@ def _multiply_xnnpack(
     return apply
 
 
-@kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=stacks)
+@kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=_blocks_permit)
 def combine(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """ADD, SUB or MUL: see the module for the arithmetic of each type."""
     return [node.cache["apply"](*inputs)]

@@ -59,6 +59,7 @@ class Gate:
         input_by, output_by, cell_by: multipliers of the three products.
         from_cell: peephole weights, or None.
         norm: layer normalization's coefficients, bias, multiplier and variance guard, or None.
+        whole_batch: whether LiteRT runs the whole batch in one step (time_major).
     """
 
     is_tanh: bool
@@ -71,13 +72,14 @@ class Gate:
     cell_by: QuantizedMultiplier | None = None
     from_cell: Array | None = None
     norm: tuple[Array, Array, QuantizedMultiplier, int] | None = None
+    whole_batch: bool = False
 
     def __call__(self, x: Array, output: Array, cell: Array) -> Array:
         """Gate values in Q0.15 for inputs (batch, inputs) and states (batch, ...)."""
         total = _accumulate(0, x @ self.from_input.T + self.input_bias, self.input_by)
         total = _accumulate(total, output @ self.from_output.T + self.output_bias, self.output_by)
-        if self.from_cell is not None and self.cell_by is not None:
-            total = _accumulate(total, cell * self.from_cell, self.cell_by)
+        if self.from_cell is not None:
+            total = _add_peephole(total, cell, self, output.shape[-1])
         if self.norm is not None:
             total = _layer_norm(total, *self.norm)
         activation = fixed.tanh if self.is_tanh else fixed.logistic
@@ -86,6 +88,22 @@ class Gate:
 
 def _accumulate(total: Any, product: Array, by: QuantizedMultiplier) -> Array:
     return np.clip(requantize(wrap_int32(product), by) + total, *INT16)
+
+
+def _add_peephole(
+    total: Array, cell: Array, gate: Gate, outputs: int
+) -> Array:
+    """Adds weights * cell. LiteRT takes the number of outputs for the number of cells here, which
+    matters when there is a projection: it walks the whole batch (time_major) or each image as a
+    flat array in rows of that length. Results repeat that."""
+    assert gate.from_cell is not None and gate.cell_by is not None
+    images = 1 if gate.whole_batch else total.shape[0]
+    flat_total, flat_cell = total.reshape(images, -1).copy(), cell.reshape(images, -1)
+    rows = total.shape[0] // images
+    end = rows * outputs
+    product = flat_cell[:, :end] * np.tile(gate.from_cell[:outputs], rows)
+    flat_total[:, :end] = _accumulate(flat_total[:, :end], product, gate.cell_by)
+    return flat_total.reshape(total.shape)
 
 
 def _layer_norm(
@@ -190,7 +208,7 @@ def _check_lstm_shapes(node: Node) -> None:
         if tensor is not None and tuple(tensor.shape) != shape:
             got = list(tensor.shape)
             raise need.malformed(node, f"shape of input {position}", got, str(list(shape)))
-    if node.inputs[_PROJECTION] is None and outputs != cells:
+    if outputs > cells or (node.inputs[_PROJECTION] is None and outputs != cells):
         raise need.malformed(node, "outputs", outputs, f"{cells}, the number of cells")
     first, second, _ = need.tensor(node, 0).shape
     batch = second if node.options["time_major"] else first
@@ -265,6 +283,7 @@ def _gate(node: Node, index: int, name: str, cell_log2: int) -> Gate | None:
         cell_by,
         from_cell,
         norm,
+        bool(node.options["time_major"]),
     )
 
 
