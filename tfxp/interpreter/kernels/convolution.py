@@ -5,10 +5,11 @@ Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
 | types                            | litert                    | builtin         |
 |----------------------------------|---------------------------|-----------------|
 | int8 or uint8, constant weights  | float32 (XNNPACK)         | double_rounding |
-| int8 with packed INT4 weights    | double_rounding           | double_rounding |
+| int8 with packed INT4 weights    | double_half_up            | double_rounding |
+| the same with groups             | double_rounding           | double_rounding |
 | int16, int64 bias                | reduced                   | reduced         |
-| int16, int32 bias declared       | double_rounding           | double_rounding |
-| tfxp's own INT2 and INT16 weights| as int8 with INT4 weights, as int16 | the same |
+| int16, int32 bias declared       | double_half_up            | double_rounding |
+| tfxp's own INT2 and INT16 weights: as int8 with INT4 weights, as int16 with int64 bias      |
 
 float32 forms compute in float32 with NumPy's own order of summation.
 """
@@ -42,8 +43,14 @@ def convolution_mode(node: Node) -> str:
     if wide_accumulator(node):
         return "reduced"
     x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
-    xnnpack = static_in_8_bits(node) and weights.type == x.type and scale_below(node, 256.0)
-    return "float32" if node.arithmetic == "litert" and xnnpack else "double_rounding"
+    if node.arithmetic == "builtin":
+        return "double_rounding"
+    if static_in_8_bits(node) and weights.type == x.type and scale_below(node, 256.0):
+        return "float32"
+    depthwise = node.operator.name == "DEPTHWISE_CONV_2D"
+    grouped = not depthwise and node.cache.get("groups", 1) > 1
+    # LiteRT runs these on its reference kernels even in the default engine
+    return "double_rounding" if grouped or (depthwise and x.type == "UINT8") else "double_half_up"
 
 
 def _check_ranks(node: Node, position: int) -> None:

@@ -5,11 +5,11 @@ Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
 | types                              | litert                        | builtin         |
 |------------------------------------|-------------------------------|-----------------|
 | int8 with int8, INT4, INT2 weights | float32 (XNNPACK)             | double          |
-| the same, not taken by XNNPACK     | double_rounding               | double          |
+| the same, not taken by XNNPACK     | double_half_up                | double          |
 | uint8                              | float32 (XNNPACK)             | double          |
 | int16, int64 bias                  | double                        | double          |
-| int16, int32 bias declared         | double_rounding               | double          |
-| int16 with int16 weights           | double_rounding, or reduced with an int64 bias    |
+| int16, int32 bias or none          | double_half_up                | double          |
+| int16 with int16 weights           | reduced                       | reduced         |
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from tfxp.interpreter.mac.reading import (
     scale_below,
     static_in_8_bits,
     tensor_at,
-    wide_accumulator,
 )
 from tfxp.interpreter.mac.running import as_image, run_layer
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -42,12 +41,14 @@ def fully_connected_mode(node: Node) -> str:
     """The rounding of a fully connected layer: see the table above."""
     x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
     if weights.type == "INT16":
-        return "reduced" if wide_accumulator(node) else "double_rounding"
+        return "reduced"
     if node.arithmetic == "builtin":
         return "double"
     if x.type == "INT16":
-        return "double" if wide_accumulator(node) else "double_rounding"
-    return "float32" if _xnnpack_takes(node) else "double_rounding"
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        declared = node.options.get("quantized_bias_type") == "INT64"
+        return "double" if declared or (bias and bias.type == "INT64") else "double_half_up"
+    return "float32" if _xnnpack_takes(node) else "double_half_up"
 
 
 def _xnnpack_takes(node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE = range(4)
+_FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP = range(5)
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves no fractional bits, ties to even
 
 
@@ -59,6 +59,8 @@ def _round(value, mode, scale, multiplier, shift):
     high = min(high, np.int64(2147483647))
     if shift >= 0:
         return high
+    if mode == _DOUBLE_HALF_UP:
+        return (high + ((np.int64(1) << -shift) >> 1)) >> -shift
     magnitude = (abs(high) + ((np.int64(1) << -shift) >> 1)) >> -shift
     return -magnitude if high < 0 else magnitude
 

@@ -65,7 +65,10 @@ def static_in_8_bits(node: Node) -> bool:
         bias.data is None or bias.type != "INT32" or bias.quantization is None
     ):
         return False
-    return all(t.quantization is None or not t.quantization.per_channel for t in (x, *node.outputs))
+    # XNNPACK wants dimension 0 named on tensors with one scale, of uint8 weights too
+    plain = (x, *node.outputs, weights) if x.type == "UINT8" else (x, *node.outputs)
+    schemes = [t.quantization for t in plain if t.quantization is not None]
+    return all(not scheme.per_channel and scheme.axis == 0 for scheme in schemes)
 
 
 def scale_below(node: Node, limit: float) -> bool:
@@ -98,14 +101,14 @@ def read_bias(node: Node, channels: int) -> NDArray[np.int64]:
 
 def wide_accumulator(node: Node) -> bool:
     """Whether LiteRT accumulates in 64 bits: int16 activations unless an int32 bias is declared."""
-    x = tensor_at(node, 0, "input")
+    x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     declared = node.options.get("quantized_bias_type", "FLOAT32")
     if x.type != "INT16":
         return False
-    if declared == "INT32":
-        return False
-    return declared == "INT64" or bias is None or bias.type != "INT32"
+    if weights.type == "INT16" or declared == "INT64":
+        return True
+    return declared != "INT32" and (bias is None or bias.type != "INT32")
 
 
 def build_layer(

@@ -3,7 +3,9 @@
 | mode            | where                                                                          |
 |-----------------|--------------------------------------------------------------------------------|
 | float32         | XNNPACK: float32(acc) * scale, half-even; 8-bit operators of the default engine |
-| double_rounding | builtin convolutions with 32-bit accumulators; packed INT4 convolutions         |
+| double_rounding | BUILTIN_REF convolutions with 32-bit accumulators                               |
+| double_half_up  | the default engine's kernels for what XNNPACK does not take (packed INT4        |
+|                 | convolutions, int16 with int32 bias): as above, second rounding half up         |
 | reduced         | 64-bit accumulators (int16 activations with int64 bias), 16-bit multiplier      |
 | double          | FULLY_CONNECTED reference kernels: round(acc * scale) in float64, half away     |
 """
@@ -21,11 +23,13 @@ from tfxp.graph import Tensor
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
+    doubling_high_mul,
     requantize_channels,
     round_half_away,
+    wrap_int32,
 )
 
-MODES = ("float32", "double_rounding", "reduced", "double")
+MODES = ("float32", "double_rounding", "reduced", "double", "double_half_up")
 _UPPER = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0}
 _LOWER = {"RELU": 0.0, "RELU6": 0.0, "RELU_N1_TO_1": -1.0}
 
@@ -79,6 +83,11 @@ class Requantizer:
         if self.mode == "double":
             product64 = accumulators.astype(np.float64) * self.scale
             return round_half_away(np.clip(product64, -(2.0**31), 2.0**31)).astype(np.int64)
+        if self.mode == "double_half_up":
+            left, right = np.maximum(self.shift, 0), np.maximum(-self.shift, 0)
+            shifted = wrap_int32(accumulators << left)
+            high = doubling_high_mul(shifted, self.multiplier)
+            return (high + ((np.int64(1) << right) >> 1)) >> right
         return requantize_channels(accumulators, self.multiplier, self.shift, self.mode)
 
 
