@@ -9,7 +9,7 @@ import numpy as np
 from tfxp.formats import Format, int8_zero_point
 from tfxp.precision import FLOAT, LayerPrecision
 from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.network_formats import NetworkFormats, format_of_scale
+from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, format_of_scale
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 
@@ -93,6 +93,17 @@ def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]
     return {name: LayerPrecision(**fields) for name, fields in found.items()}
 
 
+def network_formats(qmodel: Any, plan: QuantizationPlan) -> NetworkFormats:
+    """Owner -> formats as export and calibration want them: formats, or None and () for float."""
+    result: NetworkFormats = {}
+    for name, rule in formats_of(qmodel, plan).items():
+        activations = None if rule.activations == FLOAT else rule.activations
+        weights = () if rule.weights in (None, FLOAT) else rule.weights
+        weights = weights if isinstance(weights, tuple) else (weights,)
+        result[name] = LayerFormats(rule, activations, weights)  # type: ignore[arg-type]
+    return result
+
+
 def _read_wrapper(
     layer: FormatWrapper, plan: QuantizationPlan, found: dict[str, dict[str, Any]]
 ) -> None:
@@ -126,7 +137,13 @@ def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
 
 
 def _read_grid(variables: dict[str, Any]) -> list[Format]:
-    qmin, qmax = int(variables["qmin"].numpy()), int(variables["qmax"].numpy())
+    qmin, qmax = _exact(variables["qmin"]), _exact(variables["qmax"])
     scales = np.atleast_1d(variables["scale"].numpy()).ravel()
     unique = {float(scale): format_of_scale(float(scale), qmin, qmax) for scale in np.unique(scales)}
     return [unique[float(scale)] for scale in scales]
+
+
+def _exact(variable: Any) -> int:
+    """A code limit; beyond 2^24 float32 has rounded 2^k - 1 to 2^k."""
+    value = int(variable.numpy())
+    return value - 1 if value >= 2**24 else value

@@ -19,9 +19,9 @@ from tfxp.errors import DataError
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.network_formats import LayerFormats, NetworkFormats
+from tfxp.quantization.network_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, make_plan
-from tfxp.quantization.precision_variables import assign_formats, formats_of
+from tfxp.quantization.precision_variables import assign_formats, network_formats
 from tfxp.quantization.quantize_model import plan_of
 
 Progress = Callable[[str, float], None]
@@ -94,7 +94,7 @@ class _Calibration:
         self._float_forward = _compile(plan.graph.to_model(), float_plan)
         self._float = [self._float_forward(batch) for batch in self._batches]
         self._power = sum(float(tf.reduce_sum(y**2)) for out in self._float for y in out[0])
-        self._formats = _formats(qmodel, plan)
+        self._formats = network_formats(qmodel, plan)
 
     def error(self) -> float:
         """Relative squared error of the outputs over all calibration data."""
@@ -184,16 +184,6 @@ def _compile(model: Any, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], 
         return results, [tf.reduce_sum(mean, axis=0) for mean in means]
 
     return run
-
-
-def _formats(qmodel: Any, plan: QuantizationPlan) -> NetworkFormats:
-    result = {}
-    for name, rule in formats_of(qmodel, plan).items():
-        activations = None if rule.activations == "float" else rule.activations
-        weights = () if rule.weights in (None, "float") else rule.weights
-        weights = weights if isinstance(weights, tuple) else (weights,)
-        result[name] = LayerFormats(rule, activations, weights)  # type: ignore[arg-type]
-    return result
 
 
 def _shifted(formats: LayerFormats, tensor: str, step: int) -> LayerFormats:

@@ -1,0 +1,24 @@
+"""Quantized Keras models to integer files, verified against Keras, interpreter and LiteRT."""
+
+from tfxp.export.export_tflite import ExportReport, export_tflite, integer_graph_of
+from tfxp.export.integer_weights import (
+    IntegerLayer,
+    c_header,
+    integer_weights,
+    save_c_header,
+    save_npz,
+)
+from tfxp.export.verify import Verification, verify_graph
+
+__all__ = [
+    "ExportReport",
+    "IntegerLayer",
+    "Verification",
+    "c_header",
+    "export_tflite",
+    "integer_graph_of",
+    "integer_weights",
+    "save_c_header",
+    "save_npz",
+    "verify_graph",
+]

@@ -1,0 +1,148 @@
+"""Everything that stands against an export, said before any work; and what will not be exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import ExportError
+from tfxp.export.integer_graph_of import storage_type
+from tfxp.export.integer_weights import integer_layer
+from tfxp.formats import FixedPointFormat
+from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.wrapper import FormatWrapper
+
+# float32 holds integers exactly up to here; Keras adds products in float32.
+EXACT_LIMIT = 2**24
+# XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does.
+_ADD_RATIO = (2.0**-10, 2.0**8)
+_EXPORTABLE = {
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Dense",
+    "MaxPooling2D",
+    "GlobalMaxPooling2D",
+    "ZeroPadding2D",
+    "Flatten",
+    "Reshape",
+    "Dropout",
+    "SpatialDropout2D",
+    "GaussianNoise",
+    "Activation",
+}
+
+
+def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    """Raise one error that lists everything that cannot be written as integers.
+
+    Raises:
+        ExportError: some tensors are float or too wide, or some layers have no integer form.
+    """
+    complaints = []
+    storage = storage_type(formats)
+    for name, layer in formats.items():
+        role = plan.role(name)
+        if layer.activations is None:
+            complaints.append(f"{name}: activations are float; give them a precision")
+        elif layer.activations.bits > 16:
+            complaints.append(
+                f"{name}: activations have {layer.activations.bits} bits; at most 16 can be stored"
+            )
+        elif storage == "INT16" and layer.activations.qmax > 2**15 - 1:
+            complaints.append(
+                f"{name}: activations are {layer.activations}; int16 storage has no zero point, "
+                "use a signed format or at most 15 bits"
+            )
+        if role.role == "mac" and not layer.weights:
+            complaints.append(f"{name}: weights are float; give them a precision")
+        elif role.role == "mac" and layer.weights[0].bits > 16:
+            complaints.append(
+                f"{name}: weights have {layer.weights[0].bits} bits; at most 16 can be stored"
+            )
+    for _, _, spec in plan.graph.in_order():
+        role_name = role_of(spec).role
+        if role_name in ("mac", "keep") and spec.kind not in _EXPORTABLE:
+            complaints.append(f"{spec.name} ({spec.kind}): has no integer operator")
+    if complaints:
+        listed = "\n".join(f"  - {text}" for text in complaints)
+        raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
+
+
+def exactness_notes(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> list[str]:
+    """Which tensors may differ between Keras and the integer file, and why; empty if none."""
+    notes = []
+    if storage_type(formats) == "INT16":
+        notes.append(
+            "activations wider than 8 bits: LiteRT's int16 kernels round differently from Keras' "
+            "simulation, and float32 sums are not exact; interpreter and LiteRT still agree"
+        )
+    for name in plan.macs:
+        notes += _mac_notes(plan, formats, name)
+    for name, point in plan.points.items():
+        if point.role == "add":
+            notes += _add_notes(plan, formats, name)
+        fmt = formats[name].activations
+        if fmt is not None and not isinstance(fmt, FixedPointFormat):
+            notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
+    notes += _rounding_notes(qmodel)
+    if any(plan.role(name).role == "batch_norm" for name in plan.graph.layers):
+        notes.append("kept BatchNormalization becomes float scales per channel; +-1 LSB")
+    if storage_type(formats) == "INT8" and any(w.bits > 8 for f in formats.values() for w in f.weights):
+        notes.append("weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them")
+    return notes
+
+
+def largest_sum(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> int:
+    """Largest possible |accumulator| of a layer, biases included, in accumulator steps."""
+    layer = integer_layer(plan, formats, name)
+    grids = [formats[owner].activations for owner in plan.input_owners(name)]
+    largest = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids if fmt is not None)
+    axes = plan.role(name).weights[0].channel_axes
+    kernel = np.abs(layer.weights.astype(np.int64))
+    sums = kernel.sum(axis=tuple(range(kernel.ndim - axes))).ravel() * largest
+    if layer.bias is not None:
+        sums = sums + np.abs(layer.bias)
+    return int(sums.max())
+
+
+def _mac_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+    total = largest_sum(plan, formats, name)
+    if total >= EXACT_LIMIT:
+        return [
+            f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
+            "1 LSB there"
+        ]
+    return []
+
+
+def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+    output = formats[name].activations
+    assert output is not None
+    for owner in plan.input_owners(name):
+        source = formats[owner].activations
+        assert source is not None
+        ratio = source.scale / output.scale
+        if not _ADD_RATIO[0] <= ratio < _ADD_RATIO[1]:
+            return [
+                f"{name}: input scale is {ratio:g} of the output's, outside 2^-10..2^8; LiteRT's "
+                "builtin ADD rounds ties away from zero, +-1 LSB"
+            ]
+    return []
+
+
+def _rounding_notes(qmodel: Any) -> list[str]:
+    notes = []
+    engine = {"half_even", "half_up"}
+    for layer in qmodel.layers:
+        if isinstance(layer, FormatWrapper):
+            quantizer = layer.quantize_config.output_quantizer
+            rounding = getattr(quantizer, "rounding", "half_even")
+            if rounding not in engine:
+                notes.append(
+                    f"{layer.owner}: trained with {rounding} rounding, LiteRT rounds ties its own "
+                    "way; +-1 LSB"
+                )
+    return notes

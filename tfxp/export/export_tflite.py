@@ -1,0 +1,163 @@
+"""A quantized Keras model to a `.tflite` file that computes the same integers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.export.check_exportable import check_exportable, exactness_notes
+from tfxp.export.integer_graph_of import GraphBuilder
+from tfxp.export.verify import Progress, Verification, verify_graph
+from tfxp.files import check_writable, write_bytes
+from tfxp.graph import IntegerGraph, write_tflite
+from tfxp.keras import keras
+from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.precision_variables import network_formats
+from tfxp.quantization.quantize_model import plan_of, precision_of
+
+METADATA = "tfxp"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What was written, what may differ, and what the comparison found.
+
+    Args:
+        path: the file.
+        tflite_bytes: its size.
+        float_bytes: size of the network's weights in float32.
+        storage: type of the activations in the file, "INT8" or "INT16".
+        notes: which tensors may differ from Keras, and why.
+        verification: element by element comparison, if data were given.
+    """
+
+    path: str
+    tflite_bytes: int
+    float_bytes: int
+    storage: str
+    notes: tuple[str, ...]
+    verification: Verification | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, the comparison's figures at the top level."""
+        result = {
+            "path": self.path,
+            "tflite_bytes": self.tflite_bytes,
+            "float_bytes": self.float_bytes,
+            "storage": self.storage,
+            "notes": list(self.notes),
+        }
+        return {**result, **(self.verification.to_dict() if self.verification else {})}
+
+
+def export_tflite(
+    qmodel: Any,
+    path: str | os.PathLike[str],
+    *,
+    verify: Any = None,
+    softmax: bool = False,
+    pack_int4: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write a quantized model as an integer `.tflite`, and compare it with Keras.
+
+    Weights and activations of up to 8 bits are stored as int8; if any activation is wider, all are
+    stored as int16. Biases are int32 (int64 beside int16) at the accumulator's scale. The formats
+    travel in the file's metadata under "tfxp".
+
+    Args:
+        qmodel: what `quantize_model` returned, trained or not.
+        path: file to write; whole or not at all.
+        verify: real inputs; outputs of Keras, tfxp's interpreter and LiteRT are compared on them.
+        softmax: write final Softmax layers too; without them the file returns logits, which are
+            exact.
+        pack_int4: store kernels of up to 4 bits two to a byte. LiteRT runs those through kernels
+            that round twice, so its outputs may differ by 1 LSB.
+        progress: called with (samples compared, samples in all).
+
+    Raises:
+        ExportError: something cannot be written as integers; everything is listed.
+        OutputError: the path cannot be written.
+        DataError: `verify` is empty.
+
+    Example:
+        >>> report = tfxp.export_tflite(qmodel, "model.tflite", verify=x)  # doctest: +SKIP
+        >>> report.verification.mismatches_litert                          # doctest: +SKIP
+        0
+    """
+    check_writable(path)
+    plan = plan_of(qmodel)
+    formats = network_formats(qmodel, plan)
+    check_exportable(plan, formats)
+    notes = exactness_notes(qmodel, plan, formats)
+    graph = integer_graph_of(qmodel, softmax=softmax, pack_int4=pack_int4)
+    content = write_tflite(graph)
+    checked = None
+    if verify is not None:
+        logits = graph if not softmax else integer_graph_of(qmodel, pack_int4=pack_int4)
+        checked = verify_graph(
+            logits_function(qmodel, plan),
+            logits,
+            _input_formats(plan, formats),
+            verify,
+            progress=progress,
+        )
+    write_bytes(path, content)
+    floats = sum(int(np.prod(array.shape)) for array in _float_weights(plan)) * 4
+    storage = graph.tensors[graph.inputs[0]].type
+    return ExportReport(os.fspath(path), len(content), floats, storage, tuple(notes), checked)
+
+
+def integer_graph_of(qmodel: Any, *, softmax: bool = False, pack_int4: bool = False) -> IntegerGraph:
+    """The integer graph of a quantized model, as `export_tflite` writes it.
+
+    Raises:
+        ExportError: something cannot be written as integers; everything is listed.
+    """
+    plan = plan_of(qmodel)
+    formats = network_formats(qmodel, plan)
+    check_exportable(plan, formats)
+    builder = GraphBuilder(plan, formats, softmax, pack_int4)
+    graph = builder.build()
+    content = {
+        "schema": 1,
+        "tensors": builder.tensor_formats,
+        "precision": precision_of(qmodel).to_dict(),
+    }
+    graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
+    return graph
+
+
+def logits_function(
+    qmodel: Any, plan: QuantizationPlan
+) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Real inputs -> the quantized network's outputs before final Softmax layers."""
+    outputs = []
+    for ref, tensor in zip(plan.graph.outputs, tf.nest.flatten(qmodel.outputs), strict=True):
+        spec = plan.graph.spec_of(ref)
+        final = role_of(spec).role == "softmax"
+        outputs.append(qmodel.get_layer(spec.name).input if final else tensor)
+    probe = keras.Model(qmodel.inputs, outputs)
+    run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
+
+    def logits(batch: list[np.ndarray]) -> list[np.ndarray]:
+        tensors = [tf.constant(part, tf.float32) for part in batch]
+        results = run(tensors if len(tensors) > 1 else tensors[0])
+        return [np.asarray(value) for value in tf.nest.flatten(results)]
+
+    return logits
+
+
+def _input_formats(plan: QuantizationPlan, formats: Any) -> list[Any]:
+    return [formats[plan.graph.calls[ref.call].layer].activations for ref in plan.graph.inputs]
+
+
+def _float_weights(plan: QuantizationPlan) -> list[np.ndarray]:
+    return [array for spec in plan.graph.layers.values() for array in spec.arrays().values()]

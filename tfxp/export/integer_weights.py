@@ -1,0 +1,176 @@
+"""The integers of a quantized model: codes, formats and scales of every kernel and bias."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import ExportError
+from tfxp.files import write_bytes, write_text
+from tfxp.formats import FixedPointFormat, Format, encode
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.precision_variables import accumulator_scale, network_formats
+from tfxp.quantization.quantize_model import plan_of
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerLayer:
+    """Integers of one layer, in Keras' axis order.
+
+    Args:
+        name: layer name.
+        weights: kernel codes, int8 or wider.
+        weight_formats: one format, or one per output channel.
+        weight_scale: value of one kernel code, float64, one number or one per output channel.
+        bias: bias codes at the accumulator's scale, int64; None without a bias.
+        bias_scale: value of one bias code, float64 per output channel.
+    """
+
+    name: str
+    weights: np.ndarray
+    weight_formats: tuple[Format, ...]
+    weight_scale: np.ndarray
+    bias: np.ndarray | None
+    bias_scale: np.ndarray | None
+
+    @property
+    def zero_fraction(self) -> float:
+        """Share of zero codes in the kernel."""
+        return float((self.weights == 0).mean())
+
+
+def integer_weights(qmodel: Any) -> dict[str, IntegerLayer]:
+    """Layer name -> integer codes with their formats and scales.
+
+        kernel = weights * weight_scale,    bias = bias codes * bias_scale
+
+    Args:
+        qmodel: what `quantize_model` returned.
+
+    Raises:
+        ExportError: a kernel is float.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(3, input_shape=(4,), name="d")])
+        >>> q = tfxp.quantize_model(model, PrecisionMap.uniform("Q0.3", "Q2.5"))
+        >>> str(integer_weights(q)["d"].weight_formats[0])
+        'Q0.3'
+    """
+    plan = plan_of(qmodel)
+    formats = network_formats(qmodel, plan)
+    floats = [name for name in plan.macs if not formats[name].weights]
+    if floats:
+        raise ExportError(
+            f"weights of {', '.join(floats)}: got float; expected integer formats. "
+            "Give these layers a precision."
+        )
+    return {name: integer_layer(plan, formats, name) for name in plan.macs}
+
+
+def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> IntegerLayer:
+    """The integers of one layer."""
+    spec, role = plan.graph.layers[name], plan.role(name)
+    arrays = spec.arrays()
+    kernel = arrays[role.weights[0].attribute]
+    channels = kernel.shape[kernel.ndim - role.weights[0].channel_axes :]
+    codes, scale = _encode_kernel(kernel, channels, formats[name].weights)
+    bias = arrays.get(str(role.bias))
+    grids = [formats[owner].activations for owner in plan.input_owners(name)]
+    if bias is None or any(grid is None for grid in grids):
+        return IntegerLayer(name, codes, formats[name].weights, scale, None, None)
+    step = accumulator_scale(name, plan, formats) * _binary_factor(scale, formats[name].weights)
+    step = np.broadcast_to(step, bias.shape).astype(np.float64)
+    bias_codes = np.rint(bias.astype(np.float32) / step.astype(np.float32)).astype(np.int64)
+    return IntegerLayer(name, codes, formats[name].weights, scale, bias_codes, step)
+
+
+def _encode_kernel(
+    kernel: np.ndarray, channels: tuple[int, ...], formats: tuple[Format, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    if getattr(formats[0], "is_binary", False):
+        mean = np.abs(kernel).mean(dtype=np.float64)
+        return encode(kernel, formats[0]).astype(np.int8), np.array([mean])
+    matrix = kernel.reshape(-1, int(np.prod(channels)))
+    if len(formats) == 1:
+        codes = encode(matrix, formats[0])
+    else:
+        columns = [encode(column, fmt) for column, fmt in zip(matrix.T, formats, strict=True)]
+        codes = np.stack(columns, axis=1)
+    bits = formats[0].bits
+    dtype = np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32
+    return codes.reshape(kernel.shape).astype(dtype), np.array([fmt.scale for fmt in formats])
+
+
+def _binary_factor(scale: np.ndarray, formats: tuple[Format, ...]) -> float:
+    """Binary kernels carry their scale in the tensor, not in the format."""
+    return float(scale[0]) if getattr(formats[0], "is_binary", False) else 1.0
+
+
+def save_npz(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> None:
+    """Write `layer/weights`, `layer/weight_scale`, `layer/bias`, `layer/bias_scale` and a JSON of
+    formats under `formats` to one `.npz`, whole or not at all."""
+    import io
+
+    arrays: dict[str, np.ndarray] = {}
+    for name, layer in layers.items():
+        for field in ("weights", "weight_scale", "bias", "bias_scale"):
+            value = getattr(layer, field)
+            if value is not None:
+                arrays[f"{name}/{field}"] = value
+    formats = {name: [str(fmt) for fmt in layer.weight_formats] for name, layer in layers.items()}
+    arrays["formats"] = np.array(json.dumps(formats))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def c_header(layers: dict[str, IntegerLayer], guard: str = "TFXP_WEIGHTS_H") -> str:
+    """A C99 header with one array per kernel and bias, its shape and format in a comment.
+
+    Kernels keep Keras' axis order: (height, width, in, out) for convolutions, (in, out) for dense
+    layers. Fixed-point formats also give the number of fractional bits as a macro.
+    """
+    lines = ["/* Integer weights written by tfxp. value = code * scale */", f"#ifndef {guard}"]
+    lines += [f"#define {guard}", "", "#include <stdint.h>", ""]
+    for name, layer in layers.items():
+        ident = re.sub(r"\W", "_", name)
+        lines += _c_array(f"{ident}_weights", layer.weights, layer.weight_scale)
+        lines.insert(-2, f"/* format {', '.join(dict.fromkeys(map(str, layer.weight_formats)))} */")
+        fractional = [f.fractional_bits for f in layer.weight_formats if _is_fixed(f)]
+        if len(fractional) == 1:
+            lines.insert(-2, f"#define {ident.upper()}_WEIGHTS_FRACTIONAL_BITS ({fractional[0]})")
+        if layer.bias is not None and layer.bias_scale is not None:
+            wide = np.abs(layer.bias).max(initial=0) > 2**31 - 1
+            codes = layer.bias.astype(np.int64 if wide else np.int32)
+            lines += _c_array(f"{ident}_bias", codes, layer.bias_scale)
+    return "\n".join([*lines, f"#endif /* {guard} */", ""])
+
+
+def save_c_header(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> None:
+    """Write `c_header` to a file, whole or not at all."""
+    guard = re.sub(r"\W", "_", os.path.basename(os.fspath(path))).upper()
+    write_text(path, c_header(layers, guard))
+
+
+def _is_fixed(fmt: Format) -> bool:
+    return isinstance(fmt, FixedPointFormat)
+
+
+def _c_array(name: str, codes: np.ndarray, scale: np.ndarray) -> list[str]:
+    flat = ", ".join(str(int(code)) for code in codes.ravel())
+    wrapped = re.sub(r"(.{1,92})(?:, |$)", r"    \1,\n", flat).rstrip(",\n")
+    scales = sorted({float(value) for value in np.atleast_1d(scale)})
+    shown = f"scale {scales[0]!r}" if len(scales) == 1 else f"{len(np.atleast_1d(scale))} scales"
+    shape = " x ".join(map(str, codes.shape))
+    return [
+        f"/* shape {shape}, {shown} */",
+        f"static const int{codes.dtype.itemsize * 8}_t {name}[{codes.size}] = {{\n{wrapped}}};",
+        "",
+    ]
