@@ -16,9 +16,16 @@ _TENSORFLOW = {"callbacks", "export", "measure", "quantization", "search", "trai
 
 # public name -> module that defines it
 _PUBLIC = {
+    "calibrate_model": "tfxp.training",
+    "count_model": "tfxp.measure",
+    "export_tflite": "tfxp.export",
     "FixedPointFormat": "tfxp.formats",
+    "integer_weights": "tfxp.export",
     "Interpreter": "tfxp.interpreter",
+    "LayerPrecision": "tfxp.precision",
+    "LayerRole": "tfxp.quantization",
     "measure_model": "tfxp.measure",
+    "ModelStats": "tfxp.precision",
     "parse_format": "tfxp.formats",
     "precision_of": "tfxp.quantization",
     "PrecisionMap": "tfxp.precision",
@@ -27,7 +34,9 @@ _PUBLIC = {
     "register_layer": "tfxp.quantization",
     "Rounding": "tfxp.formats",
     "set_precision": "tfxp.quantization",
+    "strip": "tfxp.quantization",
     "TfxpError": "tfxp.errors",
+    "WeightSpec": "tfxp.quantization",
     "write_tflite": "tfxp.graph",
     "WrpnFormat": "tfxp.formats",
 }

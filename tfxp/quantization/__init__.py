@@ -3,6 +3,7 @@
 from tfxp.quantization.layer_roles import LayerRole, WeightSpec, register_layer
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantize_model import precision_of, quantize_model, set_precision
+from tfxp.quantization.strip import strip
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "quantize_model",
     "register_layer",
     "set_precision",
+    "strip",
 ]

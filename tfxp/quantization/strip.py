@@ -1,0 +1,44 @@
+"""A quantized model back to a plain Keras model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.wrapper import FormatWrapper
+
+
+def strip(qmodel: Any) -> Any:
+    """The same network without quantizers, its weights and biases on their grids.
+
+    Activations are float again, so outputs differ from the quantized model's by what quantizing
+    the activations does.
+
+    Args:
+        qmodel: what `quantize_model` returned.
+
+    Returns:
+        A new tf_keras model of standard layers.
+
+    Example:
+        >>> plain = tfxp.strip(qmodel)  # doctest: +SKIP
+        >>> plain.save("plain.h5")      # doctest: +SKIP
+    """
+    plan = plan_of(qmodel)
+    for layer in qmodel.layers:
+        if isinstance(layer, FormatWrapper) and layer.quantize_config.weight_quantizers:
+            spec = plan.graph.layers[layer.name]
+            spec.set_arrays(quantized_arrays(layer, spec.arrays()))
+    return plan.graph.to_model(qmodel.name)
+
+
+def quantized_arrays(layer: FormatWrapper, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A wrapper's weights with those that have a quantizer put on their grids."""
+    result = dict(arrays)
+    for path, quantizer in layer.quantize_config.weight_quantizers.items():
+        value = quantizer(arrays[path], False, layer.weight_variables[path])
+        result[path] = np.asarray(value)
+    return result
+
