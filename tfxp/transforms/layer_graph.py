@@ -112,8 +112,8 @@ class LayerGraph:
         Raises:
             ModelError: the model is subclassed, or a Sequential without a known input shape.
         """
-        graph = cls(model.name)
         _require_graph(model)
+        graph = cls(model.name)
         known = _Reader(graph).read(model, {})
         graph.inputs = [known[_key(tensor)] for tensor in model.inputs]
         graph.outputs = [known[_key(tensor)] for tensor in model.outputs]
