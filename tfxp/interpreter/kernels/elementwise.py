@@ -34,6 +34,7 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
+from tfxp.interpreter.compiled_elementwise import add_codes
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 
@@ -90,6 +91,8 @@ def _prepare_codes(node: Node, activation: str) -> Binary:
         low, high = need.activation_code_limits(node, activation, output)
         build = _multiply_builtin if multiplies else _choose_add(node)
     sign = -1 if node.operator.name == "SUB" else 1
+    if build is _add_xnnpack and node.engine == "fast" and a.shape == b.shape:
+        return _add_compiled(a, b, output, (low, high), sign)
     return build(a, b, output, (low, high), sign)
 
 
@@ -227,6 +230,24 @@ def _add_xnnpack(
         total >>= shift
         total += zero
         return np.clip(total, *limits, out=total).astype(dtype)
+
+    return apply
+
+
+def _add_compiled(
+    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+) -> Binary:
+    """`_add_xnnpack` for equal shapes, compiled."""
+    m_a, m_b, bias, shift = add_xnnpack_parameters(a, b, output, sign)
+    broadcast = _add_xnnpack(a, b, output, limits, sign)
+
+    def apply(x: Array, y: Array) -> Array:
+        if x.shape != y.shape:
+            return broadcast(x, y)
+        out = np.empty(x.shape, output.dtype)
+        flat = (v.reshape(-1) for v in (x, y, out))
+        add_codes(*flat, (m_a, m_b), bias, shift, output.zero_point, *limits)
+        return out
 
     return apply
 

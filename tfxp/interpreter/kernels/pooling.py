@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.compiled_elementwise import average_windows
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 
@@ -112,12 +113,24 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
     return (o["filter_height"], o["filter_width"]) == tuple(shape[1:3]) and o["padding"] == "VALID"
 
 
+def _average_compiled(node: Node, x: Array) -> Array:
+    o = node.options
+    rows, columns = _extents(node, x.shape[1], x.shape[2])
+    out = np.empty((x.shape[0], rows[0], columns[0], x.shape[3]), x.dtype)
+    window, stride = (o["filter_height"], o["filter_width"]), (o["stride_h"], o["stride_w"])
+    x = np.ascontiguousarray(x)
+    average_windows(x, out, window, stride, (rows[1], columns[1]), *node.cache["limits"])
+    return out
+
+
 @kernel("AVERAGE_POOL_2D", prepare=_prepare, batch=True)
 def average_pool(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Average of each window over the elements inside the image; halves of codes go away from 0."""
     x = inputs[0]
     low, high = node.cache["limits"]
     is_float = x.dtype.kind == "f"
+    if node.engine == "fast" and x.dtype.itemsize == 1:
+        return [_average_compiled(node, x)]
     wide = np.float32 if is_float else np.int32
     if _covers_image(node, x.shape):
         total = x.sum(axis=(1, 2), keepdims=True, dtype=wide)

@@ -30,6 +30,7 @@ from tfxp.interpreter.arithmetic import (
     round_half_away,
     wrap_int32,
 )
+from tfxp.interpreter.compiled_elementwise import softmax_rows
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -60,7 +61,8 @@ def _prepare(node: Node) -> None:
         need.require_symmetric(node, source, output)
         node.cache["apply"] = _softmax_int16(source, beta)
     elif node.arithmetic == "litert":
-        node.cache["apply"] = _softmax_table(source, output, beta)
+        build = _softmax_compiled if node.engine == "fast" else _softmax_table
+        node.cache["apply"] = build(source, output, beta)
     else:
         node.cache["apply"] = _softmax_fixed(node, source, output, beta)
 
@@ -144,6 +146,21 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
         else:
             codes = round_half_away(probability) + np.float32(zero)
         return np.clip(codes, *limits).astype(dtype)
+
+    return apply
+
+
+def _softmax_compiled(source: Tensor, output: Tensor, beta: float) -> Unary:
+    """`_softmax_table`, compiled."""
+    table, limits = exp_table(source, beta), CODE_LIMITS[output.type]
+    scale, zero, cut = np.float32(output.scale), output.zero_point, output.type == "UINT8"
+
+    def apply(x: Array) -> Array:
+        out = np.empty(x.shape, output.dtype)
+        if x.size:
+            rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+            softmax_rows(rows, out.reshape(rows.shape), table, scale, zero, cut, *limits)
+        return out
 
     return apply
 
