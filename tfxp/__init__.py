@@ -24,6 +24,7 @@ _PUBLIC = {
     "Interpreter": "tfxp.interpreter",
     "LayerPrecision": "tfxp.precision",
     "LayerRole": "tfxp.quantization",
+    "load_model": "tfxp.quantization",
     "measure_model": "tfxp.measure",
     "ModelStats": "tfxp.precision",
     "parse_format": "tfxp.formats",
@@ -37,6 +38,7 @@ _PUBLIC = {
     "strip": "tfxp.quantization",
     "TfxpError": "tfxp.errors",
     "WeightSpec": "tfxp.quantization",
+    "widen_model": "tfxp.transforms.widen",
     "write_tflite": "tfxp.graph",
     "WrpnFormat": "tfxp.formats",
 }
