@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TextIO, TypeVar
 
@@ -17,7 +17,7 @@ class Progress:
     """One line that shows how far the work is, how fast it goes and what is left.
 
     Args:
-        total: how many steps there are.
+        total: how many steps there are; None where nobody knows.
         title: what is being done.
         unit: what one step is, in the singular: "image", "trial".
         show: draw it? None draws only where `stream` is a terminal. Asked for elsewhere, it
@@ -34,13 +34,13 @@ class Progress:
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         title: str,
         unit: str = "step",
         show: bool | None = None,
         stream: TextIO | None = None,
     ) -> None:
-        self.total = max(int(total), 0)
+        self.total = total
         self.title = title
         self.unit = unit
         self.done = 0
@@ -58,6 +58,14 @@ class Progress:
         self.note = note or self.note
         if self._show:
             self._draw(final=False)
+
+    def reach(self, done: int, total: int | None = None) -> None:
+        """Say that `done` steps are done altogether, of `total` if that is known by now.
+
+        A method to hand to functions that take a callback.
+        """
+        self.total = self.total if total is None else total
+        self.step(done - self.done)
 
     def close(self) -> None:
         """Draw the last state and leave the line."""
@@ -80,8 +88,9 @@ class Progress:
         """What is shown now, without the bar."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = self.done / seconds
-        text = f"{self.title}: {self.done}/{self.total} {self.unit}s, {_figure(rate)}/s"
-        if 0 < self.done < self.total:
+        count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+        text = f"{self.title}: {count} {self.unit}s, {_figure(rate)}/s"
+        if self.total is not None and 0 < self.done < self.total:
             text += f", {_duration((self.total - self.done) / rate)} left"
         else:
             text += f", {_duration(seconds)}"
@@ -90,7 +99,7 @@ class Progress:
     def _draw(self, final: bool) -> None:
         now = time.monotonic()
         if not self._terminal:
-            tenths = 10 * self.done // self.total if self.total else 10
+            tenths = 10 * self.done // self.total if self.total else 0
             if tenths > self._tenths or (final and self._tenths < 10):
                 self._tenths = 10 if final else tenths
                 print(self.line(), file=self._stream, flush=True)
@@ -98,7 +107,8 @@ class Progress:
         if not final and now - self._drawn < _SECONDS_BETWEEN_DRAWS:
             return
         self._drawn = now
-        filled = _WIDTH * min(self.done, self.total) // self.total if self.total else _WIDTH
+        share = min(self.done / self.total, 1) if self.total else float(final)
+        filled = int(_WIDTH * share)
         bar = "█" * filled + "░" * (_WIDTH - filled)
         # Back to the start, clear the line, and end it only when done.
         self._stream.write(f"\r\x1b[2K{bar} {self.line()}" + ("\n" if final else ""))
@@ -117,7 +127,7 @@ def track(
     Args:
         items: what to go through.
         title: what is being done.
-        total: how many there are, where `items` has no length.
+        total: how many there are; by default the length of `items`, if it has one.
         unit: what one item is, in the singular.
         show: as for Progress.
 
@@ -125,9 +135,8 @@ def track(
         >>> sum(track([1, 2, 3], "adding", show=False))
         6
     """
-    if total is None:
-        items = items if hasattr(items, "__len__") else list(items)
-        total = len(items)  # type: ignore[arg-type]
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     with Progress(total, title, unit, show) as progress:
         for item in items:
             yield item

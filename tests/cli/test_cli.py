@@ -165,6 +165,16 @@ def test_progress_asked_for_prints_tenths():
     assert len(lines) == 10 and lines[-1].startswith("work: 1000/1000 steps")
 
 
+def test_progress_as_a_callback_learns_the_total():
+    stream = _Terminal()
+    with Progress(None, "work", "image", stream=stream) as progress:
+        progress.reach(3)
+        assert "work: 3 images" in progress.line()
+        progress.reach(8, 10)
+        assert "work: 8/10 images" in progress.line() and "left" in progress.line()
+    assert stream.getvalue().endswith("\n")
+
+
 @pytest.mark.parametrize("show", [True, False, None])
 def test_progress_of_nothing(show):
     with Progress(0, "nothing", show=show, stream=_Terminal()) as progress:
