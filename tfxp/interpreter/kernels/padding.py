@@ -24,13 +24,14 @@ def _prepare(node: Node) -> None:
     pairs = [(int(before), int(after)) for before, after in amounts]
     if min((n for pair in pairs for n in pair), default=0) < 0:
         raise need.unsupported(node, "paddings", pairs, "numbers >= 0")
+    if node.operator.name == "MIRROR_PAD":
+        _prepare_mirror(node, shape, pairs)
     padded = [n + sum(pair) for n, pair in zip(shape, pairs, strict=True)]
     need.require_output_shape(node, padded)
     if np.prod(padded, dtype=object) > 2**30:
         raise need.malformed(node, "padded shape", padded, "at most 2^30 elements")
     node.cache["pairs"] = pairs
     if node.operator.name == "MIRROR_PAD":
-        _prepare_mirror(node, shape, pairs)
         return
     output = node.outputs[0]
     if output.quantization is not None and output.type in need.CODE_TYPES:

@@ -212,8 +212,11 @@ def _prepare_gather(node: Node) -> None:
     if shape[:batch_dims] != index_shape[:batch_dims]:
         raise need.malformed(node, "index shape", list(index_shape), f"a start of {list(shape)}")
     indices = node.constant(1)
-    if indices is not None:
-        require_indices(node, indices, shape[axis])
+    if indices is not None and indices.size:
+        least, most = int(indices.min()), int(indices.max())
+        if least < 0 or most >= shape[axis]:
+            got = f"{least} to {most}"
+            raise need.malformed(node, "indices", got, f"0 to {shape[axis] - 1}")
     result = (*shape[:axis], *index_shape[batch_dims:], *shape[axis + 1 :])
     need.require_output_shape(node, result)
     node.cache["axis"], node.cache["batch_dims"] = axis, batch_dims

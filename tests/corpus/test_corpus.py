@@ -1,0 +1,128 @@
+"""Every integer model of the shared corpus that LiteRT runs, against LiteRT; and golden pairs.
+
+`builtin` is held to BUILTIN_REF, `litert` to the default engine, on seeded random codes; LiteRT runs
+in a process of its own. Unmarked tests take a sample of files and two inputs; `--slow` runs all of
+them on five.
+"""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfxp.errors import UnsupportedOpError
+from tfxp.interpreter import Interpreter
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+RUNNER = Path(__file__).with_name("litert_run.py")
+TIMEOUT_S = 240
+#: Files outside what the interpreter runs, with the reason it gives.
+REFUSED = {
+    "qwen_fc_blockwise_quantized.tflite": "FULLY_CONNECTED",  # blockwise INT4 weights, FP16 scales
+    "partly_quantized_mnist.tflite": "FULLY_CONNECTED",  # FLOAT32 input, INT8 weights (hybrid)
+}
+
+
+def rows():
+    """index.tsv's integer models that LiteRT runs; [] without the shared folder."""
+    index = SHARED / "models" / "index.tsv"
+    if not index.is_file():
+        return []
+    with index.open() as lines:
+        table = list(csv.DictReader(lines, delimiter="\t"))
+    return [
+        row["file"]
+        for row in table
+        if row["file"].endswith(".tflite")
+        and row["kind"] not in ("Keras", "float")
+        and row["runs in LiteRT"].startswith("yes")
+    ]
+
+
+FILES = rows()
+SAMPLE = FILES[::12]
+
+
+def draw(detail, rng):
+    """Random codes over the whole range of the input's type; floats around 0."""
+    shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return rng.normal(0.0, 1.0, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    low, high = max(limits.min, -100000), min(limits.max, 100000)
+    return rng.integers(low, high + 1, shape).astype(dtype)
+
+
+def inputs_of(runner, name, calls):
+    rng = np.random.default_rng(20240)
+    feeds = []
+    for _ in range(calls):
+        arrays = [draw(detail, rng) for detail in runner.get_input_details()]
+        if "rsqrt" in name:  # defined for codes from the zero point on
+            zero = runner.get_input_details()[0]["quantization"][1]
+            arrays = [np.maximum(a, zero).astype(a.dtype) for a in arrays]
+        feeds.append(arrays)
+    return feeds
+
+
+def ours(runner, feeds):
+    results = []
+    for arrays in feeds:
+        runner.reset_all_variables()
+        for detail, array in zip(runner.get_input_details(), arrays, strict=True):
+            runner.set_tensor(detail["index"], array)
+        runner.invoke()
+        results.append([runner.get_tensor(d["index"]) for d in runner.get_output_details()])
+    return results
+
+
+def theirs(model, arithmetic, feeds, folder):
+    named = {f"{c}_{p}": a for c, call in enumerate(feeds) for p, a in enumerate(call)}
+    np.savez(folder / "inputs.npz", **named)
+    command = [sys.executable, RUNNER, model, arithmetic, folder / "inputs.npz",
+               folder / "outputs.npz"]
+    done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    return np.load(folder / "outputs.npz")
+
+
+def check(file, arithmetic, calls, folder):
+    model = SHARED / "models" / file
+    runner = Interpreter(model, arithmetic=arithmetic)
+    name = Path(file).name
+    if name in REFUSED:
+        try:
+            runner.allocate_tensors()
+        except UnsupportedOpError as refusal:
+            assert REFUSED[name] in str(refusal)
+            return
+    runner.allocate_tensors()
+    feeds = inputs_of(runner, name, calls)
+    expected = theirs(model, arithmetic, feeds, folder)
+    for call, results in enumerate(ours(runner, feeds)):
+        for position, got in enumerate(results):
+            want = expected[f"{call}_{position}"]
+            assert got.shape == want.shape and got.dtype == want.dtype
+            if got.dtype.kind == "f":
+                assert np.allclose(got, want, rtol=1e-5, atol=1e-6)
+                continue
+            gap = np.abs(got.astype(np.int64) - want.astype(np.int64))
+            assert not gap.any(), f"{int((gap > 0).sum())} of {gap.size} differ, by {gap.max()}"
+
+
+@pytest.mark.skipif(not FILES, reason="needs ../shared/models/index.tsv")
+@pytest.mark.parametrize("arithmetic", ["builtin", "litert"])
+@pytest.mark.parametrize("file", SAMPLE)
+def test_sample_of_the_corpus(file, arithmetic, tmp_path):
+    check(file, arithmetic, 2, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FILES, reason="needs ../shared/models/index.tsv")
+@pytest.mark.parametrize("arithmetic", ["builtin", "litert"])
+@pytest.mark.parametrize("file", FILES)
+def test_corpus(file, arithmetic, tmp_path):
+    check(file, arithmetic, 5, tmp_path)
