@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from tfxp.interpreter.mac.compiled_gather import book_visits, count_nonzeros
+from tfxp.interpreter.mac.compiled_gather import book_visits, count_nonzeros, repeat
 from tfxp.interpreter.mac.compiled_store import store_fixed, store_float32
 
 
@@ -47,7 +47,7 @@ def convolve_depthwise(
     channels, oc, zero = geometry[12], geometry[13], np.int32(geometry[15])
     multiples = oc // channels
     flat, flat_out = x.reshape(x.size), out.reshape(out.size)
-    acc = np.empty(ow * oc, np.int32)
+    acc, scales = np.empty(ow * oc, np.int32), repeat(scale32, ow)
     visits = np.zeros(macs.shape, np.int64)
     for n in range(x.shape[0]):
         offset = n * height * width * channels
@@ -71,9 +71,9 @@ def convolve_depthwise(
                         _add_tap(part, flat, at, weights, w, zero, channels, multiples)
             target = flat_out[(n * oh + oy) * ow * oc :]
             if numbers[0] == 0:
-                store_float32(acc, oc, numbers, scale32, ow, oc, target, counts)
+                store_float32(acc, ow, oc, oc, numbers, scales, target, counts)
             else:
                 store_fixed(
-                    acc, oc, numbers, scale64, multiplier, shift, late, ow, oc, target, counts
+                    acc, ow, oc, oc, numbers, scale64, multiplier, shift, late, target, counts
                 )
     book_visits(visits, macs, x.size, counts)

@@ -18,6 +18,7 @@ _gather16, _gather32, _gather64 = gather_block(1), gather_block(2), gather_block
 _compress_int8, _compress_uint8 = compress8("int8"), compress8("uint8")
 _compress_int16 = compress8("int16")
 _VECTOR = USE_AVX2
+_TILE = 16  # output pixels that share weights in the first-level cache
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -85,12 +86,18 @@ def count_nonzeros(flat, offset, size, zero, row_class, column_class, visits):
         visits: int64 counts (row classes, column classes, C), added to.
     """
     height, width, channels = size
+    # first per column, over all rows of a class, which vectorises whatever C is
+    seen = np.zeros((visits.shape[0], width * channels), np.int32)
+    wanted = flat.dtype.type(zero)
     for y in range(height):
+        first = offset + y * width * channels
+        row, counted = flat[first : first + width * channels], seen[row_class[y]]
+        for i in range(row.size):
+            counted[i] = np.int32(counted[i] + (row[i] != wanted))
+    for a in range(visits.shape[0]):
         for x in range(width):
-            at = offset + (y * width + x) * channels
-            seen = visits[row_class[y], column_class[x]]
             for c in range(channels):
-                seen[c] += np.int32(flat[at + c] != zero)
+                visits[a, column_class[x], c] += seen[a, x * channels + c]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -108,7 +115,11 @@ def book_visits(visits, macs, elements, counts):
 
 @numba.njit(cache=True, nogil=True)
 def _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps):
-    """Adds all taps of output row `oy` to its accumulators."""
+    """Adds all taps of output row `oy` to its accumulators.
+
+    A tile of output pixels shares the weights of one kernel row before the next row is loaded, so
+    that weights, accumulators and lists stay in the first-level cache together.
+    """
     height, kh, sh, dh, _, ph, width, kw, sw, dw, ow, pw = geometry[:12]
     channels, groups = geometry[12], geometry[14]
     positions, values, starts = lists
@@ -116,37 +127,51 @@ def _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps):
     joined = groups == 1 and dw == 1
     acc_base, weight_base = np.int64(acc.ctypes.data), np.int64(weights.ctypes.data)
     position_base, value_base = np.int64(positions.ctypes.data), np.int64(values.ctypes.data)
-    for b in range(blocks.shape[0]):
-        group, vectors, acc_offset, weight_offset = blocks[b]
-        lanes = 16 * vectors
-        for ky in range(kh):
-            iy = oy * sh - ph + ky * dh
-            if iy < 0 or iy >= height:
-                continue
-            first = iy * caps[1]
-            listed_p = position_base + 4 * iy * caps[0]
-            listed_v = value_base + 2 * iy * caps[0]
-            for ox in range(ow):
-                target = acc_base + 4 * (ox * padded + acc_offset)
-                ix = ox * sw - pw
-                if joined:
-                    low, high = max(ix, 0), min(ix + kw, width)
-                    if low >= high:
-                        continue
-                    s, e = starts[first + low], starts[first + high]
-                    row = (ky * kw - ix) * channels
-                    at = weight_base + 2 * (weight_offset + row * lanes)
-                    _accumulate(vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s)
+    for tile in range(0, ow, _TILE):
+        for b in range(blocks.shape[0]):
+            group, vectors, acc_offset, weight_offset = blocks[b]
+            lanes = 16 * vectors
+            for ky in range(kh):
+                iy = oy * sh - ph + ky * dh
+                if iy < 0 or iy >= height:
                     continue
-                for kx in range(kw):
-                    column = ix + kx * dw
-                    if column < 0 or column >= width:
+                first = iy * caps[1]
+                listed_p = position_base + 4 * iy * caps[0]
+                listed_v = value_base + 2 * iy * caps[0]
+                for ox in range(tile, min(tile + _TILE, ow)):
+                    target = acc_base + 4 * (ox * padded + acc_offset)
+                    ix = ox * sw - pw
+                    if joined:
+                        low, high = max(ix, 0), min(ix + kw, width)
+                        if low >= high:
+                            continue
+                        s, e = starts[first + low], starts[first + high]
+                        row = (ky * kw - ix) * channels
+                        at = weight_base + 2 * (weight_offset + row * lanes)
+                        _accumulate(
+                            vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s
+                        )
                         continue
-                    i = first + column * groups + group
-                    s, e = starts[i], starts[i + 1]
-                    row = (ky * kw + kx) * block_codes - (column * groups + group) * block_codes
-                    at = weight_base + 2 * (weight_offset + row * lanes)
-                    _accumulate(vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s)
+                    for kx in range(kw):
+                        column = ix + kx * dw
+                        if column < 0 or column >= width:
+                            continue
+                        i = first + column * groups + group
+                        s, e = starts[i], starts[i + 1]
+                        row = (ky * kw + kx - column * groups - group) * block_codes
+                        at = weight_base + 2 * (weight_offset + row * lanes)
+                        _accumulate(
+                            vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s
+                        )
+
+
+@numba.njit(cache=True, nogil=True)
+def repeat(row, times):
+    """`times` copies of a row, one after the other."""
+    result = np.empty((times, row.size), row.dtype)
+    for i in range(times):
+        result[i] = row
+    return result.reshape(times * row.size)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -191,10 +216,10 @@ def _store(acc, padded, group_padded, geometry, requantization, late, pixels, ou
                 for j in range(each):
                     acc[p * padded + g * each + j] = acc[p * padded + g * group_padded + j]
     if numbers[0] == 0:
-        store_float32(acc, padded, numbers, scale32, pixels, channels, out, counts)
+        store_float32(acc, pixels, padded, channels, numbers, scale32, out, counts)
     else:
         store_fixed(
-            acc, padded, numbers, scale64, multiplier, shift, late, pixels, channels, out, counts
+            acc, pixels, padded, channels, numbers, scale64, multiplier, shift, late, out, counts
         )
 
 
@@ -224,9 +249,10 @@ def convolve_gather(
     positions, values = np.empty(height * caps[0], np.int32), np.empty(height * caps[0], np.int16)
     starts = np.empty(height * caps[1], np.int64)
     lists = (positions, values, starts)
-    requantization = (numbers, scale32, scale64, multiplier, shift)
     rows = oh if transposed else 1
-    acc = np.empty(rows * ow * padded, np.int32)
+    acc, start = np.empty(rows * ow * padded, np.int32), repeat(bias, rows * ow)
+    scales = repeat(scale32, rows * ow) if padded == oc else scale32
+    requantization = (numbers, scales, scale64, multiplier, shift)
     visits = np.zeros(macs.shape, np.int64)
     tables = (np.int64(places.ctypes.data), np.int64(shuffles.ctypes.data))
     shape = (kind, width * groups, channels // groups)
@@ -241,9 +267,7 @@ def convolve_gather(
                 positions[y * caps[0] :], values[y * caps[0] :], starts[y * caps[1] :], tables,
             )  # fmt: skip
         for oy in range(0, oh, rows):
-            for p in range(rows * ow):
-                for j in range(padded):
-                    acc[p * padded + j] = bias[j]
+            acc[:] = start
             if transposed:
                 _scatter_image(geometry, acc, weights, blocks, padded, lists, caps)
             else:

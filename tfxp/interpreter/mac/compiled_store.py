@@ -5,40 +5,58 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from tfxp.interpreter.mac.microkernel import store8
+
 _FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP = range(5)
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves no fractional bits, ties to even
+_store_byte, _store_short = store8("int8"), store8("int16")
 
 
 @numba.njit(cache=True, nogil=True)
-def store_float32(acc, padded, numbers, scale, count, channels, out, counts):
-    """Codes of `count` pixels: half_even(float32(acc) * scale), clamped."""
-    zero, low, high = np.int32(numbers[1]), np.int32(numbers[2]), np.int32(numbers[3])
-    type_low, type_high = np.int32(numbers[4]), np.int32(numbers[5])
+def store_float32(acc, pixels, padded, channels, numbers, scale, out, counts):
+    """Codes of some pixels: half_even(float32(acc) * scale), clamped.
+
+    Args:
+        acc: int32 (pixels * padded,); channels beyond `channels` are padding.
+        pixels, padded, channels: how `acc` and `out` are laid out.
+        numbers: see `packing.Requantization`.
+        scale: float32 (pixels * channels,) if padded equals channels, else (channels,).
+        out: codes (pixels * channels,), written.
+        counts: see `convolve_gather`, added to.
+    """
+    zero = np.float32(numbers[1])
+    limits = np.empty(7, np.float32)
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
-    least = np.float32(type_low - zero - 1)
-    most = np.float32(type_high - zero + 1)
-    smallest, largest = np.int32(0), np.int32(0)
-    below = above = zeros = np.int32(0)
-    for p in range(count):
-        first, target = p * padded, p * channels
-        for j in range(channels):
-            a = acc[first + j]
-            smallest = min(smallest, a)
-            largest = max(largest, a)
-            v = np.float32(a) * scale[j]
-            v = least if v < least else v
-            v = most if v > most else v
-            code = np.int32((v + _MAGIC) - _MAGIC) + zero
-            below += np.int32(code < type_low)
-            above += np.int32(code > type_high)
-            code = low if code < low else code
-            code = high if code > high else code
-            zeros += np.int32(code == zero)
-            out[target + j] = code
-    counts[2] += zeros
-    counts[3] += numbers[6] * below + numbers[7] * above
-    counts[4] = min(counts[4], smallest)
-    counts[5] = max(counts[5], largest)
+    limits[0], limits[1] = numbers[4] - numbers[1] - 1, numbers[5] - numbers[1] + 1
+    limits[2], limits[3] = numbers[4] - numbers[1], numbers[5] - numbers[1]
+    limits[4], limits[5], limits[6] = numbers[2] - numbers[1], numbers[3] - numbers[1], zero
+    sums = np.zeros((5, 8), np.int32)
+    size = out.itemsize
+    acc_at, out_at = np.int64(acc.ctypes.data), np.int64(out.ctypes.data)
+    scale_at = np.int64(scale.ctypes.data)
+    limits_at, sums_at = np.int64(limits.ctypes.data), np.int64(sums.ctypes.data)
+    rows, length = (1, pixels * channels) if padded == channels else (pixels, channels)
+    eights = length // 8
+    for p in range(rows):
+        from_at, to_at = acc_at + 4 * p * padded, out_at + size * p * channels
+        if size == 1:
+            _store_byte(from_at, scale_at, to_at, eights, limits_at, sums_at)
+        else:
+            _store_short(from_at, scale_at, to_at, eights, limits_at, sums_at)
+        for j in range(8 * eights, length):
+            a = acc[p * padded + j]
+            sums[3, 0], sums[4, 0] = min(sums[3, 0], a), max(sums[4, 0], a)
+            v = min(max(np.float32(a) * scale[j], limits[0]), limits[1])
+            v = (v + _MAGIC) - _MAGIC
+            sums[0, 0] += v < limits[2]
+            sums[1, 0] += v > limits[3]
+            v = min(max(v, limits[4]), limits[5])
+            sums[2, 0] += v == np.float32(0)
+            out[p * channels + j] = np.int64(v + zero)
+    counts[2] += sums[2].sum()
+    counts[3] += numbers[6] * sums[0].sum() + numbers[7] * sums[1].sum()
+    counts[4] = min(counts[4], sums[3].min())
+    counts[5] = max(counts[5], sums[4].max())
 
 
 @numba.njit(cache=True, nogil=True)
@@ -67,14 +85,13 @@ def _round(value, mode, scale, multiplier, shift):
 
 @numba.njit(cache=True, nogil=True)
 def store_fixed(
-    acc, padded, numbers, scale, multiplier, shift, late, count, channels, out, counts
+    acc, pixels, padded, channels, numbers, scale, multiplier, shift, late, out, counts
 ):
-    """Codes of `count` pixels in the other roundings; `late` is a bias in 64 bits."""
+    """Codes of some pixels in the other roundings; `late` is a bias in 64 bits."""
     mode, zero = numbers[0], numbers[1]
-    for p in range(count):
-        first, target = p * padded, p * channels
+    for p in range(pixels):
         for j in range(channels):
-            value = np.int64(acc[first + j]) + late[j]
+            value = np.int64(acc[p * padded + j]) + late[j]
             counts[4] = min(counts[4], value)
             counts[5] = max(counts[5], value)
             code = _round(value, mode, scale[j], multiplier[j], shift[j]) + zero
@@ -84,4 +101,4 @@ def store_fixed(
                 counts[3] += numbers[7]
             code = min(max(code, numbers[2]), numbers[3])
             counts[2] += code == zero
-            out[target + j] = code
+            out[p * channels + j] = code

@@ -226,6 +226,105 @@ def _store_places(b: Any, mask: Any, places: Any, positions: Any, base: Any) -> 
     b.store(numbered, b.inttoptr(positions, _V8I32.as_pointer()), align=4)
 
 
+def store8(code_type: str) -> Callable[..., None]:
+    """Requantizes accumulators eight at a time the way XNNPACK does, and counts what it sees.
+
+    The returned intrinsic takes (accumulators, scales, out, eights, limits, sums): addresses of
+    int32 accumulators, float32 scales and codes; how many groups of eight; the address of seven
+    float32 limits relative to the zero point (least, most, type low, type high, low, high, zero
+    point), and of 5 x 8 int32 sums (below, above, zeros, smallest, largest), updated.
+
+    Args:
+        code_type: "int8", "uint8" or "int16": how wide a code is stored.
+    """
+    element = _I16 if code_type == "int16" else _I8
+
+    @intrinsic
+    def store(typing: Any, accumulators: Any, scales: Any, out: Any, eights: Any, limits: Any,
+              sums: Any):  # fmt: skip
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            _StoreEights(builder, element, arguments).build()
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return store
+
+
+_V8F32 = ir.VectorType(ir.FloatType(), 8)
+
+
+class _StoreEights:
+    """Builds the IR of the requantizing loop."""
+
+    def __init__(self, builder: Any, element: Any, arguments: Any) -> None:
+        self.b = builder
+        accumulators, scales, out, self.eights, limits, sums = arguments
+        self.accumulators = builder.inttoptr(accumulators, _V8I32.as_pointer())
+        self.scales = builder.inttoptr(scales, _V8F32.as_pointer())
+        self.codes = ir.VectorType(element, 8)
+        self.out = builder.inttoptr(out, self.codes.as_pointer())
+        self.element_bytes = element.width // 8
+        floats = builder.inttoptr(limits, ir.FloatType().as_pointer())
+        self.limits = [
+            _splat(builder, builder.load(builder.gep(floats, [_i64(i)]), align=4), 8)
+            for i in range(7)
+        ]
+        self.sums = builder.inttoptr(sums, _V8I32.as_pointer())
+
+    def _pick(self, condition: Any, first: Any, second: Any) -> Any:
+        return self.b.select(condition, first, second)
+
+    def _step(self, i: Any, sums: list[Any]) -> list[Any]:
+        b = self.b
+        least, most, type_low, type_high, low, high, zero = self.limits
+        acc = b.load(b.gep(self.accumulators, [i]), align=4)
+        scale = b.load(b.gep(self.scales, [i]), align=4)
+        v = b.fmul(b.sitofp(acc, _V8F32), scale)
+        v = self._pick(b.fcmp_ordered("<", v, least), least, v)
+        v = self._pick(b.fcmp_ordered(">", v, most), most, v)
+        # adding and taking away 1.5 * 2^23 leaves no fractional bits, ties to even
+        magic = ir.Constant(_V8F32, [12582912.0] * 8)
+        v = b.fsub(b.fadd(v, magic), magic)
+        below, above = b.fcmp_ordered("<", v, type_low), b.fcmp_ordered(">", v, type_high)
+        v = self._pick(b.fcmp_ordered("<", v, low), low, v)
+        v = self._pick(b.fcmp_ordered(">", v, high), high, v)
+        is_zero = b.fcmp_ordered("==", v, ir.Constant(_V8F32, [0.0] * 8))
+        code = b.fptosi(b.fadd(v, zero), _V8I32)
+        b.store(b.trunc(code, self.codes), b.gep(self.out, [i]), align=self.element_bytes)
+        seen = [b.sub(s, b.sext(flag, _V8I32)) for s, flag in zip(
+            sums[:3], (below, above, is_zero), strict=True
+        )]  # fmt: skip
+        smaller, larger = b.icmp_signed("<", acc, sums[3]), b.icmp_signed(">", acc, sums[4])
+        return [*seen, self._pick(smaller, acc, sums[3]), self._pick(larger, acc, sums[4])]
+
+    def build(self) -> None:
+        """A loop over groups of eight."""
+        b, function, entry = self.b, self.b.function, self.b.block
+        slots = [b.gep(self.sums, [_i64(k)]) for k in range(5)]
+        start = [b.load(slot, align=4) for slot in slots]
+        loop, end = function.append_basic_block("eights"), function.append_basic_block("stored")
+        b.cbranch(b.icmp_signed(">", self.eights, _i64(0)), loop, end)
+        b.position_at_end(loop)
+        i = b.phi(_I64)
+        i.add_incoming(_i64(0), entry)
+        running = [b.phi(_V8I32) for _ in slots]
+        after = self._step(i, running)
+        following = b.add(i, _i64(1))
+        i.add_incoming(following, loop)
+        for phi, first, again in zip(running, start, after, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(again, loop)
+        b.cbranch(b.icmp_signed("<", following, self.eights), loop, end)
+        b.position_at_end(end)
+        final = [b.phi(_V8I32) for _ in slots]
+        for phi, first, again in zip(final, start, after, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(again, loop)
+        for phi, slot in zip(final, slots, strict=True):
+            b.store(phi, slot, align=4)
+
+
 def _tables() -> tuple[Any, Any]:
     """Per 8-bit mask: the places of its set bits, and the byte shuffle that brings them up."""
     places = np.zeros((256, 8), np.uint8)
