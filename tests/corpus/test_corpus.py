@@ -1,8 +1,8 @@
-"""Every integer model of the shared corpus that LiteRT runs, against LiteRT; and golden pairs.
+"""Integer models of the shared corpus that LiteRT runs, against LiteRT; and golden pairs.
 
-`builtin` is held to BUILTIN_REF, `litert` to the default engine, on seeded random codes; LiteRT runs
-in a process of its own. Unmarked tests take a sample of files and two inputs; `--slow` runs all of
-them on five.
+`builtin` is held to BUILTIN_REF, `litert` to the default engine, on seeded random codes; LiteRT
+runs in a process of its own. Unmarked tests take a sample of files and two inputs; `--slow` runs
+all of them on five.
 """
 
 import csv
@@ -126,3 +126,37 @@ def test_sample_of_the_corpus(file, arithmetic, tmp_path):
 @pytest.mark.parametrize("file", FILES)
 def test_corpus(file, arithmetic, tmp_path):
     check(file, arithmetic, 5, tmp_path)
+
+
+TINY = "mlcommons+tiny/benchmark/training"
+#: Golden pairs made elsewhere: folder, model, whether the stored inputs are bytes or reals.
+GOLDEN = [
+    ("resnet", f"{TINY}/image_classification/trained_models/pretrainedResnet_quant.tflite", True),
+    ("aww", "tum-ei-eda+mlonmcu-models/aww/aww.tflite", False),
+    ("vww", f"{TINY}/visual_wake_words/trained_models/vww_96_int8.tflite", False),
+]
+
+
+@pytest.mark.skipif(not FILES, reason="needs ../shared/models/index.tsv")
+@pytest.mark.parametrize(("name", "file", "bytes_in"), GOLDEN)
+def test_golden_pairs(name, file, bytes_in):
+    """Stored outputs, made elsewhere with LiteRT's default engine, are reproduced exactly."""
+    folder = SHARED / "models" / "tum-ei-eda+mlonmcu-models" / name
+    runner = Interpreter(SHARED / "models" / file, arithmetic="litert")
+    runner.allocate_tensors()
+    source, result = runner.get_input_details()[0], runner.get_output_details()[0]
+    pairs = sorted((folder / "input").glob("*.bin"))
+    assert pairs
+    for path in pairs:
+        if bytes_in:
+            codes = np.fromfile(path, np.uint8).astype(np.int64) - 128
+        else:
+            scale, zero = source["quantization"]
+            codes = np.round(np.fromfile(path, np.float32) / np.float32(scale)) + zero
+        x = np.clip(codes, -128, 127).astype(np.int8).reshape(source["shape"])
+        runner.set_tensor(source["index"], x)
+        runner.invoke()
+        scale, zero = result["quantization"]
+        got = (runner.get_tensor(result["index"]).astype(np.float32) - zero) * np.float32(scale)
+        want = np.fromfile(folder / "output_tflite" / path.name, np.float32)
+        assert (got.reshape(-1) == want).all()

@@ -1,4 +1,4 @@
-"""Requantization: vectorised forms against exact scalar definitions, definitions against formulas."""
+"""Requantization: vectorised forms against exact definitions, definitions against formulas."""
 
 from fractions import Fraction
 
@@ -50,7 +50,8 @@ def test_division_by_powers_rounds_halves_away(exponent):
 def test_doubling_high_product_on_limits():
     edge = [-(2**31), -(2**31) + 1, -1, 0, 1, 2**30, 2**31 - 1]
     a, b = np.meshgrid(edge, edge)
-    expected = [A.doubling_high_mul_scalar(int(x), int(y)) for x, y in zip(a.flat, b.flat)]
+    pairs = zip(a.flat, b.flat, strict=True)
+    expected = [A.doubling_high_mul_scalar(int(x), int(y)) for x, y in pairs]
     assert A.doubling_high_mul(a.ravel(), b.ravel()).tolist() == expected
     assert A.doubling_high_mul_scalar(-(2**31), -(2**31)) == 2**31 - 1
 

@@ -37,12 +37,16 @@ def test_pooling(op, kind, arithmetic, rng):
             padding=padding, strideH=stride[0], strideW=stride[1], filterHeight=window[0],
             filterWidth=window[1], fusedActivationFunction=0 if kind == "INT16" else trial % 4,
         )
-        tensors = T((2, height, width, 5), kind, scale, point), T((2, *sizes, 5), kind, scale, point)
+        tensors = [
+            T(shape, kind, scale, point) for shape in ((2, height, width, 5), (2, *sizes, 5))
+        ]
         case = Model(op, [tensors[0]], [tensors[1]], "Pool2DOptions", options, version=3)
         check_equal(case, rng, arithmetic)
 
 
-REDUCED = [((2, 5, 6, 7), (1, 2)), ((1, 8, 8, 16), (2, 1)), ((3, 40), (-1,)), ((4, 3, 2, 5), (0, 3))]
+REDUCED = [
+    ((2, 5, 6, 7), (1, 2)), ((1, 8, 8, 16), (2, 1)), ((3, 40), (-1,)), ((4, 3, 2, 5), (0, 3)),
+]
 
 
 def reduction(op, kind, trial, rng):

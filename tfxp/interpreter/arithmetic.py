@@ -3,13 +3,12 @@
 A real multiplier M is held as a 32-bit integer q and a shift s with M ~ q * 2^(s - 31) and
 2^30 <= q < 2^31. An accumulator x then becomes, by name of the mode:
 
-| mode            | result                                                      | who uses it               |
-|-----------------|-------------------------------------------------------------|---------------------------|
-| double_rounding | half_away(half_up(x * 2^max(s,0) * q / 2^31) / 2^max(-s,0)) | LiteRT's builtin kernels  |
-| double_rounding_up | the same with half_up in both places                     | LiteRT's vectorised QUANTIZE |
-| single_rounding | half_up(x * q / 2^(31-s))                                   | LiteRT's builds with one rounding |
-| reduced         | half_up(x * q16 / 2^(15-s)), q16 = q in 16 bits             | LiteRT, 64-bit accumulators |
-| float32         | half_even(float32(x) * float32(M))                          | XNNPACK convolutions, MUL, MEAN |
+double_rounding     half_away(half_up(x * 2^max(s, 0) * q / 2^31) / 2^max(-s, 0)): LiteRT's builtin
+                    kernels
+double_rounding_up  the same with half_up in both places: LiteRT's vectorised QUANTIZE
+single_rounding     half_up(x * q / 2^(31 - s)): builds of LiteRT with one rounding
+reduced             half_up(x * q16 / 2^(15 - s)), q16 = q in 16 bits: LiteRT's 64-bit accumulators
+float32             half_even(float32(x) * float32(M)): XNNPACK's convolutions and MUL
 
 Each has a scalar definition in Python integers and fractions (`requantize_scalar`) and a
 vectorised twin (`requantize`); the same tests hold both. `x * 2^s` wraps at 32 bits in the double
@@ -230,8 +229,8 @@ def requantize_float32_scalar(x: int, scale: float, zero_point: int, low: int, h
         [0, 2, 0, 127]
     """
     product = np.float32(np.float32(x) * np.float32(scale))
-    clipped = min(max(Fraction(float(product)), low - zero_point), high - zero_point)
-    return round(Fraction(clipped)) + zero_point
+    nearest = round(Fraction(float(product)))
+    return min(max(nearest + zero_point, low), high)
 
 
 def requantize_float32(

@@ -1,8 +1,8 @@
 """Compiled twins of ADD, AVERAGE_POOL_2D and SOFTMAX for 8-bit codes.
 
-These operators are short next to convolutions, but a dozen NumPy passes over small arrays cost more
-than their arithmetic. Each function writes what the NumPy definition in `kernels/` returns; the same
-tests hold both.
+These operators are short next to convolutions, but a dozen NumPy passes over small arrays cost
+more than their arithmetic. Each function writes what the NumPy definition in `kernels/` returns;
+the same tests hold both.
 """
 
 from __future__ import annotations

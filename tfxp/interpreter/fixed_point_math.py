@@ -1,7 +1,7 @@
-"""Exponential, logistic, tanh, reciprocal and logarithm in fixed point, as integer kernels use them.
+"""Exponential, logistic, tanh, reciprocal and logarithm in fixed point, for integer kernels.
 
-A number is an integer of `bits` bits (16 or 32) with m integer bits: value = raw * 2^-(bits - 1 - m).
-The polynomials, constants and rounding steps are those of gemmlowp, which LiteRT's integer SOFTMAX,
+A number is an integer of `bits` bits (16 or 32) with m integer bits: raw * 2^-(bits - 1 - m). The
+polynomials, constants and rounding steps are those of gemmlowp, which LiteRT's integer SOFTMAX,
 LOG_SOFTMAX, TANH, LOGISTIC and LSTM are defined by, so results agree bit for bit. Everything is
 vectorised over int64 arrays of raw values.
 

@@ -1,9 +1,10 @@
 """RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU, PRELU and HARD_SWISH.
 
 RELU family of codes: (x - zero) requantized with double rounding, then limited, in both
-arithmetics. LEAKY_RELU and PRELU, builtin: one double-rounded multiplier for each sign. LEAKY_RELU,
-litert, INT8 and UINT8: XNNPACK, floor((x - zero) * m / 2^8 + 1/2), m = half_even(256 * ratio), where
-the ratios are within [2^-8, 2^7]; else as builtin. HARD_SWISH: 16-bit fixed point in both.
+arithmetics. PRELU, both, and LEAKY_RELU, builtin: one double-rounded multiplier for each sign.
+LEAKY_RELU, litert, INT8 and UINT8: XNNPACK, floor((x - zero) * m / 2^8 + 1/2) with m =
+half_even(256 * ratio), where the ratios are within [2^-8, 2^7]; else as builtin. HARD_SWISH: 16-bit
+fixed point in both.
 """
 
 from __future__ import annotations

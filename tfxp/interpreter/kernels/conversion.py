@@ -4,11 +4,11 @@ QUANTIZE of floats. builtin: half_away(x / scale) + zero_point. litert: half_eve
 scale)) + zero_point, in XNNPACK for INT8 and UINT8; for INT16 in LiteRT's vectorised kernel, whose
 last (size mod 8) elements run as half_away(x / scale) in double precision.
 
-QUANTIZE of codes. builtin: double rounding. litert: INT8 to INT8 and UINT8 to UINT8 run in XNNPACK
-where the scale ratio is within [2^-8, 2^7]: floor((x - zero) * m / 2^8 + 1/2) with m = half_even(256 *
-ratio), so halves go up and the ratio keeps 8 fractional bits. Other pairs of 8-bit types run in
-LiteRT's vectorised kernel: halves go up in both roundings, except in the last (size mod 16)
-elements, which run as builtin. Everything else as builtin.
+QUANTIZE of codes. builtin: double rounding. litert: INT8 to INT8 and UINT8 to UINT8 run in
+XNNPACK where the scale ratio is within [2^-8, 2^7]: floor((x - zero) * m / 2^8 + 1/2) with m =
+half_even(256 * ratio), so halves go up and the ratio keeps 8 fractional bits. Other pairs of 8-bit
+types run in LiteRT's vectorised kernel: halves go up in both roundings, except in the last (size
+mod 16) elements, which run as builtin. Everything else as builtin.
 
 DEQUANTIZE is exact up to float32 in both.
 """

@@ -75,7 +75,7 @@ def table_int16(
     output_max = scale_out * real(high - output_zero)
     step = (input_max - input_min) / real(512)
     inverse = real(65536) / (output_max - output_min)
-    index = np.arange(512).astype(real)
+    index: Array = np.arange(512).astype(real)
     value = function(input_min + index * step) * inverse
     middle = function(input_min + index * step + step / real(2)) * inverse
     after = function(input_min + (index + real(1)) * step) * inverse

@@ -38,9 +38,9 @@ def _prepare(node: Node) -> None:
         node.cache["fill"] = output.zero_point
         if with_value:
             value = need.tensor(node, 2)
-            got, expected = (value.scale, value.zero_point), (output.scale, output.zero_point)
-            if got != expected:
-                raise need.unsupported(node, "scale of the padding value", got, str(expected))
+            got, wanted = (value.scale, value.zero_point), (output.scale, output.zero_point)
+            if got != wanted:
+                raise need.unsupported(node, "scale of the padding value", got, str(wanted))
     else:
         node.cache["fill"] = 0
     if with_value:
@@ -86,5 +86,6 @@ def as_element(array: Array) -> Any:
 @kernel("MIRROR_PAD", prepare=_prepare, batch=_first_untouched)
 def mirror_pad(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Surrounds the input with its own reflection, without (REFLECT) or with the edge."""
-    mode = "reflect" if node.options["mode"] == "REFLECT" else "symmetric"
-    return [np.pad(inputs[0], node.cache["pairs"], mode=mode)]
+    if node.options["mode"] == "REFLECT":
+        return [np.pad(inputs[0], node.cache["pairs"], mode="reflect")]
+    return [np.pad(inputs[0], node.cache["pairs"], mode="symmetric")]

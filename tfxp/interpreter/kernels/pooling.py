@@ -69,7 +69,9 @@ def _extents(node: Node, height: int, width: int) -> tuple[Extent, Extent]:
     )
 
 
-def _slide(x: Array, axis: int, window: int, stride: int, extent: Extent, fill: Any, take: Any):
+def _slide(
+    x: Array, axis: int, window: int, stride: int, extent: Extent, fill: Any, take: Any
+) -> Array:
     """Reduces sliding windows along one axis with the binary function `take`."""
     count, before, after = extent
     if before or after:
@@ -78,11 +80,11 @@ def _slide(x: Array, axis: int, window: int, stride: int, extent: Extent, fill: 
         x = np.pad(x, pad, constant_values=fill)
     reach = (count - 1) * stride + 1
     index: list[slice] = [slice(None)] * x.ndim
-    total = None
-    for offset in range(window):
+    index[axis] = slice(0, reach, stride)
+    total = x[tuple(index)].copy()
+    for offset in range(1, window):
         index[axis] = slice(offset, offset + reach, stride)
-        part = x[tuple(index)]
-        total = part.copy() if total is None else take(total, part, out=total)
+        take(total, x[tuple(index)], out=total)
     return total
 
 

@@ -142,13 +142,14 @@ class Lstm:
 
     def step(self, x: Array, output: Array, cell: Array) -> tuple[Array, Array]:
         """One time step; returns the new output state and cell state."""
-        gates = {name: gate and gate(x, output, cell) for name, gate in self.gates.items()
-                 if name != "output"}
-        admit = gates["input"]
-        if admit is None:
-            admit = 32767 - gates["forget"]
-        kept = divide_by_power(gates["forget"] * cell, 15)
-        new = divide_by_power(admit * gates["cell"], 30 + self.cell_log2)
+        values = {
+            name: gate(x, output, cell)
+            for name, gate in self.gates.items()
+            if name != "output" and gate is not None
+        }
+        admitted = values.get("input", 32767 - values["forget"])
+        kept = divide_by_power(values["forget"] * cell, 15)
+        new = divide_by_power(admitted * values["cell"], 30 + self.cell_log2)
         cell = np.clip(fixed.wrap(kept, 16) + fixed.wrap(new, 16), *INT16)
         if self.cell_clip > 0:
             cell = np.clip(cell, -self.cell_clip, self.cell_clip)
@@ -342,7 +343,10 @@ def _prepare_svdf(node: Node) -> None:
     if rank < 1 or filters % rank:
         raise need.malformed(node, "rank", rank, f"a divisor of {filters} filters")
     batch, inputs = source.shape
-    shapes = [(1, (filters, inputs)), (4, (batch, memory * filters))]
+    shapes: list[tuple[int, tuple[int, ...]]] = [
+        (1, (filters, inputs)),
+        (4, (batch, memory * filters)),
+    ]
     if node.inputs[3] is not None:
         shapes.append((3, (filters // rank,)))
     for position, shape in shapes:
@@ -361,7 +365,7 @@ def _prepare_svdf(node: Node) -> None:
 
 @kernel("SVDF", prepare=_prepare_svdf)
 def svdf(node: Node, inputs: Sequence[Any]) -> list[Array]:
-    """Rank-`rank` filter over time; the state is a memory of past feature values, shifted by one."""
+    """Rank-`rank` filter over time; the state holds past feature values and shifts by one."""
     x, feature, time, bias, state = inputs
     source, output = need.tensor(node, 0), node.outputs[0]
     filters, memory = time.shape

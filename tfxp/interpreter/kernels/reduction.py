@@ -6,7 +6,8 @@ UINT8: XNNPACK, half_even(float32(sum of codes) * m + z) with m = float32(scale 
 z = zero_out - n * zero_in * m, each step in float32. litert, INT16: MEAN as builtin; SUM
 half_away(float32(sum) * ratio). BUILTIN_REF's SUM reads INT8 codes as if they were UINT8, and
 writes UINT8; builtin repeats that. It reads INT16 codes byte by byte, half of the tensor, which
-builtin does not repeat: it sums the codes. REDUCE_MAX and REDUCE_MIN compare codes; their scales must agree.
+builtin does not repeat: it sums the codes. REDUCE_MAX and REDUCE_MIN compare codes; their scales
+must agree.
 """
 
 from __future__ import annotations
