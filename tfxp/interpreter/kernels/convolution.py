@@ -113,6 +113,19 @@ def _axes(node: Node, shape: Sequence[int], taps: tuple[int, int]) -> tuple[Axis
     return rows, columns
 
 
+def _axes_of(node: Node, x: Array) -> tuple[Axis, Axis]:
+    """Where taps fall for this input; remembered, since sizes seldom change between runs."""
+    known = node.cache.get("axes")
+    if known is None or known[0] != x.shape[1:]:
+        weights = tensor_at(node, 1, "weights")
+        groups = node.cache["groups"]
+        depthwise = node.operator.name == "DEPTHWISE_CONV_2D"
+        _check_input(node, x, groups if depthwise else groups * weights.shape[3])
+        known = x.shape[1:], _axes(node, x.shape, (weights.shape[1], weights.shape[2]))
+        node.cache["axes"] = known
+    return known[1]
+
+
 def _check_input(node: Node, x: Array, channels: int) -> None:
     if x.ndim != 4 or x.shape[3] != channels or 0 in x.shape[1:3]:
         raise TfliteFormatError(
@@ -123,10 +136,8 @@ def _check_input(node: Node, x: Array, channels: int) -> None:
 @kernel("CONV_2D", prepare=_prepare_convolution, batch=True)
 def conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Convolution with dilation and groups; padding taps read zeros."""
-    x, weights = inputs[0], tensor_at(node, 1, "weights")
-    _, kh, kw, cg = weights.shape
-    _check_input(node, x, cg * node.cache["groups"])
-    rows, columns = _axes(node, x.shape, (kh, kw))
+    x = inputs[0]
+    rows, columns = _axes_of(node, x)
     if "layer" in node.cache:
         return [run_layer(node, node.cache["layer"], x, rows, columns)]
     return [float_convolution(node, x, inputs[1].transpose(1, 2, 3, 0), inputs, (rows, columns))]
@@ -135,10 +146,8 @@ def conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
 @kernel("DEPTHWISE_CONV_2D", prepare=_prepare_depthwise, batch=True)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """One filter per channel, or `depth_multiplier` of them."""
-    x, weights = inputs[0], tensor_at(node, 1, "weights")
-    _, kh, kw, _ = weights.shape
-    _check_input(node, x, node.cache["groups"])
-    rows, columns = _axes(node, x.shape, (kh, kw))
+    x = inputs[0]
+    rows, columns = _axes_of(node, x)
     if "layer" in node.cache:
         return [run_layer(node, node.cache["layer"], x, rows, columns)]
     return [float_convolution(node, x, inputs[1].transpose(1, 2, 0, 3), inputs, (rows, columns))]

@@ -28,19 +28,11 @@ class Plan:
     """
 
     def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
-        self.key = (rows, columns)
+        self.layer, self.axes = layer, (rows, columns)
         self.depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
         self.gather = gather_exact(layer)
         requantizer = pack_requantizer(layer)
-        self.requantization = (
-            requantizer.numbers,
-            requantizer.scale32,
-            requantizer.scale64,
-            requantizer.multiplier,
-            requantizer.shift,
-        )
         table = visit_table(layer, rows, columns)
-        self.visits = (table.row_class, table.column_class, table.macs)
         self.geometry = np.array(
             [
                 *(rows.size, rows.taps, rows.stride, rows.dilation, rows.out, rows.pad),
@@ -55,22 +47,30 @@ class Plan:
         )
         self.dtype = layer.requantizer.dtype
         self.shape = (rows.out, columns.out, layer.channels_out)
-        self._pack(layer)
+        self.visits = (table.row_class, table.column_class, table.macs)
+        if self.gather:
+            self.arguments = (
+                self.geometry,
+                *self._weights(layer),
+                requantizer.numbers,
+                requantizer.scale32,
+                requantizer.scale64,
+                requantizer.multiplier,
+                requantizer.shift,
+                *self.visits,
+            )
 
-    def _pack(self, layer: MacLayer) -> None:
-        if not self.gather:
-            return
+    def _weights(self, layer: MacLayer) -> tuple[Any, ...]:
         if self.depthwise:
             flat = layer.weights.reshape(-1, layer.channels_out)
             bias = np.zeros_like(layer.bias) if layer.wide else layer.bias
-            self.constants: tuple[Any, ...] = (
+            return (
                 np.ascontiguousarray(flat, np.int32),
                 (((bias + 2**31) & 0xFFFFFFFF) - 2**31).astype(np.int32),
                 layer.bias if layer.wide else np.zeros_like(layer.bias),
             )
-            return
         packed = pack_layer(layer)
-        self.constants = (
+        return (
             packed.weights,
             packed.blocks,
             packed.bias,
@@ -94,9 +94,8 @@ def run_compiled(
         cache: where the plan for this input size is kept.
     """
     plan = cache.get("plan")
-    if plan is None or plan.key != (rows, columns) or cache.get("plan_layer") is not layer:
-        plan = Plan(layer, rows, columns)
-        cache["plan"], cache["plan_layer"] = plan, layer
+    if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
+        plan = cache["plan"] = Plan(layer, rows, columns)
     if not plan.gather:
         return compiled_plain.run_plain(layer, x, plan)
     if not x.flags.c_contiguous:
@@ -107,6 +106,5 @@ def run_compiled(
         run = compiled_depthwise.convolve_depthwise
     else:
         run = compiled_gather.convolve_gather
-    run(x, plan.geometry, *plan.constants, *plan.requantization, *plan.visits, out, counts)
-    executed, input_zeros, output_zeros, saturations, low, high = counts.tolist()
-    return MacResult(out, executed, input_zeros, output_zeros, saturations, low, high, 0)
+    run(x, *plan.arguments, out, counts)
+    return MacResult(out, *counts.tolist(), 0)

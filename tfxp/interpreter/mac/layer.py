@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,19 +86,23 @@ class MacLayer:
         """Two's-complement bits that no input can overflow."""
         return signed_bits(*self.worst_case)
 
-    @property
+    @cached_property
+    def weight_count(self) -> int:
+        """How many weights there are."""
+        return self.weights.size
+
+    @cached_property
     def input_bits(self) -> int:
         """Bits of one stored input code."""
         return element_bits(self.input_type)
 
-    @property
+    @cached_property
     def output_bits(self) -> int:
         """Bits of one stored output code."""
         return element_bits(self.output_type)
 
 
-@dataclass(frozen=True)
-class MacResult:
+class MacResult(NamedTuple):
     """Output codes of a run, and what was counted in it."""
 
     codes: NDArray[Any]

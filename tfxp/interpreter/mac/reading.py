@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.graph import Tensor
+from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.mac.layer import MacLayer, weight_codes
 from tfxp.interpreter.mac.requantizer import build_requantizer
 from tfxp.interpreter.registry import Node
@@ -51,6 +52,13 @@ def check_types(node: Node, x: Tensor, weights: Tensor, y: Tensor) -> None:
     for tensor in (x, weights, y):
         if tensor.quantization is None:
             raise UnsupportedOpError(f"{node.name} has tensor {tensor.name!r} without a scale")
+    low, high = CODE_LIMITS[x.type]
+    for tensor in (x, y):
+        if not low <= tensor.zero_point <= high:
+            raise TfliteFormatError(
+                f"zero point of {tensor.name!r} in {node.name}: got {tensor.zero_point}; expected "
+                f"{low} to {high}. The file is damaged"
+            )
     if "sparsity" in weights.extra:
         raise UnsupportedOpError(f"{node.name} has weights stored in a sparse form")
 

@@ -31,43 +31,40 @@ def run_layer(
         from tfxp.interpreter.mac.compiled import run_compiled
 
         result = run_compiled(layer, x, rows, columns, node.cache)
-    _count(node.counters, layer, x, result, rows, columns)
+    positions = x.shape[0] * (
+        # a transposed convolution multiplies per input pixel, cropped products included
+        rows.size * columns.size if layer.transposed else rows.out * columns.out
+    )
+    _count(node.counters, layer, x.size, result, positions)
     return result.codes
 
 
 def _count(
-    counters: Counters,
-    layer: MacLayer,
-    x: NDArray[Any],
-    result: MacResult,
-    rows: Axis,
-    columns: Axis,
+    counters: Counters, layer: MacLayer, elements: int, result: MacResult, positions: int
 ) -> None:
-    kh, kw, cg, oc = layer.weights.shape
-    # a transposed convolution multiplies per input pixel, cropped products included
-    positions = rows.size * columns.size if layer.transposed else rows.out * columns.out
-    positions *= x.shape[0]
-    nonzero = layer.nonzero_weights
-    total = positions * layer.weights.size
+    weights, written = layer.weight_count, result.codes.size
+    zero_weights = weights - layer.nonzero_weights
+    total = positions * weights
     executed = result.executed if layer.skip_zeros else total
-    by_weight = positions * (layer.weights.size - nonzero) if layer.skip_zeros else 0
+    by_weight = positions * zero_weights if layer.skip_zeros else 0
     counters.macs_total += total
     counters.macs_executed += executed
     counters.macs_skipped_weight += by_weight
     counters.macs_skipped_activation += total - executed - by_weight
-    counters.input_elements += x.size
+    counters.input_elements += elements
     counters.input_zeros += result.input_zeros
-    counters.output_elements += result.codes.size
+    counters.output_elements += written
     counters.output_zeros += result.output_zeros
     counters.saturations += result.saturations
-    counters.weight_elements = layer.weights.size
-    counters.weight_zeros = layer.weights.size - nonzero
-    counters.bits_dense += x.size * layer.input_bits + result.codes.size * layer.output_bits
+    counters.weight_elements = weights
+    counters.weight_zeros = zero_weights
+    read_bits, write_bits = layer.input_bits, layer.output_bits
+    counters.bits_dense += elements * read_bits + written * write_bits
     counters.bits_compressed += (
-        x.size
-        + (x.size - result.input_zeros) * layer.input_bits
-        + result.codes.size
-        + (result.codes.size - result.output_zeros) * layer.output_bits
+        elements
+        + (elements - result.input_zeros) * read_bits
+        + written
+        + (written - result.output_zeros) * write_bits
     )
     counters.accumulator_min = min(counters.accumulator_min, result.low)
     counters.accumulator_max = max(counters.accumulator_max, result.high)
