@@ -1,0 +1,45 @@
+"""The main job, end to end, as a stranger would run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "quickstart.py"
+
+
+def _run(*arguments):
+    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_quickstart_is_exact_and_accurate(tmp_path):
+    done = _run(f"--output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["mismatches_interpreter"] == summary["mismatches_litert"] == 0
+    assert summary["elements"] == 1797 * 10
+    for who in ("quantized", "interpreter", "litert"):
+        assert summary[f"{who}_accuracy"] >= summary["float_accuracy"] - 0.03 > 0.93
+    assert 0 < summary["macs_executed"] < summary["macs_total"]
+    assert summary["tflite_bytes"] == (tmp_path / "model.tflite").stat().st_size
+    assert summary["tflite_bytes"] < summary["float_bytes"] / 2
+    assert "<figure>" in (tmp_path / "report.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "digits.npz",
+        "float.keras",
+        "model.tflite",
+        "precision.json",
+        "quantized.keras",
+        "report.html",
+        "summary.json",
+        "weights.h",
+    ]
+
+
+def test_unwritable_folder_is_told_before_the_work():
+    done = _run("--output=/dev/null/x")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "cannot be written" in done.stderr
