@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tfxp.errors import ConfigError
+from tfxp.errors import ConfigError, TfliteFormatError
 from tfxp.interpreter import arithmetic as A
 
 MODES = ("double_rounding", "double_rounding_up", "single_rounding", "reduced")
@@ -35,7 +35,7 @@ def test_quantized_multiplier_is_the_nearest(real):
 def test_quantized_multiplier_flushes_the_smallest_to_zero():
     assert A.QuantizedMultiplier.of(2.0**-33) == A.QuantizedMultiplier(0, 0)
     assert A.QuantizedMultiplier.of(-0.75).multiplier == -(3 << 29)
-    with pytest.raises(ConfigError, match="finite"):
+    with pytest.raises(TfliteFormatError, match="finite"):
         A.QuantizedMultiplier.of(float("inf"))
 
 

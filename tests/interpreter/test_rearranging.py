@@ -121,3 +121,27 @@ def test_reshape_to_a_computed_shape(rng):
     case = Model("RESHAPE", inputs, [tensor((8, 48), "INT8")], "ReshapeOptions", version=1)
     feeds = [draw(inputs[0], rng), np.array([-1, 48], np.int32)]
     check_equal(case, rng, "builtin", feeds)
+
+
+@pytest.mark.parametrize("kind", ["INT8", "UINT8", "FLOAT32"])
+def test_batches_and_space(kind, rng):
+    image = tensor((2, 5, 6, 3), kind)
+    blocks, paddings = constant([2, 3]), constant([[1, 2], [0, 3]])
+    moved = tensor((12, 4, 3, 3), kind)
+    check_equal(Model("SPACE_TO_BATCH_ND", [image, blocks, paddings], [moved],
+                      "SpaceToBatchNDOptions"), rng, "builtin")
+    check_equal(Model("BATCH_TO_SPACE_ND", [moved, blocks, paddings], [image],
+                      "BatchToSpaceNDOptions"), rng, "litert")
+    row, one = tensor((2, 8, 3), kind), constant([4])
+    check_equal(Model("SPACE_TO_BATCH_ND", [row, one, constant([[0, 0]])],
+                      [tensor((8, 2, 3), kind)], "SpaceToBatchNDOptions"), rng, "builtin")
+
+
+@pytest.mark.parametrize("kind", ["INT8", "UINT8", "FLOAT32"])
+def test_repetition(kind, rng):
+    x = tensor((2, 1, 3), kind)
+    case = Model("TILE", [x, constant([1, 4, 2])], [tensor((2, 4, 6), kind)], "TileOptions")
+    check_equal(case, rng, "builtin")
+    output = tensor((5, 2, 4, 3), kind)
+    case = Model("BROADCAST_TO", [x, constant([5, 2, 4, 3])], [output], "BroadcastToOptions")
+    check_equal(case, rng, "litert")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.errors import ConfigError
+from tfxp.errors import ConfigError, TfliteFormatError
 
 Codes = NDArray[np.int64]
 MODES = ("double_rounding", "double_rounding_up", "single_rounding", "reduced", "float32")
@@ -56,10 +56,13 @@ class QuantizedMultiplier:
         """The nearest such multiplier; below 2^-32 it is zero.
 
         Raises:
-            ConfigError: `real` is not finite.
+            TfliteFormatError: `real` is not finite.
         """
         if not math.isfinite(real):
-            raise ConfigError(f"multiplier: got {real}; expected a finite number.")
+            raise TfliteFormatError(
+                f"multiplier: got {real}; expected a finite number. It comes from the scales of a "
+                "model, which is damaged"
+            )
         if real == 0.0:
             return cls(0, 0)
         mantissa, shift = math.frexp(real)

@@ -36,8 +36,8 @@ def _prepare(node: Node) -> None:
     need.require_rank(node, 0, 4)
     options, output = node.options, node.outputs[0]
     for field in ("stride_h", "stride_w", "filter_height", "filter_width"):
-        if options[field] < 1:
-            raise need.malformed(node, field, options[field], "1 or more")
+        if not 1 <= options[field] <= need.MAX_SIDE:
+            raise need.malformed(node, field, options[field], f"1 to {need.MAX_SIDE}")
     if options["padding"] not in ("SAME", "VALID"):
         raise need.unsupported(node, "padding", options["padding"], "SAME or VALID")
     activation = need.require_activation(node)

@@ -18,6 +18,10 @@ from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.arithmetic import round_half_away
 from tfxp.interpreter.registry import Array, Node, as_ints
 
+#: No result may be larger: a damaged shape must not exhaust memory.
+MAX_TENSOR_BYTES = 2**30
+#: Windows and image sides beyond this are taken for damage.
+MAX_SIDE = 2**16
 BYTE_TYPES = ("INT8", "UINT8")
 CODE_TYPES = ("INT8", "UINT8", "INT16")
 #: Fused activation to its real limits; None leaves a side open.
@@ -152,8 +156,10 @@ def require_axis(node: Node, axis: int, rank: int) -> int:
 
 
 def require_output_shape(node: Node, shape: Sequence[int], position: int = 0) -> None:
-    """Checks the shape that the file states for an output, where it states a fixed one."""
+    """Checks an output's size, and its shape where the file states a fixed one."""
     output = node.outputs[position]
+    if math.prod(shape) * output.dtype.itemsize > MAX_TENSOR_BYTES:
+        raise malformed(node, f"shape of output {position}", list(shape), "at most 1 GiB")
     stated, free = output.shape, -1 in (output.shape_signature or ())
     if stated and not free and tuple(stated) != tuple(shape):
         raise malformed(node, f"shape of output {position}", list(stated), str(list(shape)))

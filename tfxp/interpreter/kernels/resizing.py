@@ -27,8 +27,8 @@ def _prepare(node: Node) -> None:
     require_passed_type(node)
     need.require_rank(node, 0, 4)
     size = need.constant_ints(node, 1)
-    if len(size) != 2 or min(size) < 1:
-        raise need.malformed(node, "new size", size, "height and width of 1 or more")
+    if len(size) != 2 or not 1 <= min(size) <= max(size) <= need.MAX_SIDE:
+        raise need.malformed(node, "new size", size, f"two numbers, 1 to {need.MAX_SIDE}")
     batch, height, width, depth = need.tensor(node, 0).shape
     if min(height, width) < 1:
         raise need.malformed(node, "image", [height, width], "1 or more pixels each way")
@@ -36,8 +36,6 @@ def _prepare(node: Node) -> None:
     if align and half:
         raise need.unsupported(node, "align_corners and half_pixel_centers", "both", "at most one")
     need.require_output_shape(node, (batch, *size, depth))
-    if batch * size[0] * size[1] * depth > 2**30:
-        raise need.malformed(node, "new size", size, "at most 2^30 elements")
     if node.operator.name == "RESIZE_NEAREST_NEIGHBOR":
         rows = _nearest(height, size[0], align, half)
         node.cache["taps"] = (rows, _nearest(width, size[1], align, half))
