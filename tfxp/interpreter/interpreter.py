@@ -107,8 +107,10 @@ class Interpreter:
             self._executor = Executor(self.graph, self._settings)
         for index in self.graph.inputs:
             shape = self._shape(index)
-            if self._fed.get(index, np.zeros(0)).shape != shape or index not in self._fed:
-                self._fed[index] = np.zeros(shape, self.graph.tensors[index].dtype)
+            if index not in self._fed or self._fed[index].shape != shape:
+                # zeros without memory of their own: a damaged shape must not exhaust it
+                zero = np.zeros((), self.graph.tensors[index].dtype)
+                self._fed[index] = np.broadcast_to(zero, shape)
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """One dictionary per model input, with tf.lite's keys."""
@@ -183,7 +185,8 @@ class Interpreter:
             ModelError: `allocate_tensors` was not called, or an operator met shapes it cannot run.
         """
         executor = self._require_allocated("invoke")
-        self._values = executor.run(dict(self._fed), keep=True)
+        feeds = {index: np.ascontiguousarray(array) for index, array in self._fed.items()}
+        self._values = executor.run(feeds, keep=True)
 
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor's content: input, output, constant or intermediate result.
@@ -318,7 +321,8 @@ class Interpreter:
         if resized and not self._values and tensor.data is None:
             # shapes after a resize follow from a run; zeros are as good as any input
             executor = self._require_allocated("get_output_details")
-            self._values = executor.dry_run(dict(self._fed))
+            feeds = {i: np.ascontiguousarray(array) for i, array in self._fed.items()}
+            self._values = executor.dry_run(feeds)
         scheme = tensor.quantization
         none = np.zeros(0)
         return {

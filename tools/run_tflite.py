@@ -1,0 +1,203 @@
+"""Run an integer .tflite model on a data set: accuracy, time, and what its zeros save.
+
+    tools/run_tflite.py --model=resnet8.tflite --data=cifar10_test.npz --plot=macs.png
+    tools/run_tflite.py --model=kws.tflite --data=mfcc.npz --input_kind=codes --engine=reference
+    tools/run_tflite.py --model=resnet8.tflite --data=cifar10_test.npz --engine=litert
+
+Integers of the input's own type are taken for codes, other arrays for real values, which are
+multiplied by --input_scale, shifted by --input_shift and quantized as the model's input says.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp import cli
+from tfxp.data import evaluate_metric, load_npz
+from tfxp.errors import ConfigError, ModelError
+from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.graph import Tensor
+from tfxp.interpreter import Interpreter, Report
+from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.progress import Progress
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model("Model: .tflite.")
+_DATA = _FLAGS.data("Samples to run, with labels if accuracy is wanted.")
+_SPLIT = _FLAGS.split()
+_LIMIT = _FLAGS.limit()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_INPUT_KIND = _FLAGS.input_kind()
+_METRIC = _FLAGS.metric()
+_ARITHMETIC = _FLAGS.DEFINE_enum(
+    "arithmetic",
+    "litert",
+    ["litert", "builtin"],
+    "Whose rounding: LiteRT's default engine or its BUILTIN_REF kernels.",
+)
+_ENGINE = _FLAGS.DEFINE_enum(
+    "engine",
+    "fast",
+    ["reference", "fast", "litert"],
+    "Compiled kernels that skip zeros, their NumPy definition, or LiteRT itself.",
+)
+_THREADS = _FLAGS.DEFINE_integer("threads", 1, "Images side by side.", lower_bound=1)
+_ACCUMULATOR = _FLAGS.DEFINE_integer(
+    "accumulator_bits",
+    None,
+    "Study a narrower accumulator: results and overflow counts are those it would give.",
+    lower_bound=2,
+    upper_bound=64,
+)
+_OVERFLOW = _FLAGS.DEFINE_enum(
+    "accumulator_overflow", "wrap", ["wrap", "saturate"], "What that accumulator does."
+)
+_PLOT = _FLAGS.DEFINE_string("plot", None, "Save a bar chart of MACs per layer (.png, .svg, .pdf).")
+_JSON = _FLAGS.json()
+_PROGRESS = _FLAGS.progress()
+_IMAGES_A_STEP = 256
+
+
+class _LiteRT:
+    """LiteRT behind the one call that the loop below uses."""
+
+    def __init__(self, path: str) -> None:
+        from ai_edge_litert.interpreter import Interpreter as LiteRT
+        from ai_edge_litert.interpreter import OpResolverType
+
+        default = _ARITHMETIC.value == "litert"
+        resolver = OpResolverType.AUTO if default else OpResolverType.BUILTIN_REF
+        try:
+            self.runner = LiteRT(
+                path, experimental_op_resolver_type=resolver, num_threads=_THREADS.value
+            )
+            self.runner.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"model {path}: LiteRT refuses it ({reason})") from None
+
+    def predict_codes(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Outputs image by image."""
+        into = self.runner.get_input_details()[0]["index"]
+        out = self.runner.get_output_details()[0]["index"]
+        rows = []
+        for i in range(len(x)):
+            self.runner.reset_all_variables()
+            self.runner.set_tensor(into, x[i : i + 1])
+            self.runner.invoke()
+            rows.append(self.runner.get_tensor(out))
+        return np.concatenate(rows)
+
+
+def load_model() -> tuple[Any, Tensor, Tensor]:
+    """What runs it, its input and its output."""
+    engine = "fast" if _ENGINE.value == "litert" else _ENGINE.value
+    runner = Interpreter(
+        _MODEL.value,
+        _ARITHMETIC.value,
+        engine,
+        threads=_THREADS.value,
+        accumulator_bits=_ACCUMULATOR.value,
+        accumulator_overflow=_OVERFLOW.value,
+    )
+    graph = runner.graph
+    if len(graph.inputs) != 1 or len(graph.outputs) < 1:
+        raise ModelError(
+            f"inputs of {_MODEL.value}: got {len(graph.inputs)}; expected one. Use tfxp.Interpreter "
+            "for models with several"
+        )
+    ends = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    if _ENGINE.value == "litert":
+        if _ACCUMULATOR.value:
+            raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
+        return _LiteRT(_MODEL.value), *ends
+    runner.allocate_tensors()
+    return runner, *ends
+
+
+def run_all(runner: Any, codes: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Output codes of the first model output, and the seconds the runs took."""
+    parts, seconds = [], 0.0
+    runner.predict_codes(codes[:1])  # compiles what is not compiled yet; not part of the time
+    if isinstance(runner, Interpreter):
+        runner.reset_counters()
+    with Progress(len(codes), f"{_ENGINE.value} engine", "image", _PROGRESS.value) as bar:
+        for start in range(0, len(codes), _IMAGES_A_STEP):
+            piece = np.ascontiguousarray(codes[start : start + _IMAGES_A_STEP])
+            began = time.perf_counter()
+            result = runner.predict_codes(piece)
+            seconds += time.perf_counter() - began
+            parts.append(result[0] if isinstance(result, list) else result)
+            bar.step(len(piece))
+    return np.concatenate(parts), seconds
+
+
+def plot_macs(report: Report, path: str) -> None:
+    """Saves a bar chart: per layer, MACs executed and skipped for either reason."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = [f"{row.index} {row.type}" for row in report.rows]
+    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.3 * len(names)), layout="constrained")
+    left = np.zeros(len(names))
+    for field, label, colour in (
+        ("macs_executed", "executed", "#2b6cb0"),
+        ("macs_skipped_activation", "skipped: zero activation", "#a0c4e8"),
+        ("macs_skipped_weight", "skipped: zero weight", "#e2e8f0"),
+    ):
+        widths = np.array([getattr(row.counters, field) for row in report.rows]) / 1e6
+        axes.barh(names, widths, left=left, label=label, color=colour)
+        left += widths
+    axes.invert_yaxis()
+    axes.set_xlabel("million multiply-accumulates")
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Load, run, print."""
+    check_writable(_JSON.value, _PLOT.value)
+    runner, source, target = load_model()
+    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value).shaped(source.shape[1:])
+    plain = _INPUT_SCALE.value == 1 and _INPUT_SHIFT.value == 0
+    values = data.x if plain else data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    codes, seconds = run_all(runner, encode_input(source, values, _INPUT_KIND.value))
+    figures: dict[str, Any] = {
+        "model": str(_MODEL.value),
+        "engine": _ENGINE.value,
+        "arithmetic": _ARITHMETIC.value,
+        "samples": len(data),
+        "seconds": seconds,
+        "images_per_second": len(data) / max(seconds, 1e-9),
+    }
+    if data.y is not None:
+        # order and ties are those of the codes; errors are measured on real values
+        exact = _METRIC.value in ("accuracy", "top5")
+        outputs = codes if exact else decode_output(target, codes)
+        figures[_METRIC.value] = evaluate_metric(_METRIC.value, outputs, data)
+    if _ENGINE.value != "litert":
+        report = runner.report()
+        figures.update(report.to_dict())
+        print(f"{report}\n")
+        if _PLOT.value:
+            plot_macs(report, _PLOT.value)
+    for name in (_METRIC.value, "samples", "seconds", "images_per_second"):
+        if name in figures:
+            print(f"{name:18s} {figures[name]:.6g}")
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
