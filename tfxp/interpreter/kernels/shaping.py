@@ -76,7 +76,8 @@ def _prepare_squeeze(node: Node) -> None:
     need.require_counts(node, 1)
     require_passed_type(node)
     shape = need.tensor(node, 0).shape
-    stated = [int(axis) for axis in node.options.get("squeeze_dims") or []]
+    dims = node.options.get("squeeze_dims")
+    stated = [] if dims is None else [int(axis) for axis in dims]
     axes = sorted({need.require_axis(node, axis, len(shape)) for axis in stated})
     if any(shape[axis] != 1 for axis in axes):
         raise need.malformed(node, "squeezed sizes", [shape[a] for a in axes], "sizes of 1")
