@@ -96,7 +96,7 @@ _TABLE: dict[str, LayerRole] = {
     "BatchNormalization": LayerRole("batch_norm", "batch_norm"),
     "Add": LayerRole("add", "add"),
     "Concatenate": LayerRole("concatenate", "concatenate", accepts=_last_axis),
-    "GlobalAveragePooling2D": LayerRole("mean", "pool", accepts=_channels_last),
+    "GlobalAveragePooling2D": LayerRole("mean", "mean", accepts=_channels_last),
     "AveragePooling2D": LayerRole("average_pool", "pool", accepts=_channels_last),
     "MaxPooling2D": LayerRole("keep", "pool", accepts=_channels_last),
     "GlobalMaxPooling2D": LayerRole("keep", "pool", accepts=_channels_last),
