@@ -89,3 +89,23 @@ def test_layers_out_of_order():
     model = network(LayerStats("b", "dense", ("a",), (1,), (1, 1), 1), outputs=("b",))
     with pytest.raises(ModelError, match="inputs of layer 'b': got 'a'"):
         stages_of(model)
+
+
+def test_the_precision_of_an_output_is_its_owner_s():
+    """A max-pool of two readers stores its input's format; a mean has one of its own."""
+    model = network(
+        LayerStats("x", "input", (), (4, 4, 1)),
+        LayerStats("a", "conv", ("x",), (4, 4, 2), (1, 1, 1, 2), 32),
+        LayerStats("pool", "pool", ("a",), (2, 2, 2)),
+        LayerStats("b", "conv", ("a",), (4, 4, 2), (1, 1, 2, 2), 64),
+        LayerStats("m", "mean", ("b",), (2,)),
+        LayerStats("flat", "flatten", ("m",), (2,)),
+        outputs=("pool", "flat"),
+    )
+    stages = stages_of(model)
+    assert {name: stage.owner for name, stage in stages.items()} == {
+        "x": "x",
+        "a": "a",
+        "pool": "a",
+        "b": "m",
+    }

@@ -25,6 +25,8 @@ def tensor_bits(precision: TensorPrecision, float_bits: int = FLOAT_BITS) -> int
     """
     if precision is None or precision == FLOAT:
         return float_bits
+    if isinstance(precision, tuple):  # one format per channel, all of one word length
+        precision = precision[0]
     return precision if isinstance(precision, int) else precision.bits  # type: ignore[union-attr]
 
 

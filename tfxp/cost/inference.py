@@ -147,7 +147,9 @@ def cost_report(
         if macs_executed is not None:
             row["macs_executed"] = macs_executed.get(layer.name, layer.macs)
         if energy is not None:
-            _add_energy(row, resolved[layer.name], _operand(stage, resolved), energy, settings)
+            _add_energy(
+                row, resolved[layer.name], _operand(stage, stages, resolved), energy, settings
+            )
         for name, value in _baseline(model, stage, stages, settings).items():
             baselines[name] += value
             ratio = next(r for r, base in _RATIOS.items() if base == name)
@@ -197,10 +199,10 @@ def _traffic(
     settings: CostSettings,
 ) -> dict[str, Any]:
     read = sum(
-        stages[source].output_count * tensor_bits(resolved[source].activations)
+        stages[source].output_count * tensor_bits(resolved[stages[source].owner].activations)
         for source in stage.sources
     )
-    written = stage.output_count * tensor_bits(resolved[stage.name].activations)
+    written = stage.output_count * tensor_bits(resolved[stage.owner].activations)
     weights = sum(_model_bits(model[name], resolved[name], settings) for name in stage.members)
     if stage.is_input:
         written = 0
@@ -224,15 +226,17 @@ def _row(
 ) -> dict[str, Any]:
     layer = model[stage.name]
     own = charged[layer.name]
-    operand = tensor_bits(_operand(stage, charged).activations)
+    operand = tensor_bits(_operand(stage, stages, charged).activations)
     if settings.edges == "float" and own.weights == FLOAT:
         operand = FLOAT_BITS
     return {
         "layer": layer.name,
         "kind": layer.kind,
-        "input_bits": tensor_bits(_operand(stage, resolved).activations) if stage.sources else None,
+        "input_bits": tensor_bits(_operand(stage, stages, resolved).activations)
+        if stage.sources
+        else None,
         "weight_bits": tensor_bits(resolved[layer.name].weights) if layer.weight_count else None,
-        "activation_bits": tensor_bits(resolved[layer.name].activations),
+        "activation_bits": tensor_bits(resolved[stage.owner].activations),
         "parameters": sum(_parameters(model[name], settings) for name in stage.members),
         "macs": layer.macs,
         **_traffic(model, stage, stages, resolved, settings),
@@ -241,12 +245,14 @@ def _row(
     }
 
 
-def _operand(stage: Stage, resolved: Mapping[str, LayerPrecision]) -> LayerPrecision:
+def _operand(
+    stage: Stage, stages: Mapping[str, Stage], resolved: Mapping[str, LayerPrecision]
+) -> LayerPrecision:
     """The precision of what a layer reads: of the widest, if it reads several."""
     if not stage.sources:
         return resolved[stage.name]
     return max(
-        (resolved[source] for source in stage.sources),
+        (resolved[stages[source].owner] for source in stage.sources),
         key=lambda precision: tensor_bits(precision.activations),
     )
 

@@ -40,11 +40,11 @@ def memory_bits(
     """
     stages = stages_of(model, fuse_pools)
     maps = {
-        name: stage.output_count * tensor_bits(precision[name].activations)
+        name: stage.output_count * tensor_bits(precision[stage.owner].activations)
         for name, stage in stages.items()
     }
     gradients = {
-        name: stage.output_count * tensor_bits(precision[name].activation_gradients)
+        name: stage.output_count * tensor_bits(precision[stage.owner].activation_gradients)
         for name, stage in stages.items()
     }
     read = {name: sum(maps[source] for source in stage.sources) for name, stage in stages.items()}

@@ -17,10 +17,12 @@ FUSED = frozenset(
     {
         "activation", "relu", "softmax", "batch_norm", "normalization", "lrn", "pad",
         "pool", "max_pool", "average_pool", "global_pool", "global_average_pool",
-        "global_max_pool",
+        "global_max_pool", "mean",
     }
 )  # fmt: skip
-POOLS = frozenset(kind for kind in FUSED if "pool" in kind)
+POOLS = frozenset(kind for kind in FUSED if "pool" in kind or kind == "mean")
+# Their output has the format of their input; every other layer has one of its own.
+INHERITING = (VIEWS | FUSED) - {"mean"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Stage:
     """Layers that share one stored output.
 
     Args:
-        name: the first layer of the stage; its precision is the stage's.
+        name: the first layer of the stage.
         members: the stage's layers in order, `name` first.
+        owner: the layer whose precision the stored output has; in an earlier stage if the whole
+            stage only passes a format on.
         sources: the stages whose outputs are read, each once.
         output_count: elements that one sample leaves behind.
         is_input: whether this is a network input, which is stored but not computed.
@@ -37,6 +41,7 @@ class Stage:
 
     name: str
     members: tuple[str, ...]
+    owner: str
     sources: tuple[str, ...]
     output_count: int
     is_input: bool = False
@@ -73,7 +78,11 @@ def stages_of(model: ModelStats, fuse_pools: bool = True) -> dict[str, Stage]:
             groups[home] = []
         groups[home].append(layer)
         head[layer.name] = home
-    return {name: _stage(name, members, head) for name, members in groups.items()}
+    owner: dict[str, str] = {}
+    for layer in model.layers.values():
+        passes_on = layer.kind in INHERITING and layer.inputs
+        owner[layer.name] = owner[layer.inputs[0]] if passes_on else layer.name
+    return {name: _stage(name, members, head, owner) for name, members in groups.items()}
 
 
 def _joins(
@@ -97,7 +106,9 @@ def _joins(
     )
 
 
-def _stage(name: str, members: list[LayerStats], head: Mapping[str, str]) -> Stage:
+def _stage(
+    name: str, members: list[LayerStats], head: Mapping[str, str], owner: Mapping[str, str]
+) -> Stage:
     sources = dict.fromkeys(head[source] for layer in members for source in layer.inputs)
     sources.pop(name, None)
     count = [
@@ -108,6 +119,7 @@ def _stage(name: str, members: list[LayerStats], head: Mapping[str, str]) -> Sta
     return Stage(
         name,
         tuple(layer.name for layer in members),
+        owner[members[-1].name],
         tuple(sources),
         (count[-1] if count else members[0].output_count) if known else 0,
         members[0].kind == "input",
