@@ -51,7 +51,7 @@ def build_model() -> Any:
 
     def block(x: Any, filters: int) -> Any:
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        return layers.ReLU()(layers.BatchNormalization()(x))
+        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
     image = keras.Input((8, 8, 1), name="image")
     x = block(image, 16)
