@@ -34,7 +34,6 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
-from tfxp.interpreter.compiled_elementwise import add_codes
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 
@@ -238,6 +237,9 @@ def _add_compiled(
     a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
 ) -> Binary:
     """`_add_xnnpack` for equal shapes, compiled."""
+    # imported here so that loading the interpreter does not load Numba
+    from tfxp.interpreter.compiled_elementwise import add_codes
+
     m_a, m_b, bias, shift = add_xnnpack_parameters(a, b, output, sign)
     broadcast = _add_xnnpack(a, b, output, limits, sign)
 

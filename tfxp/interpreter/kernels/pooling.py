@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.compiled_elementwise import average_windows
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 
@@ -116,6 +115,9 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
 
 
 def _average_compiled(node: Node, x: Array) -> Array:
+    # imported here so that loading the interpreter does not load Numba
+    from tfxp.interpreter.compiled_elementwise import average_windows
+
     o = node.options
     rows, columns = _extents(node, x.shape[1], x.shape[2])
     out = np.empty((x.shape[0], rows[0], columns[0], x.shape[3]), x.dtype)

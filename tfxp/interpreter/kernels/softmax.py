@@ -30,7 +30,6 @@ from tfxp.interpreter.arithmetic import (
     round_half_away,
     wrap_int32,
 )
-from tfxp.interpreter.compiled_elementwise import softmax_rows
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -152,6 +151,9 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
 
 def _softmax_compiled(source: Tensor, output: Tensor, beta: float) -> Unary:
     """`_softmax_table`, compiled."""
+    # imported here so that loading the interpreter does not load Numba
+    from tfxp.interpreter.compiled_elementwise import softmax_rows
+
     table, limits = exp_table(source, beta), CODE_LIMITS[output.type]
     scale, zero, cut = np.float32(output.scale), output.zero_point, output.type == "UINT8"
 
