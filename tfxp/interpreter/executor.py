@@ -89,7 +89,8 @@ class Executor:
             kernels.append(kernel)
             try:
                 if kernel.prepare is not None:
-                    kernel.prepare(node)
+                    with np.errstate(all="ignore"):  # damaged scales overflow; kernels refuse them
+                        kernel.prepare(node)
             except UnsupportedOpError as error:
                 refusals.append(str(error))
             except TfxpError:

@@ -185,7 +185,7 @@ class Interpreter:
             ModelError: `allocate_tensors` was not called, or an operator met shapes it cannot run.
         """
         executor = self._require_allocated("invoke")
-        feeds = {index: np.ascontiguousarray(array) for index, array in self._fed.items()}
+        feeds = {index: np.asarray(array, order="C") for index, array in self._fed.items()}
         self._values = executor.run(feeds, keep=True)
 
     def get_tensor(self, tensor_index: int) -> Array:
@@ -321,7 +321,7 @@ class Interpreter:
         if resized and not self._values and tensor.data is None:
             # shapes after a resize follow from a run; zeros are as good as any input
             executor = self._require_allocated("get_output_details")
-            feeds = {i: np.ascontiguousarray(array) for i, array in self._fed.items()}
+            feeds = {i: np.asarray(array, order="C") for i, array in self._fed.items()}
             self._values = executor.dry_run(feeds)
         scheme = tensor.quantization
         none = np.zeros(0)

@@ -10,7 +10,12 @@ import numba
 import numpy as np
 
 from tfxp.interpreter.mac.compiled_gather import book_visits, count_nonzeros, repeat
-from tfxp.interpreter.mac.compiled_store import store_fixed, store_float32
+from tfxp.interpreter.mac.compiled_store import (
+    book_sums,
+    float32_limits,
+    store_fixed,
+    store_float32,
+)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -48,6 +53,7 @@ def convolve_depthwise(
     multiples = oc // channels
     flat, flat_out = x.reshape(x.size), out.reshape(out.size)
     acc, scales = np.empty(ow * oc, np.int32), repeat(scale32, ow)
+    limits, sums = float32_limits(numbers), np.zeros((5, 8), np.int32)
     visits = np.zeros(macs.shape, np.int64)
     for n in range(x.shape[0]):
         offset = n * height * width * channels
@@ -69,11 +75,13 @@ def convolve_depthwise(
                         at = offset + (iy * width + ix) * channels
                         w = ky * kw + kx
                         _add_tap(part, flat, at, weights, w, zero, channels, multiples)
-            target = flat_out[(n * oh + oy) * ow * oc :]
+            first = (n * oh + oy) * ow * oc
             if numbers[0] == 0:
-                store_float32(acc, ow, oc, oc, numbers, scales, target, counts)
+                store_float32(acc, ow, oc, oc, scales, limits, sums, flat_out, first)
             else:
                 store_fixed(
-                    acc, ow, oc, oc, numbers, scale64, multiplier, shift, late, target, counts
-                )
+                    acc, ow, oc, oc, numbers, scale64, multiplier, shift, late,
+                    flat_out, first, counts,
+                )  # fmt: skip
+        book_sums(sums, numbers, counts)
     book_visits(visits, macs, x.size, counts)

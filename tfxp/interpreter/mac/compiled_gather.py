@@ -11,7 +11,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from tfxp.interpreter.mac.compiled_store import store_fixed, store_float32
+from tfxp.interpreter.mac.compiled_store import (
+    book_sums,
+    float32_limits,
+    store_fixed,
+    store_float32,
+)
 from tfxp.interpreter.mac.microkernel import USE_AVX2, compress8, gather_block
 
 _gather16, _gather32, _gather64 = gather_block(1), gather_block(2), gather_block(4)
@@ -32,7 +37,7 @@ def _accumulate(vectors, accumulators, weights, positions, values, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def _compress_row(flat, offset, shape, zero, take_all, positions, values, starts, tables):
+def _compress_row(flat, offset, shape, zero, take_all, lists, at_list, at_start, tables):
     """Lists the non-zero codes of one input row.
 
     Args:
@@ -40,16 +45,19 @@ def _compress_row(flat, offset, shape, zero, take_all, positions, values, starts
         offset: where the row begins.
         shape: (kind of code, blocks in the row, codes per block); kinds are int8, uint8, int16.
         zero, take_all: zero point; 255 to list zeros as well.
-        positions, values, starts: the lists; starts[i] is where block i's entries begin.
+        lists: (positions, values, starts); starts say where each block's entries begin.
+        at_list, at_start: where this row's part of the lists, and of starts, begins.
         tables: addresses of PLACES and SHUFFLES.
     """
     kind, width, block = shape
+    positions, values, starts = lists
     count = np.int64(0)
     source = np.int64(flat.ctypes.data) + offset * flat.itemsize
-    position_base, value_base = np.int64(positions.ctypes.data), np.int64(values.ctypes.data)
+    position_base = np.int64(positions.ctypes.data) + 4 * at_list
+    value_base = np.int64(values.ctypes.data) + 2 * at_list
     eights = (block // 8) * 8 if _VECTOR else 0
     for i in range(width):
-        starts[i] = count
+        starts[at_start + i] = count
         first = i * block
         for k in range(first, first + eights, 8):
             at = source + k * flat.itemsize
@@ -68,10 +76,10 @@ def _compress_row(flat, offset, shape, zero, take_all, positions, values, starts
                 )
         for k in range(first + eights, first + block):
             value = np.int64(flat[offset + k]) - zero
-            positions[count] = k
-            values[count] = value
+            positions[at_list + count] = k
+            values[at_list + count] = value
             count += (value != 0) | (take_all != 0)
-    starts[width] = count
+    starts[at_start + width] = count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -205,22 +213,12 @@ def _scatter_image(geometry, acc, weights, blocks, padded, lists, caps):
 
 
 @numba.njit(cache=True, nogil=True)
-def _store(acc, padded, group_padded, geometry, requantization, late, pixels, out, counts):
-    """Requantizes `pixels` output pixels; grouped accumulators are first brought together."""
-    numbers, scale32, scale64, multiplier, shift = requantization
-    channels, groups = geometry[13], geometry[14]
-    if groups > 1:
-        each = channels // groups
-        for p in range(pixels):
-            for g in range(groups):
-                for j in range(each):
-                    acc[p * padded + g * each + j] = acc[p * padded + g * group_padded + j]
-    if numbers[0] == 0:
-        store_float32(acc, pixels, padded, channels, numbers, scale32, out, counts)
-    else:
-        store_fixed(
-            acc, pixels, padded, channels, numbers, scale64, multiplier, shift, late, out, counts
-        )
+def join_groups(acc, pixels, padded, group_padded, groups, each):
+    """Moves the channels of all groups together, over the padding between them."""
+    for p in range(pixels):
+        for g in range(groups):
+            for j in range(each):
+                acc[p * padded + g * each + j] = acc[p * padded + g * group_padded + j]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -252,7 +250,7 @@ def convolve_gather(
     rows = oh if transposed else 1
     acc, start = np.empty(rows * ow * padded, np.int32), repeat(bias, rows * ow)
     scales = repeat(scale32, rows * ow) if padded == oc else scale32
-    requantization = (numbers, scales, scale64, multiplier, shift)
+    limits, sums = float32_limits(numbers), np.zeros((5, 8), np.int32)
     visits = np.zeros(macs.shape, np.int64)
     tables = (np.int64(places.ctypes.data), np.int64(shuffles.ctypes.data))
     shape = (kind, width * groups, channels // groups)
@@ -264,16 +262,24 @@ def convolve_gather(
         for y in range(height):
             _compress_row(
                 flat, offset + y * width * channels, shape, zero, take_all,
-                positions[y * caps[0] :], values[y * caps[0] :], starts[y * caps[1] :], tables,
+                lists, y * caps[0], y * caps[1], tables,
             )  # fmt: skip
         for oy in range(0, oh, rows):
-            acc[:] = start
+            for j in range(start.size):
+                acc[j] = start[j]
             if transposed:
                 _scatter_image(geometry, acc, weights, blocks, padded, lists, caps)
             else:
                 _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps)
-            target = flat_out[(n * oh + oy) * ow * oc :]
-            _store(
-                acc, padded, group_padded, geometry, requantization, late, rows * ow, target, counts
-            )
+            if groups > 1:
+                join_groups(acc, rows * ow, padded, group_padded, groups, oc // groups)
+            first = (n * oh + oy) * ow * oc
+            if numbers[0] == 0:
+                store_float32(acc, rows * ow, padded, oc, scales, limits, sums, flat_out, first)
+            else:
+                store_fixed(
+                    acc, rows * ow, padded, oc, numbers, scale64, multiplier, shift, late,
+                    flat_out, first, counts,
+                )  # fmt: skip
+        book_sums(sums, numbers, counts)
     book_visits(visits, macs, x.size, counts)

@@ -13,26 +13,32 @@ _store_byte, _store_short = store8("int8"), store8("int16")
 
 
 @numba.njit(cache=True, nogil=True)
-def store_float32(acc, pixels, padded, channels, numbers, scale, out, counts):
+def float32_limits(numbers):
+    """The seven limits that `store8` wants, relative to the zero point."""
+    limits = np.empty(7, np.float32)
+    # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
+    limits[0], limits[1] = numbers[4] - numbers[1] - 1, numbers[5] - numbers[1] + 1
+    limits[2], limits[3] = numbers[4] - numbers[1], numbers[5] - numbers[1]
+    limits[4], limits[5] = numbers[2] - numbers[1], numbers[3] - numbers[1]
+    limits[6] = numbers[1]
+    return limits
+
+
+@numba.njit(cache=True, nogil=True)
+def store_float32(acc, pixels, padded, channels, scale, limits, sums, out, first):
     """Codes of some pixels: half_even(float32(acc) * scale), clamped.
 
     Args:
         acc: int32 (pixels * padded,); channels beyond `channels` are padding.
         pixels, padded, channels: how `acc` and `out` are laid out.
-        numbers: see `packing.Requantization`.
         scale: float32 (pixels * channels,) if padded equals channels, else (channels,).
-        out: codes (pixels * channels,), written.
-        counts: see `convolve_gather`, added to.
+        limits: of `float32_limits`.
+        sums: int32 (5, 8), see `store8`; booked later by `book_sums`.
+        out: codes, flat; written from `first` on.
+        first: index of the first code.
     """
-    zero = np.float32(numbers[1])
-    limits = np.empty(7, np.float32)
-    # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
-    limits[0], limits[1] = numbers[4] - numbers[1] - 1, numbers[5] - numbers[1] + 1
-    limits[2], limits[3] = numbers[4] - numbers[1], numbers[5] - numbers[1]
-    limits[4], limits[5], limits[6] = numbers[2] - numbers[1], numbers[3] - numbers[1], zero
-    sums = np.zeros((5, 8), np.int32)
     size = out.itemsize
-    acc_at, out_at = np.int64(acc.ctypes.data), np.int64(out.ctypes.data)
+    acc_at, out_at = np.int64(acc.ctypes.data), np.int64(out.ctypes.data) + size * first
     scale_at = np.int64(scale.ctypes.data)
     limits_at, sums_at = np.int64(limits.ctypes.data), np.int64(sums.ctypes.data)
     rows, length = (1, pixels * channels) if padded == channels else (pixels, channels)
@@ -52,11 +58,18 @@ def store_float32(acc, pixels, padded, channels, numbers, scale, out, counts):
             sums[1, 0] += v > limits[3]
             v = min(max(v, limits[4]), limits[5])
             sums[2, 0] += v == np.float32(0)
-            out[p * channels + j] = np.int64(v + zero)
-    counts[2] += sums[2].sum()
-    counts[3] += numbers[6] * sums[0].sum() + numbers[7] * sums[1].sum()
-    counts[4] = min(counts[4], sums[3].min())
-    counts[5] = max(counts[5], sums[4].max())
+            out[first + p * channels + j] = np.int64(v + limits[6])
+
+
+@numba.njit(cache=True, nogil=True)
+def book_sums(sums, numbers, counts):
+    """Adds what `store_float32` saw to the counts of `convolve_gather`."""
+    for lane in range(8):
+        counts[2] += sums[2, lane]
+        counts[3] += numbers[6] * sums[0, lane] + numbers[7] * sums[1, lane]
+        counts[4] = min(counts[4], sums[3, lane])
+        counts[5] = max(counts[5], sums[4, lane])
+        sums[:, lane] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,7 +98,7 @@ def _round(value, mode, scale, multiplier, shift):
 
 @numba.njit(cache=True, nogil=True)
 def store_fixed(
-    acc, pixels, padded, channels, numbers, scale, multiplier, shift, late, out, counts
+    acc, pixels, padded, channels, numbers, scale, multiplier, shift, late, out, first, counts
 ):
     """Codes of some pixels in the other roundings; `late` is a bias in 64 bits."""
     mode, zero = numbers[0], numbers[1]
@@ -101,4 +114,4 @@ def store_fixed(
                 counts[3] += numbers[7]
             code = min(max(code, numbers[2]), numbers[3])
             counts[2] += code == zero
-            out[p * channels + j] = code
+            out[first + p * channels + j] = code

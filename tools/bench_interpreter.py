@@ -1,0 +1,222 @@
+"""Time the interpreter against LiteRT: one process, one thread, interleaved rounds, medians.
+
+    tools/bench_interpreter.py --model=resnet8.tflite --data=cifar10_test.npz
+    tools/bench_interpreter.py --sweep --json=bench.json
+
+A model is timed image by image on real data (natural zeros). The sweep times one 3x3 convolution,
+64 to 64 channels, at 0 to 95 % zero activations and with ternary weights, skipping on and off.
+Times are processor time of the one thread that works, which other processes on the machine
+disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs or machines do not.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp import cli
+from tfxp.data import load_npz
+from tfxp.errors import ConfigError
+from tfxp.files import check_writable, write_json
+from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite, write_tflite
+from tfxp.interpreter import Interpreter
+from tfxp.interpreter.encoding import encode_input
+from tfxp.progress import Progress
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.DEFINE_string("model", None, "Model to time: .tflite.")
+_DATA = _FLAGS.data("Samples to run the model on.", required=False)
+_SPLIT = _FLAGS.split()
+_LIMIT = _FLAGS.limit()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_INPUT_KIND = _FLAGS.input_kind()
+_SWEEP = _FLAGS.DEFINE_boolean("sweep", False, "Time the sweep over zeros as well.")
+_SIZE = _FLAGS.DEFINE_integer("size", 32, "Height and width in the sweep.", lower_bound=3)
+_ROUNDS = _FLAGS.DEFINE_integer("rounds", 31, "Interleaved rounds.", lower_bound=3)
+_SEED = _FLAGS.seed()
+_JSON = _FLAGS.json()
+_PROGRESS = _FLAGS.progress()
+
+Runs = dict[str, Callable[[int], Any]]
+
+
+def litert_run(content: bytes, codes: NDArray[Any], resolver: str) -> Callable[[int], Any]:
+    """One image through LiteRT with a named operator resolver."""
+    from ai_edge_litert.interpreter import Interpreter as LiteRT
+    from ai_edge_litert.interpreter import OpResolverType
+
+    kind = getattr(OpResolverType, resolver)
+    runner = LiteRT(model_content=content, experimental_op_resolver_type=kind, num_threads=1)
+    runner.allocate_tensors()
+    index = runner.get_input_details()[0]["index"]
+
+    def run(image: int) -> Any:
+        runner.set_tensor(index, codes[image : image + 1])
+        runner.invoke()
+
+    return run
+
+
+def tfxp_run(content: bytes, codes: NDArray[Any], **settings: Any) -> Callable[[int], Any]:
+    """One image through tfxp's compiled kernels."""
+    runner = Interpreter(model_content=content, **settings)
+    runner.allocate_tensors()
+    index = runner.graph.inputs[0]
+
+    def run(image: int) -> Any:
+        runner.set_tensor(index, codes[image : image + 1])
+        runner.invoke()
+
+    return run
+
+
+def all_runs(content: bytes, codes: NDArray[Any]) -> Runs:
+    """Everything that is compared, by name."""
+    return {
+        "tfxp": tfxp_run(content, codes),
+        "tfxp, no skipping": tfxp_run(content, codes, skip_zeros=False),
+        "LiteRT default": litert_run(content, codes, "AUTO"),
+        "LiteRT builtin": litert_run(content, codes, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
+        "LiteRT BUILTIN_REF": litert_run(content, codes, "BUILTIN_REF"),
+    }
+
+
+def interleave(runs: Runs, images: int, rounds: int, bar: Progress) -> dict[str, float]:
+    """Median seconds an image of each, all of them timed in every round."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(0)  # compiles, allocates
+    # slow runs get few images a round, fast ones more, so that a round is some 5 ms of each
+    repeats = {}
+    for name, run in runs.items():
+        began = time.thread_time()
+        run(0)
+        repeats[name] = int(np.clip(0.005 / max(time.thread_time() - began, 1e-6), 1, 20))
+    for number in range(rounds):
+        for name, run in runs.items():
+            run(number % images)  # brings code and data back into the caches
+            began = time.thread_time()
+            for i in range(repeats[name]):
+                run((number + i) % images)
+            seconds[name].append((time.thread_time() - began) / repeats[name])
+        bar.step()
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def convolution(size: int, rng: np.random.Generator, ternary: bool) -> bytes:
+    """A 3x3 convolution of 64 to 64 channels as a model; ternary weights are half zeros."""
+    channels = 64
+    weights = rng.integers(-127, 128, (channels, 3, 3, channels)).astype(np.int8)
+    if ternary:
+        weights = rng.choice(np.array([-1, 0, 0, 1], np.int8), weights.shape)
+    scale = Quantization(np.full(channels, 0.01), np.zeros(channels), 0)
+    image = (1, size, size, channels)
+    graph = IntegerGraph(
+        [
+            Tensor("x", image, "INT8", Quantization([0.05], [-128])),
+            Tensor("w", weights.shape, "INT8", scale, weights),
+            Tensor("b", (channels,), "INT32", scale, np.zeros(channels, np.int32)),
+            Tensor("y", image, "INT8", Quantization([1.0], [-128])),
+        ],
+        inputs=[0],
+        outputs=[3],
+    )
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "fused_activation_function": "RELU"}
+    graph.add_operator(Operator("CONV_2D", [0, 1, 2], [3], options, version=3))
+    return write_tflite(graph)
+
+
+def sweep(bar: Progress) -> list[dict[str, Any]]:
+    """A row per share of zeros."""
+    rows = []
+    rng = np.random.default_rng(_SEED.value)
+    for ternary, zeros in SWEEP:
+        content = convolution(_SIZE.value, rng, ternary)
+        codes = rng.integers(-127, 128, (2, _SIZE.value, _SIZE.value, 64)).astype(np.int8)
+        codes[rng.random(codes.shape) < zeros] = -128
+        medians = interleave(all_runs(content, codes), len(codes), _ROUNDS.value, bar)
+        weights = "ternary" if ternary else "int8"
+        rows.append({"weights": weights, "zeros": zeros, "seconds": medians})
+    return rows
+
+
+SWEEP = [(False, z) for z in (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)] + [(True, 0.0), (True, 0.5)]
+
+
+def time_model(bar: Progress) -> dict[str, Any]:
+    """Medians of a model on its data, start-up times and peak memory."""
+    with open(_MODEL.value, "rb") as file:
+        content = file.read()
+    began = time.perf_counter()
+    runner = Interpreter(model_content=content)
+    runner.allocate_tensors()
+    runner.invoke()
+    start = time.perf_counter() - began
+    graph = read_tflite(content)
+    source = graph.tensors[graph.inputs[0]]
+    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value or 64).shaped(source.shape[1:])
+    plain = _INPUT_SCALE.value == 1 and _INPUT_SHIFT.value == 0
+    values = data.x if plain else data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    codes = encode_input(source, values, _INPUT_KIND.value)
+    medians = interleave(all_runs(content, codes), len(codes), _ROUNDS.value, bar)
+    runner.reset_counters()
+    runner.predict_codes(codes)
+    report = runner.report()
+    return {
+        "model": str(_MODEL.value),
+        "seconds": medians,
+        "start_seconds": start,
+        "executed_share": report.macs_executed / max(report.macs_total, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def ratio_rows(named: list[tuple[str, dict[str, float]]]) -> list[list[Any]]:
+    """Table rows: milliseconds, and how many times faster tfxp is than each other."""
+    rows = []
+    for name, seconds in named:
+        own = seconds["tfxp"]
+        others = [other for other in seconds if other != "tfxp"]
+        rows.append([name, own * 1e3, *(seconds[other] / own for other in others)])
+    return rows
+
+
+def main() -> None:
+    """Time what is asked for, print tables."""
+    check_writable(_JSON.value)
+    if _MODEL.value is not None and _DATA.value is None:
+        raise ConfigError("data: got none; expected an .npz file to run the model on")
+    if _MODEL.value is None and not _SWEEP.value:
+        raise ConfigError("nothing to time: expected --model with --data, or --sweep")
+    steps = _ROUNDS.value * ((_MODEL.value is not None) + len(SWEEP) * _SWEEP.value)
+    figures: dict[str, Any] = {}
+    named: list[tuple[str, dict[str, float]]] = []
+    with Progress(steps, "timing", "round", _PROGRESS.value) as bar:
+        if _MODEL.value is not None:
+            figures["model"] = time_model(bar)
+            named.append(("model", figures["model"]["seconds"]))
+        if _SWEEP.value:
+            figures["sweep"] = sweep(bar)
+            for row in figures["sweep"]:
+                named.append((f"{row['weights']}, {row['zeros']:.0%} zeros", row["seconds"]))
+    others = [name for name in named[0][1] if name != "tfxp"]
+    header = ["what", "tfxp ms", *(f"x vs {name}" for name in others)]
+    print(cli.format_table(header, ratio_rows(named)))
+    if "model" in figures:
+        model = figures["model"]
+        print(f"executed MACs {model['executed_share']:.1%}, start {model['start_seconds']:.2f} s, "
+              f"peak memory {model['peak_memory_mib']:.0f} MiB")
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
