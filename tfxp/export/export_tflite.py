@@ -17,8 +17,7 @@ from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.keras import keras
-from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.plan import QuantizationPlan, logit_tensors
 from tfxp.quantization.precision_variables import network_formats
 from tfxp.quantization.quantize_model import plan_of, precision_of
 
@@ -139,12 +138,7 @@ def logits_function(
     qmodel: Any, plan: QuantizationPlan
 ) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
     """Real inputs -> the quantized network's outputs before final Softmax layers."""
-    outputs = []
-    for ref, tensor in zip(plan.graph.outputs, tf.nest.flatten(qmodel.outputs), strict=True):
-        spec = plan.graph.spec_of(ref)
-        final = role_of(spec).role == "softmax"
-        outputs.append(qmodel.get_layer(spec.name).input if final else tensor)
-    probe = keras.Model(qmodel.inputs, outputs)
+    probe = keras.Model(qmodel.inputs, logit_tensors(plan, qmodel))
     run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
 
     def logits(batch: list[np.ndarray]) -> list[np.ndarray]:

@@ -186,7 +186,7 @@ class GraphBuilder:
         layer = self._integers(spec.name)
         relu = self._closing_relu(spec.name)
         weights = self._kernel(spec, layer)
-        inputs = [source.index, weights, self._bias(spec.name, layer, source)]
+        inputs = [source.index, weights, self._bias(spec, layer, source)]
         options = {**_mac_options(spec), "fused_activation_function": _fused(relu)}
         output = self._emit(_MAC_OPERATORS[spec.kind], inputs, self._output(number, spec), options)
         self._values[Ref(number)] = self._finish(output, relu, True, spec.name)
@@ -212,14 +212,18 @@ class GraphBuilder:
         self.tensor_formats[f"{spec.name}/kernel"] = ", ".join(formats)
         return self._constant(f"{spec.name}/kernel", codes, kind, scheme)
 
-    def _bias(self, name: str, layer: IntegerLayer, source: _Value) -> int:
-        if layer.bias is None or layer.bias_scale is None:
-            return -1
+    def _bias(self, spec: LayerSpec, layer: IntegerLayer, source: _Value) -> int:
         scale = source.fmt.scale * layer.weight_scale
-        ratio = np.broadcast_to(layer.bias_scale / scale, layer.bias.shape)
-        codes = np.rint(layer.bias * ratio).astype(np.int64)
+        if layer.bias is None or layer.bias_scale is None:
+            if spec.kind == "Dense":
+                return -1
+            # LiteRT's convolutions want a bias, whatever the schema says.
+            codes, ratio = np.zeros(layer.channels, np.int64), np.ones(1)
+        else:
+            ratio = np.broadcast_to(layer.bias_scale / scale, layer.bias.shape)
+            codes = np.rint(layer.bias * ratio).astype(np.int64)
         wide = self.storage == "INT16"
-        key = f"{name}/bias" if np.all(ratio == 1) else f"{name}/bias_{source.fmt}"
+        key = f"{spec.name}/bias" if np.all(ratio == 1) else f"{spec.name}/bias_{source.fmt}"
         scheme = Quantization(scale.astype(np.float32), np.zeros(scale.size, np.int64), 0)
         return self._constant(
             key, codes if wide else codes.astype(np.int32), "INT64" if wide else "INT32", scheme

@@ -30,6 +30,7 @@ class IntegerLayer:
         weight_scale: value of one kernel code, float64, one number or one per output channel.
         bias: bias codes at the accumulator's scale, int64; None without a bias.
         bias_scale: value of one bias code, float64 per output channel.
+        channels: number of output channels.
     """
 
     name: str
@@ -38,6 +39,7 @@ class IntegerLayer:
     weight_scale: np.ndarray
     bias: np.ndarray | None
     bias_scale: np.ndarray | None
+    channels: int
 
     @property
     def zero_fraction(self) -> float:
@@ -81,14 +83,15 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
     kernel = arrays[role.weights[0].attribute]
     channels = kernel.shape[kernel.ndim - role.weights[0].channel_axes :]
     codes, scale = _encode_kernel(kernel, channels, formats[name].weights)
+    count = int(np.prod(channels))
     bias = arrays.get(str(role.bias))
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
     if bias is None or any(grid is None for grid in grids):
-        return IntegerLayer(name, codes, formats[name].weights, scale, None, None)
+        return IntegerLayer(name, codes, formats[name].weights, scale, None, None, count)
     step = accumulator_scale(name, plan, formats) * _binary_factor(scale, formats[name].weights)
     step = np.broadcast_to(step, bias.shape).astype(np.float64)
     bias_codes = np.rint(bias.astype(np.float32) / step.astype(np.float32)).astype(np.int64)
-    return IntegerLayer(name, codes, formats[name].weights, scale, bias_codes, step)
+    return IntegerLayer(name, codes, formats[name].weights, scale, bias_codes, step, count)
 
 
 def _encode_kernel(

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import tensorflow as tf
+
 from tfxp.quantization.layer_roles import LayerRole, check_supported, role_of
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, Ref
@@ -93,6 +95,17 @@ def prepare(model: Any, fold: bool = True, pre_activation: Collection[str] = ())
     fold_batch_norm(graph, keep=() if fold else _keepable(graph))
     check_supported(graph)
     return make_plan(graph, pre_activation)
+
+
+def logit_tensors(plan: QuantizationPlan, model: Any) -> list[Any]:
+    """The outputs of a model built from the plan, or what final Softmax layers read."""
+    tensors = []
+    for ref, tensor in zip(plan.graph.outputs, tf.nest.flatten(model.outputs), strict=True):
+        if role_of(plan.graph.spec_of(ref)).role == "softmax":
+            layer, node_index = tensor._keras_history[:2]  # a shared layer has many inputs
+            tensor = tf.nest.flatten(layer.inbound_nodes[node_index].keras_inputs)[0]
+        tensors.append(tensor)
+    return tensors
 
 
 def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> QuantizationPlan:

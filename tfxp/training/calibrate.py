@@ -20,7 +20,7 @@ from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import LayerFormats
-from tfxp.quantization.plan import QuantizationPlan, make_plan
+from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.precision_variables import assign_formats, network_formats
 from tfxp.quantization.quantize_model import plan_of
 
@@ -169,11 +169,7 @@ class _Calibration:
 
 def _compile(model: Any, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], Any]:
     """A graph function: outputs before a final softmax, and channel sums behind each kernel."""
-    names = [plan.graph.calls[ref.call].layer for ref in plan.graph.outputs]
-    outputs = []
-    for name, tensor in zip(names, tf.nest.flatten(model.outputs), strict=True):
-        softmax = role_of(plan.graph.layers[name]).role == "softmax"
-        outputs.append(model.get_layer(name).input if softmax else tensor)
+    outputs = logit_tensors(plan, model)
     taps = [model.get_layer(name).get_output_at(0) for name in plan.macs]
     probe = keras.Model(model.inputs, [outputs, taps])
 
