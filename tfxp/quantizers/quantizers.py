@@ -18,7 +18,6 @@ from tfxp.quantizers.straight_through import (
     HALF_UP_NUDGE,
     quantize_by_rounding,
     quantize_half_even,
-    round_half_away,
     round_half_even,
     straight_through,
 )
@@ -190,7 +189,7 @@ class MeanQuantizer(FormatQuantizer):
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The mean on its grid, the gradient passed through where it is not clipped."""
         scale, source = weights["scale"], weights["input_scale"]
-        total = round_half_even(inputs * (self.count / source))
+        total = round_half_even((inputs / source) * self.count)
         codes = round_half_even(total * ((source / scale) / self.count))
         codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
         return straight_through(inputs, codes * scale)
@@ -223,8 +222,12 @@ class AveragePoolQuantizer(FormatQuantizer):
         if counts.ndim:
             counts = counts[..., None]
         scale, zero_point = weights["scale"], weights["zero_point"]
-        total = round_half_even(inputs * (1.0 / scale) * counts)
-        codes = round_half_away(total / counts + zero_point) - zero_point
+        total = round_half_even((inputs / scale) * counts)
+        stored = total / counts + zero_point
+        # Averages are multiples of 1 / counts; a quarter of that brings ties that the division
+        # missed by an ulp back over the edge, and moves nothing else.
+        nearest = tf.floor(tf.abs(stored) + 0.5 + 0.25 / counts)
+        codes = tf.sign(stored) * nearest - zero_point
         return straight_through(inputs, codes * scale)
 
 

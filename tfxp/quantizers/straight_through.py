@@ -76,7 +76,9 @@ def quantize_by_rounding(
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        scaled = value * (1.0 / scale)
+        # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
+        # off by an ulp, which moves ties. Dividing by a power of two is exact.
+        scaled = value / scale
         codes = tf.clip_by_value(round_by_name(scaled, rounding, seed), qmin, qmax)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
