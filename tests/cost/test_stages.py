@@ -79,7 +79,7 @@ def test_liveness_by_hand():
 def test_selectors():
     assert select_layers(RESIDUAL) == {
         "@inputs": ["x"],
-        "@outputs": ["p"],
+        "@outputs": ["d"],
         "@first": ["x", "a"],
         "@last": ["d"],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tfxp.cost.stages import INHERITING
 from tfxp.errors import PrecisionError
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 
@@ -26,7 +27,7 @@ def select_layers(model: ModelStats) -> dict[str, list[str]]:
     weighted = [name for name, layer in layers.items() if layer.weight_count]
     return {
         "@inputs": inputs,
-        "@outputs": list(model.outputs),
+        "@outputs": list(dict.fromkeys(_owner(model, name) for name in model.outputs)),
         "@first": inputs + _nearest(inputs, forward, weighted) if inputs else weighted[:1],
         "@last": _nearest(list(model.outputs), backward, weighted),
     }
@@ -53,6 +54,13 @@ def resolve_precision(
             "one for every layer. Resolve the precision map with this network's layer names."
         )
     return dict(precision)
+
+
+def _owner(model: ModelStats, name: str) -> str:
+    """The layer whose format an output has."""
+    while model[name].kind in INHERITING and model[name].inputs:
+        name = model[name].inputs[0]
+    return name
 
 
 def _nearest(

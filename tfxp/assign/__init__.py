@@ -1,0 +1,49 @@
+"""Precision by analysis: uniform, Lin's SQNR allocation, Judd's descent, Sakr's criteria."""
+
+from tfxp.assign.assignment import Assignment, Decision, PrecisionAssigner
+from tfxp.assign.descent import Evaluation, JuddDescent
+from tfxp.assign.evaluation_ledger import EvaluationLedger
+from tfxp.assign.judd import JuddAssigner, sensitivity_profile, uniform_start, uniform_sweep
+from tfxp.assign.lin import LinAssigner, bit_offsets, dense_sweep
+from tfxp.assign.pareto import cheapest_within, pareto_front
+from tfxp.assign.sakr import SakrAssigner, mismatch_bound, perturbed
+from tfxp.assign.search_space import BitSpace, Configuration
+from tfxp.assign.sqnr import KappaFit, SqnrRow, fit_kappa, lin_format, measure_kappa, predict_sqnr
+from tfxp.assign.step_sizes import DISTRIBUTIONS, optimal_step, quantizer_mse
+from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
+from tfxp.assign.uniform import UniformAssigner
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "Assignment",
+    "BitSpace",
+    "Configuration",
+    "Decision",
+    "Evaluation",
+    "EvaluationLedger",
+    "JuddAssigner",
+    "JuddDescent",
+    "KappaFit",
+    "LayerTrainingStats",
+    "LinAssigner",
+    "PrecisionAssigner",
+    "SakrAssigner",
+    "SqnrRow",
+    "TrainingStats",
+    "UniformAssigner",
+    "bit_offsets",
+    "cheapest_within",
+    "dense_sweep",
+    "fit_kappa",
+    "lin_format",
+    "measure_kappa",
+    "mismatch_bound",
+    "optimal_step",
+    "pareto_front",
+    "perturbed",
+    "predict_sqnr",
+    "quantizer_mse",
+    "sensitivity_profile",
+    "uniform_start",
+    "uniform_sweep",
+]
