@@ -15,6 +15,7 @@ from tfxp.precision.layer_precision import LayerPrecision
 
 SCHEMA = 1
 _SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
+_EDGE_BITS = 8
 _PROVENANCE = ("description", "reference", "command", "expected")
 SELECTORS = {
     "@inputs": "the network's input tensors",
@@ -32,6 +33,10 @@ class PrecisionMap:
     regular expressions that must match a whole name; rules are applied in order, the last match
     wins, field by field. A layer that was folded into another (a BatchNormalization, a ReLU) may
     be named too: what is said of it holds for the layer it went into.
+
+    What enters and leaves the network (images, logits) lies between no two layers: where the
+    default gives activations fewer than 8 bits, these tensors get 8 all the same, as in the
+    literature. A rule for them, such as {"@inputs": {"activations": 4}}, changes that.
 
     Args:
         default: what holds where no rule says anything else.
@@ -206,6 +211,11 @@ class PrecisionMap:
         base = LayerPrecision(per_channel=False, placement="post_activation")
         base = base.updated(LayerPrecision(rounding=self.rounding)).updated(self.default)
         result = {name: base for name in names}
+        if isinstance(base.activations, int) and base.activations < _EDGE_BITS:
+            edge = dataclasses.replace(base, activations=_EDGE_BITS)
+            for key in ("@inputs", "@outputs"):
+                ends = (selected or {}).get(key, ())
+                result.update({name: edge for name in ends if name in result})
         unmatched = []
         for key, rule in self.layers.items():
             targets = self._targets(key, names, aliases, selected or {})
