@@ -1,0 +1,204 @@
+"""The networks that are trained here, as tf_keras models; each takes a width factor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tfxp.errors import ConfigError, did_you_mean
+from tfxp.keras import keras, layers
+
+
+def lenet(classes: int = 10, width: float = 1.0) -> Any:
+    """A LeNet-class network for MNIST: two 5 x 5 convolutions with max-pooling, two dense layers.
+
+    Args:
+        classes: number of outputs (logits).
+        width: factor on filters and hidden units.
+
+    References:
+        LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, in Caffe's
+        form (20 and 50 filters, 500 units), with ReLU.
+    """
+    wide = _widen(width)
+    x = inputs = layers.Input((28, 28, 1), name="input")
+    for index, filters in enumerate((20, 50)):
+        x = layers.Conv2D(wide(filters), 5, activation="relu", name=f"conv{index}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{index}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(wide(500), activation="relu", name="dense0")(x)
+    return keras.Model(inputs, layers.Dense(classes, name="dense1")(x), name="lenet")
+
+
+def convnet(
+    classes: int = 10,
+    width: float = 1.0,
+    batch_norm: bool = True,
+    relu_max: float | None = None,
+) -> Any:
+    """Sakr's CIFAR-10 ConvNet: 2x64C3-MP2-2x128C3-MP2-2x256C3-512FC-512FC-10, valid padding.
+
+    Args:
+        classes: number of outputs (logits).
+        width: factor on filters and hidden units.
+        batch_norm: normalise before every ReLU.
+        relu_max: clip activations from above, as fixed-point training wants it (2 in the paper).
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019. The padding is the one that gives the paper's costs; where batch
+        normalization stands is not printed.
+    """
+    wide = _widen(width)
+    x = inputs = layers.Input((32, 32, 3), name="input")
+    for group, filters in enumerate((64, 128, 256)):
+        for index in range(2):
+            name = f"conv{group}_{index}"
+            x = layers.Conv2D(wide(filters), 3, use_bias=not batch_norm, name=name)(x)
+            x = _norm_relu(x, name, batch_norm, relu_max)
+        if group < 2:
+            x = layers.MaxPooling2D(2, name=f"pool{group}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for index in range(2):
+        name = f"dense{index}"
+        x = layers.Dense(wide(512), use_bias=not batch_norm, name=name)(x)
+        x = _norm_relu(x, name, batch_norm, relu_max)
+    return keras.Model(inputs, layers.Dense(classes, name="dense2")(x), name="convnet")
+
+
+def plain6(classes: int = 10, width: float = 1.0) -> Any:
+    """A plain network of six 3 x 3 convolutions and one dense layer for 32 x 32 images.
+
+    Widths grow from layer to layer, so that parameters and MACs are spread unevenly, which is
+    what cross-layer allocation lives on.
+
+    Args:
+        classes: number of outputs (logits).
+        width: factor on filters.
+    """
+    wide = _widen(width)
+    x = inputs = layers.Input((32, 32, 3), name="input")
+    for index, (filters, stride) in enumerate(
+        ((32, 1), (32, 2), (64, 1), (64, 2), (128, 1), (128, 2))
+    ):
+        name = f"conv{index}"
+        x = layers.Conv2D(
+            wide(filters), 3, strides=stride, padding="same", use_bias=False, name=name
+        )(x)
+        x = _norm_relu(x, name, True, None)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(inputs, layers.Dense(classes, name="dense")(x), name="plain6")
+
+
+def resnet8(classes: int = 10, width: float = 1.0, softmax: bool = False) -> Any:
+    """The ResNet-8 of MLPerf Tiny: three blocks of 16, 32 and 64 filters; 8, 16, 32 at width 0.5.
+
+    Args:
+        classes: number of outputs.
+        width: factor on filters.
+        softmax: end in probabilities, as the benchmark's model does, instead of logits.
+
+    References:
+        Banbury et al., "MLPerf Tiny Benchmark", 2021; image classification reference model.
+    """
+    wide = _widen(width)
+    x = inputs = layers.Input((32, 32, 3), name="input")
+    x = _conv_norm(x, wide(16), 3, 1, "conv0")
+    x = layers.Activation("relu", name="relu0")(x)
+    for block, filters in enumerate((16, 32, 64), start=1):
+        stride = 1 if block == 1 else 2
+        shortcut = x
+        y = _conv_norm(x, wide(filters), 3, stride, f"conv{block}_0")
+        y = layers.Activation("relu", name=f"relu{block}_0")(y)
+        y = _conv_norm(y, wide(filters), 3, 1, f"conv{block}_1")
+        if block > 1:
+            shortcut = layers.Conv2D(
+                wide(filters), 1, strides=stride, padding="same", name=f"shortcut{block}",
+                kernel_initializer="he_normal", kernel_regularizer=_decay(),
+            )(x)  # fmt: skip
+        x = layers.Add(name=f"add{block}")([shortcut, y])
+        x = layers.Activation("relu", name=f"relu{block}_1")(x)
+    x = layers.AveragePooling2D(8, name="pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    activation = "softmax" if softmax else None
+    x = layers.Dense(classes, activation=activation, kernel_initializer="he_normal", name="dense")(
+        x
+    )
+    return keras.Model(inputs, x, name="resnet8")
+
+
+def vgg16_keras(classes: int = 1000, weights: str | None = None, softmax: bool = True) -> Any:
+    """VGG16 from `tf_keras.applications`.
+
+    Args:
+        classes: number of outputs.
+        weights: None for random ones, or a path to a weights file.
+        softmax: end in probabilities instead of logits.
+
+    References:
+        Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+        Recognition", ICLR 2015.
+    """
+    return keras.applications.VGG16(
+        weights=weights,
+        classes=classes,
+        classifier_activation="softmax" if softmax else None,
+    )
+
+
+KERAS_MODELS: dict[str, Callable[..., Any]] = {
+    "convnet": convnet,
+    "lenet": lenet,
+    "plain6": plain6,
+    "resnet8": resnet8,
+    "vgg16": vgg16_keras,
+}
+
+
+def build_model(name: str, **settings: Any) -> Any:
+    """The model called `name` with random weights.
+
+    Args:
+        name: a key of `KERAS_MODELS`.
+        settings: arguments of the builder, such as `width=0.5`.
+
+    Raises:
+        ConfigError: there is no such model.
+
+    Example:
+        >>> build_model("resnet8", width=0.5).get_layer("conv3_1").filters
+        32
+    """
+    if name not in KERAS_MODELS:
+        hint = did_you_mean(name, KERAS_MODELS)
+        raise ConfigError(f"model: got {name!r}; expected one of {', '.join(KERAS_MODELS)}.{hint}")
+    return KERAS_MODELS[name](**settings)
+
+
+def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="same",
+        kernel_initializer="he_normal",
+        kernel_regularizer=_decay(),
+        name=name,
+    )(x)
+    return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+
+def _norm_relu(x: Any, name: str, batch_norm: bool, relu_max: float | None) -> Any:
+    if batch_norm:
+        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    return layers.ReLU(max_value=relu_max, name=f"{name}_relu")(x)
+
+
+def _decay() -> Any:
+    return keras.regularizers.L2(1e-4)
+
+
+def _widen(factor: float) -> Callable[[int], int]:
+    if factor <= 0:
+        raise ConfigError(f"width: got {factor}; expected a positive number.")
+    return lambda filters: max(1, round(filters * factor))
