@@ -1,0 +1,211 @@
+"""Multiply-accumulate operators: against LiteRT, the twin against the definition, counts."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests.interpreter.litert_oracle import Model, T, check_equal, draw
+from tests.interpreter.mac_cases import OURS_ALONE, SAME_EVERYWHERE, Case
+from tfxp.interpreter import Interpreter
+
+C = "TRANSPOSE_CONV"
+
+
+def drawn(case, rng, zeros=0.4):
+    """An input with many zeros."""
+    x = draw(case.model().fed[0], rng)
+    x[rng.random(x.shape) < zeros] = case.input_zero
+    return x
+
+
+def run(case, x, **settings):
+    """Output codes, and the report's only row."""
+    runner = Interpreter(model_content=case.model().bytes(), **settings)
+    runner.allocate_tensors()
+    runner.set_tensor(runner.graph.inputs[0], x)
+    runner.invoke()
+    return runner.get_tensor(runner.graph.outputs[0]), runner.report().rows[0].to_dict()
+
+
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+@pytest.mark.parametrize("case", SAME_EVERYWHERE, ids=str)
+def test_equals_litert(case, arithmetic, rng):
+    check_equal(case.model(), rng, arithmetic, [drawn(case, rng)])
+
+
+@pytest.mark.parametrize("skip", [True, False], ids=["skip", "all"])
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+@pytest.mark.parametrize("case", [*SAME_EVERYWHERE, *OURS_ALONE], ids=str)
+def test_engines_agree_on_codes_and_counts(case, arithmetic, skip, rng):
+    x = drawn(case, rng)
+    settings = {"arithmetic": arithmetic, "skip_zeros": skip}
+    fast, fast_row = run(case, x, engine="fast", **settings)
+    slow, slow_row = run(case, x, engine="reference", **settings)
+    np.testing.assert_array_equal(fast, slow)
+    assert fast_row == slow_row
+
+
+def brute_force(case, x):
+    """MACs by four nested loops over pixels and taps: total, executed, by activation, by weight."""
+    weights = case.weights()
+    total = executed = by_weight = 0
+    if case.op == "FULLY_CONNECTED":
+        for row, unit in itertools.product(x.reshape(-1, x.shape[-1]), weights):
+            total += row.size
+            by_weight += np.sum(unit == case.weight_zero)
+            executed += np.sum((unit != case.weight_zero) & (row != case.input_zero))
+        return total, executed, total - executed - by_weight, by_weight
+    _, height, width, _ = x.shape
+    _, oh, ow, _ = case.output_shape()
+    pads = [
+        max(0, (out - 1) * case.stride + (taps - 1) * case.dilation + 1 - size) // 2
+        * (case.padding == 0)
+        for out, taps, size in zip((oh, ow), case.taps, (height, width), strict=True)
+    ]  # fmt: skip
+    for image, oy, ox, ky, kx in itertools.product(
+        range(len(x)), range(oh), range(ow), *map(range, case.taps)
+    ):
+        iy = oy * case.stride - pads[0] + ky * case.dilation
+        ix = ox * case.stride - pads[1] + kx * case.dilation
+        inside = 0 <= iy < height and 0 <= ix < width
+        pixel = x[image, iy, ix] if inside else np.full(x.shape[3], case.input_zero)
+        for unit in range(case.out_channels):
+            if case.op == "DEPTHWISE_CONV_2D":
+                row, used = weights[0, ky, kx, unit : unit + 1], [unit // case.multiplier]
+            else:
+                row = weights[unit, ky, kx]
+                group = unit // (case.units // case.groups)
+                used = range(group * row.size, (group + 1) * row.size)
+            present = row != case.weight_zero
+            total += row.size
+            by_weight += np.sum(~present)
+            executed += np.sum(present & (pixel[list(used)] != case.input_zero))
+    return total, executed, total - executed - by_weight, by_weight
+
+
+COUNTED = [
+    Case(),
+    Case(stride=2, padding=1, shape=(2, 7, 6, 3), units=4),
+    Case(dilation=2, shape=(1, 6, 6, 4), units=6, groups=2),
+    Case(op="DEPTHWISE_CONV_2D", shape=(1, 5, 5, 4), multiplier=2),
+    Case(op="FULLY_CONNECTED", shape=(3, 20), units=6),
+    Case(x="UINT8", w="UINT8", per_channel=False, shape=(1, 5, 5, 3)),
+]
+
+
+@pytest.mark.parametrize("case", COUNTED, ids=str)
+def test_counts_equal_brute_force(case, rng):
+    x = drawn(case, rng)
+    total, executed, by_activation, by_weight = brute_force(case, x)
+    codes, row = run(case, x)
+    assert row["macs_total"] == total
+    assert row["macs_executed"] == executed
+    assert row["macs_skipped_activation"] == by_activation
+    assert row["macs_skipped_weight"] == by_weight
+    assert row["input_zeros"] == np.sum(x == case.input_zero)
+    assert row["weight_zeros"] == np.sum(case.weights() == case.weight_zero)
+    bits = 8
+    zeros_out = row["output_zeros"]
+    assert row["bits_dense"] == bits * (x.size + codes.size)
+    moved = x.size + codes.size + bits * (x.size - row["input_zeros"] + codes.size - zeros_out)
+    assert row["bits_compressed"] == moved
+
+
+def test_transposed_macs_count_cropped_products(rng):
+    case = Case(op=C, shape=(1, 3, 3, 2), units=4, stride=2, out=(6, 6), weight_zeros=0)
+    x = np.full((1, 3, 3, 2), 50, np.int8)
+    _, row = run(case, x)
+    assert row["macs_total"] == 3 * 3 * 3 * 3 * 2 * 4
+    # SAME padding of 6 = 3 * 2 crops the last row and column of the 7 x 7 that taps reach
+    inside = sum(2 * i + k < 6 for i in range(3) for k in range(3))
+    assert row["macs_executed"] == inside**2 * 2 * 4
+
+
+def exact_accumulators(case, x):
+    """Accumulators of a dense layer by plain integer arithmetic, bias included."""
+    model = case.model()
+    weights = np.asarray(model.inputs[1].data, np.int64)
+    return (x.astype(np.int64) - case.input_zero) @ weights.T + model.inputs[2].data
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_accumulator_range_and_overflows(engine, rng):
+    case = Case(op="FULLY_CONNECTED", shape=(20, 60), units=11)
+    x = drawn(case, rng)
+    exact = exact_accumulators(case, x)
+    _, row = run(case, x, engine=engine)
+    assert (row["accumulator_min"], row["accumulator_max"]) == (exact.min(), exact.max())
+    bits = row["accumulator_bits"]
+    assert -(2 ** (bits - 1)) <= exact.min() and exact.max() < 2 ** (bits - 1)
+    assert exact.min() < -(2 ** (bits - 2)) or exact.max() >= 2 ** (bits - 2)
+    assert row["accumulator_bits_worst"] >= bits
+    narrow = bits - 2
+    limit = 2 ** (narrow - 1)
+    codes, row = run(case, x, engine=engine, accumulator_bits=narrow, arithmetic="builtin")
+    assert row["accumulator_overflows"] == np.sum((exact < -limit) | (exact >= limit)) > 0
+    wrapped = (exact + limit) % (2 * limit) - limit
+    scale, weight_scales, out_scale = case.scales()
+    real = wrapped * (scale * weight_scales.astype(float) / out_scale)
+    expected = np.clip(np.floor(np.abs(real) + 0.5) * np.sign(real) - 5, -128, 127)
+    assert np.abs(codes - expected).max() <= 1 and np.mean(codes != expected) < 0.01
+
+
+@pytest.mark.parametrize("engine", ["fast", "reference"])
+def test_saturating_accumulator(engine):
+    """Order matters: 100 + 100 saturates at 127, then -100 leaves 27."""
+    y = T((1, 1), "INT8", 1.0, 0)
+    weights = T((1, 3), "INT8", [1.0], 0, [[100, 100, -100]])
+    bias = T((1,), "INT32", [1.0], 0, [0])
+    x = T((1, 3), "INT8", 1.0, 0)
+    model = Model("FULLY_CONNECTED", [x, weights, bias], [y], "FullyConnectedOptions")
+    runner = Interpreter(
+        model_content=model.bytes(), engine=engine, accumulator_bits=8,
+        accumulator_overflow="saturate",
+    )  # fmt: skip
+    runner.allocate_tensors()
+    runner.set_tensor(runner.graph.inputs[0], np.ones((1, 3), np.int8))
+    runner.invoke()
+    assert runner.get_tensor(runner.graph.outputs[0])[0, 0] == 27
+    assert runner.report().rows[0].counters.accumulator_overflows == 1
+
+
+def test_saturations_count_what_the_type_clamps(rng):
+    case = Case(op="FULLY_CONNECTED", shape=(30, 40), units=9)
+    x = drawn(case, rng, zeros=0)
+    model = case.model()
+    model.outputs[0].scale = 0.05
+    runner = Interpreter(model_content=model.bytes(), engine="fast")
+    runner.allocate_tensors()
+    runner.set_tensor(runner.graph.inputs[0], x)
+    runner.invoke()
+    scale, weight_scales, _ = case.scales()
+    real = exact_accumulators(case, x) * (scale * weight_scales.astype(float) / 0.05) - 5
+    # values within rounding distance of the limits may fall on either side
+    sure = np.sum((real > 128) | (real < -129))
+    unsure = np.sum((real > 127) | (real < -128)) - sure
+    assert sure <= runner.report().rows[0].counters.saturations <= sure + unsure
+
+
+@pytest.mark.parametrize("types", [("INT8", "INT8"), ("INT16", "INT16"), ("INT16", "INT8")])
+@pytest.mark.parametrize("constant", [False, True], ids=["computed", "constant"])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_batch_matmul(types, constant, adjoint, rng):
+    right_shape = (2, 6, 9) if adjoint else (2, 9, 6)
+    zero = 4 if types[0] == "INT8" else 0
+    right = T(right_shape, types[1], 0.02, -7 if types[1] == types[0] == "INT8" else 0)
+    if constant:
+        right.data = draw(right, rng)
+    left, y = T((2, 5, 9), types[0], 0.05, zero), T((2, 5, 6), types[0], 0.3, zero)
+    model = Model(
+        "BATCH_MATMUL", [left, right], [y], "BatchMatMulOptions", {"adjX": False, "adjY": adjoint}, 4
+    )
+    check_equal(model, rng, "builtin")
+
+
+def test_unsupported_types_are_named():
+    x, y = T((1, 4), "FLOAT32"), T((1, 2), "FLOAT32")
+    weights = T((2, 4), "INT8", [1.0], 0, np.ones((2, 4)))
+    model = Model("FULLY_CONNECTED", [x, weights], [y], "FullyConnectedOptions")
+    with pytest.raises(Exception, match=r"operator 0 \(FULLY_CONNECTED\) has types FLOAT32 x INT8"):
+        Interpreter(model_content=model.bytes()).allocate_tensors()
