@@ -31,6 +31,7 @@ class IntegerLayer:
         bias: bias codes at the accumulator's scale, int64; None without a bias.
         bias_scale: value of one bias code, float64 per output channel.
         channels: number of output channels.
+        channels: number of output channels.
     """
 
     name: str

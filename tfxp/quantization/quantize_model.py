@@ -116,7 +116,7 @@ def plan_of(qmodel: Any) -> QuantizationPlan:
         raise PrecisionError(
             f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
         )
-    graph = unwrap_layers(LayerGraph.from_model(qmodel))
+    graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
     before = {
         layer.owner
         for layer in wrappers
@@ -151,14 +151,15 @@ def wrap_layers(plan: QuantizationPlan, formats: NetworkFormats) -> LayerGraph:
     return result
 
 
-def unwrap_layers(graph: LayerGraph) -> LayerGraph:
+def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGraph:
     """The inverse of `wrap_layers`: plain layers with their float weights."""
+    wrapped = {layer.name: layer for layer in wrappers}
     for number, _, spec in graph.in_order():
         if spec.cls is QuantizeInput:
             graph.bypass(number)
     for spec in graph.layers.values():
         if spec.cls is FormatWrapper:
-            _unwrap_spec(spec)
+            _unwrap_spec(spec, wrapped[spec.name])
     return graph
 
 
@@ -190,8 +191,7 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
     return LayerSpec(spec.name, FormatWrapper, wrapper.get_config())
 
 
-def _unwrap_spec(spec: LayerSpec) -> None:
-    wrapper = FormatWrapper.from_config(spec.config)
+def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
     own = [(w, n) for w, n in zip(spec.weights, spec.weight_names, strict=True)]
     kept = [(w, n) for w, n in own if not _is_quantizer_variable(n)]
     spec.cls, spec.config = type(wrapper.layer), wrapper.layer.get_config()
