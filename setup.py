@@ -1,7 +1,7 @@
 """Package metadata of tfxp; every other setting lives in pyproject.toml.
 
-The tools and configs folders stay at the top of the checkout, where people look for them, and are installed as
-`tfxp.tools` and `tfxp.configs`.
+The tools and configs folders stay at the top of the checkout, where people look for them, and are
+installed as `tfxp.tools` and `tfxp.configs`.
 """
 
 import re
@@ -23,7 +23,7 @@ COMMANDS = {
 setup(
     name="tfxp",
     version=VERSION,
-    description="Fixed-point Keras models: measure, quantize, fine-tune, and export bit-exact .tflite",
+    description="Keras models in few bits, exported to bit-exact integer .tflite files",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
