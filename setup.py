@@ -30,7 +30,11 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["tfxp", "tfxp.*"]), "tfxp.tools", "tfxp.configs"],
     package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
-    package_data={"tfxp": ["py.typed"], "tfxp.report": ["*.css"], "tfxp.configs": ["*.md", "**/*.json"]},
+    package_data={
+        "tfxp": ["py.typed"],
+        "tfxp.report": ["*.css"],
+        "tfxp.configs": ["*.md", "**/*.json"],
+    },
     install_requires=[
         "absl-py>=1.2",
         "ai-edge-litert",
