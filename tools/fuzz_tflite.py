@@ -178,7 +178,8 @@ class Watch:
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": paths}
         number, limit = first - 1, 120.0  # the first line says that everything is loaded
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as worker:
+        pipe = subprocess.PIPE  # unbuffered: select must see every line that was not read yet
+        with subprocess.Popen(command, stdout=pipe, env=environment, bufsize=0) as worker:
             assert worker.stdout is not None
             while number < _COUNT.value:
                 began = time.monotonic()
