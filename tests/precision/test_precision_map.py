@@ -29,7 +29,11 @@ def rules(**weights):
 def test_default_and_uniform():
     assert bits(PrecisionMap()) == [8] * 6 == bits(PrecisionMap(), "activations")
     assert bits(PrecisionMap.uniform(4, 6)) == [4] * 6
-    assert bits(PrecisionMap.uniform(4, 6), "activations") == [6] * 6
+    # inputs and outputs of the network keep 8 bits
+    assert bits(PrecisionMap.uniform(4, 6), "activations") == [8, 6, 6, 6, 6, 8]
+    assert bits(PrecisionMap.uniform(4, 12), "activations") == [12] * 6
+    strict = {"@inputs": LayerPrecision(activations=6), ".*": LayerPrecision(activations=5)}
+    assert bits(PrecisionMap.uniform(4, 6).updated(strict), "activations") == [5] * 6
     assert bits(PrecisionMap.uniform("float", "Q2.5")) == [FLOAT] * 6
     assert bits(PrecisionMap(LayerPrecision(activations=4))) == [8] * 6  # not said: 8
 

@@ -1,5 +1,6 @@
 """Making quantized networks accurate: calibration, fine-tuning, fixed-point training."""
 
 from tfxp.training.calibrate import calibrate_model
+from tfxp.training.fine_tune import AUGMENTATIONS, FineTuneSettings, fine_tune
 
-__all__ = ["calibrate_model"]
+__all__ = ["AUGMENTATIONS", "FineTuneSettings", "calibrate_model", "fine_tune"]
