@@ -83,13 +83,17 @@ def test_biases_can_be_left_out_as_in_lin():
     assert report.total("model_size_ratio") == 4 / 32
 
 
+def everywhere(model, bits):
+    """The same bits in every tensor, the network's input and output included."""
+    return dict.fromkeys(model.layers, LayerPrecision(bits, bits, bias=bits))
+
+
 @pytest.mark.parametrize("network", ["caffe_alexnet", "sakr_convnet", "wrpn_resnet34"])
 @pytest.mark.parametrize("bits", [1, 8, 16])
 def test_judd_normalisation(network, bits):
     """Uniform bits cost bits/32 of float and bits/16 of the 16-bit baseline, whatever the batch."""
     model = count_network(network)
-    layer = LayerPrecision(bits, bits, bias=bits)
-    uniform = {name: layer for name in model.layers}
+    uniform = everywhere(model, bits)
     for batch in (1, 64):
         for baseline in (32, 16):
             report = cost_report(model, uniform, CostSettings(batch, baseline))
@@ -123,7 +127,7 @@ def test_wrpn_alexnet_twice_as_wide():
     """3.9x the multiply-accumulates; at 4b/4b, 3.9 x 8/64 = 0.4875 of the cost."""
     base, wide = wrpn_alexnet(), wrpn_alexnet(2)
     assert round(wide.macs / base.macs, 1) == 3.9
-    cost = cost_report(wide, PrecisionMap.uniform(4, 4)).total("compute_cost")
+    cost = cost_report(wide, everywhere(wide, 4)).total("compute_cost")
     ratio = cost / (64 * base.macs)
     assert ratio == pytest.approx(wide.macs / base.macs * 8 / 64, rel=1e-12)
     assert ratio == pytest.approx(0.4875, abs=0.005)
@@ -157,9 +161,8 @@ def test_wrpn_resnet34_edges_charged_either_way(width, bits, all_quantized, floa
         "float": ((first + last) * 64 + middle * 2 * bits) / base,
     }
     for edges, printed in (("mapped", all_quantized), ("float", float_edges)):
-        report = cost_report(
-            wrpn_resnet34(width), PrecisionMap.uniform(bits, bits), CostSettings(edges=edges)
-        )
+        wide = wrpn_resnet34(width)
+        report = cost_report(wide, everywhere(wide, bits), CostSettings(edges=edges))
         ratio = report.total("compute_cost") / (wrpn_resnet34().macs * 64)
         assert ratio == pytest.approx(expected[edges], rel=1e-12)
         assert ratio == pytest.approx(printed, abs=0.006)

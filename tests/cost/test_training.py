@@ -79,7 +79,7 @@ def test_convnet_by_hand():
         weights=5, activations=7, weight_gradients=11, activation_gradients=13, accumulators=17
     )
     model = count_network("sakr_convnet")
-    report = training_cost(model, PrecisionMap(layer))
+    report = training_cost(model, dict.fromkeys(model.layers, layer))
     stored = 32 * 32 * 3 + 64 * (30**2 + 28**2) + 128 * (12**2 + 10**2) + 256 * (3**2 + 1) + 1024
     assert report.total("C_W") == 1542848 * (5 + 11 + 17)
     assert report.total("C_A") == stored * (7 + 13) + 10 * 13

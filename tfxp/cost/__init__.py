@@ -5,6 +5,7 @@ from tfxp.cost.cost_report import CostReport, Figure
 from tfxp.cost.energy import EnergyTable
 from tfxp.cost.graph_stats import graph_precision, graph_stats
 from tfxp.cost.inference import CostSettings, cost_report, total_traffic
+from tfxp.cost.measured_run import executed_macs
 from tfxp.cost.memory import memory_bits
 from tfxp.cost.selection import resolve_precision, select_layers
 from tfxp.cost.stages import Stage, stages_of
@@ -18,6 +19,7 @@ __all__ = [
     "Figure",
     "Stage",
     "cost_report",
+    "executed_macs",
     "graph_precision",
     "graph_stats",
     "memory_bits",

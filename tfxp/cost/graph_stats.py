@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
-from tfxp.formats import MAX_BITS
+from tfxp.errors import ModelError
+from tfxp.formats import MAX_BITS, parse_format
 from tfxp.graph import IntegerGraph, Operator, Tensor
 from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, TensorPrecision
 
+METADATA = "tfxp"
 _KINDS = {
     "CONV_2D": "conv",
     "DEPTHWISE_CONV_2D": "depthwise_conv",
@@ -89,12 +92,24 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
     return ModelStats(layers, outputs)
 
 
-def graph_precision(graph: IntegerGraph) -> dict[str, LayerPrecision]:
-    """The precision of every layer of `graph_stats`: the bits that the file stores.
+def graph_precision(graph: IntegerGraph, containers: bool = True) -> dict[str, LayerPrecision]:
+    """The precision of every layer of `graph_stats`.
 
-    A 6-bit tensor in an INT8 container counts as 8 bits here, as it does in memory.
+    Args:
+        graph: what `read_tflite` gives.
+        containers: whether a 6-bit tensor in an INT8 container counts as 8 bits, as it does in
+            memory. Otherwise files that tfxp exported count the word lengths that they say they
+            use; those of others do not say.
+
+    Raises:
+        ModelError: the file's own note of its formats cannot be read.
     """
     names = _names(graph)
+    noted = {} if containers else _noted_bits(graph)
+
+    def _bits(tensor: Tensor) -> TensorPrecision:
+        return noted.get(tensor.name, _container_bits(tensor))
+
     result = {}
     for index in graph.inputs:
         result[names[index]] = LayerPrecision(FLOAT, _bits(graph.tensors[index]))
@@ -122,7 +137,22 @@ def _names(graph: IntegerGraph) -> dict[int, str]:
     return names
 
 
-def _bits(tensor: Tensor) -> TensorPrecision:
+def _noted_bits(graph: IntegerGraph) -> dict[str, int]:
+    """Tensor name -> word length, as the exporter wrote it into the file's metadata."""
+    if METADATA not in graph.metadata:
+        return {}
+    try:
+        formats = json.loads(graph.metadata[METADATA])["tensors"]
+        # Kernels with a format per channel list them all; they share one word length.
+        return {name: parse_format(text.split(",")[0]).bits for name, text in formats.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"metadata {METADATA!r} of the model: {error}; expected the formats of its tensors. "
+            "Export the model again, or price its containers."
+        ) from None
+
+
+def _container_bits(tensor: Tensor) -> TensorPrecision:
     if tensor.type in ("FLOAT32", "FLOAT64"):
         return FLOAT
     return _BITS.get(tensor.type, MAX_BITS)

@@ -177,8 +177,8 @@ def total_traffic(
 
     Example:
         >>> from tfxp.models import count_network
-        >>> total_traffic(count_network("sakr_convnet"), PrecisionMap.uniform(4, 4))[1]
-        0.125
+        >>> total_traffic(count_network("sakr_convnet"), PrecisionMap.uniform(8, 8))[1]
+        0.25
     """
     settings = settings or CostSettings()
     resolved = resolve_precision(model, precision)

@@ -73,7 +73,10 @@ def training_precision(baseline: str, configuration: PrecisionMap | None = None)
     if baseline not in changes:
         hint = did_you_mean(baseline, BASELINES)
         raise ConfigError(f"baseline: got {baseline!r}; expected one of {BASELINES}.{hint}")
-    return PrecisionMap(LayerPrecision(**{**whole, **changes[baseline]}))
+    default = LayerPrecision(**{**whole, **changes[baseline]})
+    # The paper charges the network's input like any other activation.
+    edges = {"@inputs": LayerPrecision(activations=1)} if baseline == "binarynet" else {}
+    return PrecisionMap(default, edges)
 
 
 def training_cost(
