@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SCHEMA = 1
+_LONGEST_NAME = 40
 _LEAD = ("layer", "kind", "input_bits", "weight_bits", "activation_bits")
 
 
@@ -20,11 +21,13 @@ class Figure:
         unit: its unit; "1" for ratios.
         source: which paper defines it, or how it is counted.
         heading: short title of its column in the text table.
+        per_layer: whether the text table has a column of it; otherwise it shows the total only.
     """
 
     unit: str
     source: str
     heading: str
+    per_layer: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +93,14 @@ class CostReport:
     def __str__(self) -> str:
         lead = [name for name in _LEAD if any(name in row for row in self.rows)]
         short = {"input_bits": "in", "weight_bits": "w", "activation_bits": "out"}
-        names = [*lead, *self.columns]
-        table = [
-            [*(short.get(n, n) for n in lead), *(self.figures[n].heading for n in self.columns)]
-        ]
+        shown = [name for name in self.columns if self.figures[name].per_layer]
+        names = [*lead, *shown]
+        table = [[*(short.get(n, n) for n in lead), *(self.figures[n].heading for n in shown)]]
         for row in [*self.rows, {"layer": "total", **self.totals}]:
             table.append([_cell(row.get(name)) for name in names])
+            table[-1][0] = _short(table[-1][0])
         lines = _align(table, left=2)
-        only_total = [name for name in self.totals if name not in self.columns]
+        only_total = [name for name in self.figures if name in self.totals and name not in shown]
         for name in only_total:
             figure = self.figures[name]
             lines.append(
@@ -124,6 +127,11 @@ def _align(table: Sequence[Sequence[str]], left: int) -> list[str]:
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _short(name: str) -> str:
+    """Names of `.tflite` tensors can run to hundreds of characters; their ends differ."""
+    return name if len(name) <= _LONGEST_NAME else "..." + name[3 - _LONGEST_NAME :]
 
 
 def _cell(value: Any) -> str:

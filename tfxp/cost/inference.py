@@ -27,21 +27,39 @@ FIGURES: dict[str, Figure] = {
         "MAC", "per sample, measured: multiplications by zero left out", "MACs done"
     ),
     "model_size_bits": Figure("bit", _LIN, "size"),
-    "model_size_ratio": Figure("1", f"{_LIN}; over the same at the baseline's bits", "size ratio"),
+    "model_size_ratio": Figure(
+        "1", f"{_LIN}; over the same at the baseline's bits", "size ratio", per_layer=False
+    ),
     "read_bits": Figure("bit", f"{_JUDD}: data read", "read"),
     "write_bits": Figure("bit", f"{_JUDD}: data written", "written"),
     "weight_read_bits": Figure("bit", f"{_JUDD}: weights read once for one image", "weights read"),
-    "traffic_bits": Figure("bit", f"{_JUDD}: data and weights, one image at a time", "traffic"),
-    "traffic_batch_bits": Figure(
-        "bit", f"{_JUDD}: weights read once per batch and layer", "batch traffic"
+    "traffic_bits": Figure(
+        "bit",
+        f"{_JUDD}: data and weights, one image at a time",
+        "traffic, one image",
+        per_layer=False,
     ),
-    "traffic_ratio": Figure("1", f"{_JUDD}; over the baseline's bits", "traffic ratio"),
-    "traffic_batch_ratio": Figure("1", f"{_JUDD}; over the baseline's bits", "batch ratio"),
-    "compute_cost": Figure("bit", _WRPN, "compute"),
+    "traffic_batch_bits": Figure(
+        "bit",
+        f"{_JUDD}: weights read once per batch and layer",
+        "traffic in batches",
+        per_layer=False,
+    ),
+    "traffic_ratio": Figure(
+        "1", f"{_JUDD}; over the baseline's bits", "traffic ratio, one image", per_layer=False
+    ),
+    "traffic_batch_ratio": Figure("1", f"{_JUDD}; over the baseline's bits", "traffic ratio"),
+    "compute_cost": Figure("bit", _WRPN, "compute cost", per_layer=False),
     "compute_ratio": Figure("1", f"{_WRPN}; over the same at 32 + 32 bits", "compute ratio"),
-    "bit_operations": Figure("bit-op", "MACs x weight bits x activation bits", "bit-ops"),
-    "arithmetic_pj": Figure("pJ", "table of energies x MACs done", "arithmetic"),
-    "memory_pj": Figure("pJ", "table of energies x batch traffic", "memory"),
+    "bit_operations": Figure(
+        "bit-op", "MACs x weight bits x activation bits", "bit-ops", per_layer=False
+    ),
+    "arithmetic_pj": Figure(
+        "pJ", "table of energies x MACs done", "energy of arithmetic", per_layer=False
+    ),
+    "memory_pj": Figure(
+        "pJ", "table of energies x batch traffic", "energy of memory", per_layer=False
+    ),
     "energy_pj": Figure("pJ", "table of energies; arithmetic and memory", "energy"),
     "activation_peak_bits": Figure(
         "bit", "largest sum of stored activations alive at one time, one sample", "activation peak"

@@ -1,0 +1,182 @@
+"""Price a network under a precision map: size, traffic, computation, memory, energy.
+
+    tools/estimate_cost.py --model=resnet8.h5 --precision=w4a4e8 --batch_size=16
+    tools/estimate_cost.py --model=net.tflite --energy=horowitz_2014_45nm.json --executed=run.json
+    tools/estimate_cost.py --model=sakr_convnet --precision=w8a8 --legend
+
+Nothing is run. The model is a Keras model, a .tflite file (at the precision it stores, if no other
+is given), statistics that measure_model wrote (.json), or a network that the papers price.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import tfxp
+from tfxp import cli
+from tfxp.cost import (
+    BASELINES,
+    CostReport,
+    CostSettings,
+    EnergyTable,
+    cost_report,
+    executed_macs,
+    graph_precision,
+    graph_stats,
+    training_cost,
+    training_precision,
+)
+from tfxp.errors import ConfigError
+from tfxp.files import atomic_path, check_writable, find_config, write_json, write_text
+from tfxp.graph import read_tflite
+from tfxp.models import PAPER_NETWORKS, count_network
+from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model(
+    "Model (.h5, .keras, SavedModel, .tflite), statistics (.json), or a paper's network: "
+    + ", ".join(PAPER_NETWORKS)
+    + "."
+)
+_PRECISION = _FLAGS.precision()
+_BATCH = _FLAGS.batch_size(1)
+_BASELINE = _FLAGS.DEFINE_integer(
+    "baseline_bits", 32, "What size and traffic are normalised to.", lower_bound=1
+)
+_EDGES = _FLAGS.DEFINE_enum(
+    "edges", "mapped", ["mapped", "float"], "First and last layer as mapped, or as 32 + 32 bits."
+)
+_FUSE = _FLAGS.DEFINE_boolean(
+    "fuse_pools", True, "Pooling belongs to the stage before it and moves no data of its own."
+)
+_BIAS = _FLAGS.DEFINE_boolean("count_bias", True, "Biases count as parameters.")
+_CONTAINERS = _FLAGS.DEFINE_boolean(
+    "containers", True, "For .tflite: price the stored containers, not the word lengths noted."
+)
+_ENERGY = _FLAGS.DEFINE_string("energy", None, "Table of energies (.json).")
+_WEIGHT_MEMORY = _FLAGS.DEFINE_string("weight_memory", None, "The table's memory of weights.")
+_DATA_MEMORY = _FLAGS.DEFINE_string("activation_memory", None, "The table's memory of data.")
+_EXECUTED = _FLAGS.DEFINE_string(
+    "executed", None, "What run_tflite --json measured: MACs by zero are not charged."
+)
+_TRAINING = _FLAGS.DEFINE_boolean("training", False, "Also price training and its baselines.")
+_LEGEND = _FLAGS.DEFINE_boolean("legend", False, "Print what each figure is and where it is from.")
+_CSV = _FLAGS.DEFINE_string("csv", None, "Also write the table to this CSV file.")
+_PLOT = _FLAGS.DEFINE_string("plot", None, "Save bars of traffic and work per layer (.png, .svg).")
+_JSON = _FLAGS.json()
+
+
+def load_network() -> tuple[ModelStats, PrecisionMap | dict[str, LayerPrecision]]:
+    """The network that is priced, and its precision."""
+    name = _MODEL.value
+    wanted = cli.read_precision(_PRECISION.value) if _PRECISION.value else None
+    if name in PAPER_NETWORKS:
+        return count_network(name), wanted or PrecisionMap.parse("w8a8")
+    if name.endswith(".json"):
+        return ModelStats.load(name), wanted or PrecisionMap.parse("w8a8")
+    if name.endswith(".tflite"):
+        graph = read_tflite(name)
+        return graph_stats(graph), wanted or graph_precision(graph, _CONTAINERS.value)
+    model = tfxp.load_model(name)
+    from tfxp.measure import count_model  # after tfxp.load_model has quietened TensorFlow
+
+    return count_model(model), wanted or PrecisionMap.parse("w8a8")
+
+
+def read_run(path: str) -> dict[str, Any]:
+    """The JSON file of a measured run."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"measured run {path!r}: {error}.") from None
+
+
+def training_rows(
+    model: ModelStats, precision: PrecisionMap | dict[str, LayerPrecision]
+) -> dict[str, CostReport]:
+    """Training costs of the map and of the baselines."""
+    reports = {"this map": training_cost(model, precision)}
+    for name in BASELINES:
+        if name != "stochastic":
+            reports[name] = training_cost(model, training_precision(name))
+        elif isinstance(precision, PrecisionMap):
+            reports[name] = training_cost(model, training_precision(name, precision))
+    return reports
+
+
+def plot_costs(report: CostReport, path: str) -> None:
+    """Saves bars per layer: what moves, by kind, and the work."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in report.rows if row["kind"] != "input"]
+    names = [row["layer"] for row in rows]
+    size = (11, 1.5 + 0.28 * len(names))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    start = [0.0] * len(names)
+    batch = report.settings["batch_size"]
+    for field, label, colour, share in (
+        ("read_bits", "data read", "#2b6cb0", 1),
+        ("write_bits", "data written", "#a0c4e8", 1),
+        ("weight_read_bits", f"weights, 1/{batch} of a batch", "#dd8452", batch),
+    ):
+        widths = [row[field] / share / 8e3 for row in rows]
+        left.barh(names, widths, left=start, label=label, color=colour)
+        start = [a + b for a, b in zip(start, widths, strict=True)]
+    left.invert_yaxis()
+    left.set_xlabel("traffic per sample, kB")
+    left.legend(fontsize="small")
+    right.barh(names, [row["compute_cost"] / 1e6 for row in rows], color="#2b6cb0")
+    right.set_xlabel("MACs x (weight + activation bits), million")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    """Load, price, print."""
+    check_writable(_JSON.value, _CSV.value, _PLOT.value)
+    model, precision = load_network()
+    settings = CostSettings(
+        _BATCH.value,
+        _BASELINE.value,
+        _EDGES.value,
+        _FUSE.value,
+        _BIAS.value,
+        _WEIGHT_MEMORY.value,
+        _DATA_MEMORY.value,
+    )
+    energy = EnergyTable.load(find_config(_ENERGY.value, "energy")) if _ENERGY.value else None
+    executed = executed_macs(read_run(_EXECUTED.value), model) if _EXECUTED.value else None
+    report = cost_report(model, precision, settings, energy, executed)
+    print(report)
+    if _LEGEND.value:
+        print(f"\n{report.legend()}")
+    figures: dict[str, Any] = {"model": _MODEL.value, **report.to_dict()}
+    if _TRAINING.value:
+        reports = training_rows(model, precision)
+        names = ("C_W", "C_A", "C_M", "C_C")
+        rows = [[key, *(r.total(n) / 1e6 for n in names)] for key, r in reports.items()]
+        head = ["training, in millions", *(f"{n} [{_unit(reports, n)}]" for n in names)]
+        print(f"\n{cli.format_table(head, rows)}")
+        figures["training"] = {key: r.to_dict() for key, r in reports.items()}
+    if _CSV.value:
+        write_text(_CSV.value, report.to_csv())
+    if _PLOT.value:
+        plot_costs(report, _PLOT.value)
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+def _unit(reports: dict[str, CostReport], name: str) -> str:
+    return next(iter(reports.values())).figures[name].unit
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
