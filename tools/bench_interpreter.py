@@ -6,7 +6,8 @@
 A model is timed image by image on real data (natural zeros). The sweep times one 3x3 convolution,
 64 to 64 channels, at 0 to 95 % zero activations and with ternary weights, skipping on and off.
 Times are processor time of the one thread that works, which other processes on the machine
-disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs or machines do not.
+disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs
+or machines do not.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ def load_model() -> tuple[Any, Tensor, Tensor]:
     graph = runner.graph
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise ModelError(
-            f"inputs of {_MODEL.value}: got {len(graph.inputs)}; expected one. Use tfxp.Interpreter "
-            "for models with several"
+            f"inputs of {_MODEL.value}: got {len(graph.inputs)}; expected one. Use "
+            "tfxp.Interpreter for models with several"
         )
     ends = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     if _ENGINE.value == "litert":

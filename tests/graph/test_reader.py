@@ -73,7 +73,9 @@ def rich_graph():
     graph.add_tensor(Tensor("state", (2,), "FLOAT32", is_variable=True))
     graph.add_tensor(Tensor("scalar", (), "FLOAT32", None, np.float32(2.5)))
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1}
-    graph.add_operator(Operator("CONV_2D", [0, 1, 2], [3], options, 4, extra={"debugMetadataIndex": 7}))
+    graph.add_operator(
+        Operator("CONV_2D", [0, 1, 2], [3], options, 4, extra={"debugMetadataIndex": 7})
+    )
     graph.add_operator(
         Operator("CUSTOM", [3, -1], [3], version=2, custom_code="Mine", custom_options=b"\x01\x02",
                  intermediates=[4])

@@ -198,7 +198,12 @@ def test_batch_matmul(types, constant, adjoint, rng):
         right.data = draw(right, rng)
     left, y = T((2, 5, 9), types[0], 0.05, zero), T((2, 5, 6), types[0], 0.3, zero)
     model = Model(
-        "BATCH_MATMUL", [left, right], [y], "BatchMatMulOptions", {"adjX": False, "adjY": adjoint}, 4
+        "BATCH_MATMUL",
+        [left, right],
+        [y],
+        "BatchMatMulOptions",
+        {"adjX": False, "adjY": adjoint},
+        4,
     )
     check_equal(model, rng, "builtin")
 

@@ -66,7 +66,14 @@ def read_tflite(path_or_bytes: str | os.PathLike[str] | bytes | bytearray) -> In
         return _Reader(checked_bytes(content)).read()
     except TfliteFormatError as error:
         raise TfliteFormatError(f"{where}: {error}") from None
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        struct.error,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise TfliteFormatError(
             f"flatbuffer of {where}: got a value that cannot be read ({error}); expected a "
             ".tflite model. The file is damaged"
@@ -128,9 +135,7 @@ class _Reader:
             raise _fail("schema version", model.version, "3")
         self.buffers = model.buffers or []
         codes = [self._operator_code(i, c) for i, c in enumerate(model.operatorCodes or [])]
-        graphs = [
-            self._graph(index, sub, codes) for index, sub in enumerate(model.subgraphs or [])
-        ]
+        graphs = [self._graph(index, sub, codes) for index, sub in enumerate(model.subgraphs or [])]
         if not graphs:
             raise _fail("subgraphs of the model", 0, "at least 1")
         main = graphs[0]

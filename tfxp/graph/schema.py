@@ -68,8 +68,7 @@ class CheckedTable(Table):
     def __init__(self, buf: Any, pos: int) -> None:
         if isinstance(buf, CheckedBytes):
             buf.budget.spend_table()
-        self.Bytes = buf
-        self.Pos = pos
+        Table.__init__(self, buf, pos)
         if pos:
             self._check_vtable()
 

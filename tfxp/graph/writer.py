@@ -154,7 +154,7 @@ class _Writer:
         return self.code_of[key]
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+class _AlignedBuilder(flatbuffers.Builder):
     """A builder that puts byte vectors on 16-byte boundaries.
 
     LiteRT reads weights in place and the schema asks for 16 (force_align); the generated code

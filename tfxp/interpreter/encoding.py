@@ -55,8 +55,8 @@ def _checked_codes(tensor: Tensor, values: NDArray[Any]) -> NDArray[Any]:
     whole = values if values.dtype.kind in "iu" else np.rint(values)
     if values.size and (whole.min() < low or whole.max() > high or np.any(whole != values)):
         raise DataError(
-            f"codes for input {tensor.name!r}: got {values.min()} to {values.max()}; expected whole "
-            f"numbers {low} to {high}. Shift them, or use input_kind=real"
+            f"codes for input {tensor.name!r}: got {values.min()} to {values.max()}; expected "
+            f"whole numbers {low} to {high}. Shift them, or use input_kind=real"
         )
     return whole.astype(tensor.dtype)
 

@@ -1,4 +1,4 @@
-"""Interpreter: runs the integer graph of a `.tflite` file with the calls of `tf.lite.Interpreter`."""
+"""Interpreter: runs a `.tflite` file with the calls of `tf.lite.Interpreter`."""
 
 from __future__ import annotations
 
@@ -372,4 +372,7 @@ def _graph(
         raise ModelError("Interpreter: got no model or two; expected model_path or model_content")
     if isinstance(source, IntegerGraph):
         return source
-    return read_tflite(content if source is None else source)
+    if content is not None:
+        return read_tflite(content)
+    assert source is not None
+    return read_tflite(source)

@@ -94,7 +94,8 @@ class Report:
     def __str__(self) -> str:
         head = (
             f"{'op':>3} {'type':18s} {'output':>16s} {'MACs':>14s} {'executed':>14s} {'%':>6s}"
-            f" {'zero in':>8s} {'zero w':>7s} {'saturated':>9s} {'acc bits':>8s} {'bits/dense':>10s}"
+            f" {'zero in':>8s} {'zero w':>7s} {'saturated':>9s} {'acc bits':>8s}"
+            f" {'bits/dense':>10s}"
         )
         lines = [head, *(_line(row) for row in self.rows)]
         total, executed = self.macs_total, self.macs_executed

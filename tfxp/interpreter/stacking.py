@@ -43,8 +43,9 @@ def run_stacked(executor: Executor, feeds: dict[int, Array]) -> list[Array]:
 
 
 def _constant(executor: Executor, values: dict[int, Array], index: int) -> Array:
-    value = values.get(index)
-    return np.atleast_1d(executor.graph.tensors[index].data if value is None else value)
+    value = values.get(index, executor.graph.tensors[index].data)
+    assert value is not None  # the executor has checked that every output is computed or constant
+    return np.atleast_1d(value)
 
 
 def _run_alone(

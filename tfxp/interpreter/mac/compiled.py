@@ -107,4 +107,5 @@ def run_compiled(
     else:
         run = compiled_gather.convolve_gather
     run(x, *plan.arguments, out, counts)
-    return MacResult(out, *counts.tolist(), 0)
+    executed, input_zeros, output_zeros, saturations, low, high = counts.tolist()
+    return MacResult(out, executed, input_zeros, output_zeros, saturations, low, high, 0)

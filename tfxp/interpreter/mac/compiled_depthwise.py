@@ -6,6 +6,8 @@ gathering them would cost more than the multiplications it saves.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -19,7 +21,9 @@ from tfxp.interpreter.mac.compiled_store import (
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_tap(acc, flat, at, weights, w, zero, channels, multiples):
+def _add_tap(
+    acc: Any, flat: Any, at: Any, weights: Any, w: Any, zero: Any, channels: Any, multiples: Any
+) -> None:
     """acc[c * m + j] += (x[c] - zero) * w[c * m + j] for one pixel and tap."""
     if multiples == 1:
         for c in range(channels):
@@ -33,9 +37,22 @@ def _add_tap(acc, flat, at, weights, w, zero, channels, multiples):
 
 @numba.njit(cache=True, nogil=True)
 def convolve_depthwise(
-    x, geometry, weights, bias, late,
-    numbers, scale32, scale64, multiplier, shift, row_class, column_class, macs, out, counts,
-):  # fmt: skip
+    x: Any,
+    geometry: Any,
+    weights: Any,
+    bias: Any,
+    late: Any,
+    numbers: Any,
+    scale32: Any,
+    scale64: Any,
+    multiplier: Any,
+    shift: Any,
+    row_class: Any,
+    column_class: Any,
+    macs: Any,
+    out: Any,
+    counts: Any,
+) -> None:
     """A depthwise convolution of a batch of images.
 
     Args:
@@ -80,8 +97,18 @@ def convolve_depthwise(
                 store_float32(acc, ow, oc, oc, scales, limits, sums, flat_out, first)
             else:
                 store_fixed(
-                    acc, ow, oc, oc, numbers, scale64, multiplier, shift, late,
-                    flat_out, first, counts,
-                )  # fmt: skip
+                    acc,
+                    ow,
+                    oc,
+                    oc,
+                    numbers,
+                    scale64,
+                    multiplier,
+                    shift,
+                    late,
+                    flat_out,
+                    first,
+                    counts,
+                )
         book_sums(sums, numbers, counts)
     book_visits(visits, macs, x.size, counts)

@@ -8,6 +8,8 @@ cache while all output pixels of a row use them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -27,7 +29,9 @@ _TILE = 16  # output pixels that share weights in the first-level cache
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _accumulate(vectors, accumulators, weights, positions, values, count):
+def _accumulate(
+    vectors: Any, accumulators: Any, weights: Any, positions: Any, values: Any, count: Any
+) -> None:
     if vectors == 4:
         _gather64(accumulators, weights, positions, values, count)
     elif vectors == 2:
@@ -37,7 +41,17 @@ def _accumulate(vectors, accumulators, weights, positions, values, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def _compress_row(flat, offset, shape, zero, take_all, lists, at_list, at_start, tables):
+def _compress_row(
+    flat: Any,
+    offset: Any,
+    shape: Any,
+    zero: Any,
+    take_all: Any,
+    lists: Any,
+    at_list: Any,
+    at_start: Any,
+    tables: Any,
+) -> None:
     """Lists the non-zero codes of one input row.
 
     Args:
@@ -63,17 +77,11 @@ def _compress_row(flat, offset, shape, zero, take_all, lists, at_list, at_start,
             at = source + k * flat.itemsize
             to_p, to_v = position_base + 4 * count, value_base + 2 * count
             if kind == 0:
-                count += _compress_int8(
-                    at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
-                )
+                count += _compress_int8(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
             elif kind == 1:
-                count += _compress_uint8(
-                    at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
-                )
+                count += _compress_uint8(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
             else:
-                count += _compress_int16(
-                    at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
-                )
+                count += _compress_int16(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
         for k in range(first + eights, first + block):
             value = np.int64(flat[offset + k]) - zero
             positions[at_list + count] = k
@@ -83,7 +91,9 @@ def _compress_row(flat, offset, shape, zero, take_all, lists, at_list, at_start,
 
 
 @numba.njit(cache=True, nogil=True)
-def count_nonzeros(flat, offset, size, zero, row_class, column_class, visits):
+def count_nonzeros(
+    flat: Any, offset: Any, size: Any, zero: Any, row_class: Any, column_class: Any, visits: Any
+) -> None:
     """Non-zero codes of one image by class of position and channel.
 
     Args:
@@ -109,7 +119,7 @@ def count_nonzeros(flat, offset, size, zero, row_class, column_class, visits):
 
 
 @numba.njit(cache=True, nogil=True)
-def book_visits(visits, macs, elements, counts):
+def book_visits(visits: Any, macs: Any, elements: Any, counts: Any) -> None:
     """Executed MACs and zeros from the counts of `count_nonzeros`."""
     executed = nonzero = np.int64(0)
     for a in range(visits.shape[0]):
@@ -122,7 +132,9 @@ def book_visits(visits, macs, elements, counts):
 
 
 @numba.njit(cache=True, nogil=True)
-def _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps):
+def _row_of_outputs(
+    oy: Any, geometry: Any, acc: Any, weights: Any, blocks: Any, padded: Any, lists: Any, caps: Any
+) -> None:
     """Adds all taps of output row `oy` to its accumulators.
 
     A tile of output pixels shares the weights of one kernel row before the next row is loaded, so
@@ -156,9 +168,7 @@ def _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps):
                         s, e = starts[first + low], starts[first + high]
                         row = (ky * kw - ix) * channels
                         at = weight_base + 2 * (weight_offset + row * lanes)
-                        _accumulate(
-                            vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s
-                        )
+                        _accumulate(vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s)
                         continue
                     for kx in range(kw):
                         column = ix + kx * dw
@@ -168,13 +178,11 @@ def _row_of_outputs(oy, geometry, acc, weights, blocks, padded, lists, caps):
                         s, e = starts[i], starts[i + 1]
                         row = (ky * kw + kx - column * groups - group) * block_codes
                         at = weight_base + 2 * (weight_offset + row * lanes)
-                        _accumulate(
-                            vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s
-                        )
+                        _accumulate(vectors, target, at, listed_p + 4 * s, listed_v + 2 * s, e - s)
 
 
 @numba.njit(cache=True, nogil=True)
-def repeat(row, times):
+def repeat(row: Any, times: Any) -> Any:
     """`times` copies of a row, one after the other."""
     result = np.empty((times, row.size), row.dtype)
     for i in range(times):
@@ -183,7 +191,9 @@ def repeat(row, times):
 
 
 @numba.njit(cache=True, nogil=True)
-def _scatter_image(geometry, acc, weights, blocks, padded, lists, caps):
+def _scatter_image(
+    geometry: Any, acc: Any, weights: Any, blocks: Any, padded: Any, lists: Any, caps: Any
+) -> None:
     """Adds the products of every input pixel to the accumulators of a whole output image."""
     height, kh, sh, _, oh, ph, width, kw, sw, _, ow, pw = geometry[:12]
     channels = geometry[12]
@@ -213,7 +223,9 @@ def _scatter_image(geometry, acc, weights, blocks, padded, lists, caps):
 
 
 @numba.njit(cache=True, nogil=True)
-def join_groups(acc, pixels, padded, group_padded, groups, each):
+def join_groups(
+    acc: Any, pixels: Any, padded: Any, group_padded: Any, groups: Any, each: Any
+) -> None:
     """Moves the channels of all groups together, over the padding between them."""
     for p in range(pixels):
         for g in range(groups):
@@ -223,9 +235,27 @@ def join_groups(acc, pixels, padded, group_padded, groups, each):
 
 @numba.njit(cache=True, nogil=True)
 def convolve_gather(
-    x, geometry, weights, blocks, bias, late, padded, group_padded, places, shuffles,
-    numbers, scale32, scale64, multiplier, shift, row_class, column_class, macs, out, counts,
-):  # fmt: skip
+    x: Any,
+    geometry: Any,
+    weights: Any,
+    blocks: Any,
+    bias: Any,
+    late: Any,
+    padded: Any,
+    group_padded: Any,
+    places: Any,
+    shuffles: Any,
+    numbers: Any,
+    scale32: Any,
+    scale64: Any,
+    multiplier: Any,
+    shift: Any,
+    row_class: Any,
+    column_class: Any,
+    macs: Any,
+    out: Any,
+    counts: Any,
+) -> None:
     """A grouped convolution, plain or transposed, of a batch of images.
 
     Args:
@@ -261,9 +291,16 @@ def convolve_gather(
         )
         for y in range(height):
             _compress_row(
-                flat, offset + y * width * channels, shape, zero, take_all,
-                lists, y * caps[0], y * caps[1], tables,
-            )  # fmt: skip
+                flat,
+                offset + y * width * channels,
+                shape,
+                zero,
+                take_all,
+                lists,
+                y * caps[0],
+                y * caps[1],
+                tables,
+            )
         for oy in range(0, oh, rows):
             for j in range(start.size):
                 acc[j] = start[j]
@@ -278,8 +315,18 @@ def convolve_gather(
                 store_float32(acc, rows * ow, padded, oc, scales, limits, sums, flat_out, first)
             else:
                 store_fixed(
-                    acc, rows * ow, padded, oc, numbers, scale64, multiplier, shift, late,
-                    flat_out, first, counts,
-                )  # fmt: skip
+                    acc,
+                    rows * ow,
+                    padded,
+                    oc,
+                    numbers,
+                    scale64,
+                    multiplier,
+                    shift,
+                    late,
+                    flat_out,
+                    first,
+                    counts,
+                )
         book_sums(sums, numbers, counts)
     book_visits(visits, macs, x.size, counts)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(acc, value, limit, overflowed, at):
+def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
     """acc + value; with a limit it saturates and notes that it did."""
     acc += value
     if limit and (acc < -limit or acc >= limit):
@@ -30,7 +30,9 @@ def _add(acc, value, limit, overflowed, at):
 
 
 @numba.njit(cache=True, nogil=True)
-def _accumulate_plain(x, geometry, weights, limit, acc, overflowed):
+def _accumulate_plain(
+    x: Any, geometry: Any, weights: Any, limit: Any, acc: Any, overflowed: Any
+) -> None:
     """Sums of products without bias, tap by tap in the definition's order."""
     height, kh, sh, dh, oh, ph, width, kw, sw, dw, ow, pw = geometry[:12]
     channels, oc, groups = geometry[12], geometry[13], geometry[14]
@@ -64,7 +66,9 @@ def _accumulate_plain(x, geometry, weights, limit, acc, overflowed):
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_plain(x, geometry, row_class, column_class, macs, counts):
+def _count_plain(
+    x: Any, geometry: Any, row_class: Any, column_class: Any, macs: Any, counts: Any
+) -> None:
     """Executed MACs and input zeros."""
     size = (geometry[0], geometry[6], geometry[12])
     flat = x.reshape(x.size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -13,7 +15,7 @@ _store_byte, _store_short = store8("int8"), store8("int16")
 
 
 @numba.njit(cache=True, nogil=True)
-def float32_limits(numbers):
+def float32_limits(numbers: Any) -> Any:
     """The seven limits that `store8` wants, relative to the zero point."""
     limits = np.empty(7, np.float32)
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
@@ -25,7 +27,17 @@ def float32_limits(numbers):
 
 
 @numba.njit(cache=True, nogil=True)
-def store_float32(acc, pixels, padded, channels, scale, limits, sums, out, first):
+def store_float32(
+    acc: Any,
+    pixels: Any,
+    padded: Any,
+    channels: Any,
+    scale: Any,
+    limits: Any,
+    sums: Any,
+    out: Any,
+    first: Any,
+) -> None:
     """Codes of some pixels: half_even(float32(acc) * scale), clamped.
 
     Args:
@@ -62,7 +74,7 @@ def store_float32(acc, pixels, padded, channels, scale, limits, sums, out, first
 
 
 @numba.njit(cache=True, nogil=True)
-def book_sums(sums, numbers, counts):
+def book_sums(sums: Any, numbers: Any, counts: Any) -> None:
     """Adds what `store_float32` saw to the counts of `convolve_gather`."""
     for lane in range(8):
         counts[2] += sums[2, lane]
@@ -73,7 +85,7 @@ def book_sums(sums, numbers, counts):
 
 
 @numba.njit(cache=True, nogil=True)
-def _round(value, mode, scale, multiplier, shift):
+def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> Any:
     """One accumulator in one of the other roundings."""
     if mode == _DOUBLE:
         product = np.float64(value) * scale
@@ -98,8 +110,19 @@ def _round(value, mode, scale, multiplier, shift):
 
 @numba.njit(cache=True, nogil=True)
 def store_fixed(
-    acc, pixels, padded, channels, numbers, scale, multiplier, shift, late, out, first, counts
-):
+    acc: Any,
+    pixels: Any,
+    padded: Any,
+    channels: Any,
+    numbers: Any,
+    scale: Any,
+    multiplier: Any,
+    shift: Any,
+    late: Any,
+    out: Any,
+    first: Any,
+    counts: Any,
+) -> None:
     """Codes of some pixels in the other roundings; `late` is a bias in 64 bits."""
     mode, zero = numbers[0], numbers[1]
     for p in range(pixels):

@@ -52,7 +52,9 @@ def float_convolution(
             og = oc // groups
             for g in range(groups):
                 part = patch[..., g * cg : (g + 1) * cg]
-                total[..., g * og : (g + 1) * og] += part @ weights[ky, kx, :, g * og : (g + 1) * og]
+                total[..., g * og : (g + 1) * og] += (
+                    part @ weights[ky, kx, :, g * og : (g + 1) * og]
+                )
     if len(inputs) > 2 and inputs[2] is not None:
         total += inputs[2].reshape(-1)
     return float_activation(node, total)

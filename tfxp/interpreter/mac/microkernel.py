@@ -160,7 +160,8 @@ def gather_block(nvec: int) -> Callable[..., None]:
     """
 
     @intrinsic
-    def gather(typing: Any, accumulators: Any, weights: Any, positions: Any, values: Any, n: Any):
+    def gather(typing: Any, accumulators: Any, weights: Any, positions: Any, values: Any,
+               n: Any) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _GatherBlock(builder, nvec, arguments).build()
             return context.get_dummy_value()
@@ -184,7 +185,7 @@ def compress8(code_type: str) -> Callable[..., int]:
 
     @intrinsic
     def compress(typing: Any, source: Any, zero: Any, take_all: Any, positions: Any, values: Any,
-                 base: Any, places: Any, shuffles: Any):  # fmt: skip
+                 base: Any, places: Any, shuffles: Any) -> Any:  # fmt: skip
         def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
             source, zero, take_all, positions, values, base, places, shuffles = arguments
             kind = ir.VectorType(element, 8)
@@ -241,7 +242,7 @@ def store8(code_type: str) -> Callable[..., None]:
 
     @intrinsic
     def store(typing: Any, accumulators: Any, scales: Any, out: Any, eights: Any, limits: Any,
-              sums: Any):  # fmt: skip
+              sums: Any) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _StoreEights(builder, element, arguments).build()
             return context.get_dummy_value()

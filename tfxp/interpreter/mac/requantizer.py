@@ -1,13 +1,14 @@
 """From accumulators to codes: which of LiteRT's roundings an operator uses, and applying it.
 
-| mode            | where                                                                          |
-|-----------------|--------------------------------------------------------------------------------|
-| float32         | XNNPACK: float32(acc) * scale, half-even; 8-bit operators of the default engine |
-| double_rounding | BUILTIN_REF convolutions with 32-bit accumulators                               |
-| double_half_up  | the default engine's kernels for what XNNPACK does not take (packed INT4        |
-|                 | convolutions, int16 with int32 bias): as above, second rounding half up         |
-| reduced         | 64-bit accumulators (int16 activations with int64 bias), 16-bit multiplier      |
-| double          | FULLY_CONNECTED reference kernels: round(acc * scale) in float64, half away     |
+| mode            | where                                                                    |
+|-----------------|--------------------------------------------------------------------------|
+| float32         | XNNPACK, so 8-bit operators of the default engine: float32(acc) * scale, |
+|                 | half-even                                                                |
+| double_rounding | BUILTIN_REF convolutions with 32-bit accumulators                        |
+| double_half_up  | the default engine's kernels for what XNNPACK does not take (packed INT4 |
+|                 | convolutions, int16 with int32 bias): as above, second rounding half up  |
+| reduced         | 64-bit accumulators (int16 with int64 bias), 16-bit multiplier           |
+| double          | FULLY_CONNECTED reference kernels: acc * scale in float64, half away     |
 """
 
 from __future__ import annotations
