@@ -1,5 +1,6 @@
 """Quantized Keras models to integer files, verified against Keras, interpreter and LiteRT."""
 
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.export.export_tflite import ExportReport, export_tflite, integer_graph_of
 from tfxp.export.integer_weights import (
     IntegerLayer,

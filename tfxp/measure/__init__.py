@@ -1,5 +1,6 @@
 """Ranges, zeros and sizes of a network: what is known before precision is chosen."""
 
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.measure.measure_model import measure_model
 from tfxp.measure.workload import count_model
 

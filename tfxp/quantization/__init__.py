@@ -1,6 +1,8 @@
 """Quantized Keras models: plan, formats, wrappers, and precision held in variables."""
 
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantization.layer_roles import LayerRole, WeightSpec, register_layer
+from tfxp.quantization.load_model import load_model
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantize_model import precision_of, quantize_model, set_precision
 from tfxp.quantization.strip import strip
@@ -12,6 +14,7 @@ __all__ = [
     "QuantizeInput",
     "TensorQuantizeConfig",
     "WeightSpec",
+    "load_model",
     "precision_of",
     "quantize_model",
     "register_layer",

@@ -1,5 +1,6 @@
 """tfmot Quantizers whose format lives in variables, and their straight-through operations."""
 
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantizers.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,

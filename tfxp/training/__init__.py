@@ -1,5 +1,6 @@
 """Making quantized networks accurate: calibration, fine-tuning, fixed-point training."""
 
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.training.calibrate import calibrate_model
 from tfxp.training.fine_tune import AUGMENTATIONS, FineTuneSettings, fine_tune
 

@@ -1,1 +1,3 @@
 """Keras model to new Keras model; no quantizers involved."""
+
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
