@@ -1,0 +1,97 @@
+"""Export a quantized model to an integer .tflite and verify it element by element.
+
+    tools/export_tflite.py --model=resnet8_w4a4.keras --output=resnet8_w4a4.tflite \
+        --verify_data=cifar10_test.npz --limit=1000 --json=verified.json
+
+Exit code 1 if any output element differs between Keras, tfxp's interpreter and LiteRT.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tfxp
+from tfxp import cli
+from tfxp.data import load_npz
+from tfxp.export import ExportReport, save_c_header, save_npz
+from tfxp.files import check_writable, write_json
+from tfxp.progress import Progress
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
+_OUTPUT = _FLAGS.output("File to write (.tflite).", required=True)
+_VERIFY_DATA = _FLAGS.verify_data()
+_SPLIT = _FLAGS.split()
+_LIMIT = _FLAGS.limit()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_SOFTMAX = _FLAGS.DEFINE_boolean(
+    "softmax", False, "Write the final Softmax too; without it the file returns logits."
+)
+_PACK_INT4 = _FLAGS.DEFINE_boolean(
+    "pack_int4", False, "Two weights of up to 4 bits to a byte; LiteRT then rounds twice."
+)
+_WEIGHTS_NPZ = _FLAGS.DEFINE_string("weights_npz", None, "Also write integer weights as .npz.")
+_WEIGHTS_HEADER = _FLAGS.DEFINE_string("weights_header", None, "Also write them as a C header.")
+_JSON = _FLAGS.json()
+_PROGRESS = _FLAGS.progress()
+
+
+def main() -> int:
+    """Export, verify, and say what was found; 1 if anything differs."""
+    check_writable(_OUTPUT.value, _JSON.value, _WEIGHTS_NPZ.value, _WEIGHTS_HEADER.value)
+    qmodel = tfxp.load_model(_MODEL.value)
+    x = _inputs(qmodel)
+    with Progress(None if x is None else len(x), "verifying", "sample", _PROGRESS.value) as bar:
+        report = tfxp.export_tflite(
+            qmodel,
+            _OUTPUT.value,
+            verify=x,
+            softmax=_SOFTMAX.value,
+            pack_int4=_PACK_INT4.value,
+            progress=lambda done, _: bar.step(done - bar.done),
+        )
+    if _WEIGHTS_NPZ.value:
+        save_npz(_WEIGHTS_NPZ.value, tfxp.integer_weights(qmodel))
+    if _WEIGHTS_HEADER.value:
+        save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
+    _print(report)
+    if _JSON.value:
+        write_json(_JSON.value, report.to_dict())
+    checked = report.verification
+    return 0 if checked is None or checked.exact else 1
+
+
+def _inputs(qmodel: Any) -> Any:
+    if _VERIFY_DATA.value is None:
+        return None
+    data = load_npz(_VERIFY_DATA.value, split=_SPLIT.value, limit=_LIMIT.value)
+    return data.shaped(qmodel.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+
+
+def _print(report: ExportReport) -> None:
+    ratio = report.tflite_bytes / report.float_bytes
+    print(
+        f"{report.path}: {report.tflite_bytes:,} bytes, {ratio:.1%} of the float weights; "
+        f"activations in {report.storage}"
+    )
+    for note in report.notes:
+        print(f"note: {note}")
+    checked = report.verification
+    if checked is None:
+        print("Not verified: no --verify_data.")
+        return
+    print(f"{checked.samples:,} samples, {checked.elements:,} output elements compared with Keras:")
+    rows: list[list[object]] = [["tfxp interpreter", checked.mismatches_interpreter]]
+    if checked.litert_error:
+        rows.append(["LiteRT", f"refuses the file: {checked.litert_error}"])
+    else:
+        rows.append(["LiteRT", checked.mismatches_litert])
+    rows.append(["largest difference", f"{checked.max_abs_lsb} LSB"])
+    print(cli.format_table(["", "differing"], rows))
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()

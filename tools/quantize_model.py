@@ -1,0 +1,194 @@
+"""Quantize a Keras model: measure, choose formats, calibrate, and fine-tune if data are given.
+
+    tools/quantize_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \
+        --precision=w8a8 --output=resnet8_w8a8.keras --eval_data=cifar10_test.npz
+    tools/quantize_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \
+        --precision=w4a4 --train_data=cifar10_train.npz --epochs=2 --augment=flip \
+        --output=resnet8_w4a4.keras --eval_data=cifar10_test.npz
+
+The output is a Keras model with quantizers, for export_tflite.py or your own training.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+import tfxp
+from tfxp import cli
+from tfxp.data import Dataset, evaluate_metric, load_npz
+from tfxp.errors import ConfigError
+from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.precision import ModelStats
+from tfxp.progress import Progress
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model()
+_DATA = _FLAGS.data("Samples to calibrate on; labels are not needed.", required=False)
+_SPLIT = _FLAGS.split()
+_LIMIT = _FLAGS.limit()
+_TRAIN_DATA = _FLAGS.train_data()
+_EVAL_DATA = _FLAGS.eval_data()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_PRECISION = _FLAGS.precision(default="w8a8")
+_STATS = _FLAGS.DEFINE_string("stats", None, "Statistics of measure_model.py, instead of --data.")
+_FIT = _FLAGS.DEFINE_enum(
+    "fit",
+    "mse",
+    ["mse", "max", "clip_budget"],
+    "How bits are split: smallest error, nothing clips, or 1 % may clip.",
+)
+_FOLD = _FLAGS.DEFINE_boolean("fold_batch_norm", True, "Fold BatchNormalization before quantizing.")
+_CALIBRATE = _FLAGS.DEFINE_boolean(
+    "calibrate", True, "Choose binary points by the network's output and centre biases."
+)
+_EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bound=0)
+_RATE = _FLAGS.DEFINE_float("learning_rate", 1e-2, "First relative step.", lower_bound=0.0)
+_AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
+_TEACHER = _FLAGS.DEFINE_float(
+    "teacher_weight", 1.0, "Share of the float model's outputs in the loss.", 0.0, 1.0
+)
+_BATCH_SIZE = _FLAGS.batch_size(64)
+_METRIC = _FLAGS.metric()
+_OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", required=True)
+_SAVE_PRECISION = _FLAGS.DEFINE_string("save_precision", None, "Write the formats as a map (.json).")
+_SEED = _FLAGS.seed()
+_JSON = _FLAGS.json()
+_PROGRESS = _FLAGS.progress()
+
+
+def main() -> None:
+    """All steps, each with its figures."""
+    check_writable(_OUTPUT.value, _JSON.value, _SAVE_PRECISION.value)
+    if not _OUTPUT.value.endswith((".keras", ".h5")):
+        raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
+    precision = cli.read_precision(_PRECISION.value)
+    model = tfxp.load_model(_MODEL.value)
+    calibration, training, evaluation = (
+        _load(flag.value, model, limit, labels, split)
+        for flag, limit, labels, split in (
+            (_DATA, _LIMIT.value, False, _SPLIT.value or "train"),
+            (_TRAIN_DATA, None, _TEACHER.value < 1, "train"),
+            (_EVAL_DATA, None, True, "test"),
+        )
+    )
+    from tfxp.keras import keras
+
+    keras.utils.set_random_seed(_SEED.value)
+    figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
+    stats = _measure(model, calibration)
+    qmodel = tfxp.quantize_model(
+        model, precision, stats, fold_batch_norm=_FOLD.value, fit=_FIT.value
+    )
+    _evaluate("float", model, evaluation, figures)
+    _evaluate("quantized", qmodel, evaluation, figures)
+    if _CALIBRATE.value and calibration is not None:
+        figures["output_error"] = _calibrate(qmodel, calibration)
+        _evaluate("calibrated", qmodel, evaluation, figures)
+    if training is not None and _EPOCHS.value:
+        figures["losses"] = _fine_tune(qmodel, model, training)
+        _evaluate("fine-tuned", qmodel, evaluation, figures)
+    _write(qmodel, figures)
+
+
+def _load(
+    path: str | None, model: Any, limit: int | None, labels: bool, split: str
+) -> Dataset | None:
+    """A checked data set as the model takes it; files with both halves give the one named."""
+    if path is None:
+        return None
+    data = load_npz(path, limit=limit, labels=labels, default_split=split)
+    data = data.shaped(model.inputs[0].shape[1:])
+    return Dataset(data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value), data.y, data.name)
+
+
+def _measure(model: Any, data: Dataset | None) -> ModelStats | None:
+    if _STATS.value:
+        return ModelStats.load(_STATS.value)
+    if data is None:
+        return None
+    with Progress(len(data), "measuring", "sample", _PROGRESS.value) as bar:
+        return tfxp.measure_model(
+            model,
+            data.x,
+            fold_batch_norm=_FOLD.value,
+            progress=lambda done, _: bar.step(done - bar.done),
+        )
+
+
+def _calibrate(qmodel: Any, data: Dataset) -> dict[str, float]:
+    with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
+        result = tfxp.calibrate_model(
+            qmodel, data.x, progress=lambda what, error: bar.step(note=f"{what}, error {error:.3g}")
+        )
+    steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
+    print(f"relative squared output error: {steps}")
+    return result
+
+
+def _fine_tune(qmodel: Any, model: Any, data: Dataset) -> list[float]:
+    from tfxp.training import FineTuneSettings, fine_tune
+
+    settings = FineTuneSettings(
+        _EPOCHS.value,
+        _RATE.value,
+        _BATCH_SIZE.value,
+        _AUGMENT.value,
+        _TEACHER.value,
+        _SEED.value,
+    )
+    steps = settings.epochs * (len(data) // settings.batch_size)
+    labels = None if data.y is None else _labels(data)
+    with Progress(steps, "fine-tuning", "step", _PROGRESS.value) as bar:
+        losses = fine_tune(
+            qmodel,
+            data.x,
+            labels,
+            settings,
+            teacher=model,
+            progress=lambda done, _, loss: bar.step(done - bar.done, f"loss {loss:.4f}"),
+        )
+    print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses))
+    return losses
+
+
+def _labels(data: Dataset) -> np.ndarray:
+    assert data.y is not None
+    return data.labels() if np.issubdtype(data.y.dtype, np.integer) else data.y
+
+
+def _evaluate(step: str, model: Any, data: Dataset | None, figures: dict[str, Any]) -> None:
+    if data is None:
+        return
+    started = time.monotonic()
+    outputs = model.predict(data.x, batch_size=256, verbose=0)
+    value = evaluate_metric(_METRIC.value, outputs, data)
+    seconds = time.monotonic() - started
+    figures.setdefault(_METRIC.value, {})[step] = value
+    print(f"{step}: {_METRIC.value} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)", flush=True)
+
+
+def _write(qmodel: Any, figures: dict[str, Any]) -> None:
+    chosen = tfxp.precision_of(qmodel)
+    rows = []
+    for name, rule in chosen.layers.items():
+        weights = rule.weights
+        shown = " ".join(dict.fromkeys(map(str, weights))) if isinstance(weights, tuple) else weights
+        rows.append([name, "" if shown is None else str(shown), str(rule.activations)])
+    print(cli.format_table(["layer", "weights", "activations"], rows))
+    with atomic_path(_OUTPUT.value) as temporary:
+        qmodel.save(temporary)
+    print(f"The quantized model is in {_OUTPUT.value}.")
+    if _SAVE_PRECISION.value:
+        chosen.save(_SAVE_PRECISION.value)
+    if _JSON.value:
+        write_json(_JSON.value, {**figures, "formats": chosen.to_dict()["layers"]})
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
