@@ -277,6 +277,10 @@ class Interpreter:
         outputs = [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def input_shape(self, tensor_index: int) -> tuple[int, ...]:
+        """The shape that a model input has now, resized or not."""
+        return self._shape(tensor_index)
+
     def report(self) -> Report:
         """Counters of every multiplying operator, summed over all runs since the last reset."""
         executor = self._require_allocated("report")

@@ -66,7 +66,7 @@ class SignatureRunner:
                 f"{sorted(wanted)}"
             )
         for name, value in inputs.items():
-            if np.shape(value) != tuple(self._interpreter.graph.tensors[wanted[name]].shape):
+            if np.shape(value) != self._interpreter.input_shape(wanted[name]):
                 self._interpreter.resize_tensor_input(wanted[name], np.shape(value))
         self._interpreter.allocate_tensors()
         for name, value in inputs.items():
