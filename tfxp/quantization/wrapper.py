@@ -15,6 +15,8 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 from tfxp.keras import keras
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import FormatQuantizer
+from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.normalize import is_relu
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
@@ -68,19 +70,22 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Run the layer on quantized weights and quantize what comes out."""
         training = keras.backend.learning_phase() if training is None else training
+        quantizer = self.quantize_config.output_quantizer
+        if self._closes_with_relu:
+            return quantizer(inputs, training, self.output_variables, relu=True)
         if self._takes_training:
             kwargs["training"] = training
         quantizers = self.quantize_config.weight_quantizers
         originals = {path: _resolve(self.layer, path) for path in quantizers}
         try:
-            for path, quantizer in quantizers.items():
+            for path, weight_quantizer in quantizers.items():
                 variables = self.weight_variables[path]
-                _assign(self.layer, path, quantizer(originals[path], training, variables))
+                value = weight_quantizer(originals[path], training, variables)
+                _assign(self.layer, path, value)
             outputs = self.layer.call(inputs, **kwargs)
         finally:
             for path, variable in originals.items():
                 _assign(self.layer, path, variable)
-        quantizer = self.quantize_config.output_quantizer
         if quantizer is None:
             return outputs
         return quantizer(outputs, training, self.output_variables)
@@ -88,6 +93,13 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
     @functools.cached_property
     def _takes_training(self) -> bool:
         return "training" in inspect.signature(self.layer.call).parameters
+
+    @functools.cached_property
+    def _closes_with_relu(self) -> bool:
+        """Whether the layer is a plain ReLU, which the quantizer's kernel does on its way."""
+        quantizer = self.quantize_config.output_quantizer
+        spec = LayerSpec(self.layer.name, type(self.layer), self.layer.get_config())
+        return getattr(quantizer, "takes_relu", False) and is_relu(spec) == float("inf")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the wrapped layer's output."""

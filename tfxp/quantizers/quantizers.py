@@ -23,6 +23,8 @@ from tfxp.quantizers.straight_through import (
 )
 
 Variables = dict[str, tf.Variable]
+# Rounding modes that quantize_half_even can do.
+_FAST = ("half_even", "half_up")
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
@@ -151,18 +153,22 @@ class ActivationQuantizer(FormatQuantizer):
         self.rounding, self.nonnegative = rounding, nonnegative
         self.saturation_gradient, self.seed = saturation_gradient, seed
 
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
-        """The tensor on its grid."""
+    @property
+    def takes_relu(self) -> bool:
+        """Whether `relu=True` may be asked for."""
+        return self.rounding in _FAST and self.saturation_gradient == "zero"
+
+    def __call__(
+        self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
+    ) -> tf.Tensor:
+        """The tensor on its grid; with `relu` that of relu(inputs), for the price of one."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
         rounding = _deterministic(self.rounding, training)
-        if rounding not in ("half_even", "half_up") or self.saturation_gradient == "pass":
+        if rounding not in _FAST or self.saturation_gradient == "pass":
             gradient = self.saturation_gradient
             return quantize_by_rounding(inputs, scale, qmin, qmax, rounding, gradient, self.seed)
         nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
-        if not self.nonnegative:
-            # Its gradient is zero below the range, as it must be.
-            inputs = tf.maximum(inputs, qmin * scale)
-        return quantize_half_even(inputs, scale, qmin, qmax, nudge)
+        return quantize_half_even(inputs, scale, qmin, qmax, nudge, self.nonnegative, relu)
 
 
 @_register

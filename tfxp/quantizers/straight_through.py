@@ -16,13 +16,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from tfxp.formats import Rounding
 
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
 HALF_UP_NUDGE = 2.0**-12
+_LOG2_E = 1 / np.log(2.0)
+_SMALLEST = float(np.finfo(np.float32).tiny)  # x >= this is x > 0
 
 
 def round_half_even(v: tf.Tensor) -> tf.Tensor:
@@ -79,13 +83,13 @@ def quantize_by_rounding(
         # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
         # off by an ulp, which moves ties. Dividing by a power of two is exact.
         scaled = value / scale
-        codes = tf.clip_by_value(round_by_name(scaled, rounding, seed), qmin, qmax)
+        rounded = round_by_name(scaled, rounding, seed)
+        codes = tf.raw_ops.ClipByValue(t=rounded, clip_value_min=qmin, clip_value_max=qmax)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             if saturation_gradient == "pass":
                 return upstream
-            inside = (scaled >= qmin - 0.5) & (scaled <= qmax + 0.5)
-            return tf.where(inside, upstream, tf.zeros_like(upstream))
+            return _where_between(upstream, scaled, qmin - 0.5, qmax + 0.5)
 
         return codes * scale, gradient
 
@@ -93,50 +97,70 @@ def quantize_by_rounding(
 
 
 def quantize_half_even(
-    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, nudge: float = 0.0
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    qmin: tf.Tensor,
+    qmax: tf.Tensor,
+    nudge: float = 0.0,
+    nonnegative: bool = False,
+    relu: bool = False,
 ) -> tf.Tensor:
     """Quantize with ties to even, in one fused kernel each way; for activations.
 
-    `QuantizeAndDequantizeV3` takes the number of bits as a tensor and rounds half to even. It
-    knows full signed ranges only, whose top is exact when qmax + 1 is a power of two, as it is in
-    every format; the bottom is therefore held by a maximum, or by the ReLU before it.
-
-    The gradient kernel nudges its limits to its own grid; with 16 bits and limits half a code
-    wider no value on the format's grid is masked, for 2 to 16 bits.
+    `QuantizeAndDequantizeV3` takes the number of bits as a tensor and rounds half to even. It knows
+    the ranges 0 to 2^n - 1 and -2^n to 2^n - 1 only. The first serves tensors that are not
+    negative, whatever their format, and does the work of a ReLU along the way. The second is every
+    signed format but the symmetric one; that and unsigned formats of signed tensors are held by a
+    maximum, which the conditional skips for the others.
 
     Args:
-        x: float32 tensor; must be >= qmin * scale.
+        x: float32 tensor.
         scale, qmin, qmax: scalar tensors.
         nudge: added in steps of `scale` before rounding; `HALF_UP_NUDGE` makes ties of sums on a
             grid go up.
+        nonnegative: `x` has no negative elements.
+        relu: quantize relu(x); the gradient is zero where x <= 0, as a ReLU's is.
     """
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
         levels = qmax + 1.0
-        bits = tf.cast(tf.round(tf.math.log(levels) / tf.math.log(2.0)), tf.int32) + 1
-        moved = value + nudge * scale if nudge else value
+        bits = tf.cast(tf.math.log(levels) * _LOG2_E + 0.5, tf.int32)
+        unsigned = nonnegative or relu
+        if unsigned:
+            held, bits = value, tf.maximum(bits, 1)
+        else:
+            bits += 1
+            is_full = tf.equal(qmin, -levels)
+            held = tf.cond(is_full, lambda: value, lambda: tf.maximum(value, qmin * scale))
         result = tf.raw_ops.QuantizeAndDequantizeV3(
-            input=moved,
-            input_min=-levels * scale,
+            input=held + nudge * scale if nudge else held,
+            input_min=0.0 if unsigned else -levels * scale,
             input_max=qmax * scale,
             num_bits=bits,
-            signed_input=True,
+            signed_input=not unsigned,
             range_given=True,
         )
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return tf.raw_ops.FakeQuantWithMinMaxVarsGradient(
-                gradients=upstream,
-                inputs=value,
-                min=(qmin - 0.5) * scale,
-                max=(qmax + 0.5) * scale,
-                num_bits=16,
-            )[0]
+            low = _SMALLEST if relu else (qmin - 0.5) * scale
+            return _where_between(upstream, value, low, (qmax + 0.5) * scale)
 
         return result, gradient
 
     return forward(x)
+
+
+def _where_between(upstream: tf.Tensor, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """`upstream` where low <= x <= high, else 0."""
+    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        # XLA lacks the kernel below and fuses this instead.
+        return tf.where((x >= low) & (x <= high), upstream, tf.zeros_like(upstream))
+    # One pass; the gradient kernels of tf.quantization.fake_quant also sum for their limits, and
+    # move these.
+    return tf.raw_ops.QuantizeAndDequantizeV4Grad(
+        gradients=upstream, input=x, input_min=low, input_max=high
+    )[0]
 
 
 @tf.custom_gradient

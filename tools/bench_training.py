@@ -1,0 +1,241 @@
+"""Time of a training step and of prediction, relative to the float model, in one run.
+
+Usage:
+  tools/bench_training.py --model=pretrainedResnet.h5 --rounds=25 --json=training.json
+  tools/bench_training.py            # the same architecture (MLPerf Tiny ResNet-8), random weights
+
+Every round times each model once, in turn and from another start each time, so that whatever else
+the machine does meets all alike. A ratio is taken within a round; the median over rounds is
+printed, with the quartiles. Ratios are to "float", the given model with its BatchNormalization;
+"float folded" is the same network with BatchNormalization folded into the convolutions. "cpu" is
+the ratio of processor time of all threads, which other processes disturb less than wall time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+import tfxp
+from tfxp import cli
+from tfxp.errors import ModelError
+from tfxp.files import check_writable, write_json
+from tfxp.keras import keras, layers, tf
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.DEFINE_string("model", None, "Keras model (default: ResNet-8, random weights).")
+_BATCH_SIZE = _FLAGS.batch_size(32)
+_ROUNDS = _FLAGS.DEFINE_integer("rounds", 15, "Rounds of one turn each.", lower_bound=3)
+_STEPS = _FLAGS.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
+_PRECISIONS = _FLAGS.DEFINE_list("precisions", ["w4a4", "w8a8"], "Shorthands; the first: bars.")
+_TFMOT = _FLAGS.DEFINE_boolean("tfmot", True, "Time tfmot's 8-bit model too.")
+_KEPT = _FLAGS.DEFINE_boolean("kept", True, "Time the first precision with BatchNorm kept too.")
+_OPTIMIZER = _FLAGS.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "Optimizer of the steps.")
+_SEED = _FLAGS.seed()
+_JSON = _FLAGS.json()
+
+TRAIN_BAR, PREDICT_BAR = 1.20, 1.30
+_LEARNING_RATE = 1e-5  # small: what is timed must not drift into NaN or denormals
+_WARM_UP_STEPS = 3
+
+Step = Callable[[], Any]
+
+
+@dataclasses.dataclass
+class Row:
+    """Seconds of every turn of one model, wall time and processor time."""
+
+    name: str
+    steps: dict[str, Step]
+    wall: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    cpu: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def turn(self, what: str, count: int) -> None:
+        """Time `count` steps."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            self.steps[what]()
+        self.cpu.setdefault(what, []).append((time.process_time() - cpu) / count)
+        self.wall.setdefault(what, []).append((time.perf_counter() - wall) / count)
+
+
+def main() -> None:
+    """Build the models, time them, print ratios."""
+    if _JSON.value:
+        check_writable(_JSON.value)
+    model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
+    batch = _batch(model)
+    tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often
+    models, loss = _models(model, batch[0]), _loss(model, batch[1])
+    rows = [Row(name, _steps(made, loss, *batch)) for name, made in models.items()]
+    load = os.getloadavg()[0]
+    for what in ("train", "predict"):
+        _time(rows, what)
+    figures = {"machine": _machine(load), "rows": [_figures(row, rows[0]) for row in rows]}
+    figures["bars"] = _bars(figures["rows"])
+    _print(figures)
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+def _models(model: Any, images: np.ndarray) -> dict[str, Any]:
+    """What is compared, by name; the first is what ratios refer to."""
+    stats = tfxp.measure_model(model, images)
+    first = _PRECISIONS.value[0]
+    result = {"float": model}
+    quantized = {p: tfxp.quantize_model(model, p, stats) for p in _PRECISIONS.value}
+    result["float folded"] = tfxp.strip(quantized[first])
+    result.update({f"tfxp {p}": q for p, q in quantized.items()})
+    if _KEPT.value:
+        kept = tfxp.quantize_model(model, first, stats, fold_batch_norm=False)
+        result[f"tfxp {first} BN kept"] = kept
+    if _TFMOT.value:
+        result["tfmot 8-bit"] = _tfmot(model)
+    return result
+
+
+def _tfmot(model: Any) -> Any:
+    from tensorflow_model_optimization.quantization.keras import quantize_model
+
+    try:
+        return quantize_model(model)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"tfmot refuses model {model.name!r}: {error} Use --notfmot.") from error
+
+
+def _steps(model: Any, loss: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Step]:
+    optimizer = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[_OPTIMIZER.value]
+    model.compile(optimizer(_LEARNING_RATE), loss)
+    images, labels = tf.constant(x), tf.constant(y)
+    return {
+        "train": lambda: model.train_on_batch(images, labels),
+        "predict": lambda: model.predict_on_batch(images),
+    }
+
+
+def _loss(model: Any, labels: np.ndarray) -> Any:
+    if labels.dtype.kind == "f":
+        return keras.losses.MeanSquaredError()
+    last = model.layers[-1].get_config().get("activation")
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=last != "softmax")
+
+
+def _batch(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Random images 0..255 and labels, or targets where the output is no vector of classes."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ModelError(f"model {model.name!r}: got several inputs or outputs; expected one each.")
+    shape, classes = model.inputs[0].shape[1:], model.outputs[0].shape[1:]
+    if None in shape:
+        raise ModelError(f"model {model.name!r}: got input shape {shape}; expected fixed sizes.")
+    random, count = np.random.default_rng(_SEED.value), _BATCH_SIZE.value
+    x = random.integers(0, 256, (count, *shape)).astype(np.float32)
+    if len(classes) == 1 and classes[0] > 1:
+        return x, random.integers(0, classes[0], count)
+    return x, random.random((count, *classes), np.float32)
+
+
+def _time(rows: list[Row], what: str) -> None:
+    for row in rows:
+        for _ in range(_WARM_UP_STEPS):
+            row.steps[what]()
+    for number in range(_ROUNDS.value):
+        start = number % len(rows)
+        for row in rows[start:] + rows[:start]:
+            row.turn(what, _STEPS.value)
+
+
+def _figures(row: Row, reference: Row) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": row.name}
+    for what in ("train", "predict"):
+        for clock in ("wall", "cpu"):
+            own, base = getattr(row, clock)[what], getattr(reference, clock)[what]
+            ratios = [a / b for a, b in zip(own, base, strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            result[f"{what}_{clock}"] = {
+                "ratio": middle,
+                "quartiles": [low, high],
+                "milliseconds": 1e3 * statistics.median(own),
+            }
+    return result
+
+
+def _bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Whether the first quantized model keeps within the bars, and below tfmot's."""
+    ours = next(row for row in rows if row["name"].startswith("tfxp"))
+    theirs = [row for row in rows if row["name"].startswith("tfmot")]
+    result = {}
+    for what, bar in (("train", TRAIN_BAR), ("predict", PREDICT_BAR)):
+        ratio = ours[f"{what}_wall"]["ratio"]
+        result[f"{what} <= {bar:.2f}"] = ratio <= bar
+        for row in theirs:
+            result[f"{what} below tfmot"] = ratio < row[f"{what}_wall"]["ratio"]
+    return result
+
+
+def _machine(load: float) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "load_average": load,
+        "batch_size": _BATCH_SIZE.value,
+        "rounds": _ROUNDS.value,
+        "steps": _STEPS.value,
+        "optimizer": _OPTIMIZER.value,
+    }
+
+
+def _print(figures: dict[str, Any]) -> None:
+    header = ["model", "train", "(quartiles)", "cpu", "ms", "predict", "(quartiles)", "cpu", "ms"]
+    table = []
+    for row in figures["rows"]:
+        cells = [row["name"]]
+        for what in ("train", "predict"):
+            wall, cpu = row[f"{what}_wall"], row[f"{what}_cpu"]
+            low, high = wall["quartiles"]
+            cells += [f"{wall['ratio']:.2f}", f"{low:.2f} to {high:.2f}"]
+            cells += [f"{cpu['ratio']:.2f}", f"{wall['milliseconds']:.1f}"]
+        table.append(cells)
+    print(cli.format_table(header, table))
+    print(", ".join(f"{key} {value}" for key, value in figures["machine"].items()))
+    for bar, kept in figures["bars"].items():
+        print(f"{bar}: {'yes' if kept else 'NO'}")
+
+
+def _resnet8() -> Any:
+    """ResNet-8 of MLPerf Tiny: 3 residual blocks of 16, 32 and 64 channels on 32x32x3."""
+    keras.utils.set_random_seed(_SEED.value)
+    inputs = keras.Input((32, 32, 3))
+    x = _conv(inputs, 16, activation="relu")
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        y = _conv(x, channels, stride, activation="relu")
+        y = _conv(y, channels)
+        if stride > 1:
+            x = layers.Conv2D(channels, 1, stride, "same")(x)
+        x = layers.Activation("relu")(layers.Add()([x, y]))
+    x = layers.Flatten()(layers.AveragePooling2D(8)(x))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x), name="resnet8")
+
+
+def _conv(x: Any, channels: int, stride: int = 1, activation: str | None = None) -> Any:
+    x = layers.BatchNormalization()(layers.Conv2D(channels, 3, stride, "same")(x))
+    return layers.Activation(activation)(x) if activation else x
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
