@@ -32,9 +32,7 @@ def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
     check_writable(_OUTPUT.value, _JSON.value)
     model = tfxp.load_model(_MODEL.value)
-    data = load_npz(
-        _DATA.value, split=_SPLIT.value, limit=_LIMIT.value, default_split="train"
-    )
+    data = load_npz(_DATA.value, split=_SPLIT.value, limit=_LIMIT.value, default_split="train")
     x = data.shaped(model.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
     with Progress(len(x), "measuring", "sample", _PROGRESS.value) as bar:
         stats = tfxp.measure_model(
@@ -45,7 +43,8 @@ def main() -> None:
         )
     header = ["layer", "kind", "output", "weights", "MACs", "min", "max", "std", "zeros"]
     print(cli.format_table(header, [row(layer) for layer in stats.layers.values()]))
-    print(f"{stats.samples:,} samples; {stats.weight_count:,} weights; {stats.macs:,} MACs a sample")
+    sizes = f"{stats.weight_count:,} weights; {stats.macs:,} MACs a sample"
+    print(f"{stats.samples:,} samples; {sizes}")
     if _OUTPUT.value:
         stats.save(_OUTPUT.value)
         print(f"Statistics are in {_OUTPUT.value}.")

@@ -54,7 +54,9 @@ _TEACHER = _FLAGS.DEFINE_float(
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
 _OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", required=True)
-_SAVE_PRECISION = _FLAGS.DEFINE_string("save_precision", None, "Write the formats as a map (.json).")
+_SAVE_PRECISION = _FLAGS.DEFINE_string(
+    "save_precision", None, "Write the formats as a precision map (.json)."
+)
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
@@ -168,16 +170,17 @@ def _evaluate(step: str, model: Any, data: Dataset | None, figures: dict[str, An
     value = evaluate_metric(_METRIC.value, outputs, data)
     seconds = time.monotonic() - started
     figures.setdefault(_METRIC.value, {})[step] = value
-    print(f"{step}: {_METRIC.value} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)", flush=True)
+    text = f"{step}: {_METRIC.value} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)"
+    print(text, flush=True)
 
 
 def _write(qmodel: Any, figures: dict[str, Any]) -> None:
     chosen = tfxp.precision_of(qmodel)
     rows = []
     for name, rule in chosen.layers.items():
-        weights = rule.weights
-        shown = " ".join(dict.fromkeys(map(str, weights))) if isinstance(weights, tuple) else weights
-        rows.append([name, "" if shown is None else str(shown), str(rule.activations)])
+        several = rule.weights if isinstance(rule.weights, tuple) else (rule.weights,)
+        shown = " ".join(dict.fromkeys(str(fmt) for fmt in several if fmt is not None))
+        rows.append([name, shown, str(rule.activations)])
     print(cli.format_table(["layer", "weights", "activations"], rows))
     with atomic_path(_OUTPUT.value) as temporary:
         qmodel.save(temporary)

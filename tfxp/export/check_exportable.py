@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.errors import ExportError
@@ -13,7 +11,7 @@ from tfxp.formats import FixedPointFormat
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.quantization.registry import ENGINE_ROUNDING
 
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
@@ -71,7 +69,9 @@ def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
 
 
-def exactness_notes(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> list[str]:
+def exactness_notes(
+    plan: QuantizationPlan, formats: NetworkFormats, pack_int4: bool = False
+) -> list[str]:
     """Which tensors may differ between Keras and the integer file, and why; empty if none."""
     notes = []
     if storage_type(formats) == "INT16":
@@ -84,14 +84,18 @@ def exactness_notes(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats
     for name, point in plan.points.items():
         if point.role == "add":
             notes += _add_notes(plan, formats, name)
-        fmt = formats[name].activations
-        if fmt is not None and not isinstance(fmt, FixedPointFormat):
-            notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
-    notes += _rounding_notes(qmodel)
+        notes += _scale_notes(formats, name) + _rounding_notes(formats, name, point.role)
+    packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
+    if packed:
+        notes.append(
+            f"{', '.join(packed)}: LiteRT rounds twice beside packed INT4 weights; +-1 LSB"
+        )
     if any(plan.role(name).role == "batch_norm" for name in plan.graph.layers):
         notes.append("kept BatchNormalization becomes float scales per channel; +-1 LSB")
-    if storage_type(formats) == "INT8" and any(w.bits > 8 for f in formats.values() for w in f.weights):
-        notes.append("weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them")
+    if any(weights.bits > 8 for layer in formats.values() for weights in layer.weights):
+        notes.append(
+            "weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them"
+        )
     return notes
 
 
@@ -133,16 +137,23 @@ def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> li
     return []
 
 
-def _rounding_notes(qmodel: Any) -> list[str]:
+def _scale_notes(formats: NetworkFormats, name: str) -> list[str]:
+    fmt, weights = formats[name].activations, formats[name].weights
     notes = []
-    engine = {"half_even", "half_up"}
-    for layer in qmodel.layers:
-        if isinstance(layer, FormatWrapper):
-            quantizer = layer.quantize_config.output_quantizer
-            rounding = getattr(quantizer, "rounding", "half_even")
-            if rounding not in engine:
-                notes.append(
-                    f"{layer.owner}: trained with {rounding} rounding, LiteRT rounds ties its own "
-                    "way; +-1 LSB"
-                )
+    if fmt is not None and not isinstance(fmt, FixedPointFormat):
+        notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
+    if weights and not isinstance(weights[0], FixedPointFormat):
+        notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
     return notes
+
+
+def _rounding_notes(formats: NetworkFormats, name: str, role: str) -> list[str]:
+    rounding = formats[name].rule.rounding
+    if rounding in (None, "engine", ENGINE_ROUNDING[role]) and (rounding, role) != (
+        "half_even",
+        "mean",
+    ):
+        return []
+    return [
+        f"{name}: trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
+    ]

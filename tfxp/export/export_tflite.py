@@ -95,7 +95,7 @@ def export_tflite(
     plan = plan_of(qmodel)
     formats = network_formats(qmodel, plan)
     check_exportable(plan, formats)
-    notes = exactness_notes(qmodel, plan, formats)
+    notes = exactness_notes(plan, formats, pack_int4)
     graph = integer_graph_of(qmodel, softmax=softmax, pack_int4=pack_int4)
     content = write_tflite(graph)
     checked = None
@@ -114,7 +114,9 @@ def export_tflite(
     return ExportReport(os.fspath(path), len(content), floats, storage, tuple(notes), checked)
 
 
-def integer_graph_of(qmodel: Any, *, softmax: bool = False, pack_int4: bool = False) -> IntegerGraph:
+def integer_graph_of(
+    qmodel: Any, *, softmax: bool = False, pack_int4: bool = False
+) -> IntegerGraph:
     """The integer graph of a quantized model, as `export_tflite` writes it.
 
     Raises:

@@ -9,11 +9,16 @@ import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.export.integer_weights import IntegerLayer, integer_layer
+from tfxp.export.mac_operators import (
+    MAC_OPERATORS,
+    absorb_batch_norm,
+    mac_options,
+    tflite_kernel,
+)
 from tfxp.formats import Format, int8_zero_point
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
 from tfxp.transforms.normalize import is_relu
 
@@ -139,7 +144,8 @@ class GraphBuilder:
             tensor = self.graph.tensors[value.index]
             data = np.array([limit + zero], tensor.dtype)
             scheme = tensor.quantization
-            bound = self._constant(f"{value.fmt}_{operator.lower()}_{limit}", data, self.storage, scheme)
+            name_of_bound = f"{value.fmt}_{operator.lower()}_{limit}"
+            bound = self._constant(name_of_bound, data, self.storage, scheme)
             value = self._emit(
                 operator,
                 [value.index, bound],
@@ -187,18 +193,18 @@ class GraphBuilder:
         relu = self._closing_relu(spec.name)
         weights = self._kernel(spec, layer)
         inputs = [source.index, weights, self._bias(spec, layer, source)]
-        options = {**_mac_options(spec), "fused_activation_function": _fused(relu)}
-        output = self._emit(_MAC_OPERATORS[spec.kind], inputs, self._output(number, spec), options)
+        options = {**mac_options(spec), "fused_activation_function": _fused(relu)}
+        output = self._emit(MAC_OPERATORS[spec.kind], inputs, self._output(number, spec), options)
         self._values[Ref(number)] = self._finish(output, relu, True, spec.name)
 
     def _integers(self, name: str) -> IntegerLayer:
         if name not in self._layers:
             layer = integer_layer(self._plan, self._formats, name)
-            self._layers[name] = _absorb_batch_norm(self._plan, self._formats, layer)
+            self._layers[name] = absorb_batch_norm(self._plan, self._formats, layer)
         return self._layers[name]
 
     def _kernel(self, spec: LayerSpec, layer: IntegerLayer) -> int:
-        codes, axis = _tflite_kernel(spec, layer.weights)
+        codes, axis = tflite_kernel(spec, layer.weights)
         bits = layer.weight_formats[0].bits
         kind = {1: "INT8", 2: "INT16", 4: "INT32"}[codes.dtype.itemsize]
         if self._pack_int4 and bits <= 4:
@@ -358,11 +364,6 @@ class GraphBuilder:
 
 
 _NOTHING_AT_INFERENCE = ("Dropout", "SpatialDropout2D", "GaussianNoise", "Activation")
-_MAC_OPERATORS = {
-    "Conv2D": "CONV_2D",
-    "DepthwiseConv2D": "DEPTHWISE_CONV_2D",
-    "Dense": "FULLY_CONNECTED",
-}
 
 
 def storage_type(formats: NetworkFormats) -> str:
@@ -375,58 +376,3 @@ def _fused(relu: float | None) -> str:
     if relu is None:
         return "NONE"
     return "RELU6" if relu == 6.0 else "RELU"
-
-
-def _mac_options(spec: LayerSpec) -> dict[str, Any]:
-    config = spec.config
-    if spec.kind == "Dense":
-        return {"keep_num_dims": True}
-    options = {
-        "padding": config["padding"].upper(),
-        "stride_h": config["strides"][0],
-        "stride_w": config["strides"][1],
-        "dilation_h_factor": config["dilation_rate"][0],
-        "dilation_w_factor": config["dilation_rate"][1],
-    }
-    if spec.kind == "DepthwiseConv2D":
-        options["depth_multiplier"] = config["depth_multiplier"]
-    return options
-
-
-def _tflite_kernel(spec: LayerSpec, codes: np.ndarray) -> tuple[np.ndarray, int]:
-    """Kernel in TFLite's axis order, and the axis of its output channels."""
-    if spec.kind == "Conv2D":
-        return np.ascontiguousarray(codes.transpose(3, 0, 1, 2)), 0
-    if spec.kind == "DepthwiseConv2D":
-        return np.ascontiguousarray(codes.reshape(1, *codes.shape[:2], -1)), 3
-    return np.ascontiguousarray(codes.T), 0
-
-
-def _absorb_batch_norm(
-    plan: QuantizationPlan, formats: NetworkFormats, layer: IntegerLayer
-) -> IntegerLayer:
-    """Put a kept BatchNormalization into per-channel scales; negative gammas flip the codes."""
-    graph = plan.graph
-    reader = graph.only_consumer(Ref(graph.uses(layer.name)[0]))
-    if reader is None or plan.role(graph.calls[reader].layer).role != "batch_norm":
-        return layer
-    g, c = affine(graph.layers[graph.calls[reader].layer])
-    channels = g.size
-    codes = layer.weights.reshape(-1, channels) * np.where(g < 0, -1, 1)
-    low = _LIMITS["INT8"][0] if layer.weights.dtype == np.int8 else np.iinfo(layer.weights.dtype).min
-    codes = np.clip(codes, low, -low - 1).astype(layer.weights.dtype)
-    magnitude = np.where(g == 0, 1.0, np.abs(g))
-    codes = np.where(g == 0, 0, codes).astype(layer.weights.dtype)
-    scale = np.broadcast_to(layer.weight_scale, (channels,)) * magnitude
-    source = formats[plan.input_owners(layer.name)[0]].activations
-    assert source is not None
-    step = source.scale * scale
-    arrays = graph.layers[layer.name].arrays()
-    bias = g * arrays.get("bias", np.zeros(channels)).astype(np.float64) + c
-    return dataclasses.replace(
-        layer,
-        weights=codes.reshape(layer.weights.shape),
-        weight_scale=scale,
-        bias=np.rint(bias / step).astype(np.int64),
-        bias_scale=step,
-    )

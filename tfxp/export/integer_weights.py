@@ -13,7 +13,7 @@ import numpy as np
 from tfxp.errors import ExportError
 from tfxp.files import write_bytes, write_text
 from tfxp.formats import FixedPointFormat, Format, encode
-from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.network_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale, network_formats
 from tfxp.quantization.quantize_model import plan_of
@@ -83,7 +83,7 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
     arrays = spec.arrays()
     kernel = arrays[role.weights[0].attribute]
     channels = kernel.shape[kernel.ndim - role.weights[0].channel_axes :]
-    codes, scale = _encode_kernel(kernel, channels, formats[name].weights)
+    codes, scale = _encode_kernel(kernel, channels, formats[name])
     count = int(np.prod(channels))
     bias = arrays.get(str(role.bias))
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
@@ -96,17 +96,20 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
 
 
 def _encode_kernel(
-    kernel: np.ndarray, channels: tuple[int, ...], formats: tuple[Format, ...]
+    kernel: np.ndarray, channels: tuple[int, ...], layer: LayerFormats
 ) -> tuple[np.ndarray, np.ndarray]:
+    formats, rounding = layer.weights, layer.rule.rounding
+    if rounding in (None, "engine", "stochastic"):  # stochastic belongs to training
+        rounding = "half_even"
     if getattr(formats[0], "is_binary", False):
         mean = np.abs(kernel).mean(dtype=np.float64)
         return encode(kernel, formats[0]).astype(np.int8), np.array([mean])
     matrix = kernel.reshape(-1, int(np.prod(channels)))
     if len(formats) == 1:
-        codes = encode(matrix, formats[0])
+        codes = encode(matrix, formats[0], rounding)
     else:
-        columns = [encode(column, fmt) for column, fmt in zip(matrix.T, formats, strict=True)]
-        codes = np.stack(columns, axis=1)
+        pairs = zip(matrix.T, formats, strict=True)
+        codes = np.stack([encode(column, fmt, rounding) for column, fmt in pairs], axis=1)
     bits = formats[0].bits
     dtype = np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32
     return codes.reshape(kernel.shape).astype(dtype), np.array([fmt.scale for fmt in formats])

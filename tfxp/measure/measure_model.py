@@ -104,7 +104,8 @@ def _check_inputs(batch: list[np.ndarray], plan: QuantizationPlan, probe: Any) -
     for part, tensor in zip(batch, probe.inputs, strict=True):
         wanted = tuple(tensor.shape)
         fits = len(part.shape) == len(wanted) and all(
-            size is None or size == have for size, have in zip(wanted[1:], part.shape[1:])
+            size is None or size == have
+            for size, have in zip(wanted[1:], part.shape[1:], strict=True)
         )
         if not fits:
             raise DataError(

@@ -17,6 +17,9 @@ from tfxp.quantization.plan import Point, QuantizationPlan
 _SYMMETRIC_FROM_BITS = 8
 # int16 storage has no zero point, so wide formats of non-negative tensors keep a sign bit.
 _SIGNED_ABOVE_BITS = 8
+# Biases beyond these would eat up float32's exact integers, or int32 (int64 beside int16).
+_BIAS_BITS = 22
+_WIDE_BIAS_BITS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,7 @@ def resolve_formats(
     stats: ModelStats | None,
     kernels: Mapping[str, np.ndarray],
     fit: str = "mse",
+    biases: Mapping[str, np.ndarray] | None = None,
 ) -> NetworkFormats:
     """The format of every tensor: owner -> formats.
 
@@ -53,6 +57,8 @@ def resolve_formats(
         stats: measured distributions; needed where the map gives bits for activations.
         kernels: layer -> kernel, channels last; the distribution of weights is taken from here.
         fit: how bits are split: "mse", "max" or "clip_budget".
+        biases: layer -> bias; fitted weight formats are kept coarse enough for it to fit into the
+            accumulator.
 
     Raises:
         PrecisionError: the map names a layer that is not there, or gives bits for activations
@@ -73,7 +79,43 @@ def resolve_formats(
         if name in kernels:
             weights = fit_weights(kernels[name], rule, FITS[fit], name)
         result[name] = LayerFormats(rule, _activation(plan.points[name], rule, stats, fit), weights)
+    for name, bias in (biases or {}).items():
+        result[name] = _room_for_bias(plan, result, name, bias)
     return result
+
+
+def _room_for_bias(
+    plan: QuantizationPlan, formats: NetworkFormats, name: str, bias: np.ndarray
+) -> LayerFormats:
+    """Coarsen fitted weight formats until the bias is a small number of accumulator steps.
+
+    The accumulator's step is the product of the input's and the weights' steps. A kernel that
+    training has shrunk to nothing fits a format so fine that its bias would overflow; its weights
+    count for nothing beside the bias, so the format gives way.
+    """
+    layer = formats[name]
+    grids = [formats[owner].activations for owner in plan.input_owners(name)]
+    if not isinstance(layer.rule.weights, int) or any(grid is None for grid in grids):
+        return layer
+    step = max(grid.scale for grid in grids if grid is not None)
+    wide = any(grid.bits > _SIGNED_ABOVE_BITS for grid in grids if grid is not None)
+    limit = 2.0 ** (_WIDE_BIAS_BITS if wide else _BIAS_BITS)
+    sizes = np.abs(bias.astype(np.float64)).ravel()
+    if len(layer.weights) == 1:
+        sizes = np.array([sizes.max(initial=0.0)])
+    weights = []
+    for fmt, size in zip(layer.weights, sizes, strict=True):
+        assert isinstance(fmt, FixedPointFormat)  # numbers of bits are fitted to fixed point
+        finest = math.floor(math.log2(limit * step / size)) if size > 0 else fmt.fractional_bits
+        less = max(fmt.fractional_bits - finest, 0)
+        weights.append(
+            dataclasses.replace(
+                fmt,
+                integer_bits=fmt.integer_bits + less,
+                fractional_bits=fmt.fractional_bits - less,
+            )
+        )
+    return dataclasses.replace(layer, weights=tuple(weights))
 
 
 def fit_weights(

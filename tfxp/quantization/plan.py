@@ -79,7 +79,9 @@ class QuantizationPlan:
             yield ref if ref in self.sources else self.graph.calls[ref.call].refs()[0]
 
 
-def prepare(model: Any, fold: bool = True, pre_activation: Collection[str] = ()) -> QuantizationPlan:
+def prepare(
+    model: Any, fold: bool = True, pre_activation: Collection[str] = ()
+) -> QuantizationPlan:
     """Normalise a Keras model and find its quantization points.
 
     Args:

@@ -11,6 +11,7 @@ from tfxp.precision import FLOAT, LayerPrecision
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, format_of_scale
 from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 
 _INT8_BITS = 8
@@ -37,16 +38,18 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
         variable.assign(np.broadcast_to(scale.ravel(), variable.shape))
     if layer.output_variables is None:
         return
-    if role.role == "average_pool":
-        fmt = formats[plan.input_owners(layer.name)[0]].activations
-    else:
-        fmt = formats[layer.owner].activations
+    fmt = formats[_format_owner(layer, plan)].activations
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
         layer.output_variables["zero_point"].assign(_zero_point(fmt))
     if "input_scale" in layer.output_variables:
         source = formats[plan.input_owners(layer.name)[0]].activations
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
+
+
+def _format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:
+    """Whose activation format the layer's output has; pools and lone ReLUs keep their input's."""
+    return layer.owner if layer.owner in plan.points else plan.input_owners(layer.name)[0]
 
 
 def accumulator_scale(name: str, plan: QuantizationPlan, formats: NetworkFormats) -> np.ndarray:
@@ -88,6 +91,7 @@ def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]
     for layer in qmodel.layers:
         if isinstance(layer, QuantizeInput):
             found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+            _read_rounding(layer.quantizer, "input", found[layer.owner])
         elif isinstance(layer, FormatWrapper):
             _read_wrapper(layer, plan, found)
     return {name: LayerPrecision(**fields) for name, fields in found.items()}
@@ -120,10 +124,18 @@ def _read_wrapper(
             if rounding != "half_even":
                 found[layer.name]["rounding"] = rounding
     quantizer = layer.quantize_config.output_quantizer
-    if quantizer is not None and role.role != "average_pool":
+    if quantizer is not None and layer.owner in plan.points:
         found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+        _read_rounding(quantizer, plan.points[layer.owner].role, found[layer.owner])
         if layer.owner == layer.name and _relu_follows(plan, layer.name):
             found[layer.owner]["placement"] = "pre_activation"
+
+
+def _read_rounding(quantizer: Any, role: str, found: dict[str, Any]) -> None:
+    """Note a rounding that is not the engine's; a mean has a quantizer of its own for that."""
+    rounding = getattr(quantizer, "rounding", None)
+    if rounding is not None and (rounding != ENGINE_ROUNDING[role] or role == "mean"):
+        found["rounding"] = rounding
 
 
 def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
@@ -139,7 +151,7 @@ def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
 def _read_grid(variables: dict[str, Any]) -> list[Format]:
     qmin, qmax = _exact(variables["qmin"]), _exact(variables["qmax"])
     scales = np.atleast_1d(variables["scale"].numpy()).ravel()
-    unique = {float(scale): format_of_scale(float(scale), qmin, qmax) for scale in np.unique(scales)}
+    unique = {float(s): format_of_scale(float(s), qmin, qmax) for s in np.unique(scales)}
     return [unique[float(scale)] for scale in scales]
 
 

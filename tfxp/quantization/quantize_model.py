@@ -56,7 +56,7 @@ def quantize_model(
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
     plan = _prepare_for(model, precision, fold_batch_norm)
-    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit)
+    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
     quantized = wrap_layers(plan, formats).to_model(model.name)
     _copy_weights(plan, quantized)
     assign_formats(quantized, plan, formats)
@@ -89,7 +89,7 @@ def set_precision(
         precision = PrecisionMap.parse(precision)
     plan = plan_of(qmodel)
     stats = stats or getattr(qmodel, "_tfxp_stats", None)
-    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit)
+    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
     _require_same_structure(qmodel, plan, formats)
     assign_formats(qmodel, plan, formats)
 
@@ -171,6 +171,17 @@ def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
         kernel = plan.graph.layers[name].arrays()[weight.attribute]
         channels = int(np.prod(kernel.shape[kernel.ndim - weight.channel_axes :]))
         result[name] = kernel.reshape(-1, channels)
+    return result
+
+
+def biases_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
+    """Layer -> bias, for layers that have one."""
+    result = {}
+    for name in plan.macs:
+        arrays = plan.graph.layers[name].arrays()
+        bias = plan.role(name).bias
+        if bias in arrays:
+            result[name] = arrays[str(bias)]
     return result
 
 

@@ -21,6 +21,7 @@ from tfxp.quantizers import (
     WeightQuantizer,
     seed_of,
 )
+from tfxp.transforms.normalize import is_relu
 
 # What LiteRT's default engine does for the operator that produces the tensor.
 ENGINE_ROUNDING = {
@@ -28,6 +29,7 @@ ENGINE_ROUNDING = {
     "mac": "half_even",
     "add": "half_up",
     "concatenate": "half_up",
+    "mean": "half_even",
 }
 
 
@@ -61,6 +63,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         weights = self._weight_quantizers(name) if role.role == "mac" else {}
         if role.role == "average_pool":
             output = self._average_pool(name)
+        elif role.role == "relu" and name not in self._points:
+            output = self._limited_relu(name)
         else:
             output = self._output_quantizer(name)
         if not weights and output is None:
@@ -91,12 +95,14 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         return result
 
     def _bias_is_quantized(self, name: str) -> bool:
-        """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm."""
+        """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor
+        beside a binary kernel, whose scale moves with its weights."""
         owners = self._plan.input_owners(name)
         grids = [self._formats[owner].activations for owner in owners]
         if not grids or any(fmt is None for fmt in grids):
             return False
-        if self._formats[name].rule.bias == "float":
+        binary = getattr(self._formats[name].weights[0], "is_binary", False)
+        if self._formats[name].rule.bias == "float" or binary:
             return False
         return not followed_by_batch_norm(self._plan, name)
 
@@ -108,7 +114,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if point.role == "mean" and explicit is None and self._has_integer_input(point):
             return MeanQuantizer(self._mean_count(point))
         return ActivationQuantizer(
-            explicit or ENGINE_ROUNDING.get(point.role, "half_even"),
+            explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,
             seed=seed_of(name),
         )
@@ -122,6 +128,14 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         source = call.refs()[0]
         shape = self._plan.graph.calls[source.call].output_shapes[source.index]
         return int(np.prod(shape[1:-1]))
+
+    def _limited_relu(self, name: str) -> FormatQuantizer | None:
+        """A ReLU that keeps its input's format, whose limit need not lie on that grid."""
+        owner = self._plan.input_owners(name)[0]
+        limit = is_relu(self._plan.graph.layers[name])
+        if limit is None or np.isinf(limit) or self._formats[owner].activations is None:
+            return None
+        return ActivationQuantizer("half_even", nonnegative=True, seed=seed_of(name))
 
     def _average_pool(self, name: str) -> FormatQuantizer | None:
         owner = self._plan.input_owners(name)[0]

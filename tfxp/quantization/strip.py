@@ -41,4 +41,3 @@ def quantized_arrays(layer: FormatWrapper, arrays: dict[str, np.ndarray]) -> dic
         value = quantizer(arrays[path], False, layer.weight_variables[path])
         result[path] = np.asarray(value)
     return result
-

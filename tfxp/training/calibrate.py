@@ -88,7 +88,10 @@ class _Calibration:
             raise DataError("calibration data: got no samples; expected at least one.")
         self._qmodel, self._plan = qmodel, plan
         starts = range(0, len(parts[0]), batch_size)
-        self._batches = [[tf.constant(p[s : s + batch_size], tf.float32) for p in parts] for s in starts]
+        self._batches = [
+            [tf.constant(part[start : start + batch_size], tf.float32) for part in parts]
+            for start in starts
+        ]
         self._forward = _compile(qmodel, plan)
         float_plan = make_plan(plan.graph)
         self._float_forward = _compile(plan.graph.to_model(), float_plan)

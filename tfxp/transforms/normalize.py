@@ -3,7 +3,9 @@
 - activation functions inside layers become layers of their own;
 - a separable convolution becomes a depthwise and a pointwise one;
 - `x + y` on tensors becomes an Add layer, and an Add of many inputs a chain of two-input Adds;
-- training-only call arguments that say nothing are dropped.
+- a softmax before a final Reshape or Flatten moves behind it;
+- a layer without weights that is called several times becomes one layer per call, the later ones
+  with a number behind the name, because each call may see another format.
 
 Outputs stay the same, bit for bit but for the order of additions in long sums.
 """
@@ -31,7 +33,9 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     _add_functions_to_layers(graph)
     _split_separable(graph)
     _split_activations(graph)
+    _split_shared(graph)
     _split_long_adds(graph)
+    _move_softmax_last(graph)
     graph.sort()
     return graph
 
@@ -53,7 +57,7 @@ def _add_functions_to_layers(graph: LayerGraph) -> None:
 
 
 def _split_activations(graph: LayerGraph) -> None:
-    for number, _, spec in graph.in_order():
+    for _, _, spec in graph.in_order():
         function = spec.config.get("activation")
         if spec.kind == "Activation" or not isinstance(function, str) or function == "linear":
             continue
@@ -115,8 +119,16 @@ def _split_one_separable(graph: LayerGraph, spec: LayerSpec) -> None:
     graph.sort()
 
 
-def _split_long_adds(graph: LayerGraph) -> None:
+def _split_shared(graph: LayerGraph) -> None:
     for number, call, spec in graph.in_order():
+        first = graph.uses(spec.name)[0]
+        if number == first or spec.weights or spec.kind == "InputLayer":
+            continue
+        call.layer = graph.add_layer(LayerSpec(spec.name, spec.cls, dict(spec.config))).name
+
+
+def _split_long_adds(graph: LayerGraph) -> None:
+    for _, call, spec in graph.in_order():
         refs = call.refs()
         if spec.kind != "Add" or len(refs) < 3 or len(graph.uses(spec.name)) > 1:
             continue
@@ -128,6 +140,26 @@ def _split_long_adds(graph: LayerGraph) -> None:
             graph.calls[total.call].output_shapes = shapes
         call.args = ([total, refs[-1]],)
     graph.sort()
+
+
+def _move_softmax_last(graph: LayerGraph) -> None:
+    """Softmax over channels and a reshape that keeps them commute; logits come last that way."""
+    for number, call, spec in graph.in_order():
+        reader = graph.only_consumer(Ref(number)) if is_softmax(spec) else None
+        if reader is None or graph.layers[graph.calls[reader].layer].kind not in _RESHAPES:
+            continue
+        following, source = graph.calls[reader], call.refs()[0]
+        shapes = following.output_shapes, call.output_shapes
+        single = len(graph.uses(spec.name)) == len(graph.uses(following.layer)) == 1
+        if not single or shapes[0][0][-1] != shapes[1][0][-1]:
+            continue
+        following.args, following.kwargs = (source,), {}
+        graph.replace(Ref(reader), Ref(number))
+        call.args, call.kwargs = (Ref(reader),), {}
+        call.output_shapes = following.output_shapes
+
+
+_RESHAPES = ("Reshape", "Flatten", "Dropout")
 
 
 def is_relu(spec: LayerSpec) -> float | None:

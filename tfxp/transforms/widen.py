@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import zlib
@@ -12,12 +13,11 @@ import numpy as np
 
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.transforms import widen_axes as axes
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.widen_axes import Axis, Fixed, Free
 from tfxp.transforms.widen_layers import (
     OWNERS,
     WITH_WEIGHTS,
-    ImpossibleError,
     LayerAxes,
     configure,
     copy_weights,
@@ -25,6 +25,7 @@ from tfxp.transforms.widen_layers import (
     trace,
     uneven_groups,
 )
+from tfxp.transforms.widen_plan import ChannelPlan, before_outputs
 
 INITIALIZATIONS = ("fresh", "preserve")
 Factor = float | Mapping[str, float]
@@ -83,90 +84,20 @@ def widen_model(
     _check_options(factor, initialization, noise)
     preserve = initialization == "preserve"
     graph = LayerGraph.from_model(model)
-    plan = _Plan(graph, preserve)
+    trace_call = functools.partial(trace, preserve=preserve)
+    plan = ChannelPlan(graph, trace_call, set(OWNERS))
     requested = _requested_factors(plan, factor)
     _choose_widths(plan, requested, seed, preserve)
-    for name, layer in plan.layers.items():
-        spec = graph.layers[name]
-        if preserve and spec.kind in WITH_WEIGHTS:
+    for name, spec in graph.layers.items():
+        layer = plan.layers.get(name)
+        if spec.kind in WITH_WEIGHTS and not preserve:
+            _draw_afresh(spec, seed)
+        elif spec.kind in WITH_WEIGHTS and layer is not None:
             arrays = copy_weights(spec, layer)
             spec.set_arrays(_with_noise(spec, layer, arrays, noise, seed))
-        elif spec.kind in WITH_WEIGHTS:
-            _draw_afresh(spec, seed)
-        configure(spec, layer)
+        if layer is not None:
+            configure(spec, layer)
     return graph.to_model()
-
-
-class _Plan:
-    """The channels of every tensor and layer of a graph."""
-
-    def __init__(self, graph: LayerGraph, preserve: bool) -> None:
-        self.graph = graph
-        self.preserve = preserve
-        self.layers: dict[str, LayerAxes] = {}
-        self._tensors: dict[Ref, Axis] = {}
-        for number, _, spec in graph.in_order():
-            if spec.kind == "InputLayer":
-                self._add(
-                    number, lambda width, name=spec.name: Fixed(width, f"tied to input {name!r}")
-                )
-            else:
-                self._trace(number)
-        for ref in graph.outputs:
-            axes.freeze(self._tensors[ref], "tied to a model output")
-
-    def owners(self) -> dict[str, Axis]:
-        """Layers with channels of their own -> those channels."""
-        return {
-            name: layer.written
-            for name, layer in self.layers.items()
-            if layer.written is not None and owns_channels(self.graph.layers[name], layer)
-        }
-
-    def last_owners(self) -> set[str]:
-        """Layers with channels of their own that the outputs are made of."""
-        owners, found, seen = self.owners(), set(), set()
-        waiting = [ref.call for ref in self.graph.outputs]
-        while waiting:
-            number = waiting.pop()
-            call = self.graph.calls[number]
-            if call.layer in owners:
-                found.add(call.layer)
-            elif number not in seen:
-                waiting += [ref.call for ref in call.refs()]
-            seen.add(number)
-        return found
-
-    def _add(self, number: int, make: Any) -> None:
-        for index, shape in enumerate(self.graph.calls[number].output_shapes):
-            self._tensors[Ref(number, index)] = make(int((shape or (0,))[-1] or 0))
-
-    def _trace(self, number: int) -> None:
-        call = self.graph.calls[number]
-        spec = self.graph.layers[call.layer]
-        refs = call.refs()
-        inputs = [self._tensors[ref] for ref in refs]
-        shapes = [self.graph.calls[ref.call].output_shapes[ref.index] for ref in refs]
-        try:
-            layer = self.layers.get(spec.name)
-            if layer is not None and layer.read is not None and spec.kind in WITH_WEIGHTS:
-                axes.unify(inputs[0], layer.read)
-                output = layer.written
-                if spec.kind not in OWNERS:
-                    output = trace(spec, call, inputs, shapes, self.preserve)
-            else:
-                output = trace(spec, call, inputs, shapes, self.preserve)
-                if layer is not None and layer.written is not None and spec.kind == "Reshape":
-                    axes.unify(output, layer.written)
-                self.layers[spec.name] = LayerAxes(inputs[0], output)
-            assert output is not None
-            self._tensors[Ref(number)] = output
-        except (ImpossibleError, axes.AxisMismatchError) as error:
-            why = str(error) if isinstance(error, ImpossibleError) else f"which shares {error}"
-            reason = f"tied to {spec.name!r}, a {spec.kind} {why}"
-            for axis in inputs:
-                axes.freeze(axis, reason)
-            self._add(number, lambda width: Fixed(width, reason))
 
 
 def _check_options(factor: Factor, initialization: str, noise: float) -> None:
@@ -186,9 +117,18 @@ def _check_options(factor: Factor, initialization: str, noise: float) -> None:
         raise ConfigError("noise: got it with initialization 'fresh'; expected 'preserve'.")
 
 
-def _requested_factors(plan: _Plan, factor: Factor) -> dict[str, float]:
+def _owners(plan: ChannelPlan) -> dict[str, Axis]:
+    """Layers with channels of their own -> those channels."""
+    return {
+        name: layer.written
+        for name, layer in plan.layers.items()
+        if layer.written is not None and owns_channels(plan.graph.layers[name], layer)
+    }
+
+
+def _requested_factors(plan: ChannelPlan, factor: Factor) -> dict[str, float]:
     """Layer with channels of its own -> the factor asked for it."""
-    owners = plan.owners()
+    owners = _owners(plan)
     if not isinstance(factor, Mapping):
         return {name: float(factor) for name in owners}
     requested, unmatched = {}, []
@@ -206,8 +146,12 @@ def _requested_factors(plan: _Plan, factor: Factor) -> dict[str, float]:
             f"filters or units; expected names or patterns of {', '.join(owners)}."
             f"{did_you_mean(unmatched[0], owners)}"
         )
-    last = plan.last_owners()
-    outputs = [key for key in factor if key in last and factor[key] != 1 and _is_fixed(owners[key])]
+    last = before_outputs(plan.graph, owners)
+    outputs = [
+        key
+        for key in factor
+        if key in last and key in owners and factor[key] != 1 and _is_fixed(owners[key])
+    ]
     if outputs:
         raise ConfigError(
             f"widen factors: got {', '.join(map(repr, outputs))}, which form the model's outputs; "
@@ -220,12 +164,15 @@ def _is_fixed(axis: Axis) -> bool:
     return all(isinstance(leaf, Fixed) for leaf in axes.leaves(axis))
 
 
-def _choose_widths(plan: _Plan, requested: Mapping[str, float], seed: int, preserve: bool) -> None:
+def _choose_widths(
+    plan: ChannelPlan, requested: Mapping[str, float], seed: int, preserve: bool
+) -> None:
     """Give every free axis its new width; say everything that is in the way."""
     factors: dict[Free, tuple[float, str]] = {}
     spots: list[str] = []
-    last = plan.last_owners()
-    for name, axis in plan.owners().items():
+    owners = _owners(plan)
+    last = before_outputs(plan.graph, owners)
+    for name, axis in owners.items():
         factor = requested.get(name)
         if factor is None:
             continue
@@ -254,7 +201,7 @@ def _raise_spots(spots: list[str]) -> None:
 
 
 def _check_rounding(
-    plan: _Plan,
+    plan: ChannelPlan,
     factors: Mapping[Free, tuple[float, str]],
     widths: Mapping[Free, int],
     preserve: bool,

@@ -16,7 +16,7 @@ channels in the wide network, which channel of the narrow network it copies.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -238,6 +238,17 @@ def copies(axis: Axis) -> np.ndarray:
     if isinstance(axis, Repeat):
         return (inner[:, None] * axis.times + np.arange(axis.times)).ravel()
     return (np.arange(axis.times)[:, None] * axis.inner.width + inner).ravel()
+
+
+def expand(axis: Axis, value: Callable[[Free], float]) -> np.ndarray:
+    """One number for each narrow channel: `value` of free ones, 1 for fixed ones."""
+    axis = resolve(axis)
+    if isinstance(axis, Free | Fixed):
+        return np.full(axis.width, value(axis) if isinstance(axis, Free) else 1.0)
+    if isinstance(axis, Concat):
+        return np.concatenate([expand(part, value) for part in axis.parts])
+    inner = expand(axis.inner, value)
+    return np.repeat(inner, axis.times) if isinstance(axis, Repeat) else np.tile(inner, axis.times)
 
 
 def new_width(axis: Axis) -> int:

@@ -1,0 +1,70 @@
+"""Read a Keras model from a file, whatever Keras wrote it in, with one sentence when it fails."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from typing import Any
+
+from tfxp.errors import ModelError
+from tfxp.keras import keras
+from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
+from tfxp.transforms.layer_graph import LayerGraph
+
+_KINDS = "a Keras .h5 or .keras file or a SavedModel folder"
+
+
+def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None) -> Any:
+    """A tf_keras model from a `.h5`, a `.keras` or a SavedModel; quantized ones included.
+
+    The model is not compiled: tfxp needs its layers only, and a file may name losses or optimizers
+    that are not at hand.
+
+    Args:
+        path: file or folder.
+        custom_objects: name -> class or function, for layers of your own.
+
+    Raises:
+        ModelError: there is no such file, it is damaged, holds weights only, or has layers that
+            Keras does not know.
+
+    Example:
+        >>> model = tfxp.load_model("resnet8.h5")  # doctest: +SKIP
+    """
+    name = os.fspath(path)
+    if not os.path.exists(name):
+        raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
+    try:
+        model = keras.models.load_model(name, custom_objects=custom_objects, compile=False)
+    except Exception as error:  # Keras raises nearly every type there is
+        raise ModelError(f"model {name!r}: {_explain(name, error)}") from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"model {name!r}: got no Keras metadata; save the model with Keras.")
+    if not getattr(model, "inputs", None):
+        raise ModelError(f"model {name!r}: has no known input shape; build it before saving.")
+    LayerGraph.from_model(model)  # says what is wrong with subclassed models
+    return model
+
+
+def _explain(name: str, error: Exception) -> str:
+    """What went wrong, in a user's words."""
+    text = " ".join(str(error).split())
+    if "No model config found" in text or "No model found in config" in text:
+        return f"holds weights only; expected {_KINDS} with the whole model. Save the model again."
+    if "Unknown layer" in text or "Could not locate class" in text or "Unknown object" in text:
+        return f"{_first(text)} Pass the class in custom_objects."
+    damaged = os.path.isfile(name) and not _looks_whole(name)
+    if damaged or isinstance(error, OSError | KeyError | zipfile.BadZipFile | EOFError):
+        return f"damaged, or not a Keras model ({_first(text)}); expected {_KINDS}."
+    return f"{type(error).__name__}: {_first(text)} Expected {_KINDS}."
+
+
+def _looks_whole(name: str) -> bool:
+    with open(name, "rb") as file:
+        head = file.read(8)
+    return head == b"\x89HDF\r\n\x1a\n" or zipfile.is_zipfile(name)
+
+
+def _first(text: str) -> str:
+    sentence = text.split(". ")[0].strip()
+    return (sentence[:200] + "…" if len(sentence) > 200 else sentence).rstrip(".") + "."

@@ -1,0 +1,160 @@
+"""How large activations get: measured on data, or looked up in statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import DataError
+from tfxp.keras import tf
+from tfxp.transforms.layer_graph import LayerGraph, Ref
+
+_BINS = 1 << 14
+
+
+def measured_ranges(
+    graph: LayerGraph, points: Mapping[Ref, str], data: Any, percentile: float, batch_size: int
+) -> dict[Ref, float]:
+    """The percentile of each tensor's values over the data; two passes unless it is 100.
+
+    Raises:
+        DataError: the data are empty, not finite, or do not fit the model's inputs.
+    """
+    if not points:
+        return {}
+    probe = _probe(graph, list(points))
+    largest = np.zeros(len(points))
+    samples = 0
+    for batch in _batches(data, batch_size):
+        samples += len(batch[0])
+        tensors = _run(probe, batch)
+        for position, (tensor, name) in enumerate(zip(tensors, points.values(), strict=True)):
+            top = float(tensor.max(initial=0.0))
+            if not np.isfinite(tensor).all():
+                raise DataError(f"activations of {name!r}: got NaN or infinity. Check the data.")
+            largest[position] = max(largest[position], top)
+    if samples == 0:
+        raise DataError("calibration data: got no samples; expected at least one.")
+    if percentile < 100:
+        largest = _percentiles(probe, data, batch_size, largest, percentile)
+    return dict(zip(points, largest.tolist(), strict=True))
+
+
+def _percentiles(
+    probe: Any, data: Any, batch_size: int, largest: np.ndarray, percentile: float
+) -> np.ndarray:
+    """Upper edges of the bins that hold the percentiles, from histograms over [0, largest]."""
+    counts = np.zeros((len(largest), _BINS), np.int64)
+    for batch in _batches(data, batch_size):
+        for row, top, tensor in zip(counts, largest, _run(probe, batch), strict=True):
+            if top > 0:
+                row += np.histogram(np.clip(tensor, 0, top), _BINS, (0, top))[0]
+    below = np.cumsum(counts, axis=1)
+    reached = below >= below[:, -1:] * (percentile / 100)
+    return np.asarray((reached.argmax(axis=1) + 1) * largest / _BINS)
+
+
+def channel_moments(
+    graph: LayerGraph, refs: list[Ref], data: Any, batch_size: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of every channel of each tensor over the data.
+
+    Raises:
+        DataError: the data are empty or do not fit the model's inputs.
+    """
+    if not refs:
+        return []
+    probe = _probe(graph, refs)
+    sums: list[Any] = [0.0] * len(refs)
+    for batch in _batches(data, batch_size):
+        for position, tensor in enumerate(_run(probe, batch)):
+            rows = tensor.reshape(-1, tensor.shape[-1]).astype(np.float64)
+            powers = np.stack([np.ones_like(rows), rows, rows * rows])
+            sums[position] = sums[position] + powers.sum(axis=1)
+    if isinstance(sums[0], float):
+        raise DataError("calibration data: got no samples; expected at least one.")
+    result = []
+    for count, total, squares in sums:
+        mean = total / count
+        result.append((mean, np.maximum(squares / count - mean**2, 0.0)))
+    return result
+
+
+def stated_ranges(
+    graph: LayerGraph, points: Mapping[Ref, str], stats: Any, percentile: float
+) -> dict[Ref, float]:
+    """The percentile of each tensor's values as `measure_model` found it.
+
+    A layer that was folded into another, or that closes it, is looked up there.
+
+    Raises:
+        DataError: nothing is known of an activation.
+    """
+    result = {}
+    for ref, name in points.items():
+        found = _look_up(graph, ref, stats)
+        if found is None:
+            raise DataError(
+                f"activations of {name!r}: got no statistics; expected those of this model. "
+                "Measure the model again."
+            )
+        result[ref] = max(float(found.percentile(percentile)), 0.0)
+    return result
+
+
+def _look_up(graph: LayerGraph, ref: Ref, stats: Any) -> Any:
+    while True:
+        name = graph.spec_of(ref).name
+        layer = stats.layers.get(name) or stats.layers.get(stats.aliases.get(name))
+        if layer is not None:
+            return layer.activations
+        refs = graph.calls[ref.call].refs()
+        if len(refs) != 1:
+            return None
+        ref = refs[0]
+
+
+def _probe(graph: LayerGraph, refs: list[Ref]) -> Any:
+    """A model that returns the tensors, called as one TensorFlow function."""
+    outputs, structure = graph.outputs, graph.output_structure
+    graph.outputs, graph.output_structure = refs, list(refs)
+    try:
+        model = graph.to_model("probe")
+    finally:
+        graph.outputs, graph.output_structure = outputs, structure
+    call = tf.function(lambda *batch: model(batch if len(batch) > 1 else batch[0], training=False))
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
+    return model.inputs, call.get_concrete_function(*signature)
+
+
+def _run(probe: Any, batch: list[np.ndarray]) -> list[np.ndarray]:
+    inputs, call = probe
+    if len(batch) != len(inputs):
+        raise DataError(f"calibration data: got {len(batch)} arrays; expected {len(inputs)}.")
+    tensors = []
+    for part, wanted in zip(batch, inputs, strict=True):
+        if not wanted.shape.is_compatible_with(part.shape):
+            raise DataError(
+                f"calibration data for {wanted.name!r}: got samples of shape {part.shape[1:]}; "
+                f"expected {tuple(wanted.shape[1:])}."
+            )
+        tensors.append(tf.cast(part, wanted.dtype))
+    return [np.asarray(tensor) for tensor in tf.nest.flatten(call(*tensors))]
+
+
+def _batches(data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
+    if isinstance(data, tf.data.Dataset):
+        for element in data:
+            features = element[0] if isinstance(element, tuple) else element
+            yield [np.asarray(part) for part in tf.nest.flatten(features)]
+        return
+    parts = [np.asarray(part) for part in tf.nest.flatten(data)]
+    lengths = sorted({len(part) if part.ndim else 0 for part in parts})
+    if len(lengths) != 1 or lengths[0] == 0:
+        raise DataError(
+            f"calibration data: got arrays of {lengths} samples; expected at least one each."
+        )
+    for start in range(0, lengths[0], batch_size):
+        yield [part[start : start + batch_size] for part in parts]
