@@ -348,8 +348,7 @@ class GraphBuilder:
         elif spec.kind in ("Flatten", "Reshape"):
             shape = np.array([-1, *(int(n or 1) for n in call.output_shapes[0][1:])], np.int32)
             target = self._constant(f"{spec.name}/shape", shape, "INT32")
-            options = {"new_shape": shape}
-            self._same(number, call, spec, "RESHAPE", [source.index, target], options)
+            self._same(number, call, spec, "RESHAPE", [source.index, target], {"new_shape": shape})
         elif spec.kind in _NOTHING_AT_INFERENCE:
             self._values[Ref(number)] = source
         else:

@@ -150,7 +150,8 @@ def c_header(layers: dict[str, IntegerLayer], guard: str = "TFXP_WEIGHTS_H") -> 
         ident = re.sub(r"\W", "_", name)
         lines += _c_array(f"{ident}_weights", layer.weights, layer.weight_scale)
         lines.insert(-2, f"/* format {', '.join(dict.fromkeys(map(str, layer.weight_formats)))} */")
-        fractional = [f.fractional_bits for f in layer.weight_formats if _is_fixed(f)]
+        fixed = [fmt for fmt in layer.weight_formats if isinstance(fmt, FixedPointFormat)]
+        fractional = [fmt.fractional_bits for fmt in fixed]
         if len(fractional) == 1:
             lines.insert(-2, f"#define {ident.upper()}_WEIGHTS_FRACTIONAL_BITS ({fractional[0]})")
         if layer.bias is not None and layer.bias_scale is not None:
@@ -164,10 +165,6 @@ def save_c_header(path: str | os.PathLike[str], layers: dict[str, IntegerLayer])
     """Write `c_header` to a file, whole or not at all."""
     guard = re.sub(r"\W", "_", os.path.basename(os.fspath(path))).upper()
     write_text(path, c_header(layers, guard))
-
-
-def _is_fixed(fmt: Format) -> bool:
-    return isinstance(fmt, FixedPointFormat)
 
 
 def _c_array(name: str, codes: np.ndarray, scale: np.ndarray) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.formats import Format, int8_zero_point
+from tfxp.formats import Format, WrpnFormat, int8_zero_point
 from tfxp.precision import FLOAT, LayerPrecision
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, format_of_scale
@@ -102,8 +102,8 @@ def network_formats(qmodel: Any, plan: QuantizationPlan) -> NetworkFormats:
     result: NetworkFormats = {}
     for name, rule in formats_of(qmodel, plan).items():
         activations = None if rule.activations == FLOAT else rule.activations
-        weights = () if rule.weights in (None, FLOAT) else rule.weights
-        weights = weights if isinstance(weights, tuple) else (weights,)
+        kept: Any = () if rule.weights in (None, FLOAT) else rule.weights
+        weights = kept if isinstance(kept, tuple) else (kept,)
         result[name] = LayerFormats(rule, activations, weights)  # type: ignore[arg-type]
     return result
 
@@ -116,7 +116,7 @@ def _read_wrapper(
         if weight.attribute in layer.weight_variables:
             grids = _read_grid(layer.weight_variables[weight.attribute])
             if layer.quantize_config.weight_quantizers[weight.attribute].binary:
-                grids = ["wrpn:1"]
+                grids = [WrpnFormat(1)]
             same = all(grid == grids[0] for grid in grids)
             found[layer.name]["weights"] = grids[0] if same else tuple(grids)
             found[layer.name]["per_channel"] = not same

@@ -127,7 +127,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         call = self._plan.graph.calls[self._plan.graph.uses(point.owner)[0]]
         source = call.refs()[0]
         shape = self._plan.graph.calls[source.call].output_shapes[source.index]
-        return int(np.prod(shape[1:-1]))
+        return int(np.prod([int(size or 1) for size in shape[1:-1]]))
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""

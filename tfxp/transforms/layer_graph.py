@@ -34,7 +34,7 @@ class LayerSpec:
     """
 
     name: str
-    cls: type
+    cls: Any
     config: dict[str, Any]
     weights: list[Any] = dataclasses.field(default_factory=list)
     weight_names: list[str] = dataclasses.field(default_factory=list)
