@@ -39,7 +39,7 @@ class FormatQuantizer(tfmot.Quantizer):
         return dict(self._config)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.get_config() == other.get_config()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.get_config() == other.get_config()
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, str(self._config)))
