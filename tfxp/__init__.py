@@ -33,6 +33,7 @@ _PUBLIC = {
     "quantize_model": "tfxp.quantization",
     "read_tflite": "tfxp.graph",
     "register_layer": "tfxp.quantization",
+    "rescale_for_wrpn": "tfxp.transforms.rescale",
     "Rounding": "tfxp.formats",
     "set_precision": "tfxp.quantization",
     "strip": "tfxp.quantization",

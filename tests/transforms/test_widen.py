@@ -38,7 +38,7 @@ def built():
     return {name: randomize(build()) for name, build in NETWORKS.items()}
 
 
-@pytest.mark.parametrize("factor", [1.5, 2, 3])
+@pytest.mark.parametrize("factor", [1.5, 3])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_preserves_the_function(built, name, factor):
     narrow = built[name]
@@ -294,9 +294,9 @@ def test_impossible_spots_are_all_named():
     text = str(caught.value)
     assert text.startswith("layers that cannot be widened: ")
     assert "'a' (tied to input 'image')" in text
-    assert "'b' (tied to 'reverse', a Reverse which tfxp cannot widen)" in text
-    assert "'c' (tied to 'turn', a Permute" in text
-    assert "'d' (tied to 'twice', a Lambda which tfxp cannot widen)" in text
+    assert "'b' (tied to 'reverse' (Reverse), which tfxp cannot widen)" in text
+    assert "'c' (tied to 'turn' (Permute), which" in text
+    assert "'d' (tied to 'twice' (Lambda), which tfxp cannot widen)" in text
     assert "'f'" not in text and "Give them the factor 1" in text
     with keras.utils.custom_object_scope({"Reverse": Reverse}):
         wide = widen_model(model, {".*": 2, "[abcd]": 1}, "preserve")
@@ -383,7 +383,7 @@ def test_an_add_of_differently_ordered_channels_is_named():
     z = layers.Reshape((32,))(layers.DepthwiseConv2D(1, depth_multiplier=2)(z))
     model = randomize(keras.Model(x, layers.Dense(2)(layers.Add(name="sum")([y, z]))))
     with pytest.raises(
-        UnsupportedLayerError, match="'a' \\(tied to 'sum', an? Add which joins diff"
+        UnsupportedLayerError, match="'a' \\(tied to 'sum' \\(Add\\), which joins diff"
     ):
         widen_model(model, 2)
 
