@@ -21,10 +21,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_I1, _I8, _I16, I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 _V16I16 = ir.VectorType(_I16, 16)
 _V8I16 = ir.VectorType(_I16, 8)
-_V8I32 = ir.VectorType(_I32, 8)
+V8I32 = ir.VectorType(I32, 8)
 _V16I8 = ir.VectorType(_I8, 16)
 # how two rows of 16 interleave within 128-bit lanes (x86 vpunpcklwd, vpunpckhwd)
 _LOW = [0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27]
@@ -44,23 +44,24 @@ USE_AVX2 = _host_has("avx2")
 
 
 def _index(values: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(_I32, len(values)), [ir.Constant(_I32, v) for v in values])
+    return ir.Constant(ir.VectorType(I32, len(values)), [ir.Constant(I32, v) for v in values])
 
 
-def _i64(value: int) -> ir.Constant:
+def constant64(value: int) -> ir.Constant:
+    """A 64-bit integer."""
     return ir.Constant(_I64, value)
 
 
 def _multiply_add(b: Any, left: Any, right: Any) -> Any:
     """<16 x i16> times <16 x i16>, neighbouring products summed: <8 x i32>."""
     if USE_AVX2:
-        kind = ir.FunctionType(_V8I32, [_V16I16, _V16I16])
+        kind = ir.FunctionType(V8I32, [_V16I16, _V16I16])
         name = "llvm.x86.avx2.pmadd.wd"
         return b.call(cgutils.get_or_insert_function(b.module, kind, name), [left, right])
 
     def half(vector: Any, first: int) -> Any:
         picks = _index(list(range(first, 16, 2)))
-        return b.sext(b.shuffle_vector(vector, ir.Constant(_V16I16, ir.Undefined), picks), _V8I32)
+        return b.sext(b.shuffle_vector(vector, ir.Constant(_V16I16, ir.Undefined), picks), V8I32)
 
     return b.add(b.mul(half(left, 0), half(right, 0)), b.mul(half(left, 1), half(right, 1)))
 
@@ -71,15 +72,15 @@ class _GatherBlock:
     def __init__(self, builder: Any, nvec: int, arguments: Any) -> None:
         self.b, self.nvec = builder, nvec
         accumulators, weights, positions, values, self.count = arguments
-        self.accumulators = builder.inttoptr(accumulators, _V8I32.as_pointer())
+        self.accumulators = builder.inttoptr(accumulators, V8I32.as_pointer())
         self.weights = builder.inttoptr(weights, _I16.as_pointer())
-        self.positions = builder.inttoptr(positions, _I32.as_pointer())
+        self.positions = builder.inttoptr(positions, I32.as_pointer())
         self.values = builder.inttoptr(values, _I16.as_pointer())
 
     def _row(self, i: Any) -> Any:
         b = self.b
         position = b.sext(b.load(b.gep(self.positions, [i]), align=4), _I64)
-        return b.gep(self.weights, [b.mul(position, _i64(16 * self.nvec))])
+        return b.gep(self.weights, [b.mul(position, constant64(16 * self.nvec))])
 
     def _step(self, sums: list[Any], i: Any, pair: bool) -> list[Any]:
         """Adds one or two weight rows."""
@@ -87,17 +88,17 @@ class _GatherBlock:
         first = second = self._row(i)
         address = b.gep(self.values, [i])
         if pair:
-            second = self._row(b.add(i, _i64(1)))
-            both = b.load(b.bitcast(address, _I32.as_pointer()), align=2)
+            second = self._row(b.add(i, constant64(1)))
+            both = b.load(b.bitcast(address, I32.as_pointer()), align=2)
         else:
-            both = b.zext(b.load(address, align=2), _I32)
-        undefined = ir.Constant(_V8I32, ir.Undefined)
-        splat = b.insert_element(undefined, both, ir.Constant(_I32, 0))
+            both = b.zext(b.load(address, align=2), I32)
+        undefined = ir.Constant(V8I32, ir.Undefined)
+        splat = b.insert_element(undefined, both, ir.Constant(I32, 0))
         activations = b.bitcast(b.shuffle_vector(splat, undefined, _index([0] * 8)), _V16I16)
         result = []
         for k in range(self.nvec):
             rows = [
-                b.load(b.bitcast(b.gep(row, [_i64(16 * k)]), _V16I16.as_pointer()), align=2)
+                b.load(b.bitcast(b.gep(row, [constant64(16 * k)]), _V16I16.as_pointer()), align=2)
                 for row in (first, second)
             ]
             for half, lanes in enumerate((_LOW, _HIGH)):
@@ -110,21 +111,21 @@ class _GatherBlock:
         """Pairs in a loop, then a single row if the count is odd."""
         b, function = self.b, self.b.function
         vectors = range(2 * self.nvec)
-        slots = [b.gep(self.accumulators, [_i64(k)]) for k in vectors]
+        slots = [b.gep(self.accumulators, [constant64(k)]) for k in vectors]
         start = [b.load(slot, align=4) for slot in slots]
         entry = b.block
         loop, pairs, odd, end = (
             function.append_basic_block(name) for name in ("loop", "pairs", "odd", "end")
         )
-        even = b.and_(self.count, _i64(-2))
-        b.cbranch(b.icmp_signed(">", even, _i64(0)), loop, pairs)
+        even = b.and_(self.count, constant64(-2))
+        b.cbranch(b.icmp_signed(">", even, constant64(0)), loop, pairs)
 
         b.position_at_end(loop)
         i = b.phi(_I64)
-        i.add_incoming(_i64(0), entry)
-        running = [b.phi(_V8I32) for _ in vectors]
+        i.add_incoming(constant64(0), entry)
+        running = [b.phi(V8I32) for _ in vectors]
         after = self._step(running, i, pair=True)
-        following = b.add(i, _i64(2))
+        following = b.add(i, constant64(2))
         i.add_incoming(following, loop)
         for phi, first, again in zip(running, start, after, strict=True):
             phi.add_incoming(first, entry)
@@ -132,7 +133,7 @@ class _GatherBlock:
         b.cbranch(b.icmp_signed("<", following, even), loop, pairs)
 
         b.position_at_end(pairs)
-        summed = [b.phi(_V8I32) for _ in vectors]
+        summed = [b.phi(V8I32) for _ in vectors]
         for phi, first, again in zip(summed, start, after, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(again, loop)
@@ -143,7 +144,7 @@ class _GatherBlock:
         b.branch(end)
 
         b.position_at_end(end)
-        final = [b.phi(_V8I32) for _ in vectors]
+        final = [b.phi(V8I32) for _ in vectors]
         for phi, whole, extra in zip(final, summed, last, strict=True):
             phi.add_incoming(whole, pairs)
             phi.add_incoming(extra, odd)
@@ -194,7 +195,7 @@ def compress8(code_type: str) -> Callable[..., int]:
                 codes = b.sext(codes, _V8I16)
             elif code_type == "uint8":
                 codes = b.zext(codes, _V8I16)
-            centred = b.sub(codes, _splat(b, b.trunc(zero, _I16), 8))
+            centred = b.sub(codes, splat(b, b.trunc(zero, _I16), 8))
             nonzero = b.icmp_signed("!=", centred, ir.Constant(_V8I16, [0] * 8))
             mask = b.zext(b.bitcast(nonzero, _I8), _I64)
             mask = b.or_(mask, take_all)
@@ -213,18 +214,19 @@ def compress8(code_type: str) -> Callable[..., int]:
     return compress
 
 
-def _splat(b: Any, scalar: Any, lanes: int) -> Any:
+def splat(b: Any, scalar: Any, lanes: int) -> Any:
+    """A vector of `lanes` copies of a scalar."""
     vector = ir.VectorType(scalar.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
-    first = b.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    first = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return b.shuffle_vector(first, undefined, _index([0] * lanes))
 
 
 def _store_places(b: Any, mask: Any, places: Any, positions: Any, base: Any) -> None:
     table = b.inttoptr(places, ir.VectorType(_I8, 8).as_pointer())
-    offsets = b.zext(b.load(b.gep(table, [mask]), align=1), _V8I32)
-    numbered = b.add(offsets, _splat(b, b.trunc(base, _I32), 8))
-    b.store(numbered, b.inttoptr(positions, _V8I32.as_pointer()), align=4)
+    offsets = b.zext(b.load(b.gep(table, [mask]), align=1), V8I32)
+    numbered = b.add(offsets, splat(b, b.trunc(base, I32), 8))
+    b.store(numbered, b.inttoptr(positions, V8I32.as_pointer()), align=4)
 
 
 def store8(code_type: str) -> Callable[..., None]:
@@ -261,17 +263,17 @@ class _StoreEights:
     def __init__(self, builder: Any, element: Any, arguments: Any) -> None:
         self.b = builder
         accumulators, scales, out, self.eights, limits, sums = arguments
-        self.accumulators = builder.inttoptr(accumulators, _V8I32.as_pointer())
+        self.accumulators = builder.inttoptr(accumulators, V8I32.as_pointer())
         self.scales = builder.inttoptr(scales, _V8F32.as_pointer())
         self.codes = ir.VectorType(element, 8)
         self.out = builder.inttoptr(out, self.codes.as_pointer())
         self.element_bytes = element.width // 8
         floats = builder.inttoptr(limits, ir.FloatType().as_pointer())
         self.limits = [
-            _splat(builder, builder.load(builder.gep(floats, [_i64(i)]), align=4), 8)
+            splat(builder, builder.load(builder.gep(floats, [constant64(i)]), align=4), 8)
             for i in range(7)
         ]
-        self.sums = builder.inttoptr(sums, _V8I32.as_pointer())
+        self.sums = builder.inttoptr(sums, V8I32.as_pointer())
 
     def _pick(self, condition: Any, first: Any, second: Any) -> Any:
         return self.b.select(condition, first, second)
@@ -291,9 +293,9 @@ class _StoreEights:
         v = self._pick(b.fcmp_ordered("<", v, low), low, v)
         v = self._pick(b.fcmp_ordered(">", v, high), high, v)
         is_zero = b.fcmp_ordered("==", v, ir.Constant(_V8F32, [0.0] * 8))
-        code = b.fptosi(b.fadd(v, zero), _V8I32)
+        code = b.fptosi(b.fadd(v, zero), V8I32)
         b.store(b.trunc(code, self.codes), b.gep(self.out, [i]), align=self.element_bytes)
-        seen = [b.sub(s, b.sext(flag, _V8I32)) for s, flag in zip(
+        seen = [b.sub(s, b.sext(flag, V8I32)) for s, flag in zip(
             sums[:3], (below, above, is_zero), strict=True
         )]  # fmt: skip
         smaller, larger = b.icmp_signed("<", acc, sums[3]), b.icmp_signed(">", acc, sums[4])
@@ -302,23 +304,23 @@ class _StoreEights:
     def build(self) -> None:
         """A loop over groups of eight."""
         b, function, entry = self.b, self.b.function, self.b.block
-        slots = [b.gep(self.sums, [_i64(k)]) for k in range(5)]
+        slots = [b.gep(self.sums, [constant64(k)]) for k in range(5)]
         start = [b.load(slot, align=4) for slot in slots]
         loop, end = function.append_basic_block("eights"), function.append_basic_block("stored")
-        b.cbranch(b.icmp_signed(">", self.eights, _i64(0)), loop, end)
+        b.cbranch(b.icmp_signed(">", self.eights, constant64(0)), loop, end)
         b.position_at_end(loop)
         i = b.phi(_I64)
-        i.add_incoming(_i64(0), entry)
-        running = [b.phi(_V8I32) for _ in slots]
+        i.add_incoming(constant64(0), entry)
+        running = [b.phi(V8I32) for _ in slots]
         after = self._step(i, running)
-        following = b.add(i, _i64(1))
+        following = b.add(i, constant64(1))
         i.add_incoming(following, loop)
         for phi, first, again in zip(running, start, after, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(again, loop)
         b.cbranch(b.icmp_signed("<", following, self.eights), loop, end)
         b.position_at_end(end)
-        final = [b.phi(_V8I32) for _ in slots]
+        final = [b.phi(V8I32) for _ in slots]
         for phi, first, again in zip(final, start, after, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(again, loop)

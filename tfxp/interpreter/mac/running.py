@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,15 +30,21 @@ def run_layer(
     if node.engine == "reference":
         result = run_definition(layer, x, rows, columns)
     else:
-        from tfxp.interpreter.mac.compiled import run_compiled
-
-        result = run_compiled(layer, x, rows, columns, node.cache)
+        result = _compiled()(layer, x, rows, columns, node.cache)
     positions = x.shape[0] * (
         # a transposed convolution multiplies per input pixel, cropped products included
         rows.size * columns.size if layer.transposed else rows.out * columns.out
     )
     _count(node.counters, layer, x.size, result, positions)
     return result.codes
+
+
+@cache
+def _compiled() -> Callable[..., MacResult]:
+    """The compiled twin, imported when first needed: Numba takes half a second to load."""
+    from tfxp.interpreter.mac.compiled import run_compiled
+
+    return run_compiled
 
 
 def _count(
