@@ -1,0 +1,105 @@
+"""One quantized network three ways: Keras, tfxp's interpreter, LiteRT's default engine.
+
+Shares nothing with `tfxp.export.verify`: inputs are encoded by the Keras model's own input
+quantizers, and each engine runs through its own `set_tensor`, `invoke`, `get_tensor`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+from tfxp.export import integer_graph_of
+from tfxp.export.check_exportable import exactness_notes
+from tfxp.graph import write_tflite
+from tfxp.interpreter import Interpreter
+from tfxp.keras import keras, tf
+from tfxp.quantization.precision_variables import network_formats
+from tfxp.quantization.quantize_model import plan_of
+
+
+@dataclasses.dataclass
+class Difference:
+    """Elements that differ, out of how many, by how many codes at most."""
+
+    elements: int
+    keras_interpreter: int
+    keras_litert: int
+    interpreter_litert: int
+    lsb: int
+    saturated: float
+    zeros: float
+    notes: list[str]
+
+
+class Trio:
+    """A quantized model and its probe, built once; precision may change between comparisons."""
+
+    def __init__(self, qmodel):
+        self.qmodel = qmodel
+        outputs = [_before_softmax(t) for t in tf.nest.flatten(qmodel.outputs)]
+        coded = [_coded_input(qmodel, t.name) for t in qmodel.inputs]
+        probe = keras.Model(qmodel.inputs, [coded, outputs])
+        self._run = tf.function(lambda x: probe(x, training=False))
+
+    def compare(self, x, **options):
+        """Export as the model is now and count what differs on `x`."""
+        graph = integer_graph_of(self.qmodel, **options)
+        content = write_tflite(graph)
+        coded, wanted = self._run(tf.nest.map_structure(tf.constant, x))
+        codes = [_codes(t, graph.tensors[i]) for t, i in zip(coded, graph.inputs, strict=True)]
+        want = [_codes(t, graph.tensors[i]) for t, i in zip(wanted, graph.outputs, strict=True)]
+        ours = run(Interpreter(content), codes)
+        theirs = run(LiteRT(model_content=content), codes)
+        a, b, c = (
+            np.concatenate([part.astype(np.int64).ravel() for part in parts])
+            for parts in (want, ours, theirs)
+        )
+        stored = np.concatenate([part.ravel() for part in want])
+        plan = plan_of(self.qmodel)
+        return Difference(
+            a.size,
+            int((a != b).sum()),
+            int((a != c).sum()),
+            int((b != c).sum()),
+            int(max(np.abs(a - b).max(), np.abs(a - c).max())),
+            float(np.mean(stored == 127)),
+            float(np.mean([np.mean(np.asarray(t) == 0) for t in wanted])),
+            exactness_notes(plan, network_formats(self.qmodel, plan), options.get("pack_int4", False)),
+        )
+
+
+def run(engine, codes):
+    """Outputs of an interpreter with tf.lite's call names for whole batches of codes."""
+    for detail, part in zip(engine.get_input_details(), codes, strict=True):
+        engine.resize_tensor_input(detail["index"], part.shape)
+    engine.allocate_tensors()
+    for detail, part in zip(engine.get_input_details(), codes, strict=True):
+        engine.set_tensor(detail["index"], part)
+    engine.invoke()
+    return [engine.get_tensor(detail["index"]) for detail in engine.get_output_details()]
+
+
+def _codes(real, tensor):
+    """On-grid values as stored integers; anything off the grid is an error."""
+    exact = np.asarray(real, np.float64) / np.float64(tensor.scale)
+    codes = np.rint(exact)
+    assert np.abs(exact - codes).max(initial=0) < 1e-3, f"{tensor.name}: off the grid"
+    stored = codes.astype(np.int64) + tensor.zero_point
+    limits = np.iinfo(tensor.dtype)
+    assert limits.min <= stored.min() and stored.max() <= limits.max, tensor.name
+    return stored.astype(tensor.dtype)
+
+
+def _coded_input(qmodel, name):
+    return qmodel.get_layer(f"{name}_quantized").output
+
+
+def _before_softmax(tensor):
+    layer, node_index = tensor._keras_history[:2]
+    config = layer.get_config()
+    if config.get("activation") == "softmax" or type(layer).__name__ == "Softmax":
+        return layer.inbound_nodes[node_index].keras_inputs[0]
+    return tensor
