@@ -133,9 +133,10 @@ class LinAssigner:
         lines = {layer.name: self._line(layer) for layer in free}
         if self.anchor_bits is not None:
             exact = self._from_anchor(rho, lines, self.anchor_bits)
+            rounded = {n: self._supported(math.floor(b + 0.5)) for n, b in exact.items()}
         else:
             exact = self._from_target(rho, lines, stats, fixed)
-        rounded = {name: self._supported(value) for name, value in exact.items()}
+            rounded = {n: self._supported(b) for n, b in exact.items()}
         bits: dict[str, int] = {**fixed, **rounded}
         in_order = {name: bits[name] for name in stats.layers if name in bits}
         trace = self._trace(stats, in_order, exact, rho)
@@ -211,8 +212,7 @@ class LinAssigner:
         level = lines[anchor].sqnr_db(anchor_bits) + _decibel(rho[anchor] / lines[anchor].kappa)
         exact = {}
         for name, cost in rho.items():
-            value = lines[name].bits(level - _decibel(cost / lines[name].kappa))
-            exact[name] = float(anchor_bits + math.floor(value - anchor_bits + 0.5))
+            exact[name] = lines[name].bits(level - _decibel(cost / lines[name].kappa))
         return exact
 
     def _from_target(

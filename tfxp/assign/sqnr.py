@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.assign.step_sizes import optimal_step
+from tfxp.cost.stages import INHERITING
 from tfxp.errors import ConfigError, DataError
 from tfxp.formats import (
     FITS,
@@ -214,7 +215,9 @@ def predict_sqnr(
     for layer in model.layers.values():
         own = precision[layer.name]
         weights = _tensor_noise(layer, "weights", own.weights, fit) if layer.weight_count else 0.0
-        rounding = _tensor_noise(layer, "activations", own.activations, fit)
+        # Views and pools pass a format on; their values are on its grid already.
+        passes_on = layer.kind in INHERITING and layer.inputs
+        rounding = 0.0 if passes_on else _tensor_noise(layer, "activations", own.activations, fit)
         before = _inputs_noise(model, layer, noise) + weights
         noise[layer.name] = before + rounding
         rows.append(
