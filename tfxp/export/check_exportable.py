@@ -15,8 +15,10 @@ from tfxp.quantization.registry import ENGINE_ROUNDING
 
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
-# XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does.
-_ADD_RATIO = (2.0**-10, 2.0**8)
+# XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does;
+# its convolutions and dense layers for accumulator scales below 2^8 output scales.
+_SMALLEST_ADD_RATIO = 2.0**-10
+_LARGEST_RATIO = 2.0**8
 _EXPORTABLE = {
     "Conv2D",
     "DepthwiseConv2D",
@@ -60,6 +62,13 @@ def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
             complaints.append(
                 f"{name}: weights have {layer.weights[0].bits} bits; at most 16 can be stored"
             )
+        elif (
+            role.role == "mac" and storage == "INT8" and _largest_bias(plan, formats, name) >= 2**31
+        ):
+            complaints.append(
+                f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
+                "input or kernel a coarser format"
+            )
     for _, _, spec in plan.graph.in_order():
         role_name = role_of(spec).role
         if role_name in ("mac", "keep") and spec.kind not in _EXPORTABLE:
@@ -67,6 +76,11 @@ def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
+
+
+def _largest_bias(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> int:
+    bias = integer_layer(plan, formats, name).bias
+    return 0 if bias is None else int(np.abs(bias).max(initial=0))
 
 
 def exactness_notes(
@@ -113,28 +127,48 @@ def largest_sum(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> i
 
 
 def _mac_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+    notes = []
     total = largest_sum(plan, formats, name)
     if total >= EXACT_LIMIT:
-        return [
+        notes.append(
             f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
             "1 LSB there"
-        ]
-    return []
+        )
+    output = formats[name].activations
+    assert output is not None
+    scale = integer_layer(plan, formats, name).weight_scale.max()
+    ratios = [step / output.scale for step in _input_scales(plan, formats, name, scale)]
+    if max(ratios) >= _LARGEST_RATIO:
+        notes.append(
+            f"{name}: one accumulator step is {max(ratios):g} output steps, 256 or more; LiteRT's "
+            "default engine refuses that. Give the output a coarser format"
+        )
+    return notes
+
+
+def _input_scales(
+    plan: QuantizationPlan, formats: NetworkFormats, name: str, factor: float = 1.0
+) -> list[float]:
+    grids = [formats[owner].activations for owner in plan.input_owners(name)]
+    return [fmt.scale * factor for fmt in grids if fmt is not None]
 
 
 def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
     output = formats[name].activations
     assert output is not None
-    for owner in plan.input_owners(name):
-        source = formats[owner].activations
-        assert source is not None
-        ratio = source.scale / output.scale
-        if not _ADD_RATIO[0] <= ratio < _ADD_RATIO[1]:
-            return [
-                f"{name}: input scale is {ratio:g} of the output's, outside 2^-10..2^8; LiteRT's "
-                "builtin ADD rounds ties away from zero, +-1 LSB"
-            ]
-    return []
+    notes = []
+    for ratio in {step / output.scale for step in _input_scales(plan, formats, name)}:
+        if ratio < _SMALLEST_ADD_RATIO:
+            notes.append(
+                f"{name}: one input step is {ratio:g} output steps, under 2^-10; LiteRT's builtin "
+                "ADD rounds ties away from zero, +-1 LSB"
+            )
+        elif ratio >= _LARGEST_RATIO:
+            notes.append(
+                f"{name}: one input step is {ratio:g} output steps, 256 or more; LiteRT's builtin "
+                "ADD overflows there. Give the output a coarser format"
+            )
+    return notes
 
 
 def _scale_notes(formats: NetworkFormats, name: str) -> list[str]:
