@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfxp/version.py").read_text()).group(1)
 
 COMMANDS = {
+    "tfxp-assign": "assign_precision",
     "tfxp-cost": "estimate_cost",
     "tfxp-export": "export_tflite",
     "tfxp-measure": "measure_model",

@@ -268,6 +268,8 @@ def plot(result: Assignment, stats: ModelStats | None, path: str) -> None:
         axes.axhline(figures["baseline"], c="#718096", ls="--", label="float")
         axes.set_xlabel("traffic over 32 bits")
         axes.set_ylabel(_METRIC.value)
+        # Maps that fail altogether are visited too; what is to be chosen from lies on top.
+        axes.set_ylim(bottom=0.85 * figures["baseline"])
         axes.legend()
     elif "mismatch_bounds" in figures:
         bounds = figures["mismatch_bounds"]
@@ -308,16 +310,21 @@ def plot_profile(points: list[SweepPoint], path: str) -> None:
     figure, panels = pyplot.subplots(
         1, len(families), figsize=(4.5 * len(families), 4), squeeze=False, layout="constrained"
     )
+    colours = {unit: f"C{i}" for i, unit in enumerate(dict.fromkeys(p.unit for p in points))}
     for axes, family in zip(panels[0], families, strict=True):
         for unit in dict.fromkeys(p.unit for p in points if p.family == family):
             line = [p for p in points if p.unit == unit and p.family == family]
             values = [p.value for p in line]
-            axes.plot(values, [100 * p.relative_error for p in line], ".-", label=unit)
+            errors = [100 * p.relative_error for p in line]
+            axes.plot(values, errors, ".-", label=unit, color=colours[unit])
         axes.set_xlabel(family.replace("_", " ") + " bits")
         axes.set_ylabel("relative error, %")
         axes.set_ylim(-2, 50)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.invert_xaxis()
-    panels[0][-1].legend(fontsize="x-small")
+    widest = max(panels[0], key=lambda axes: len(axes.get_lines()))
+    handles, labels = widest.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="x-small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
     pyplot.close(figure)
