@@ -5,10 +5,12 @@ from tfxp.quantization.layer_roles import LayerRole, WeightSpec, register_layer
 from tfxp.quantization.load_model import load_model
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantize_model import precision_of, quantize_model, set_precision
+from tfxp.quantization.scheme import FormatScheme, rebuild
 from tfxp.quantization.strip import strip
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 
 __all__ = [
+    "FormatScheme",
     "FormatWrapper",
     "LayerRole",
     "QuantizeInput",
@@ -17,6 +19,7 @@ __all__ = [
     "load_model",
     "precision_of",
     "quantize_model",
+    "rebuild",
     "register_layer",
     "set_precision",
     "strip",

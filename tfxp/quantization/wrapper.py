@@ -7,10 +7,7 @@ import inspect
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layer,
-    quantize_wrapper,
-)
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper
 
 from tfxp.keras import keras
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -116,8 +113,10 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
 
 
 @_register
-class QuantizeInput(quantize_layer.QuantizeLayer):
+class QuantizeInput(keras.layers.Layer):
     """Quantizes a network input; it stands right behind the Input layer.
+
+    Not a subclass of tfmot's QuantizeLayer, which `quantize_apply` insists on building anew.
 
     Args:
         quantizer: quantizer of the tensor.
@@ -125,7 +124,8 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
     """
 
     def __init__(self, quantizer: FormatQuantizer, owner: str = "", **kwargs: Any) -> None:
-        super().__init__(quantizer, **kwargs)
+        super().__init__(**kwargs)
+        self.quantizer = quantizer
         self.owner = owner
 
     def build(self, input_shape: Any) -> None:
@@ -146,7 +146,16 @@ class QuantizeInput(quantize_layer.QuantizeLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "owner": self.owner}
+        quantizer = keras.utils.legacy.serialize_keras_object(self.quantizer)
+        return {**super().get_config(), "quantizer": quantizer, "owner": self.owner}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> QuantizeInput:
+        """From its constructor arguments."""
+        quantizer = config["quantizer"]
+        if not isinstance(quantizer, FormatQuantizer):
+            quantizer = keras.utils.legacy.deserialize_keras_object(quantizer)
+        return cls(**{**config, "quantizer": quantizer})
 
 
 def _resolve(layer: Any, path: str) -> Any:
