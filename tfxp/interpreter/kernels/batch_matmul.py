@@ -1,7 +1,7 @@
 """BATCH_MATMUL: matrices of activations times matrices of activations or constants.
 
 Rounding: int8 double_rounding with 32-bit accumulators, int16 "reduced" with 64-bit ones, in both
-arithmetics, except that XNNPACK takes int8 with a constant right side (float32).
+arithmetics, except that XNNPACK takes int8 whose right side has zero point 0 (float32).
 """
 
 from __future__ import annotations
@@ -67,8 +67,10 @@ def _oriented(node: Node, left: Array, right: Array) -> tuple[Array, Array]:
 
 
 def _mode(node: Node) -> str:
-    left = tensor_at(node, 0, "left side")
-    return "reduced" if left.type == "INT16" else "double_rounding"
+    left, right = tensor_at(node, 0, "left side"), tensor_at(node, 1, "right side")
+    if left.type == "INT16":
+        return "reduced"
+    return "float32" if node.arithmetic == "litert" and right.zero_point == 0 else "double_rounding"
 
 
 def _layer(node: Node, matrix: NDArray[Any]) -> MacLayer:
