@@ -102,7 +102,7 @@ def test_fixed_point_against_integer_oracle(mode, overflow, signed):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fmt", ALL + WRPN, ids=repr)
 def test_scalar_and_array_agree(fmt, mode):
-    values = probes(fmt)[:: 1 if fmt.bits < 5 else 7]
+    values = probes(fmt)[:: 1 if fmt.bits < 4 else 11]
     for overflow in OVERFLOWS if isinstance(fmt, FixedPointFormat) else ["saturate"]:
         got = encode(values, fmt, mode, overflow).tolist()
         want = [encode_scalar(value, fmt, mode, overflow) for value in values.tolist()]
