@@ -80,6 +80,7 @@ def quantize_by_rounding(
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
+        xla = _traced_by_xla()
         # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
         # off by an ulp, which moves ties. Dividing by a power of two is exact.
         scaled = value / scale
@@ -89,7 +90,7 @@ def quantize_by_rounding(
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             if saturation_gradient == "pass":
                 return upstream
-            return _where_between(upstream, scaled, qmin - 0.5, qmax + 0.5)
+            return _where_between(upstream, scaled, qmin - 0.5, qmax + 0.5, xla)
 
         return codes * scale, gradient
 
@@ -124,7 +125,7 @@ def quantize_half_even(
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        levels = qmax + 1.0
+        xla, levels = _traced_by_xla(), qmax + 1.0
         bits = tf.cast(tf.math.log(levels) * _LOG2_E + 0.5, tf.int32)
         unsigned = nonnegative or relu
         if unsigned:
@@ -144,16 +145,25 @@ def quantize_half_even(
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
-            return _where_between(upstream, value, low, (qmax + 0.5) * scale)
+            return _where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
 
         return result, gradient
 
     return forward(x)
 
 
-def _where_between(upstream: tf.Tensor, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+def _traced_by_xla() -> bool:
+    """Whether what is being traced will be compiled; to be asked in the forward direction, since
+    the gradient of a compiled function is traced outside of it.
+    """
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _where_between(
+    upstream: tf.Tensor, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor, xla: bool
+) -> tf.Tensor:
     """`upstream` where low <= x <= high, else 0."""
-    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+    if xla:
         # XLA lacks the kernel below and fuses this instead.
         return tf.where((x >= low) & (x <= high), upstream, tf.zeros_like(upstream))
     # One pass; the gradient kernels of tf.quantization.fake_quant also sum for their limits, and
