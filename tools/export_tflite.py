@@ -8,14 +8,16 @@ Exit code 1 if any output element differs between Keras, tfxp's interpreter and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
 from tfxp.data import load_npz
-from tfxp.export import ExportReport, save_c_header, save_npz
 from tfxp.files import check_writable, write_json
 from tfxp.progress import Progress
+
+if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
+    from tfxp.export import ExportReport
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
@@ -51,6 +53,8 @@ def main() -> int:
             pack_int4=_PACK_INT4.value,
             progress=lambda done, _: bar.step(done - bar.done),
         )
+    from tfxp.export import save_c_header, save_npz
+
     if _WEIGHTS_NPZ.value:
         save_npz(_WEIGHTS_NPZ.value, tfxp.integer_weights(qmodel))
     if _WEIGHTS_HEADER.value:
