@@ -58,7 +58,6 @@ class Trio:
             for parts in (want, ours, theirs)
         )
         stored = np.concatenate([part.ravel() for part in want])
-        plan = plan_of(self.qmodel)
         return Difference(
             a.size,
             int((a != b).sum()),
@@ -67,8 +66,13 @@ class Trio:
             int(max(np.abs(a - b).max(), np.abs(a - c).max())),
             float(np.mean(stored == 127)),
             float(np.mean([np.mean(np.asarray(t) == 0) for t in wanted])),
-            exactness_notes(plan, network_formats(self.qmodel, plan), options.get("pack_int4", False)),
+            self.notes(options.get("pack_int4", False)),
         )
+
+    def notes(self, pack_int4=False):
+        """What the exporter says of the model as it is now."""
+        plan = plan_of(self.qmodel)
+        return exactness_notes(plan, network_formats(self.qmodel, plan), pack_int4)
 
 
 def run(engine, codes):
