@@ -63,10 +63,10 @@ def test_judd_on_a_tiny_model(tmp_path, capsys):
     model.layers[-1].set_weights([np.array([[1.0, -1], [0.1, 0], [0, 0.1]]), np.zeros(2)])
     x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     y = np.argmax(model.predict(x, verbose=0), axis=1)
-    model.save(tmp_path / "m.h5")
+    model.save(tmp_path / "m.keras")
     np.savez(tmp_path / "d.npz", x=x, y=y)
     command = [
-        "--method=judd", f"--model={tmp_path / 'm.h5'}", f"--data={tmp_path / 'd.npz'}",
+        "--method=judd", f"--model={tmp_path / 'm.keras'}", f"--data={tmp_path / 'd.npz'}",
         f"--eval_data={tmp_path / 'd.npz'}", f"--ledger={tmp_path / 'l.jsonl'}",
         "--tolerance=0.05", f"--output={tmp_path / 'o.json'}", f"--json={tmp_path / 'r.json'}",
         f"--plot={tmp_path / 'p.png'}", f"--profile={tmp_path / 's.png'}",
