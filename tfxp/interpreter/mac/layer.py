@@ -20,7 +20,7 @@ class MacLayer:
     """Weights and constants of one operator, ready for the definition and its twin.
 
     Args:
-        weights: int32 array (kh, kw, C / groups, OC), zero point subtracted.
+        weights: integer array (kh, kw, C / groups, OC), zero point subtracted.
         bias: int64 array (OC,).
         groups: channel groups; C for depthwise.
         input_zero: zero point of the input.
@@ -33,7 +33,7 @@ class MacLayer:
         skip_zeros: whether zero operands are skipped.
     """
 
-    weights: NDArray[np.int32]
+    weights: NDArray[Any]
     bias: NDArray[np.int64]
     groups: int
     input_zero: int
@@ -72,13 +72,13 @@ class MacLayer:
     @cached_property
     def worst_case(self) -> tuple[int, int]:
         """Smallest and largest accumulator that any input could give."""
-        low, high = CODE_LIMITS[self.input_type]
-        ends = np.array([low - self.input_zero, high - self.input_zero], np.int64)
-        products = self.weights.astype(np.int64)[..., None] * ends
-        sums = [extreme.sum(axis=(0, 1, 2)) for extreme in (products.min(-1), products.max(-1))]
-        # padding contributes zeros, so a sum of fewer terms must be covered as well
-        sums = [np.minimum(sums[0], 0), np.maximum(sums[1], 0)]
-        both = np.concatenate([*sums, sums[0] + self.bias, sums[1] + self.bias])
+        limits = CODE_LIMITS[self.input_type]
+        # padding reads zeros, which the range of activations covers in any case
+        low, high = min(limits[0] - self.input_zero, 0), max(limits[1] - self.input_zero, 0)
+        positive = np.maximum(self.weights, 0).sum(axis=(0, 1, 2), dtype=np.int64)
+        negative = np.minimum(self.weights, 0).sum(axis=(0, 1, 2), dtype=np.int64)
+        least, most = positive * low + negative * high, positive * high + negative * low
+        both = np.concatenate([least, most, least + self.bias, most + self.bias])
         return int(both.min(initial=0)), int(both.max(initial=0))
 
     @cached_property

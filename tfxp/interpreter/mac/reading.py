@@ -149,7 +149,7 @@ def build_layer(
         node.name,
     )
     return MacLayer(
-        np.ascontiguousarray(weights, np.int32),
+        _narrow(weights),
         bias,
         groups,
         x.zero_point,
@@ -162,6 +162,13 @@ def build_layer(
         accumulator_overflow=node.accumulator_overflow,
         skip_zeros=node.skip_zeros,
     )
+
+
+def _narrow(weights: NDArray[Any]) -> NDArray[Any]:
+    """The same weights, contiguous and in the narrowest type that holds them."""
+    low, high = weights.min(initial=0), weights.max(initial=0)
+    narrowest = np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(-int(high) - 1))
+    return np.ascontiguousarray(weights, narrowest if narrowest.kind == "i" else np.int32)
 
 
 def constant_weights(node: Node) -> NDArray[np.int32]:
