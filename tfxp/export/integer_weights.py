@@ -62,7 +62,7 @@ def integer_weights(qmodel: Any) -> dict[str, IntegerLayer]:
     Example:
         >>> from tfxp.keras import keras, layers
         >>> model = keras.Sequential([layers.Dense(3, input_shape=(4,), name="d")])
-        >>> q = tfxp.quantize_model(model, PrecisionMap.uniform("Q0.3", "Q2.5"))
+        >>> q = tfxp.quantize_model(model, tfxp.PrecisionMap.uniform("Q0.3", "Q2.5"))
         >>> str(integer_weights(q)["d"].weight_formats[0])
         'Q0.3'
     """
