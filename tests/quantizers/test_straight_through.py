@@ -1,4 +1,4 @@
-"""TensorFlow quantization against the scalar definitions: every code, every half step, gradients."""
+"""TensorFlow quantization against the scalar definitions: codes, half steps, gradients."""
 
 import numpy as np
 import pytest

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfxp.errors import ConfigError, UnsupportedLayerError
+from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize import is_relu, is_softmax
 
@@ -167,6 +168,11 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
         detail = spec.config.get("function")
         return f"{spec.name} ({spec.kind}{f' {detail}' if detail else ''}): unknown class"
     role = role_of(spec)
+    if role.role == "batch_norm" and not follows_foldable(graph, number):
+        return (
+            f"{spec.name} ({spec.kind}): axis {spec.config['axis']} of a tensor of rank "
+            f"{len(graph.calls[number].output_shapes[0])}; expected the last of rank 2 or 4"
+        )
     reason = role.accepts(spec)
     if reason:
         return f"{spec.name} ({spec.kind}): {reason}"
