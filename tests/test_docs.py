@@ -100,6 +100,12 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target.split("#")[0]).exists(), f"{target} in {page.name}"
 
 
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+
+
 def test_version_is_the_newest_entry_of_the_changelog():
     text = (ROOT / "docs/changelog.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\S+)", text, flags=re.M)[0] == tfxp.__version__
