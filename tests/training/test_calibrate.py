@@ -1,0 +1,75 @@
+"""Calibration brings the output nearer to the float network's, and says by how much."""
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.cases import built, inputs_of
+from tfxp.errors import DataError
+from tfxp.quantization.quantize_model import plan_of
+from tfxp.training import calibrate_model
+
+NET = "everything"
+
+
+@pytest.fixture(scope="module")
+def net():
+    model = built(NET)
+    x = inputs_of(model, 32)
+    return model, x, tfxp.measure_model(model, x)
+
+
+def error(qmodel, model, x):
+    """Relative squared error of the outputs, computed apart from calibrate_model."""
+    first = lambda value: value[0] if isinstance(value, list) else value  # noqa: E731
+    want = first(model.predict(x, verbose=0)).astype(np.float64)
+    have = first(qmodel.predict(x, verbose=0)).astype(np.float64)
+    return ((have - want) ** 2).sum()
+
+
+@pytest.mark.parametrize("precision", ["w4a4", "w6a6c"])
+def test_the_output_comes_nearer(net, precision):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, precision, stats)
+    before = error(qmodel, model, x)
+    result = calibrate_model(qmodel, x)
+    assert result["after_bias"] <= result["after_formats"] <= result["before"]
+    assert result["after_bias"] < 0.9 * result["before"]
+    assert error(qmodel, model, x) < before
+
+
+def test_word_lengths_stay(net):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w3a5", stats)
+    calibrate_model(qmodel, x)
+    plan = plan_of(qmodel)
+    for name, rule in tfxp.precision_of(qmodel).layers.items():
+        edge = name in plan.selected()["@inputs"] + plan.selected()["@outputs"]
+        assert rule.activations.bits == (8 if edge else 5), name
+        if rule.weights is not None:
+            assert rule.weights.bits == 3, name
+
+
+def test_steps_can_be_left_out(net):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w4a4", stats)
+    weights = [w.copy() for w in qmodel.get_weights()]
+    result = calibrate_model(qmodel, x, refine_formats=False, correct_bias=False)
+    assert len(set(result.values())) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(weights, qmodel.get_weights(), strict=True))
+
+
+def test_stays_exact_in_integers(net, tmp_path):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w4a4", stats)
+    calibrate_model(qmodel, x)
+    report = tfxp.export_tflite(qmodel, tmp_path / "net.tflite", verify=x)
+    assert report.verification.exact or report.notes
+
+
+def test_empty_data(net):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    empty = [part[:0] for part in x] if isinstance(x, list) else x[:0]
+    with pytest.raises(DataError, match="got no samples; expected at least one"):
+        calibrate_model(qmodel, empty)
