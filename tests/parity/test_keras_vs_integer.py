@@ -10,6 +10,7 @@ import tfxp
 from tests.cases import CASES, built, inputs_of, randomize
 from tests.parity.compare import Trio
 from tfxp.errors import ExportError
+from tfxp.export import integer_graph_of
 from tfxp.formats import FixedPointFormat
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import LayerPrecision, PrecisionMap
@@ -238,7 +239,7 @@ def test_a_bias_past_32_bits_is_refused():
     model.layers[-1].bias.assign(np.full(5, 1e6))
     tiny = PrecisionMap(LayerPrecision(weights="Q-10.17", activations="Q0.7"))
     with pytest.raises(ExportError, match="conv2d: the bias needs more than 32 bits"):
-        tfxp.export.integer_graph_of(tfxp.quantize_model(model, tiny))
+        integer_graph_of(tfxp.quantize_model(model, tiny))
 
 
 # --- the real network ----------------------------------------------------------------------------

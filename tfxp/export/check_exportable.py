@@ -8,6 +8,7 @@ from tfxp.errors import ExportError
 from tfxp.export.integer_graph_of import storage_type
 from tfxp.export.integer_weights import integer_layer
 from tfxp.formats import FixedPointFormat
+from tfxp.precision import FLOAT
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
@@ -178,6 +179,8 @@ def _scale_notes(formats: NetworkFormats, name: str) -> list[str]:
         notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
     if weights and not isinstance(weights[0], FixedPointFormat):
         notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
+    if formats[name].rule.bias == FLOAT:
+        notes.append(f"{name}: bias trained in float, rounded to accumulator steps; +-1 LSB")
     return notes
 
 

@@ -73,6 +73,12 @@ def resolve_formats(
             f"activations of {', '.join(missing)}: got numbers of bits but no measurement; "
             "expected statistics from tfxp.measure_model, or full formats in the map."
         )
+    impossible = [name for name, rule in rules.items() if rule.bias not in (None, FLOAT)]
+    if impossible:
+        raise PrecisionError(
+            f"bias of {', '.join(impossible)}: got {rules[impossible[0]].bias}; expected 'float' "
+            "or nothing, which is the accumulator's grid. The sum has no other."
+        )
     result: NetworkFormats = {}
     for name, rule in rules.items():
         weights: tuple[Format, ...] = ()

@@ -123,6 +123,9 @@ def _read_wrapper(
             rounding = layer.quantize_config.weight_quantizers[weight.attribute].rounding
             if rounding != "half_even":
                 found[layer.name]["rounding"] = rounding
+            has_bias = getattr(layer.layer, str(role.bias), None) is not None
+            if has_bias and role.bias not in layer.weight_variables:
+                found[layer.name]["bias"] = FLOAT
     quantizer = layer.quantize_config.output_quantizer
     if quantizer is not None and layer.owner in plan.points:
         found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
