@@ -36,6 +36,7 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     _split_shared(graph)
     _split_long_adds(graph)
     _move_softmax_last(graph)
+    _full_pools_to_means(graph)
     graph.sort()
     return graph
 
@@ -157,6 +158,24 @@ def _move_softmax_last(graph: LayerGraph) -> None:
         graph.replace(Ref(reader), Ref(number))
         call.args, call.kwargs = (Ref(reader),), {}
         call.output_shapes = following.output_shapes
+
+
+def _full_pools_to_means(graph: LayerGraph) -> None:
+    """A pool over the whole image is a mean, which may have a finer format than its input.
+
+    AVERAGE_POOL_2D must keep its input's scale. Averages of 64 values are much smaller than the
+    values, so at few bits hardly a level would be left to them; MEAN has a scale of its own.
+    """
+    for _, call, spec in graph.in_order():
+        if spec.kind != "AveragePooling2D":
+            continue
+        sources = [graph.calls[graph.calls[use].refs()[0].call] for use in graph.uses(spec.name)]
+        shapes = {tuple(source.output_shapes[0][1:3]) for source in sources if source.output_shapes}
+        window = tuple(spec.config["pool_size"])
+        if shapes == {window} and spec.config["data_format"] in (None, "channels_last"):
+            if all(size == 1 for size in call.output_shapes[0][1:3]):
+                layer = layers.GlobalAveragePooling2D(keepdims=True, name=spec.name)
+                spec.cls, spec.config = type(layer), layer.get_config()
 
 
 _RESHAPES = ("Reshape", "Flatten", "Dropout")
