@@ -83,7 +83,8 @@ def set_precision(
 
     Raises:
         PrecisionError: the map does not fit the model; it makes a tensor float that was quantized
-            or the other way round, or asks for another rounding, which only `quantize_model` can.
+            or the other way round, or asks for another rounding or placement, which only
+            `quantize_model` can.
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
@@ -225,12 +226,19 @@ def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: Networ
     wanted = FormatRegistry(plan, formats)
     have = {layer.name: layer for layer in qmodel.layers}
     changed = []
-    for name in plan.graph.layers:
-        config = getattr(have.get(name), "quantize_config", None)
-        if config != wanted.config_for(name):
+    for name, spec in plan.graph.layers.items():
+        if spec.kind == "InputLayer":
+            quantizer = getattr(have.get(f"{name}_quantized"), "quantizer", None)
+            same = quantizer == wanted.input_quantizer(name)
+        else:
+            same = getattr(have.get(name), "quantize_config", None) == wanted.config_for(name)
+        if not same:
             changed.append(name)
+    before = [name for name in formats if formats[name].rule.placement == "pre_activation"]
+    moved = make_plan(plan.graph, before).points
+    changed += [name for name in moved if moved[name] != plan.points[name] and name not in changed]
     if changed:
         raise PrecisionError(
-            f"layers {', '.join(changed)}: got a map that changes what is float, binary or how it "
-            "is rounded; expected formats only. Call quantize_model with the new map instead."
+            f"layers {', '.join(changed)}: got a map that changes what is float or binary, where "
+            "or how it is rounded; expected formats only. Call quantize_model with the new map instead."
         )
