@@ -29,7 +29,7 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.errors import ModelError
+from tfxp.errors import ConfigError, ModelError
 from tfxp.files import check_writable, write_json
 from tfxp.keras import keras, layers, tf
 
@@ -74,6 +74,8 @@ def main() -> None:
     """Build the models, time them, print ratios."""
     if _JSON.value:
         check_writable(_JSON.value)
+    if not any(_PRECISIONS.value):
+        raise ConfigError("precisions: got none; expected shorthands such as w4a4,w8a8.")
     model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
     batch = _batch(model)
     tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often
