@@ -174,8 +174,8 @@ def test_strip_gives_standard_layers_on_their_grids(setting, tmp_path):
     again = keras.models.load_model(tmp_path / "plain.h5", compile=False)
     assert same(again(x), plain(x))
     # With activations as good as float, stripping changes next to nothing.
-    fine = PrecisionMap(LayerPrecision(4, 16), {"@inputs": LayerPrecision(activations=16),
-                                                "@outputs": LayerPrecision(activations=16)})  # fmt: skip
+    edge = LayerPrecision(activations=16)
+    fine = PrecisionMap(LayerPrecision(4, 16), {"@inputs": edge, "@outputs": edge})
     model = network()
     near = tfxp.quantize_model(model, fine, tfxp.measure_model(model, x), fit="max")
     for a, b in zip(near(x), tfxp.strip(near)(x), strict=True):

@@ -146,8 +146,9 @@ def c_header(layers: dict[str, IntegerLayer], guard: str = "TFXP_WEIGHTS_H") -> 
     """
     lines = ["/* Integer weights written by tfxp. value = code * scale */", f"#ifndef {guard}"]
     lines += [f"#define {guard}", "", "#include <stdint.h>", ""]
+    taken: set[str] = set()
     for name, layer in layers.items():
-        ident = re.sub(r"\W", "_", name)
+        ident = _identifier(name, taken)
         lines += _c_array(f"{ident}_weights", layer.weights, layer.weight_scale)
         lines.insert(-2, f"/* format {', '.join(dict.fromkeys(map(str, layer.weight_formats)))} */")
         fixed = [fmt for fmt in layer.weight_formats if isinstance(fmt, FixedPointFormat)]
@@ -165,6 +166,17 @@ def save_c_header(path: str | os.PathLike[str], layers: dict[str, IntegerLayer])
     """Write `c_header` to a file, whole or not at all."""
     guard = re.sub(r"\W", "_", os.path.basename(os.fspath(path))).upper()
     write_text(path, c_header(layers, guard))
+
+
+def _identifier(name: str, taken: set[str]) -> str:
+    """A C identifier of its own for a layer; neither its arrays nor its macros meet others'."""
+    base = re.sub(r"\W", "_", name, flags=re.ASCII)
+    base = f"layer_{base}" if base[:1].isdigit() else base
+    ident, number = base, 1
+    while ident.upper() in taken:
+        ident, number = f"{base}_{number}", number + 1
+    taken.add(ident.upper())
+    return ident
 
 
 def _c_array(name: str, codes: np.ndarray, scale: np.ndarray) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def measure_model(
     probe = _probe(plan, list(taps))
     found = {key: TensorStats() for key in dict.fromkeys(taps.values())}
     samples = 0
-    for batch, total in batches(data, batch_size):
+    for batch, total in batches(data, batch_size, model.input_names):
         _check_inputs(batch, plan, probe)
         tensors = tf.nest.flatten(probe(batch))
         for ref, tensor in zip(taps, tensors, strict=True):
@@ -70,20 +70,27 @@ def measure_model(
     return _with_stats(plan, found, samples)
 
 
-def batches(data: Any, batch_size: int) -> Iterator[tuple[list[np.ndarray], int | None]]:
+def batches(
+    data: Any, batch_size: int, names: Sequence[str] = ()
+) -> Iterator[tuple[list[np.ndarray], int | None]]:
     """Batches of inputs as lists of arrays, and how many samples there are if that is known.
 
+    Args:
+        data: as in `measure_model`.
+        batch_size: samples per step, for arrays.
+        names: the network's inputs, in order; they sort what comes in a dict.
+
     Raises:
-        DataError: the data are empty or ragged.
+        DataError: the data are empty or ragged, or a dict has other names.
     """
     if isinstance(data, tf.data.Dataset):
         for element in data:
             features = element[0] if isinstance(element, tuple) else element
-            yield [np.asarray(part) for part in tf.nest.flatten(features)], None
+            yield [np.asarray(part) for part in _in_order(features, names)], None
         return
     if isinstance(data, Iterable) and not hasattr(data, "shape") and not _is_arrays(data):
         raise DataError(f"data: got {type(data).__name__}; expected arrays or a tf.data.Dataset.")
-    parts = [np.asarray(part) for part in tf.nest.flatten(data)]
+    parts = [np.asarray(part) for part in _in_order(data, names)]
     lengths = {len(part) if part.ndim else 0 for part in parts}
     if len(lengths) != 1:
         raise DataError(f"data: got inputs of {sorted(lengths)} samples; expected equal lengths.")
@@ -92,6 +99,16 @@ def batches(data: Any, batch_size: int) -> Iterator[tuple[list[np.ndarray], int 
         raise DataError("data: got no samples; expected at least one.")
     for start in range(0, total, batch_size):
         yield [part[start : start + batch_size] for part in parts], total
+
+
+def _in_order(data: Any, names: Sequence[str]) -> list[Any]:
+    if not isinstance(data, dict) or not names:
+        return tf.nest.flatten(data)
+    if set(data) != set(names):
+        raise DataError(
+            f"inputs of the data: got {', '.join(map(str, data))}; expected {', '.join(names)}."
+        )
+    return [data[name] for name in names]
 
 
 def _is_arrays(data: Any) -> bool:

@@ -240,5 +240,6 @@ def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: Networ
     if changed:
         raise PrecisionError(
             f"layers {', '.join(changed)}: got a map that changes what is float or binary, where "
-            "or how it is rounded; expected formats only. Call quantize_model with the new map instead."
+            "or how it is rounded; expected formats only. Call quantize_model with the new map "
+            "instead."
         )

@@ -160,6 +160,10 @@ def _reshape_around(graph: LayerGraph, number: int, channels: int) -> None:
     before = graph.add_call(image.name, (call.refs()[0],))
     call.args, call.kwargs = (before,), {}
     after = graph.add_call(vector.name, (Ref(number),))
+    batch = call.output_shapes[0][0]
+    graph.calls[after.call].output_shapes = call.output_shapes
+    call.output_shapes = [(batch, 1, 1, channels)]
+    graph.calls[before.call].output_shapes = call.output_shapes
     graph.replace(Ref(number), after, keep=(after.call,))
 
 

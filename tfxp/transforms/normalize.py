@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 
@@ -114,9 +116,13 @@ def _split_one_separable(graph: LayerGraph, spec: LayerSpec) -> None:
     spec.cls, spec.config = type(pointwise), pointwise.get_config()
     kept = {"kernel": arrays["pointwise_kernel"]}
     spec.set_arrays({**kept, "bias": arrays["bias"]} if config["use_bias"] else kept)
+    channels = int(np.prod(arrays["depthwise_kernel"].shape[2:]))
     for use in graph.uses(spec.name):
         call = graph.calls[use]
-        call.args, call.kwargs = (graph.add_call(first.name, tuple(call.refs())),), {}
+        between = graph.add_call(first.name, tuple(call.refs()))
+        shapes = [(*shape[:-1], channels) for shape in call.output_shapes]
+        graph.calls[between.call].output_shapes = shapes
+        call.args, call.kwargs = (between,), {}
     graph.sort()
 
 
