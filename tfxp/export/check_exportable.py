@@ -106,7 +106,10 @@ def exactness_notes(
             f"{', '.join(packed)}: LiteRT rounds twice beside packed INT4 weights; +-1 LSB"
         )
     if any(plan.role(name).role == "batch_norm" for name in plan.graph.layers):
-        notes.append("kept BatchNormalization becomes float scales per channel; +-1 LSB")
+        notes.append(
+            "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such layer, "
+            "which grows through the layers behind it"
+        )
     if any(weights.bits > 8 for layer in formats.values() for weights in layer.weights):
         notes.append(
             "weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them"
