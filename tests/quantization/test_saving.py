@@ -141,6 +141,7 @@ def test_in_a_fresh_process(setting):
     assert done.returncode == 0 and done.stdout.strip() == "equal", done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_weights_files(setting, tmp_path):
     _, qmodel, x = setting
     for name in ("w.weights.h5", "checkpoint"):
