@@ -193,7 +193,7 @@ class MeanQuantizer(FormatQuantizer):
         return {**variables, "input_scale": _variable(layer, f"{name}_input_scale", 2.0**-4)}
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
-        """The mean on its grid, the gradient passed through where it is not clipped."""
+        """The mean on its grid, the gradient passed through."""
         scale, source = weights["scale"], weights["input_scale"]
         total = round_half_even((inputs / source) * self.count)
         codes = round_half_even(total * ((source / scale) / self.count))
