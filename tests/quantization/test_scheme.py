@@ -8,20 +8,22 @@ from tests.cases import built, inputs_of
 from tfxp.quantization import FormatScheme, rebuild
 
 
+def outputs(model, x):
+    result = model.predict(x, verbose=0)
+    return result if isinstance(result, list) else [result]
+
+
 def test_quantize_apply_equals_quantize_model(tmp_path):
     model = built("everything")
     x = inputs_of(model)
     stats = tfxp.measure_model(model, x)
-    wanted = tfxp.quantize_model(model, "w4a4", stats).predict(x, verbose=0)
+    wanted = outputs(tfxp.quantize_model(model, "w4a4", stats), x)
     annotated = tfmot.quantization.keras.quantize_annotate_model(model)
     scheme = FormatScheme("w4a4", stats)
     applied = tfmot.quantization.keras.quantize_apply(annotated, scheme)
     whole = rebuild(applied)
     for qmodel in (applied, whole):
-        got = qmodel.predict(x, verbose=0)
-        flat = zip(np.atleast_1d(got), np.atleast_1d(wanted), strict=True)
-        if isinstance(got, list):
-            flat = zip(got, wanted, strict=True)
-        assert all(np.array_equal(a, b) for a, b in flat)
+        for got, want in zip(outputs(qmodel, x), wanted, strict=True):
+            assert np.array_equal(got, want)
     report = tfxp.export_tflite(whole, tmp_path / "net.tflite", verify=x)
     assert report.verification.exact or report.notes

@@ -65,10 +65,12 @@ def test_nan_puts_the_weights_back(digits):
     model, stats, data, _ = digits
     qmodel = tfxp.quantize_model(model, "w4a4", stats)
     before = [w.copy() for w in qmodel.get_weights()]
-    x = data.x[:128].copy()
-    x[100] = np.nan
-    with pytest.raises(ModelError, match="the loss became NaN in step . of epoch 1"):
-        fine_tune(qmodel, x, data.y[:128], FineTuneSettings(1))
+
+    def broken(x, training):
+        return np.nan * model(x, training=training)
+
+    with pytest.raises(ModelError, match="the loss became NaN in step 1 of epoch 1"):
+        fine_tune(qmodel, data.x[:128], None, FineTuneSettings(1), teacher=broken)
     assert all(np.array_equal(a, b) for a, b in zip(before, qmodel.get_weights(), strict=True))
 
 
@@ -77,6 +79,10 @@ def test_what_cannot_be(digits):
     qmodel = tfxp.quantize_model(model, "w4a4", stats)
     with pytest.raises(DataError, match="neither labels nor a float model"):
         fine_tune(qmodel, data.x, None)
+    x = data.x[:128].copy()
+    x[100] = np.nan
+    with pytest.raises(DataError, match="training data: got values that are NaN or infinite"):
+        fine_tune(qmodel, x, data.y[:128])
     with pytest.raises(DataError, match="got 10 samples; expected at least a batch of 64"):
         fine_tune(qmodel, data.x[:10], data.y[:10])
     for wrong in ({"epochs": 0}, {"learning_rate": 0.0}, {"batch_size": 0}):

@@ -87,7 +87,8 @@ def fine_tune(
         The mean loss of every epoch.
 
     Raises:
-        DataError: neither labels nor a teacher, or fewer samples than one batch.
+        DataError: neither labels nor a teacher, fewer samples than one batch, or values that are
+            not finite.
         ModelError: several inputs or outputs, or the loss became NaN; the weights before are put
             back then.
     """
@@ -185,6 +186,8 @@ def _batches(x: np.ndarray, y: np.ndarray | None, settings: FineTuneSettings, ep
     draws = np.random.default_rng((settings.seed, epoch))
     for index in data.as_numpy_iterator():
         images = np.asarray(x[index], np.float32)
+        if not np.isfinite(images).all():  # quantizers would turn NaN into an ordinary code
+            raise DataError("training data: got values that are NaN or infinite; expected numbers.")
         if settings.augment != "none":
             images = _augmented(images, settings.augment, draws)
         yield tf.constant(images), tf.constant(labels[index])
