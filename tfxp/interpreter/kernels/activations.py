@@ -40,20 +40,8 @@ def tabulated(source: Tensor, apply: Unary) -> Unary:
     return lambda x: look_up(table, x)
 
 
-def _prepare_unary(node: Node, types: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    need.require_counts(node, 1)
-    kind = need.require_type(node, 0, types)
-    need.require_output_type(node, (kind,))
-    source, output = need.tensor(node, 0), node.outputs[0]
-    need.require_output_shape(node, source.shape)
-    if kind != "FLOAT32":
-        need.require_scales(node, source, output)
-        need.require_symmetric(node, source, output)
-    return source, output
-
-
 def _prepare_relu(node: Node) -> None:
-    source, output = _prepare_unary(node, (*need.CODE_TYPES, "FLOAT32"))
+    source, output = need.require_unary(node, (*need.CODE_TYPES, "FLOAT32"))
     low, high = need.real_limits(node.operator.name)
     if source.type == "FLOAT32":
         bounds = np.float32(low), np.float32(high)
@@ -83,7 +71,7 @@ def relu(node: Node, inputs: Sequence[Any]) -> list[Array]:
 
 
 def _prepare_leaky(node: Node) -> None:
-    source, output = _prepare_unary(node, (*need.CODE_TYPES, "FLOAT32"))
+    source, output = need.require_unary(node, (*need.CODE_TYPES, "FLOAT32"))
     alpha = np.float32(node.options["alpha"])
     if not np.isfinite(alpha):
         raise need.malformed(node, "alpha", alpha, "a finite number")
@@ -175,7 +163,7 @@ def prelu(node: Node, inputs: Sequence[Any]) -> list[Array]:
 
 
 def _prepare_hard_swish(node: Node) -> None:
-    source, output = _prepare_unary(node, (*need.BYTE_TYPES, "FLOAT32"))
+    source, output = need.require_unary(node, (*need.BYTE_TYPES, "FLOAT32"))
     if source.type == "FLOAT32":
         three, six = np.float32(3), np.float32(6)
         node.cache["apply"] = lambda x: x * np.clip(x + three, np.float32(0), six) / six

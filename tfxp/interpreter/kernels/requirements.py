@@ -236,3 +236,16 @@ def byte_quantized(*tensors: Tensor) -> bool:
         if item.type == "UINT8" and quantization.zero_point.size != 1:
             return False
     return True
+
+
+def require_unary(node: Node, types: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Input and output of an operator that maps one tensor to another of its type and shape."""
+    require_counts(node, 1)
+    kind = require_type(node, 0, types)
+    require_output_type(node, (kind,))
+    source, output = tensor(node, 0), node.outputs[0]
+    require_output_shape(node, source.shape)
+    if kind != "FLOAT32":
+        require_scales(node, source, output)
+        require_symmetric(node, source, output)
+    return source, output

@@ -73,22 +73,10 @@ _FUNCTIONS: dict[str, tuple[Unary, Unary]] = {
 }
 
 
-def _check(node: Node, types: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    need.require_counts(node, 1)
-    kind = need.require_type(node, 0, types)
-    need.require_output_type(node, (kind,))
-    source, output = need.tensor(node, 0), node.outputs[0]
-    need.require_output_shape(node, source.shape)
-    if kind != "FLOAT32":
-        need.require_scales(node, source, output)
-        need.require_symmetric(node, source, output)
-    return source, output
-
-
 def _prepare(node: Node) -> None:
     name = node.operator.name
     types = ("INT8", "FLOAT32") if name == "ELU" else ("INT8", "UINT8", "INT16", "FLOAT32")
-    source, output = _check(node, types)
+    source, output = need.require_unary(node, types)
     builtin, xnnpack = _FUNCTIONS[name]
     if source.type == "FLOAT32":
         node.cache["apply"] = xnnpack
@@ -198,7 +186,7 @@ def inverse_square_root(value: int) -> tuple[int, int]:
 
 
 def _prepare_rsqrt(node: Node) -> None:
-    source, output = _check(node, ("INT8", "INT16", "FLOAT32"))
+    source, output = need.require_unary(node, ("INT8", "INT16", "FLOAT32"))
     if source.type == "FLOAT32":
         node.cache["apply"] = lambda x: _ONE / np.sqrt(x)
         return
