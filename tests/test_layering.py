@@ -39,7 +39,15 @@ TENSORFLOW_COLUMN = {
         "transforms",
         "quantization",
     },
-    "callbacks": {"formats", "precision", "quantizers", "quantization", "measure", "export"},
+    "callbacks": {
+        "formats",
+        "precision",
+        "quantizers",
+        "transforms",
+        "quantization",
+        "measure",
+        "export",
+    },
     "search": {"formats", "precision", "cost", "assign", "measure", "quantization"},
     "models": {"precision"},
 }

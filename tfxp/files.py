@@ -121,7 +121,7 @@ def write_json(path: PathLike, value: Any) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def find_config(path: PathLike, folder: str = "") -> Path:
@@ -182,16 +182,21 @@ def _as_output_error(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def _plain(value: Any) -> Any:
-    """The same value in JSON's own types."""
+def plain(value: Any) -> Any:
+    """The same value in JSON's own types; not-a-number and infinities become None.
+
+    Example:
+        >>> plain({"a": np.arange(2), "b": np.float32("nan")})
+        {'a': [0, 1], 'b': None}
+    """
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, os.PathLike):

@@ -1,7 +1,7 @@
 """Ranges, zeros and sizes of a network: what is known before precision is chosen."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
-from tfxp.measure.measure_model import measure_model
+from tfxp.measure.measure_model import batches, measure_model
 from tfxp.measure.workload import count_model
 
-__all__ = ["count_model", "measure_model"]
+__all__ = ["batches", "count_model", "measure_model"]

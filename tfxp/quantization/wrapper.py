@@ -87,6 +87,10 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
             return outputs
         return quantizer(outputs, training, self.output_variables)
 
+    def variable(self, path: str) -> Any:
+        """The float variable of a weight, by its attribute path in the wrapped layer."""
+        return _resolve(self.layer, path)
+
     @functools.cached_property
     def _takes_training(self) -> bool:
         return "training" in inspect.signature(self.layer.call).parameters
