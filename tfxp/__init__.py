@@ -26,6 +26,7 @@ _PUBLIC = {
     "LayerRole": "tfxp.quantization",
     "load_model": "tfxp.quantization",
     "measure_model": "tfxp.measure",
+    "measure_sqnr": "tfxp.measure",
     "ModelStats": "tfxp.precision",
     "parse_format": "tfxp.formats",
     "precision_of": "tfxp.quantization",

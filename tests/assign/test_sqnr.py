@@ -161,3 +161,26 @@ def test_what_was_not_measured_is_named():
         predict_sqnr(model, {"d": LayerPrecision(4, "float")})
     with pytest.raises(ConfigError, match="rounding of the step: got 'floor'"):
         lin_format(stats_of([1.0]), 4, rounding="floor")
+
+
+def test_power_rule_sees_what_cancels(rng):
+    """Inputs far from zero mean through kernels of zero mean: 1/g grows by K P_w P_x / P_y."""
+    x = rng.normal(4, 1, (4000, 64))
+    kernel = rng.normal(0, 0.2, (64, 16))
+    kernel -= kernel.mean(0)  # the mean of the inputs cancels, their noise does not
+    y = x @ kernel
+    layers = {
+        "x": LayerStats("x", "input", (), (64,), activations=stats_of(x)),
+        "d": LayerStats("d", "dense", ("x",), (16,), kernel.shape, kernel.size,
+                        weights=stats_of(kernel), activations=stats_of(y)),
+    }  # fmt: skip
+    fmt = parse_format("Q3.1")
+    precision = {"x": LayerPrecision("float", fmt), "d": LayerPrecision("float", "float")}
+    measured = {"d": db(y, quantize(x, fmt).astype(float) @ kernel)}
+    model = ModelStats(layers, ("d",))
+    paper = predict_sqnr(model, precision, measured_db=measured)[-1]
+    ours = predict_sqnr(model, precision, measured_db=measured, rule="power")[-1]
+    assert paper.error_db < -8
+    assert abs(ours.error_db) < 0.5
+    with pytest.raises(ConfigError, match="rule of SQNR: got 'other'"):
+        predict_sqnr(model, precision, rule="other")

@@ -25,6 +25,7 @@ from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats
 
 XI_FACTOR = 3.0
 FRACTIONS = ("ceil", "nearest", "mse")
+RULES = ("harmonic", "power")
 Fit = Callable[[TensorStats, int, bool], FixedPointFormat]
 
 
@@ -188,27 +189,37 @@ def predict_sqnr(
     precision: Mapping[str, LayerPrecision],
     fit: Fit = fit_mse,
     measured_db: Mapping[str, float] | None = None,
+    rule: str = "harmonic",
 ) -> list[SqnrRow]:
     """SQNR at the output of every layer by the harmonic rule.
 
-        layer with weights:  1/g_out = 1/g_in + 1/g_w
+        layer with weights:  1/g_out = c (1/g_in + 1/g_w)
         rounding of outputs: 1/g     = 1/g_out + 1/g_a
         sum of branches:     1/g_out = sum_i P_i / g_i / P_out      (P: signal power)
         everything else passes its input's SQNR on
+
+    c is 1 in the paper ("harmonic"): products add up without cancelling. In a real convolution they
+    do cancel, the more the further inputs are from zero mean, while noise does not. "power" takes
+    that from the measured powers: c = K P_w P_in / P_out with K products per output and P_out
+    before the activation function.
 
     Args:
         model: measured statistics.
         precision: the precision of every layer; numbers of bits get a format from `fit`.
         fit: chooses the format of a word length.
         measured_db: layer -> SQNR measured at its rounded output, for comparison.
+        rule: "harmonic" (the paper) or "power" (ours).
 
     Raises:
+        ConfigError: `rule` has another name.
         DataError: a tensor that is to be quantized was not measured.
 
     References:
         Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, eq. 3
         to 9. The rule for sums is ours: noises of the branches are taken as uncorrelated.
     """
+    if rule not in RULES:
+        raise ConfigError(f"rule of SQNR: got {rule!r}; expected one of {RULES}.")
     measured_db = measured_db or {}
     noise: dict[str, float] = {}
     rows = []
@@ -219,6 +230,8 @@ def predict_sqnr(
         passes_on = layer.kind in INHERITING and layer.inputs
         rounding = 0.0 if passes_on else _tensor_noise(layer, "activations", own.activations, fit)
         before = _inputs_noise(model, layer, noise) + weights
+        if rule == "power":
+            before *= _cancelling(model, layer)
         noise[layer.name] = before + rounding
         rows.append(
             SqnrRow(
@@ -250,6 +263,18 @@ def _inputs_noise(model: ModelStats, layer: LayerStats, noise: Mapping[str, floa
         energy = [p * c for p, c in zip(powers, counts, strict=True)]
         return sum(e * n for e, n in zip(energy, sources, strict=True)) / sum(energy)
     return weighted / total
+
+
+def _cancelling(model: ModelStats, layer: LayerStats) -> float:
+    """By how much a layer's signal is weaker than if its products added up like noise."""
+    source = model[layer.inputs[0]] if layer.inputs else None
+    out = layer.pre_activations or layer.activations
+    if source is None or source.activations is None or layer.weights is None:
+        return 1.0
+    if not layer.macs or out is None or not out.power:
+        return 1.0
+    products = layer.macs / max(layer.output_count, 1)
+    return products * layer.weights.power * source.activations.power / out.power
 
 
 def _power(layer: LayerStats) -> float:
