@@ -77,7 +77,7 @@ def test_judd_on_a_tiny_model(tmp_path, capsys):
     figures = json.loads((tmp_path / "r.json").read_text())["figures"]
     assert figures["selected"]["0.05"]["traffic_ratio"] < 0.25
     assert {point["family"] for point in figures["profile"]} == {
-        "weight_fraction", "data_integer", "data_fraction",
+        "weight_bits", "data_integer", "data_fraction",
     }  # fmt: skip
     assert is_png(tmp_path / "p.png") and is_png(tmp_path / "s.png")
     assert run(*command) == 0

@@ -46,10 +46,10 @@ def network():
 NEED = {
     ("x", "data_integer"): (2, 0.4),
     ("x", "data_fraction"): (3, 0.02),
-    ("a", "weight_fraction"): (4, 0.03),
+    ("a", "weight_bits"): (5, 0.03),
     ("a", "data_integer"): (4, 0.3),
     ("a", "data_fraction"): (2, 0.011),
-    ("b", "weight_fraction"): (3, 0.007),
+    ("b", "weight_bits"): (6, 0.007),
     ("b", "data_integer"): (5, 0.2),
     ("b", "data_fraction"): (1, 0.004),
 }
@@ -72,8 +72,8 @@ def evaluator(space):
             fmt = rule.activations
             values[name, "data_integer"] = fmt.integer_bits + 1
             values[name, "data_fraction"] = fmt.fractional_bits
-            if (name, "weight_fraction") in NEED:
-                values[name, "weight_fraction"] = rule.weights.fractional_bits
+            if (name, "weight_bits") in NEED:
+                values[name, "weight_bits"] = rule.weights.bits
         evaluate.calls += 1
         return accuracy_of(values)
 
@@ -85,19 +85,19 @@ def test_space_and_maps():
     space = BitSpace(network())
     assert list(space.units) == ["x", "a", "b"]
     assert set(space.parameters()) == set(NEED)
-    config = space.uniform({"weight_fraction": 6, "data_integer": 4, "data_fraction": 3})
+    config = space.uniform({"weight_bits": 7, "data_integer": 4, "data_fraction": 3})
     pmap = space.to_map(config)
     assert str(pmap.layers["x"].activations) == "UQ3.3"  # data that are never negative
     assert str(pmap.layers["b"].activations) == "Q3.3"
     assert str(pmap.layers["a"].weights) == "Q0.6"
-    assert str(pmap.layers["b"].weights) == "Q2.6"  # its range needs two integer bits
+    assert str(pmap.layers["b"].weights) == "Q2.4"  # its range needs two integer bits
     assert pmap.layers["x"].weights == "float"
     assert Configuration.from_key(config.key()) == config
 
 
 def test_space_stops_at_the_shortest_words():
     space = BitSpace(network())
-    config = space.uniform({"weight_fraction": -20, "data_integer": 2, "data_fraction": -20})
+    config = space.uniform({"weight_bits": -20, "data_integer": 2, "data_fraction": -20})
     for rule in space.to_map(config).layers.values():
         assert rule.activations.bits == (2 if rule.activations.signed else 1)
         if rule.weights != "float":
@@ -108,8 +108,8 @@ def test_space_stops_at_the_shortest_words():
 def test_blocks_share_their_parameters_and_freezes_hold():
     space = BitSpace(network(), {"all": ["a", "b"]}, {"data_fraction": 0})
     assert list(space.units) == ["x", "all"]
-    config = space.uniform({"weight_fraction": 6, "data_integer": 5})
-    assert {family for _, family, _ in space.lowered(config)} == {"weight_fraction", "data_integer"}
+    config = space.uniform({"weight_bits": 7, "data_integer": 5})
+    assert {family for _, family, _ in space.lowered(config)} == {"weight_bits", "data_integer"}
     lowered = config.changed("all", "data_integer", 3)
     pmap = space.to_map(lowered)
     assert pmap.layers["a"].activations.integer_bits == 2
@@ -131,7 +131,7 @@ def greedy_by_hand(space, start, stop):
             lower = {**current, key: current[key] - 1}
             signed = key[0] == "b"
             word = lower.get((key[0], "data_integer"), 9) + lower.get((key[0], "data_fraction"), 9)
-            weight = lower.get((key[0], "weight_fraction"), 9) + {"a": 1, "b": 3}.get(key[0], 9)
+            weight = lower.get((key[0], "weight_bits"), 9)
             if word - (0 if signed else 1) < (2 if signed else 1) or weight < 2:
                 continue
             candidates.append(lower)
@@ -150,7 +150,7 @@ def traffic(space, values):
 
 
 def begin(space):
-    return space.uniform({"weight_fraction": 5, "data_integer": 5, "data_fraction": 4})
+    return space.uniform({"weight_bits": 7, "data_integer": 5, "data_fraction": 4})
 
 
 def test_descent_takes_the_path_of_the_loop():
@@ -256,15 +256,14 @@ def test_ledger_of_another_search_is_refused(tmp_path):
 def test_uniform_sweep_and_start():
     space = BitSpace(network())
     points = uniform_sweep(space, evaluator(space), BASELINE)
-    fractions = [p for p in points if p.family == "weight_fraction"]
-    assert [p.value for p in fractions] == list(range(14, fractions[-1].value - 1, -1))
-    for point in fractions:
-        loss = 0.03 * max(4 - point.value, 0) + 0.007 * max(3 - max(point.value, -1), 0)
-        if point.value >= 1:
-            assert point.relative_error == pytest.approx(loss)
+    words = [p for p in points if p.family == "weight_bits"]
+    assert [p.value for p in words] == list(range(15, 1, -1))
+    for point in words:
+        loss = 0.03 * max(5 - point.value, 0) + 0.007 * max(6 - point.value, 0)
+        assert point.relative_error == pytest.approx(loss)
     start, _ = uniform_start(space, evaluator(space), BASELINE)
     # the largest need of each family, and no less
-    assert start == space.uniform({"weight_fraction": 4, "data_integer": 5, "data_fraction": 3})
+    assert start == space.uniform({"weight_bits": 6, "data_integer": 5, "data_fraction": 3})
 
 
 def test_start_that_cannot_be():
@@ -305,3 +304,90 @@ def test_pareto_and_tolerance_edge_cases():
         cheapest_within(points, lambda p: p[0], lambda p: p[1], 0.0, 0.1)
     with pytest.raises(ConfigError, match="tolerance"):
         cheapest_within(points, lambda p: p[0], lambda p: p[1], 0.9, 1.1)
+
+
+class Bounded:
+    """Stops early where it may, and says so with a bound; counts how often."""
+
+    def __init__(self, space):
+        self._evaluate, self.stopped = evaluator(space), 0
+
+    def evaluate(self, pmap, at_least=None):
+        accuracy = self._evaluate(pmap)
+        short = at_least is not None and accuracy < at_least
+        self.stopped += short
+        bound = (accuracy + at_least) / 2 if short else accuracy
+        return type("Score", (), {"accuracy": bound, "complete": not short})
+
+
+def test_early_stops_change_no_decision(tmp_path):
+    space, path = BitSpace(network()), tmp_path / "ledger.jsonl"
+    whole = JuddDescent(space, begin(space), BASELINE).run(evaluator(space))
+    bounded = Bounded(space)
+    ledger = EvaluationLedger(path)
+    quick = JuddDescent(space, begin(space), BASELINE).run(bounded, ledger)
+    assert bounded.stopped > 5
+    assert [e.configuration for e in quick.path] == [e.configuration for e in whole.path]
+    assert quick.select() == whole.select()
+    assert set(quick.visited) == set(whole.visited)
+    for key, entry in quick.visited.items():
+        assert entry.complete == (entry.accuracy == whole.visited[key].accuracy)
+        assert entry.accuracy >= whole.visited[key].accuracy
+    again = JuddDescent(space, begin(space), BASELINE)
+    again.run(limited_to_nothing, EvaluationLedger(path))
+    assert again.state() == quick.state()
+
+
+def test_a_bound_answers_only_what_it_can():
+    ledger = EvaluationLedger()
+    ledger.put("a", 0.6, complete=False)
+    assert ledger.find("a", 0.7) == (0.6, False)
+    assert ledger.find("a", 0.5) is None and ledger.get("a") is None
+    ledger.put("a", 0.65, complete=False)  # says less than what is known
+    assert ledger.find("a", 0.62) == (0.6, False)
+    ledger.put("a", 0.4)
+    assert ledger.find("a", 0.5) == (0.4, True) and ledger.get("a") == 0.4
+
+
+def test_small_weights_have_no_leading_zeros():
+    stats = network()
+    tiny = LayerStats("a", "conv", ("x",), (6, 6, 4), (3, 3, 1, 4), 36 * 36, 4,
+                      weights=measured(-0.02, 0.011), activations=measured(0.0, 6.5))  # fmt: skip
+    space = BitSpace(ModelStats({**stats.layers, "a": tiny}, ("b",)))
+    config = space.uniform({"weight_bits": 6, "data_integer": 5, "data_fraction": 2})
+    assert str(space.to_map(config).layers["a"].weights) == "Q-5.10"  # 2^-5 holds 0.02
+
+
+def test_measured_ranges_start_lower():
+    space = BitSpace(network())
+    wide = {"weight_bits": 6, "data_integer": 5, "data_fraction": 3}
+    config = space.uniform(wide, "measured").to_dict()
+    # 1.0, 6.5 and 11.0 need 0, 3 and 4 bits before the point, and a sign
+    assert [config[name, "data_integer"] for name in "xab"] == [1, 4, 5]
+    assert space.uniform(wide).to_dict()["a", "data_integer"] == 5
+    start, sweep = uniform_start(
+        BitSpace(network(), freeze={"data_fraction": 3}), lambda pmap: 0.8, 0.8, ranges="measured"
+    )
+    assert {p.family for p in sweep} == {"weight_bits"}
+    assert start.to_dict()["a", "data_integer"] == 4
+
+
+def test_storage_rounds_only_what_is_stored():
+    stats = network()
+    mean = LayerStats("m", "mean", ("a",), (4,), activations=measured(0.0, 3.0))
+    layers = {**stats.layers, "p": mean}
+    layers["m"] = layers.pop("p")
+    layers["b"] = LayerStats("b", "dense", ("m",), (5,), (4, 5), 20, 5, weights=measured(0.5),
+                             activations=measured(-1.0, 1.0))  # fmt: skip
+    layers = {name: layers[name] for name in ("x", "a", "m", "b")}
+    values = {"weight_bits": 6, "data_integer": 4, "data_fraction": 3}
+    space = BitSpace(ModelStats(layers, ("b",)), arithmetic="storage")
+    pmap = space.to_map(space.uniform(values)).layers
+    assert pmap["a"].activations == "float" and str(pmap["m"].activations) == "UQ3.3"
+    assert pmap["a"].bias == "float" and pmap["m"].bias is None
+    assert {rule.rounding for rule in pmap.values()} == {"half_even"}
+    whole = BitSpace(ModelStats(layers, ("b",)))
+    assert str(whole.to_map(whole.uniform(values)).layers["a"].activations) == "UQ3.3"
+    assert space.fingerprint() != whole.fingerprint()
+    with pytest.raises(ConfigError, match="Did you mean 'storage'"):
+        BitSpace(network(), arithmetic="storages")

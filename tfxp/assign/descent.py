@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tfxp.assign.evaluation_ledger import EvaluationLedger
 from tfxp.assign.pareto import cheapest_within, pareto_front, relative_error
@@ -18,7 +18,41 @@ from tfxp.precision import PrecisionMap
 
 SCHEMA = 1
 TOLERANCES = (0.01, 0.02, 0.05, 0.10)
-Evaluate = Callable[[PrecisionMap], float]
+
+
+class Scored(Protocol):
+    """A score that may be only a bound from above."""
+
+    @property
+    def accuracy(self) -> float:
+        """The score; not below the true one."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is the true one."""
+        ...
+
+
+class BoundedEvaluator(Protocol):
+    """An evaluator that may stop once a map cannot reach what is asked for."""
+
+    def evaluate(self, precision: PrecisionMap, at_least: float | None = None) -> Scored:
+        """The score of a map; not complete only if it is below `at_least`."""
+        ...
+
+
+Evaluate = Callable[[PrecisionMap], float] | BoundedEvaluator
+
+
+def scored(
+    evaluate: Evaluate, pmap: PrecisionMap, at_least: float | None = None
+) -> tuple[float, bool]:
+    """A map's score, and whether it is complete."""
+    if callable(evaluate):
+        return float(evaluate(pmap)), True
+    score = evaluate.evaluate(pmap, at_least)
+    return float(score.accuracy), bool(score.complete)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +66,8 @@ class Evaluation:
         traffic_ratio: the same over the baseline's bits.
         round: the step of the descent in which it was evaluated; 0 is the start.
         unit, family: the parameter that was lowered; "" at the start.
+        complete: whether all samples were seen; otherwise the accuracy is a bound from above,
+            and below everything that the descent or a choice by tolerance could want.
     """
 
     configuration: Configuration
@@ -41,6 +77,7 @@ class Evaluation:
     round: int = 0
     unit: str = ""
     family: str = ""
+    complete: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -110,8 +147,24 @@ class JuddDescent:
         """The configurations of this round that have no accuracy yet."""
         return [config for _, _, config in self._asked if config.key() not in self.visited]
 
-    def tell(self, configuration: Configuration, accuracy: float) -> None:
+    @property
+    def at_least(self) -> float:
+        """The accuracy below which it does not matter how much: no move, no choice.
+
+        The better one of this round's candidates is, the less the others can matter to the move;
+        but all that are within `stop_error` may still be chosen for their traffic.
+        """
+        known = [self.visited[c.key()] for _, _, c in self._asked if c.key() in self.visited]
+        best = max((e.accuracy for e in known if e.complete), default=0.0)
+        return min(best, (1 - self.stop_error) * self.baseline)
+
+    def tell(self, configuration: Configuration, accuracy: float, complete: bool = True) -> None:
         """Report an accuracy; when the round is complete, the descent moves.
+
+        Args:
+            configuration: one of `pending`.
+            accuracy: its score.
+            complete: False if the score is only a bound from above, below `at_least`.
 
         Raises:
             ConfigError: a configuration that was not asked for.
@@ -124,14 +177,16 @@ class JuddDescent:
         )
         self.visited.setdefault(
             configuration.key(),
-            Evaluation(configuration, accuracy, bits, ratio, self._round, step[0], step[1]),
+            Evaluation(
+                configuration, accuracy, bits, ratio, self._round, step[0], step[1], complete
+            ),
         )
         while not self.done and not self.pending():
             self._move()
 
     def _move(self) -> None:
         candidates = [self.visited[config.key()] for _, _, config in self._asked]
-        best = max(candidates, key=lambda e: (e.accuracy, -e.traffic_bits))
+        best = max(candidates, key=lambda e: (e.complete, e.accuracy, -e.traffic_bits))
         error = relative_error(best.accuracy, self.baseline)
         if error > self.stop_error:
             self.stop_reason = (
@@ -157,32 +212,33 @@ class JuddDescent:
         way without evaluating anything twice, and carries on where that run ended.
 
         Args:
-            evaluate: accuracy of a precision map.
+            evaluate: accuracy of a precision map, or an evaluator that may stop early.
             ledger: scores that are known, and where new ones are kept.
             on_evaluation: called after every score, for progress.
         """
         ledger = ledger if ledger is not None else EvaluationLedger()
         while not self.done:
             for configuration in self.pending():
+                at_least = self.at_least
                 key = configuration.key()
-                score = ledger.get(key)
-                if score is None:
-                    score = float(evaluate(self.space.to_map(configuration)))
-                    ledger.put(key, score)
-                self.tell(configuration, score)
+                known = ledger.find(key, at_least)
+                if known is None:
+                    known = scored(evaluate, self.space.to_map(configuration), at_least)
+                    ledger.put(key, *known)
+                self.tell(configuration, *known)
                 if on_evaluation is not None:
                     on_evaluation(self)
         return self
 
     def front(self) -> list[Evaluation]:
         """The visited configurations that nothing beats in traffic and accuracy."""
-        return pareto_front(self.visited.values(), lambda e: e.traffic_bits, lambda e: e.accuracy)
+        return pareto_front(self._complete(), lambda e: e.traffic_bits, lambda e: e.accuracy)
 
     def select(self, tolerances: Sequence[float] = TOLERANCES) -> dict[float, Evaluation | None]:
         """For each relative tolerance the visited configuration with least traffic, if any."""
         return {
             tolerance: cheapest_within(
-                self.visited.values(),
+                self._complete(),
                 lambda e: e.traffic_bits,
                 lambda e: e.accuracy,
                 self.baseline,
@@ -190,6 +246,9 @@ class JuddDescent:
             )
             for tolerance in tolerances
         }
+
+    def _complete(self) -> list[Evaluation]:
+        return [entry for entry in self.visited.values() if entry.complete]
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed descent needs, ready for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class EvaluationLedger:
         self.path = None if path is None else Path(path)
         self.fingerprint = fingerprint
         self._scores: dict[str, float] = {}
+        self._bounds: dict[str, float] = {}
         if self.path is not None:
             self._open(self.path)
 
@@ -46,13 +48,27 @@ class EvaluationLedger:
         """The score of a key, if it is known."""
         return self._scores.get(key)
 
-    def put(self, key: str, score: float) -> None:
-        """Remember a score; a key that is known already keeps its first score."""
+    def find(self, key: str, at_least: float) -> tuple[float, bool] | None:
+        """The score of a key and True; or a bound that lies below `at_least`, and False."""
         if key in self._scores:
+            return self._scores[key], True
+        bound = self._bounds.get(key)
+        return (bound, False) if bound is not None and bound < at_least else None
+
+    def put(self, key: str, score: float, complete: bool = True) -> None:
+        """Remember a score; a key that is known already keeps its first score.
+
+        Args:
+            key: what was scored.
+            score: its score.
+            complete: False if the true score is only known to be at most this.
+        """
+        if key in self._scores or (not complete and score >= self._bounds.get(key, math.inf)):
             return
-        self._scores[key] = score
+        (self._scores if complete else self._bounds)[key] = score
         if self.path is not None:
-            self._append(self.path, {"key": key, "score": score})
+            entry = {"key": key, "score": score}
+            self._append(self.path, entry if complete else {**entry, "complete": False})
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -76,7 +92,8 @@ class EvaluationLedger:
             )
         for line in lines[1:]:
             entry = self._parse(line, path)
-            self._scores[str(entry["key"])] = float(entry["score"])
+            known = self._scores if entry.get("complete", True) else self._bounds
+            known[str(entry["key"])] = float(entry["score"])
         if whole != data:
             self._replace(path, whole)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfxp.assign.assignment import Assignment, Decision
-from tfxp.assign.descent import TOLERANCES, Evaluate, Evaluation, JuddDescent
+from tfxp.assign.descent import TOLERANCES, Evaluate, Evaluation, JuddDescent, scored
 from tfxp.assign.evaluation_ledger import EvaluationLedger
 from tfxp.assign.pareto import relative_error
 from tfxp.assign.search_space import (
@@ -23,7 +23,7 @@ from tfxp.errors import ConfigError
 from tfxp.precision import ModelStats
 
 START_ERROR = 0.001
-WIDE = {"weight_fraction": 14, "data_fraction": 8}
+WIDE = {"weight_bits": 15, "data_fraction": 8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Evaluator:
         key = config.key()
         score = self.ledger.get(key)
         if score is None:
-            score = float(self._evaluate(self.space.to_map(config)))
+            score, _ = scored(self._evaluate, self.space.to_map(config))
             self.ledger.put(key, score)
         return score
 
@@ -79,6 +79,7 @@ def uniform_sweep(
     families: Sequence[str] = FAMILIES,
     stop_error: float = 0.5,
     ledger: EvaluationLedger | None = None,
+    ranges: str = "uniform",
 ) -> list[SweepPoint]:
     """One parameter family at a time, the same value in all layers, downwards from a wide one.
 
@@ -89,22 +90,23 @@ def uniform_sweep(
         families: which families to sweep.
         stop_error: relative error at which a family's sweep ends.
         ledger: scores that are known, and where new ones are kept.
+        ranges: "uniform", or "measured": integer bits of data by layer.
 
     References:
         Judd et al., 2015, sec. 2.2.
     """
     score = _Evaluator(space, evaluate, ledger)
     wide = wide_values(space)
+    widest = space.uniform(wide, ranges)
     points = []
     for family in families:
         if family in space.freeze:
             continue
         before = None
         for value in range(wide[family], wide[family] - 32, -1):
-            config = space.uniform({**wide, family: value})
-            others = {k: v for k, v in config.to_dict().items() if k[1] != family}
+            config = space.uniform({**wide, family: value}, ranges)
             # Some word is too short to give up integer bits, or all are as short as can be.
-            if config == before or any(bits != wide[k[1]] for k, bits in others.items()):
+            if config == before or _others(config, family) != _others(widest, family):
                 break
             before = config
             accuracy = score(config)
@@ -115,17 +117,32 @@ def uniform_sweep(
     return points
 
 
+def _others(config: Configuration, family: str) -> list[tuple[str, str, int]]:
+    return [value for value in config.values if value[1] != family]
+
+
 def uniform_start(
     space: BitSpace,
     evaluate: Evaluate,
     baseline: float,
     max_error: float = START_ERROR,
     ledger: EvaluationLedger | None = None,
+    ranges: str = "uniform",
 ) -> tuple[Configuration, list[SweepPoint]]:
     """The uniform configuration to start the descent from: short words, hardly any error.
 
     Each family's smallest value whose own error is below `max_error`, all together; if together
     they lose more, all are raised by a bit at a time, up to the wide values.
+
+    Args:
+        space: free parameters; frozen families are left out.
+        evaluate: accuracy of a precision map.
+        baseline: accuracy of the float network.
+        max_error: relative error that the start may have.
+        ledger: scores that are known, and where new ones are kept.
+        ranges: "uniform" gives all data the same integer bits, as the paper does; "measured" gives
+            each layer those that its own data need, which saves the descent the steps that take
+            away bits no data use.
 
     Returns:
         the configuration, and the sweep's points.
@@ -137,17 +154,19 @@ def uniform_start(
         Judd et al., 2015, sec. 2.5: "less than 0.1 % error".
     """
     ledger = ledger if ledger is not None else EvaluationLedger()
+    families = [f for f in FAMILIES if ranges == "uniform" or f != "data_integer"]
     points = uniform_sweep(
-        space, evaluate, baseline, stop_error=max(max_error, 0.02), ledger=ledger
+        space, evaluate, baseline, families, max(max_error, 0.02), ledger, ranges
     )
     wide = wide_values(space)
     values = dict(wide)
-    for family in FAMILIES:
-        good = _unbroken([p for p in points if p.family == family], max_error)
-        values[family] = good if good is not None else wide[family]
+    for family in families:
+        # Errors of a few samples come and go by chance, so one bad value ends nothing.
+        good = [p.value for p in points if p.family == family and p.relative_error <= max_error]
+        values[family] = min(good, default=wide[family])
     score = _Evaluator(space, evaluate, ledger)
     while True:
-        config = space.uniform(values)
+        config = space.uniform(values, ranges)
         error = relative_error(score(config), baseline)
         if error <= max_error:
             return config, points
@@ -158,16 +177,6 @@ def uniform_start(
                 "allow a larger error."
             )
         values = {name: min(value + 1, wide[name]) for name, value in values.items()}
-
-
-def _unbroken(points: Sequence[SweepPoint], max_error: float) -> int | None:
-    """The smallest value before the first that loses too much; points run downwards."""
-    best = None
-    for point in points:
-        if point.relative_error > max_error:
-            break
-        best = point.value
-    return best
 
 
 def sensitivity_profile(
@@ -217,13 +226,15 @@ class JuddAssigner:
     """Start from a uniform configuration, descend, and take the cheapest within a tolerance.
 
     Args:
-        evaluate: accuracy of a precision map.
+        evaluate: accuracy of a precision map, or an evaluator that may stop early.
         baseline: accuracy of the float network.
         tolerance: relative error that the chosen map may have.
         start_error: relative error that the start may have.
         stop_error: relative error that ends the descent.
         blocks: name -> layers that get one precision.
         freeze: family -> value that all layers keep.
+        arithmetic: "quantized", or "storage" as in the paper (see `BitSpace`).
+        ranges: integer bits at the start: "uniform" as in the paper, or "measured" by layer.
         settings: how traffic is counted; batches of 64 by default.
         ledger: file that keeps every score; run the same again to resume.
         fingerprint: what the scores depend on besides the network: model, data, ….
@@ -237,6 +248,8 @@ class JuddAssigner:
     stop_error: float = TOLERANCES[-1]
     blocks: Mapping[str, Sequence[str]] | None = None
     freeze: Mapping[str, int] | None = None
+    arithmetic: str = "quantized"
+    ranges: str = "uniform"
     settings: CostSettings = dataclasses.field(default_factory=lambda: CostSettings(batch_size=64))
     ledger: str | os.PathLike[str] | None = None
     fingerprint: str = ""
@@ -248,9 +261,11 @@ class JuddAssigner:
         Raises:
             ConfigError: no visited map is within the tolerance, or the start loses too much.
         """
-        space = BitSpace(stats, self.blocks, self.freeze)
+        space = BitSpace(stats, self.blocks, self.freeze, arithmetic=self.arithmetic)
         ledger = EvaluationLedger(self.ledger, f"{self.fingerprint} {space.fingerprint()}")
-        start, sweep = uniform_start(space, self.evaluate, self.baseline, self.start_error, ledger)
+        start, sweep = uniform_start(
+            space, self.evaluate, self.baseline, self.start_error, ledger, self.ranges
+        )
         descent = JuddDescent(space, start, self.baseline, self.stop_error, self.settings)
         descent.run(self.evaluate, ledger, self.on_evaluation)
         tolerances = sorted({*TOLERANCES, self.tolerance})
@@ -274,6 +289,8 @@ class JuddAssigner:
                 str(t): _summary(entry, space, self.baseline) for t, entry in selected.items()
             },
             "settings": dataclasses.asdict(self.settings),
+            "arithmetic": self.arithmetic,
+            "ranges": self.ranges,
         }
         return Assignment(space.to_map(chosen.configuration), trace, descent.stop_reason, figures)
 

@@ -1,4 +1,4 @@
-"""Judd's parameters: fractional bits of weights, integer and fractional bits of data, per layer."""
+"""Judd's parameters: bits of weights, integer and fractional bits of data, per layer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from tfxp.errors import ConfigError, DataError, did_you_mean
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
 
-FAMILIES = ("weight_fraction", "data_integer", "data_fraction")
+FAMILIES = ("weight_bits", "data_integer", "data_fraction")
+ARITHMETICS = ("quantized", "storage")
+RANGES = ("uniform", "measured")
 _LOWEST, _HIGHEST = -24, 31
+_SHORTEST_WEIGHTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +61,12 @@ class Unit:
         name: of its first layer, or of the block.
         layers: their names; precision is said of each.
         weighted: those with a kernel.
-        weight_integer: integer bits of every kernel, the sign not counted; fixed.
+        weight_integer: integer bits of every kernel, the sign not counted; fixed, and negative
+            for kernels that are small throughout.
         signed: whether the data of each layer can be negative.
+        data_integer: integer bits, sign included, that hold the unit's measured data; None if
+            they were not measured.
+        stored: the layer whose output is kept, for each stage of the unit.
     """
 
     name: str
@@ -67,14 +74,24 @@ class Unit:
     weighted: tuple[str, ...]
     weight_integer: Mapping[str, int]
     signed: Mapping[str, bool]
+    data_integer: int | None
+    stored: tuple[str, ...]
 
 
 class BitSpace:
     """Which parameters may vary, in which limits, and what a configuration means as a map.
 
-    As in the paper, weights have as many integer bits as their range needs (there, all are within
-    [-1, 1]) and only their fractional bits vary; data, that is what layers read and write, vary in
-    both. Signed data count the sign among their integer bits, as the paper does.
+    Weights have as many integer bits as their range needs and only their word length varies; the
+    paper's weights are all within [-1, 1], where F fractional bits are a word of 1 + F. Data, that
+    is what layers read and write, vary in integer and fractional bits. Signed data count the sign
+    among their integer bits, as the paper does.
+
+    With `arithmetic="quantized"` every tensor of the network has a format, biases lie on the
+    accumulators' grid and rounding is the engine's: what a map says is what an integer engine
+    computes. With "storage", as in the paper, values are rounded (to nearest, ties to even) where
+    they are stored between stages and computed with in float: biases are float, and a tensor that
+    is consumed inside its stage (a convolution under a mean) is not rounded. A windowed average
+    pool stays an exception: it is rounded before and after pooling.
 
     Args:
         stats: measured statistics of the network; what is not measured is taken as signed data
@@ -82,9 +99,14 @@ class BitSpace:
         blocks: name -> layers that get one precision, as Judd treats Inception modules.
         freeze: family -> value that all units keep (the paper freezes `data_fraction`).
         min_bits: shortest word of data; signed words have at least 2.
+        arithmetic: "quantized" or "storage".
 
     Raises:
-        ConfigError: a block or a frozen family that does not exist.
+        ConfigError: a block, a frozen family or an arithmetic that does not exist.
+
+    References:
+        Judd et al., "Reduced-Precision Strategies for Bounded Memory in Deep Neural Nets", 2015,
+        sec. 2.1.
     """
 
     def __init__(
@@ -93,8 +115,12 @@ class BitSpace:
         blocks: Mapping[str, Sequence[str]] | None = None,
         freeze: Mapping[str, int] | None = None,
         min_bits: int = 1,
+        arithmetic: str = "quantized",
     ) -> None:
-        self.stats = stats
+        if arithmetic not in ARITHMETICS:
+            hint = did_you_mean(arithmetic, ARITHMETICS)
+            raise ConfigError(f"arithmetic: got {arithmetic!r}; expected {ARITHMETICS}.{hint}")
+        self.stats, self.arithmetic = stats, arithmetic
         self.freeze = dict(freeze or {})
         self.min_bits = min_bits
         for family in self.freeze:
@@ -113,11 +139,14 @@ class BitSpace:
                     f"network.{hint}"
                 )
         groups: dict[str, list[str]] = {}
+        stored: dict[str, list[str]] = {}
         for stage in stages_of(self.stats).values():
             # What only passes a format on has none to choose.
             own = [name for name in stage.members if self.stats[name].kind not in INHERITING]
             if own:
-                groups.setdefault(home.get(stage.name, stage.name), []).extend(own)
+                unit = home.get(stage.name, stage.name)
+                groups.setdefault(unit, []).extend(own)
+                stored.setdefault(unit, []).append(stage.owner)
         for name, layers in groups.items():
             weighted = [layer for layer in layers if self.stats[layer].weight_count]
             yield Unit(
@@ -126,23 +155,33 @@ class BitSpace:
                 tuple(weighted),
                 {layer: _weight_integer(self.stats[layer]) for layer in weighted},
                 {layer: _signed(self.stats[layer]) for layer in layers},
+                self._range(layers),
+                tuple(stored[name]),
             )
+
+    def _range(self, layers: Sequence[str]) -> int | None:
+        """Integer bits, sign included, that hold the measured data of some layers."""
+        found = [self.stats[name].activations for name in layers]
+        measured = [_integer_bits(stats.max_abs) for stats in found if stats is not None]
+        return max(measured) + 1 if measured else None
 
     def parameters(self) -> list[tuple[str, str]]:
         """Every (unit, family) that a configuration has a value for, frozen ones included."""
         result = []
         for unit in self.units.values():
             if unit.weighted:
-                result.append((unit.name, "weight_fraction"))
+                result.append((unit.name, "weight_bits"))
             result += [(unit.name, "data_integer"), (unit.name, "data_fraction")]
         return result
 
-    def uniform(self, values: Mapping[str, int]) -> Configuration:
+    def uniform(self, values: Mapping[str, int], ranges: str = "uniform") -> Configuration:
         """The configuration with the same values in every unit; frozen ones keep theirs.
 
         Args:
             values: family -> bits; unsigned data have one integer bit less, so that all data span
                 the same range. Where a word would be too short, it gets fractional bits.
+            ranges: "measured" gives each unit the integer bits of its own data where they are
+                known and fewer than those asked for.
 
         Raises:
             ConfigError: a family is missing or has an impossible value.
@@ -153,7 +192,13 @@ class BitSpace:
                 raise ConfigError(
                     f"{family}: got {values.get(family)}; expected {_LOWEST} to {_HIGHEST}."
                 )
-        config = Configuration.of({key: values[key[1]] for key in self.parameters()})
+        chosen = {key: values[key[1]] for key in self.parameters()}
+        if ranges == "measured" and "data_integer" not in self.freeze:
+            for name, unit in self.units.items():
+                if unit.data_integer is not None:
+                    key = name, "data_integer"
+                    chosen[key] = min(chosen[key], unit.data_integer)
+        config = Configuration.of(chosen)
         # Words that would be too short get fractional bits; integer bits stay as asked.
         return Configuration.of(
             {
@@ -179,8 +224,8 @@ class BitSpace:
     def _lowest(self, config: Configuration, name: str, family: str) -> int:
         """The smallest value that leaves every layer of the unit a possible word."""
         unit, values = self.units[name], config.to_dict()
-        if family == "weight_fraction":
-            return max(1 - bits for bits in unit.weight_integer.values())
+        if family == "weight_bits":
+            return _SHORTEST_WEIGHTS
         other = "data_fraction" if family == "data_integer" else "data_integer"
         shortest = max(self.min_bits, 2 if any(unit.signed.values()) else 1)
         return shortest + self._sign_given(unit) - values[name, other]
@@ -204,12 +249,21 @@ class BitSpace:
             for layer in unit.layers:
                 # m of a format does not count the sign; the paper's integer bits do.
                 data = FixedPointFormat(integer - 1, fraction, unit.signed[layer])
-                weights = FLOAT
+                weights: str | FixedPointFormat = FLOAT
                 if layer in unit.weighted:
-                    f = values[unit.name, "weight_fraction"]
-                    weights = str(FixedPointFormat(unit.weight_integer[layer], f))
-                rules[layer] = LayerPrecision(weights, data)
+                    m, bits = unit.weight_integer[layer], values[unit.name, "weight_bits"]
+                    weights = FixedPointFormat(m, bits - 1 - m)
+                rules[layer] = self._rule(unit, layer, weights, data)
         return PrecisionMap(LayerPrecision(FLOAT, FLOAT), rules)
+
+    def _rule(
+        self, unit: Unit, layer: str, weights: str | FixedPointFormat, data: FixedPointFormat
+    ) -> LayerPrecision:
+        if self.arithmetic == "quantized":
+            return LayerPrecision(weights, data)
+        kept = data if layer in unit.stored else FLOAT
+        bias = FLOAT if layer in unit.weighted else None
+        return LayerPrecision(weights, kept, bias, rounding="half_even")
 
     def data_integer_bits(self) -> int:
         """Integer bits, sign included, that hold every measured tensor without clipping.
@@ -217,12 +271,13 @@ class BitSpace:
         Raises:
             DataError: no activations were measured.
         """
-        measured = [layer.activations for layer in self.stats.layers.values() if layer.activations]
+        found = [unit.data_integer for unit in self.units.values()]
+        measured = [bits for bits in found if bits is not None]
         if not measured:
             raise DataError(
                 "model statistics: got no measured activations. Measure the model with data."
             )
-        return max(_integer_bits(stats.max_abs) for stats in measured) + 1
+        return max(measured)
 
     def fingerprint(self) -> str:
         """A string that differs between spaces whose configurations mean different maps."""
@@ -230,7 +285,7 @@ class BitSpace:
             [u.name, u.layers, sorted(u.weight_integer.items()), sorted(u.signed.items())]
             for u in self.units.values()
         ]
-        return json.dumps([units, sorted(self.freeze.items()), self.min_bits])
+        return json.dumps([units, sorted(self.freeze.items()), self.min_bits, self.arithmetic])
 
 
 def word_lengths(config: Configuration, space: BitSpace) -> dict[str, tuple[int | None, int]]:
@@ -246,8 +301,11 @@ def _bits(value: object) -> int | None:
 
 
 def _integer_bits(magnitude: float) -> int:
-    """Bits before the point, without sign, that hold a magnitude rounded to nearest."""
-    return 0 if magnitude <= 1 else math.ceil(math.log2(magnitude))
+    """Bits before the point, without sign, that hold a magnitude rounded to nearest.
+
+    Negative where all values are below a half: leading zeros are no bits.
+    """
+    return math.ceil(math.log2(magnitude)) if magnitude > 0 else 0
 
 
 def _weight_integer(layer: LayerStats) -> int:
