@@ -48,7 +48,17 @@ TENSORFLOW_COLUMN = {
         "measure",
         "export",
     },
-    "search": {"formats", "precision", "cost", "assign", "measure", "quantization"},
+    "search": {
+        "formats",
+        "precision",
+        "data",
+        "cost",
+        "assign",
+        "transforms",
+        "measure",
+        "quantization",
+        "training",
+    },
     "models": {"precision"},
 }
 TABLE = {**NUMPY_COLUMN, **{k: v | {"keras"} for k, v in TENSORFLOW_COLUMN.items()}}

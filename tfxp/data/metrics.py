@@ -48,6 +48,27 @@ def evaluate_metric(name: str, outputs: NDArray, data: Dataset) -> float:
     return METRICS[name].compute(np.asarray(outputs).reshape(len(outputs), -1), data)
 
 
+def top_hits(outputs: NDArray, labels: NDArray, count: int = 1) -> NDArray[np.bool_]:
+    """Whether the true class is among the `count` largest outputs of each sample.
+
+    As argmax does, the first of equal outputs wins.
+
+    Args:
+        outputs: (samples, classes).
+        labels: class numbers.
+        count: how many of the largest outputs count.
+
+    Example:
+        >>> top_hits(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1]))
+        array([ True, False])
+    """
+    outputs = outputs.reshape(len(outputs), -1)
+    own = np.take_along_axis(outputs, labels[:, np.newaxis], axis=1)
+    before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
+    rank = np.sum((outputs > own) | ((outputs == own) & before), axis=1)
+    return rank < count
+
+
 def _top(count: int) -> Callable[[NDArray, Dataset], float]:
     def accuracy(outputs: NDArray, data: Dataset) -> float:
         if outputs.shape[1] == 1:  # a single output says yes or no; codes cannot say where no ends
@@ -56,11 +77,7 @@ def _top(count: int) -> Callable[[NDArray, Dataset], float]:
                 " metric."
             )
         labels = data.labels(outputs.shape[1])
-        own = np.take_along_axis(outputs, labels[:, np.newaxis], axis=1)
-        # As argmax does, the first of equal outputs wins.
-        before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
-        rank = np.sum((outputs > own) | ((outputs == own) & before), axis=1)
-        return float(np.mean(rank < count))
+        return float(np.mean(top_hits(outputs, labels, count)))
 
     return accuracy
 

@@ -4,8 +4,9 @@ import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantization.layer_roles import LayerRole, WeightSpec, register_layer
 from tfxp.quantization.load_model import load_model
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
-from tfxp.quantization.quantize_model import precision_of, quantize_model, set_precision
+from tfxp.quantization.quantize_model import precision_of, quantize_model
 from tfxp.quantization.scheme import FormatScheme, rebuild
+from tfxp.quantization.set_precision import PrecisionSetter, set_precision
 from tfxp.quantization.strip import strip
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 
@@ -13,6 +14,7 @@ __all__ = [
     "FormatScheme",
     "FormatWrapper",
     "LayerRole",
+    "PrecisionSetter",
     "QuantizeInput",
     "TensorQuantizeConfig",
     "WeightSpec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def resolve_formats(
     kernels: Mapping[str, np.ndarray],
     fit: str = "mse",
     biases: Mapping[str, np.ndarray] | None = None,
+    memo: dict[Any, Any] | None = None,
 ) -> NetworkFormats:
     """The format of every tensor: owner -> formats.
 
@@ -59,6 +61,7 @@ def resolve_formats(
         fit: how bits are split: "mse", "max" or "clip_budget".
         biases: layer -> bias; fitted weight formats are kept coarse enough for it to fit into the
             accumulator.
+        memo: fits of earlier calls for the same network, statistics and `fit`; new ones are added.
 
     Raises:
         PrecisionError: the map names a layer that is not there, or gives bits for activations
@@ -80,11 +83,16 @@ def resolve_formats(
             "or nothing, which is the accumulator's grid. The sum has no other."
         )
     result: NetworkFormats = {}
+    memo = {} if memo is None else memo
     for name, rule in rules.items():
-        weights: tuple[Format, ...] = ()
-        if name in kernels:
-            weights = fit_weights(kernels[name], rule, FITS[fit], name)
-        result[name] = LayerFormats(rule, _activation(plan.points[name], rule, stats, fit), weights)
+        own = "weights", name, rule.weights, rule.per_channel
+        if own not in memo:
+            kernel = kernels.get(name)
+            memo[own] = () if kernel is None else fit_weights(kernel, rule, FITS[fit], name)
+        output = "activations", name, rule.activations, rule.placement
+        if output not in memo:
+            memo[output] = _activation(plan.points[name], rule, stats, fit)
+        result[name] = LayerFormats(rule, memo[output], memo[own])
     for name, bias in (biases or {}).items():
         result[name] = _room_for_bias(plan, result, name, bias)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,16 @@ from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 _INT8_BITS = 8
 
 
-def assign_formats(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
-    """Put formats into the variables of a quantized model."""
+def assign_formats(
+    qmodel: Any,
+    plan: QuantizationPlan,
+    formats: NetworkFormats,
+    only: Collection[str] | None = None,
+) -> None:
+    """Put formats into the variables of a quantized model, or of some of its layers."""
     for layer in qmodel.layers:
+        if only is not None and layer.name not in only:
+            continue
         if isinstance(layer, QuantizeInput):
             _assign_grid(layer.output_variables, formats[layer.owner].activations)
         elif isinstance(layer, FormatWrapper):
@@ -38,7 +46,7 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
         variable.assign(np.broadcast_to(scale.ravel(), variable.shape))
     if layer.output_variables is None:
         return
-    fmt = formats[_format_owner(layer, plan)].activations
+    fmt = formats[format_owner(layer, plan)].activations
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
         layer.output_variables["zero_point"].assign(_zero_point(fmt))
@@ -47,7 +55,7 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
 
 
-def _format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:
+def format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:
     """Whose activation format the layer's output has; pools and lone ReLUs keep their input's."""
     return layer.owner if layer.owner in plan.points else plan.input_owners(layer.name)[0]
 

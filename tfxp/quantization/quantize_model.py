@@ -64,37 +64,6 @@ def quantize_model(
     return quantized
 
 
-def set_precision(
-    qmodel: Any,
-    precision: PrecisionMap | str,
-    stats: ModelStats | None = None,
-    *,
-    fit: str = "mse",
-) -> None:
-    """Give a quantized model another precision map, by assigning variables only.
-
-    Nothing is rebuilt or retraced: compiled functions, optimizer state and weights stay.
-
-    Args:
-        qmodel: what `quantize_model` returned, compiled or not, or loaded from a file.
-        precision: the new map, or a shorthand.
-        stats: measurements; by default those the model was quantized with in this process.
-        fit: as in `quantize_model`.
-
-    Raises:
-        PrecisionError: the map does not fit the model; it makes a tensor float that was quantized
-            or the other way round, or asks for another rounding or placement, which only
-            `quantize_model` can.
-    """
-    if isinstance(precision, str):
-        precision = PrecisionMap.parse(precision)
-    plan = plan_of(qmodel)
-    stats = stats or getattr(qmodel, "_tfxp_stats", None)
-    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
-    _require_same_structure(qmodel, plan, formats)
-    assign_formats(qmodel, plan, formats)
-
-
 def precision_of(qmodel: Any) -> PrecisionMap:
     """The formats of a quantized model, read back from its variables.
 
@@ -220,26 +189,3 @@ def _copy_weights(plan: QuantizationPlan, quantized: Any) -> None:
     for layer in quantized.layers:
         if isinstance(layer, FormatWrapper):
             layer.layer.set_weights(list(plan.graph.layers[layer.name].arrays().values()))
-
-
-def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
-    wanted = FormatRegistry(plan, formats)
-    have = {layer.name: layer for layer in qmodel.layers}
-    changed = []
-    for name, spec in plan.graph.layers.items():
-        if spec.kind == "InputLayer":
-            quantizer = getattr(have.get(f"{name}_quantized"), "quantizer", None)
-            same = quantizer == wanted.input_quantizer(name)
-        else:
-            same = getattr(have.get(name), "quantize_config", None) == wanted.config_for(name)
-        if not same:
-            changed.append(name)
-    before = [name for name in formats if formats[name].rule.placement == "pre_activation"]
-    moved = make_plan(plan.graph, before).points
-    changed += [name for name in moved if moved[name] != plan.points[name] and name not in changed]
-    if changed:
-        raise PrecisionError(
-            f"layers {', '.join(changed)}: got a map that changes what is float or binary, where "
-            "or how it is rounded; expected formats only. Call quantize_model with the new map "
-            "instead."
-        )

@@ -67,17 +67,27 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Run the layer on quantized weights and quantize what comes out."""
         training = keras.backend.learning_phase() if training is None else training
+        return self.call_with(self.quantized_weights(training), inputs, training, **kwargs)
+
+    def quantized_weights(self, training: Any = False) -> dict[str, tf.Tensor]:
+        """Attribute path -> weight on its grid, for every weight that has a quantizer."""
+        return {
+            path: quantizer(_resolve(self.layer, path), training, self.weight_variables[path])
+            for path, quantizer in self.quantize_config.weight_quantizers.items()
+        }
+
+    def call_with(
+        self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any
+    ) -> Any:
+        """What `call` does, given the quantized weights: a search quantizes them once per map."""
         quantizer = self.quantize_config.output_quantizer
         if self._closes_with_relu:
             return quantizer(inputs, training, self.output_variables, relu=True)
         if self._takes_training:
             kwargs["training"] = training
-        quantizers = self.quantize_config.weight_quantizers
-        originals = {path: _resolve(self.layer, path) for path in quantizers}
+        originals = {path: _resolve(self.layer, path) for path in weights}
         try:
-            for path, weight_quantizer in quantizers.items():
-                variables = self.weight_variables[path]
-                value = weight_quantizer(originals[path], training, variables)
+            for path, value in weights.items():
                 _assign(self.layer, path, value)
             outputs = self.layer.call(inputs, **kwargs)
         finally:

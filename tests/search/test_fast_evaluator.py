@@ -1,0 +1,217 @@
+"""Fast evaluation gives what quantizing afresh and looking at every sample gives."""
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.cases import inputs_of, randomize
+from tfxp.data import Dataset
+from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.keras import keras, layers
+from tfxp.precision import LayerPrecision, PrecisionMap
+from tfxp.search import FastEvaluator
+from tfxp.search.activation_cache import ActivationCache
+from tfxp.search.fast_evaluator import needed_correct
+from tfxp.search.segments import dependencies, find_cuts
+from tfxp.transforms.layer_graph import LayerGraph
+
+SAMPLES = 90  # not a multiple of the batches
+
+
+def network():
+    """Residual, with a shared layer, pools, a mean, a concatenation and a relu6."""
+    x = inputs = keras.Input((8, 6, 3), name="image")
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, name="stem")(x)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+    shared = layers.Conv2D(4, 1, name="shared")
+    y = layers.Activation("relu", name="after")(shared(shared(x)))
+    y = layers.DepthwiseConv2D(3, padding="same", activation="relu6", name="branch")(y)
+    x = layers.ReLU(name="sum_relu")(layers.Add(name="add")([x, y]))
+    x = layers.Concatenate(name="join")([x, y])
+    x = layers.AveragePooling2D(2, name="pool")(x)
+    x = layers.Dropout(0.5, name="drop")(layers.ReLU(max_value=1.3, name="limit")(x))
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return randomize(keras.Model(inputs, layers.Dense(4, activation="softmax", name="head")(x)))
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = network()
+    x = inputs_of(model, SAMPLES)
+    # No class is the usual one, and a quarter is wrong anyhow, so that accuracies differ.
+    logits = np.log(model.predict(x, verbose=0))
+    head = model.get_layer("head")
+    head.bias.assign_sub(logits.mean(axis=0))
+    labels = np.argmax(logits - logits.mean(axis=0), axis=1)
+    labels[::4] = (labels[::4] + 1) % 4
+    stats = tfxp.measure_model(model, x)
+    return model, x, labels, stats
+
+
+def evaluator_of(setting, **options):
+    model, x, labels, stats = setting
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    options = {"batch_size": 16, **options}
+    return qmodel, FastEvaluator(qmodel, Dataset(x, labels), stats, **options)
+
+
+def maps(rng, names, count):
+    """A walk: most steps change one tensor, as a search does, some change everything."""
+    rules = {name: LayerPrecision(6, 6) for name in names}
+    for number in range(count):
+        if number % 5 == 0:
+            for name in names:
+                w, a = rng.integers(2, 9, 2)
+                rules[name] = LayerPrecision(int(w), int(a))
+        else:
+            name = names[rng.integers(len(names))]
+            field = ("weights", "activations")[rng.integers(2)]
+            new = LayerPrecision(**{field: int(rng.integers(2, 9))})
+            rules[name] = rules[name].updated(new)
+        yield PrecisionMap(layers=dict(rules))
+
+
+@pytest.mark.parametrize("cache_bytes", [1 << 28, 40_000, 0])
+def test_equal_to_quantizing_afresh(setting, rng, cache_bytes):
+    """Fresh models are built for some; the others are compared by assignment, tested elsewhere."""
+    model, x, labels, stats = setting
+    qmodel, evaluator = evaluator_of(setting, cache_bytes=cache_bytes)
+    other = tfxp.quantize_model(model, "w8a8", stats)
+    names = list(evaluator.setter.plan.points)
+    found = set()
+    for number, pmap in enumerate(maps(rng, names, 16 if cache_bytes > 1 << 20 else 8)):
+        if number in (0, 6):
+            other = tfxp.quantize_model(model, pmap, stats)
+        else:
+            tfxp.set_precision(other, pmap, stats)
+        outputs = other.predict(x, batch_size=SAMPLES, verbose=0)
+        wanted = int((outputs.argmax(1) == labels).sum())
+        score = evaluator.evaluate(pmap)
+        assert (score.correct, score.seen, score.total) == (wanted, SAMPLES, SAMPLES)
+        assert score.complete and score.accuracy == wanted / SAMPLES
+        assert tfxp.precision_of(qmodel).to_dict() == tfxp.precision_of(other).to_dict()
+        assert evaluator._cache.used_bytes <= cache_bytes
+        found.add(wanted)
+    assert len(found) > 3, "the maps must not all be alike"
+
+
+def test_every_way_through_gives_the_same_bits(setting, rng):
+    """Outputs, not only who wins, whatever cut evaluation starts from."""
+    _, x, _, _ = setting
+    qmodel, evaluator = evaluator_of(setting)
+    runner, last = evaluator._runner, len(evaluator._cuts) - 1
+    pmap = next(maps(rng, list(evaluator.setter.plan.points), 1))
+    evaluator.evaluate(pmap)
+    wanted = qmodel.predict(x, batch_size=SAMPLES, verbose=0)
+    tensors = [x]
+    for cut in range(1, last):
+        tensors = runner.run(cut - 1, cut, tensors)
+        assert np.array_equal(runner.run(cut, last, tensors)[0], wanted), evaluator._cuts[cut]
+    assert last >= 15, "a cut before every weight and every quantized tensor"
+
+
+def test_early_stop_never_changes_a_decision(setting, rng):
+    _, evaluator = evaluator_of(setting)
+    names, stopped = list(evaluator.setter.plan.points), 0
+    for pmap in maps(rng, names, 20):
+        full = evaluator.evaluate(pmap)
+        for at_least in (0.3, full.accuracy, full.accuracy + 1e-9, 0.8, 1.0):
+            score = evaluator.evaluate(pmap, at_least)
+            assert (score.accuracy >= at_least) == (full.accuracy >= at_least)
+            assert score.accuracy >= full.accuracy
+            if full.accuracy >= at_least:
+                assert score == full
+            stopped += not score.complete
+    assert stopped > 20
+
+
+def test_hard_samples_come_first(setting):
+    _, evaluator = evaluator_of(setting)
+    _, plain = evaluator_of(setting, hard_first=False)
+    assert evaluator.float_score == plain.float_score
+    assert evaluator.evaluate("w3a3") == plain.evaluate("w3a3")
+    threshold = evaluator.float_score.accuracy
+    early, late = (e.evaluate("w2a2", threshold) for e in (evaluator, plain))
+    assert early.seen <= late.seen and not early.complete
+
+
+def test_nothing_is_retraced_and_little_is_recomputed(setting):
+    _, evaluator = evaluator_of(setting)
+    head = {"head": LayerPrecision(weights=5)}
+    base = PrecisionMap.uniform(6, 6)
+    for pmap in (base, base.updated(head), base):
+        evaluator.evaluate(pmap)
+    functions = evaluator._runner._functions
+    count, ran = len(functions), []
+    original = evaluator._runner.run
+    evaluator._runner.run = lambda a, b, t: ran.append((a, b)) or original(a, b, t)
+    evaluator.evaluate(base.updated({"head": LayerPrecision(weights=4)}))
+    assert len(functions) == count
+    assert all(f.experimental_get_tracing_count() == 1 for f, _ in functions.values())
+    before_head = max(
+        i for i, cut in enumerate(evaluator._cuts) if ("head", "weights") not in cut.depends
+    )
+    assert {start for start, _ in ran} == {before_head}
+
+
+def test_changed_weights_are_seen_after_refresh(setting):
+    model, x, labels, stats = setting
+    qmodel, evaluator = evaluator_of(setting)
+    for _ in range(3):
+        evaluator.evaluate("w4a4")
+    head = qmodel.get_layer("head").layer
+    head.kernel.assign(-head.kernel)
+    evaluator.refresh()
+    score = evaluator.evaluate("w4a4")
+    outputs = qmodel.predict(x, verbose=0)
+    assert score.correct == int((outputs.argmax(1) == labels).sum())
+
+
+def test_cuts_of_a_chain_and_thinning(setting):
+    qmodel, evaluator = evaluator_of(setting)
+    graph, plan = LayerGraph.from_model(qmodel), evaluator.setter.plan
+    depends = {layer.name: dependencies(layer, plan) for layer in qmodel.layers}
+    cuts = find_cuts(graph, depends, at_most=6)
+    assert len(cuts) == 6 and cuts[0].position == 0 and cuts[-1].position == len(graph.calls)
+    assert list(cuts[-1].alive) == graph.outputs
+    for before, after in zip(cuts, cuts[1:], strict=False):
+        assert before.position < after.position and set(before.depends) <= set(after.depends)
+
+
+def test_top5_and_refusals(setting):
+    model, x, labels, stats = setting
+    _, evaluator = evaluator_of(setting, metric="top5")
+    assert evaluator.evaluate("w2a2").correct == SAMPLES  # four classes
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    with pytest.raises(ConfigError, match="metric of a search: got 'mae'"):
+        FastEvaluator(qmodel, Dataset(x, labels), stats, metric="mae")
+    with pytest.raises(DataError, match="labels of data"):
+        FastEvaluator(qmodel, Dataset(x), stats)
+    with pytest.raises(ConfigError, match="batches of 0"):
+        FastEvaluator(qmodel, Dataset(x, labels), stats, batch_size=0)
+    twice = keras.Model(model.inputs, [model.output, model.output])
+    with pytest.raises(ModelError, match="2 outputs; expected one"):
+        FastEvaluator(twice, Dataset(x, labels), stats)
+
+
+def test_needed_correct_is_exact():
+    for total in (1, 7, 90, 1000):
+        for correct in range(1, total + 1, max(1, total // 50)):
+            assert needed_correct(correct / total, total) == correct
+            assert needed_correct(np.nextafter(correct / total, 2), total) == correct + 1
+
+
+def test_cache_keeps_its_limit(rng):
+    cache = ActivationCache(100)
+    for _ in range(500):
+        key, batch = int(rng.integers(6)), int(rng.integers(3))
+        kept = cache.get(key, batch)
+        assert kept in (None, (key, batch))
+        cache.put(key, batch, (key, batch), int(rng.integers(1, 60)))
+        held = sum(size for entry in cache._entries.values() for _, size in entry.values())
+        assert held == cache.used_bytes <= 100
+    assert not cache.wanted("x")
+    cache.note("x")
+    assert cache.wanted("x")
+    cache.clear()
+    assert cache.used_bytes == 0 and not cache.wanted("x")

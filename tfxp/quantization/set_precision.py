@@ -1,0 +1,161 @@
+"""Another precision map for a quantized model, by assigning variables only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfxp.errors import PrecisionError
+from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, resolve_formats
+from tfxp.quantization.plan import QuantizationPlan, make_plan
+from tfxp.quantization.precision_variables import assign_formats, format_owner
+from tfxp.quantization.quantize_model import biases_of, kernels_of, plan_of
+from tfxp.quantization.registry import FormatRegistry
+from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+
+
+def set_precision(
+    qmodel: Any,
+    precision: PrecisionMap | str,
+    stats: ModelStats | None = None,
+    *,
+    fit: str = "mse",
+) -> None:
+    """Give a quantized model another precision map, by assigning variables only.
+
+    Nothing is rebuilt or retraced: compiled functions, optimizer state and weights stay.
+
+    Args:
+        qmodel: what `quantize_model` returned, compiled or not, or loaded from a file.
+        precision: the new map, or a shorthand.
+        stats: measurements; by default those the model was quantized with in this process.
+        fit: as in `quantize_model`.
+
+    Raises:
+        PrecisionError: the map does not fit the model; it makes a tensor float that was quantized
+            or the other way round, or asks for another rounding or placement, which only
+            `quantize_model` can.
+    """
+    PrecisionSetter(qmodel, stats, fit=fit).set(precision)
+
+
+class PrecisionSetter:
+    """Gives one quantized model many precision maps, each at the price of what it changes.
+
+    `set_precision` reads the model, fits formats to distributions and assigns every variable. That
+    takes longer than evaluating a small network; a search does the first once, the second once per
+    tensor and number of bits, and assigns what differs from the map before.
+
+    Args:
+        qmodel: what `quantize_model` returned. Nobody else may set its precision meanwhile, and
+            who changes its weights calls `refresh`.
+        stats: measurements; by default those the model was quantized with in this process.
+        fit: as in `quantize_model`.
+
+    Attributes:
+        plan: quantization points of the network.
+        formats: the formats that were set last; empty before.
+    """
+
+    def __init__(self, qmodel: Any, stats: ModelStats | None = None, *, fit: str = "mse") -> None:
+        self._qmodel, self._fit = qmodel, fit
+        self._stats = stats or getattr(qmodel, "_tfxp_stats", None)
+        self._accepted: set[Any] = set()
+        self.refresh()
+        self._owners = {
+            layer.name: owners_of(layer, self.plan)
+            for layer in qmodel.layers
+            if isinstance(layer, FormatWrapper | QuantizeInput)
+        }
+
+    def refresh(self) -> None:
+        """Forget what was known of the model's weights and variables."""
+        self.plan = plan_of(self._qmodel)
+        self._kernels, self._biases = kernels_of(self.plan), biases_of(self.plan)
+        self._memo: dict[Any, Any] = {}
+        self.formats: NetworkFormats = {}
+
+    def resolve(self, precision: PrecisionMap | str) -> NetworkFormats:
+        """The format of every tensor under a map; nothing is assigned.
+
+        Raises:
+            PrecisionError: the map does not fit the model.
+        """
+        if isinstance(precision, str):
+            precision = PrecisionMap.parse(precision)
+        formats = resolve_formats(
+            self.plan, precision, self._stats, self._kernels, self._fit, self._biases, self._memo
+        )
+        structure = tuple(_structure(layer) for layer in formats.values())
+        if structure not in self._accepted:
+            _require_same_structure(self._qmodel, self.plan, formats)
+            self._accepted.add(structure)
+        return formats
+
+    def set(self, precision: PrecisionMap | str) -> list[str]:
+        """Set a map; returns the names of the layers whose variables were assigned.
+
+        Raises:
+            PrecisionError: the map does not fit the model, which stays as it is.
+        """
+        return self.assign(self.resolve(precision))
+
+    def assign(self, formats: NetworkFormats) -> list[str]:
+        """Set formats that `resolve` returned; returns the layers that were assigned."""
+        changed = [
+            name
+            for name, owners in self._owners.items()
+            if any(not _same(formats[o], self.formats.get(o)) for o in owners)
+        ]
+        self.formats = {}  # nothing is known if an assignment fails half way
+        assign_formats(self._qmodel, self.plan, formats, changed)
+        self.formats = formats
+        return changed
+
+
+def owners_of(layer: FormatWrapper | QuantizeInput, plan: QuantizationPlan) -> list[str]:
+    """Whose formats the variables of a layer follow: its own, its inputs', its output's."""
+    if isinstance(layer, QuantizeInput):
+        return [layer.owner]
+    owners = [layer.name] if layer.name in plan.points else []
+    if layer.output_variables is not None:
+        owners.append(format_owner(layer, plan))
+    return list(dict.fromkeys([*owners, *plan.input_owners(layer.name)]))
+
+
+def _same(formats: LayerFormats, others: LayerFormats | None) -> bool:
+    return (
+        others is not None
+        and formats.activations == others.activations
+        and formats.weights == others.weights
+    )
+
+
+def _structure(formats: LayerFormats) -> tuple[Any, ...]:
+    """What decides about quantizers, which assigning cannot change."""
+    rule, first = formats.rule, formats.weights[0] if formats.weights else None
+    kind = type(first), getattr(first, "is_binary", False)
+    return formats.activations is None, kind, rule.rounding, rule.placement, rule.bias
+
+
+def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    wanted = FormatRegistry(plan, formats)
+    have = {layer.name: layer for layer in qmodel.layers}
+    changed = []
+    for name, spec in plan.graph.layers.items():
+        if spec.kind == "InputLayer":
+            quantizer = getattr(have.get(f"{name}_quantized"), "quantizer", None)
+            same = quantizer == wanted.input_quantizer(name)
+        else:
+            same = getattr(have.get(name), "quantize_config", None) == wanted.config_for(name)
+        if not same:
+            changed.append(name)
+    before = [name for name in formats if formats[name].rule.placement == "pre_activation"]
+    moved = make_plan(plan.graph, before).points
+    changed += [name for name in moved if moved[name] != plan.points[name] and name not in changed]
+    if changed:
+        raise PrecisionError(
+            f"layers {', '.join(changed)}: got a map that changes what is float or binary, where "
+            "or how it is rounded; expected formats only. Call quantize_model with the new map "
+            "instead."
+        )

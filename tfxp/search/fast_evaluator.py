@@ -1,0 +1,276 @@
+"""Accuracy of precision maps on one built model, as fast as what they change allows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from tfxp.data import Dataset
+from tfxp.data.metrics import top_hits
+from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.keras import tf
+from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.set_precision import PrecisionSetter
+from tfxp.search.activation_cache import ActivationCache
+from tfxp.search.segment_runner import SegmentRunner
+from tfxp.search.segments import dependencies, find_cuts
+from tfxp.transforms.layer_graph import LayerGraph
+
+TOP = {"accuracy": 1, "top5": 5}
+_GIBIBYTE = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What evaluating a map has found.
+
+    Args:
+        correct: how many samples were right.
+        seen: how many samples were looked at; fewer than `total` where the rest cannot matter.
+        total: how many there are.
+    """
+
+    correct: int
+    seen: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample was looked at."""
+        return self.seen == self.total
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right samples; an upper bound where evaluation stopped early."""
+        return (self.correct + self.total - self.seen) / self.total
+
+
+class FastEvaluator:
+    """Evaluates precision maps on a fixed data set; equal to quantizing afresh, only faster.
+
+        accuracy(map) = correct(map) / samples
+
+    - Nothing is rebuilt or retraced; formats are assigned, those that differ from before.
+    - Weights are quantized when their format changes, not at every batch.
+    - Activations before the first layer whose formats differ from an earlier map are reused. They
+      are kept for what has come up twice, up to `cache_bytes`.
+    - Samples that the float network finds hard come first, so that a map which cannot reach what
+      the caller asks for is known after few of them: evaluation stops when even with all remaining
+      samples right it could not.
+
+    Every answer equals that of a model freshly quantized with the map as long as sums are exact in
+    float32 (any format of up to 8 bits; see `tfxp.export`). With wider formats sums are rounded,
+    in an order that depends on the size of batches, here as in Keras itself.
+
+    Args:
+        qmodel: what `quantize_model` returned, with one output of classes. While the evaluator is
+            in use nobody else may set its precision; after training, call `refresh`.
+        data: inputs and labels, as the model takes them.
+        stats: measurements, for maps that give bits; by default those it was quantized with.
+        metric: "accuracy" or "top5".
+        batch_size: samples per step at most; steps are equal, so that none is traced twice.
+        cache_bytes: memory for activations.
+        hard_first: order samples by the float network's margin; False keeps the data's order.
+        fit: as in `quantize_model`.
+
+    Attributes:
+        float_score: what the same network scores without quantizers.
+        evaluations, samples_run, seconds: how much was done so far.
+
+    Raises:
+        ConfigError: an unknown metric or an impossible size.
+        DataError: no labels, or inputs that do not fit the model.
+        ModelError: the model has several outputs.
+
+    Example:
+        >>> evaluator = FastEvaluator(qmodel, Dataset(x, labels))     # doctest: +SKIP
+        >>> evaluator.evaluate("w4a4").accuracy                        # doctest: +SKIP
+        0.8125
+        >>> evaluator.evaluate("w2a2", at_least=0.8).complete          # doctest: +SKIP
+        False
+    """
+
+    def __init__(
+        self,
+        qmodel: Any,
+        data: Dataset,
+        stats: ModelStats | None = None,
+        *,
+        metric: str = "accuracy",
+        batch_size: int = 128,
+        cache_bytes: int = _GIBIBYTE,
+        hard_first: bool = True,
+        fit: str = "mse",
+    ) -> None:
+        if metric not in TOP:
+            raise ConfigError(f"metric of a search: got {metric!r}; expected one of {tuple(TOP)}.")
+        if batch_size < 1 or cache_bytes < 0:
+            raise ConfigError(
+                f"fast evaluation: got batches of {batch_size} and {cache_bytes} bytes of cache; "
+                "expected at least 1 and 0."
+            )
+        _require_classifier(qmodel)
+        self.setter = PrecisionSetter(qmodel, stats, fit=fit)
+        graph = LayerGraph.from_model(qmodel)
+        depends = {layer.name: dependencies(layer, self.setter.plan) for layer in qmodel.layers}
+        self._cuts = find_cuts(graph, depends)
+        self._runner = SegmentRunner(qmodel, graph, self._cuts)
+        self._cache = ActivationCache(cache_bytes)
+        self._top, self._shapes = TOP[metric], [tuple(t.shape) for t in qmodel.inputs]
+        self._inputs, self._labels = _arrays(qmodel, data)
+        self.total = len(self._labels)
+        self._batch = math.ceil(self.total / math.ceil(self.total / batch_size))
+        self.evaluations = self.samples_run = 0
+        self.seconds = 0.0
+        self.float_score = self._run_float(hard_first)
+        self._batches = self._split()
+
+    def accuracy(self, precision: PrecisionMap | str) -> float:
+        """The share of right samples; what assigners want as `evaluate(map)`."""
+        return self.evaluate(precision).accuracy
+
+    def evaluate(self, precision: PrecisionMap | str, at_least: float | None = None) -> Score:
+        """Score a map.
+
+        Args:
+            precision: precision map or shorthand.
+            at_least: accuracy below which the caller does not care how much; evaluation may stop
+                once it cannot be reached. None looks at every sample.
+
+        Returns:
+            The score; not `complete` if and only if its accuracy is below `at_least`, though a
+            score below may be complete as well.
+
+        Raises:
+            PrecisionError: the map does not fit the model.
+        """
+        started = time.perf_counter()
+        formats = self.setter.resolve(precision)
+        self._runner.refresh(self.setter.assign(formats))
+        keys = self._keys(formats)
+        # Where an earlier map agreed with this one, others may again.
+        store = max((i for i, key in enumerate(keys[:-1]) if self._cache.wanted(key)), default=0)
+        allowed = self.total - needed_correct(at_least, self.total)
+        correct = seen = 0
+        for batch, (inputs, labels) in enumerate(self._batches):
+            outputs = self._forward(keys, batch, inputs, store)[: len(labels)]
+            correct += int(top_hits(outputs, labels, self._top).sum())
+            seen += len(labels)
+            if seen - correct > allowed:
+                break
+        for key in keys[1:-1]:
+            self._cache.note(key)
+        self.evaluations += 1
+        self.samples_run += seen
+        self.seconds += time.perf_counter() - started
+        return Score(correct, seen, self.total)
+
+    def refresh(self) -> None:
+        """Forget what depends on the model's weights, after they have changed."""
+        self.setter.refresh()
+        self._cache.clear()
+
+    def _keys(self, formats: NetworkFormats) -> list[tuple[Any, ...]]:
+        """What everything before each cut depends on; equal keys, equal activations."""
+        return [
+            (i, *(getattr(formats[owner], tensor) for owner, tensor in cut.depends))
+            for i, cut in enumerate(self._cuts)
+        ]
+
+    def _forward(
+        self, keys: list[tuple[Any, ...]], batch: int, inputs: list[Any], store: int
+    ) -> np.ndarray:
+        start, tensors = 0, inputs
+        for index in range(store, 0, -1):
+            kept = self._cache.get(keys[index], batch)
+            if kept is not None:
+                start, tensors = index, kept
+                break
+        if start < store:
+            tensors = self._runner.run(start, store, tensors)
+            size = sum(int(t.shape.num_elements()) * t.dtype.size for t in tensors)
+            self._cache.put(keys[store], batch, tensors, size)
+            start = store
+        return self._runner.run(start, len(self._cuts) - 1, tensors)[0].numpy()
+
+    def _run_float(self, hard_first: bool) -> Score:
+        """Score of the float network; sorts the samples by its margin."""
+        model = self.setter.plan.graph.to_model("float")
+        function = tf.function(lambda batch: model(batch, training=False), autograph=False)
+        parts = []
+        for inputs, labels in self._split():
+            outputs = function(inputs if len(inputs) > 1 else inputs[0]).numpy()
+            parts.append(outputs[: len(labels)].reshape(len(labels), -1))
+        outputs = np.concatenate(parts)
+        hits = top_hits(outputs, self._labels, self._top)
+        if hard_first:
+            order = np.argsort(_margins(outputs, self._labels), kind="stable")
+            self._inputs = [part[order] for part in self._inputs]
+            self._labels = self._labels[order]
+        return Score(int(hits.sum()), self.total, self.total)
+
+    def _split(self) -> list[tuple[list[Any], np.ndarray]]:
+        """Batches of one size; the last is filled up with samples that do not count."""
+        result = []
+        for start in range(0, self.total, self._batch):
+            rows = np.arange(start, start + self._batch) % self.total
+            inputs = [tf.constant(part[rows]) for part in self._inputs]
+            result.append((inputs, self._labels[start : start + self._batch]))
+        return result
+
+
+def needed_correct(at_least: float | None, total: int) -> int:
+    """The smallest number of right samples whose share reaches `at_least`.
+
+    Example:
+        >>> needed_correct(0.87, 1000), needed_correct(0.8701, 1000), needed_correct(None, 1000)
+        (870, 871, 0)
+    """
+    if at_least is None or at_least <= 0:
+        return 0
+    correct = math.ceil(at_least * total)
+    while correct > 0 and (correct - 1) / total >= at_least:  # the product was rounded up
+        correct -= 1
+    while correct / total < at_least:
+        correct += 1
+    return correct
+
+
+def _margins(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """By how much the true class leads; negative where another one does."""
+    rows = np.arange(len(labels))
+    own = outputs[rows, labels]
+    others = outputs.copy()
+    others[rows, labels] = -np.inf
+    return own - others.max(axis=1)
+
+
+def _require_classifier(qmodel: Any) -> None:
+    if len(qmodel.outputs) != 1:
+        raise ModelError(
+            f"model {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one, of classes. "
+            "Evaluate it yourself and hand the function to an assigner."
+        )
+
+
+def _arrays(qmodel: Any, data: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
+    shapes = [tuple(tensor.shape[1:]) for tensor in qmodel.inputs]
+    if len(shapes) > 1:
+        raise ModelError(
+            f"model {qmodel.name!r}: got {len(shapes)} inputs; expected one. Join them first."
+        )
+    data = data.shaped(shapes[0])
+    if len(data) == 0:
+        raise DataError(f"{data.name}: got no samples; expected at least one.")
+    outputs = qmodel.outputs[0].shape[1:]
+    classes = int(np.prod([int(size or 1) for size in outputs]))
+    if classes < 2:
+        raise ModelError(
+            f"output of {qmodel.name!r}: got one value a sample; expected one a class."
+        )
+    return [data.inputs()], data.labels(classes)
