@@ -50,12 +50,12 @@ class SegmentRunner:
         """The tensors alive at cut `stop`, from those at cut `start`; cut 0 takes the inputs."""
         key = start, stop
         if key not in self._functions:
-            self._functions[key] = self._compile(start, stop)
+            self._functions[key] = self._compile(start, stop, tensors)
         function, carried = self._functions[key]
         made = iter(function(tensors))
         return [tensors[i] if i is not None else next(made) for i in carried]
 
-    def _compile(self, start: int, stop: int) -> tuple[Any, list[int | None]]:
+    def _compile(self, start: int, stop: int, like: list[Any]) -> tuple[Any, list[int | None]]:
         """The function, and for each tensor alive at its end where it came from: None if made."""
         first, last = self._cuts[start], self._cuts[stop]
         known = list(self._graph.inputs) if start == 0 else list(first.alive)
@@ -72,7 +72,9 @@ class SegmentRunner:
                 values.update({Ref(number, index): y for index, y in enumerate(results)})
             return [values[ref] for ref in makes]
 
-        return tf.function(forward, autograph=False), carried
+        shapes = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in like]
+        # Concrete: it cannot be traced again, and costs less per call.
+        return tf.function(forward, autograph=False).get_concrete_function(shapes), carried
 
     def _call(self, call: Call, values: dict[Ref, Any]) -> Any:
         layer = self._layers[call.layer]
