@@ -10,7 +10,7 @@ from tfxp.callbacks.event_log import EventLog
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.precision import ModelStats, PrecisionMap
-from tfxp.quantization.quantize_model import precision_of, set_precision
+from tfxp.quantization import precision_of, set_precision
 
 
 class PrecisionSchedule(keras.callbacks.Callback):
