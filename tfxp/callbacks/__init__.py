@@ -2,14 +2,22 @@
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.callbacks.event_log import EventLog
+from tfxp.callbacks.export_checkpoint import ExportCheckpoint
 from tfxp.callbacks.observer import Observer
 from tfxp.callbacks.precision_schedule import PrecisionSchedule
+from tfxp.callbacks.range_logger import RangeLogger
 from tfxp.callbacks.saturation_alarm import SaturationAlarm, SaturationWarning
+from tfxp.callbacks.sparsity_logger import SparsityLogger
+from tfxp.callbacks.sqnr_logger import SqnrLogger
 
 __all__ = [
     "EventLog",
+    "ExportCheckpoint",
     "Observer",
     "PrecisionSchedule",
+    "RangeLogger",
     "SaturationAlarm",
     "SaturationWarning",
+    "SparsityLogger",
+    "SqnrLogger",
 ]

@@ -117,13 +117,24 @@ class TensorTaps:
             self._outputs.append(list(range(count, count + len(tensors))))
             count += len(tensors)
         self._probe = keras.Model(model.inputs, outputs)
-        batch, _ = next(iter(batches(data, samples, model.input_names)), ([], None))
-        if not batch or not len(batch[0]):
-            raise DataError("data of the callback: got no samples; expected at least one.")
-        self._batch = [
-            tf.cast(part[:samples], tensor.dtype)
-            for part, tensor in zip(batch, model.inputs, strict=True)
-        ]
+        self._batch = first_samples(model, data, samples)
+
+
+def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
+    """The first samples of data, one tensor per input of a model.
+
+    Raises:
+        DataError: the data are empty, or have another number of inputs.
+    """
+    batch, _ = next(iter(batches(data, samples, model.input_names)), ([], None))
+    if not batch or not len(batch[0]):
+        raise DataError("data of the callback: got no samples; expected at least one.")
+    if len(batch) != len(model.inputs):
+        raise DataError(
+            f"data of the callback: got {len(batch)} inputs; expected {len(model.inputs)}."
+        )
+    pairs = zip(batch, model.inputs, strict=True)
+    return [tf.cast(part[:samples], tensor.dtype) for part, tensor in pairs]
 
 
 def plan_or_none(model: Any) -> QuantizationPlan | None:
@@ -165,13 +176,14 @@ def _weight_taps(model: Any) -> list[Tap]:
     taps = []
     for layer in model.layers:
         if isinstance(layer, FormatWrapper):
-            taps += _quantized_weight_taps(layer)
+            taps += quantized_weight_taps(layer)
         else:
             taps += _float_weight_taps(layer)
     return taps
 
 
-def _quantized_weight_taps(layer: FormatWrapper) -> list[Tap]:
+def quantized_weight_taps(layer: FormatWrapper) -> list[Tap]:
+    """Weights of a wrapped layer; those of a layer whose weights stay float, as they are."""
     quantizers = layer.quantize_config.weight_quantizers
     kernels = [path for path in quantizers if not path.endswith("bias")]
     taps = []

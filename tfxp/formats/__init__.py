@@ -3,6 +3,7 @@
 from tfxp.formats.codec import decode, decode_scalar, encode, encode_scalar, quantize
 from tfxp.formats.fit import (
     FITS,
+    decibels,
     fit_clip_budget,
     fit_max_abs,
     fit_mse,
@@ -25,6 +26,7 @@ __all__ = [
     "Rounding",
     "TensorStats",
     "WrpnFormat",
+    "decibels",
     "decode",
     "decode_scalar",
     "encode",

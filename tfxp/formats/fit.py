@@ -154,10 +154,19 @@ def mean_squared_error(stats: TensorStats, fmt: FixedPointFormat) -> float:
 
 def sqnr_db(stats: TensorStats, fmt: FixedPointFormat) -> float:
     """Signal to quantization noise ratio in dB; infinite if nothing is lost."""
-    noise = mean_squared_error(stats, fmt)
+    return decibels(stats.power, mean_squared_error(stats, fmt))
+
+
+def decibels(power: float, noise: float) -> float:
+    """10 log10(power / noise); infinite without noise.
+
+    Example:
+        >>> decibels(100.0, 1.0), decibels(1.0, 0.0)
+        (20.0, inf)
+    """
     if noise == 0:
         return math.inf
-    return 10 * math.log10(max(stats.power, 1e-300) / noise)
+    return 10 * math.log10(max(power, 1e-300) / noise)
 
 
 FITS: dict[str, Fit] = {

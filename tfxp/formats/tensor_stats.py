@@ -14,6 +14,7 @@ BINS = 8192
 _LOWEST_EXPONENT = -126
 _LARGEST = float(np.finfo(np.float32).max)
 LOG2_LOW, LOG2_HIGH = -40, 40
+_PART = 2**18
 _HISTOGRAM = ("counts", "offsets", "squares")
 
 
@@ -55,12 +56,12 @@ class TensorStats:
         Raises:
             DataError: a value is NaN, infinite, or beyond float32.
         """
-        x = np.asarray(values, np.float64).ravel()
+        x = np.asarray(values).ravel()
         if x.size == 0:
             return
         low, high = float(x.min()), float(x.max())
         if not (low >= -_LARGEST and high <= _LARGEST):
-            bad = int((~(np.abs(x) <= _LARGEST)).sum())
+            bad = int((~(np.abs(x.astype(np.float64)) <= _LARGEST)).sum())
             raise DataError(
                 f"values: got {bad} of {x.size} that are NaN or infinite; expected finite numbers "
                 "(of float32)."
@@ -68,6 +69,10 @@ class TensorStats:
         self._grow(max(-low, high))
         self.count += x.size
         self.min, self.max = min(self.min, low), max(self.max, high)
+        for start in range(0, x.size, _PART):  # temporaries of bounded size
+            self._add(x[start : start + _PART].astype(np.float64))
+
+    def _add(self, x: np.ndarray) -> None:
         square = x * x
         self.power_sums += (x.sum(), square.sum(), (square * x).sum(), (square * square).sum())
         self._add_to_bins(x)

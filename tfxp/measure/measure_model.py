@@ -1,4 +1,4 @@
-"""One pass over data: the distribution of every tensor that will be quantized."""
+"""One pass over data: the distribution of every tensor that is quantized, or will be."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import DataError
-from tfxp.formats import TensorStats
+from tfxp.formats import TensorStats, decibels
+from tfxp.measure.twin import TwinNetwork, power_and_noise
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
+from tfxp.quantization.strip import quantized_arrays
+from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 
 Progress = Callable[[int, int | None], None]
+# Elements of all tapped tensors that are held at a time, 4 bytes each.
+_MOST_ELEMENTS = 2**26
 
 
 def measure_model(
@@ -30,17 +35,23 @@ def measure_model(
 ) -> ModelStats:
     """Distributions of inputs, weights and activations, streamed in bounded memory.
 
+    A quantized model is measured on its grids, beside its float twin (the same weights without
+    quantizers), which gives the noise that has built up at every layer:
+
+        SQNR = 10 log10( sum x^2 / sum (x_q - x)^2 )   [dB]
+
     Args:
-        model: Sequential or functional tf_keras float model.
+        model: Sequential or functional tf_keras model, float or from `quantize_model`.
         data: array, list or dict of arrays (several inputs), or a `tf.data.Dataset` of batches;
             labels behind the inputs are ignored.
-        batch_size: samples per step, for arrays.
+        batch_size: samples per step at most; fewer where activations are large.
         fold_batch_norm: measure the network with BatchNormalization folded, as it will run.
         pre_activations: also measure what comes before activation functions.
         progress: called with (samples done, samples in all or None).
 
     Returns:
-        ModelStats with distributions, for `quantize_model` and the assigners.
+        ModelStats with distributions, for `quantize_model` and the assigners; `sqnr` of every
+        layer where the model was quantized.
 
     Raises:
         DataError: the data are empty, not finite, or of a shape that does not fit.
@@ -49,25 +60,128 @@ def measure_model(
     Example:
         >>> from tfxp.keras import keras, layers
         >>> model = keras.Sequential([layers.Dense(3, input_shape=(4,), name="d")])
-        >>> measure_model(model, np.ones((8, 4), np.float32))["d"].activations.count
+        >>> x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+        >>> stats = measure_model(model, x)
+        >>> stats["d"].activations.count
         24
+        >>> after = measure_model(tfxp.quantize_model(model, "w8a8", stats), x)
+        >>> 30 < after["d"].sqnr["activations"] < 60
+        True
     """
-    plan = prepare(model, fold_batch_norm)
-    taps = _taps(plan, pre_activations)
-    probe = _probe(plan, list(taps))
-    found = {key: TensorStats() for key in dict.fromkeys(taps.values())}
+    pass_ = _QuantizedPass if is_quantized(model) else _FloatPass
+    task = pass_(model, fold_batch_norm, pre_activations)
     samples = 0
     for batch, total in batches(data, batch_size, model.input_names):
-        _check_inputs(batch, plan, probe)
-        tensors = tf.nest.flatten(probe(batch))
-        for ref, tensor in zip(taps, tensors, strict=True):
-            _update(found[taps[ref]], tensor.numpy(), taps[ref][0])
-        samples += len(batch[0])
-        if progress is not None:
-            progress(samples, total)
+        _check_inputs(batch, task.inputs)
+        for part in _parts(batch, task.elements):
+            task.update(part)
+            samples += len(part[0])
+            if progress is not None:
+                progress(samples, total)
     if samples == 0:
         raise DataError("calibration data: got no samples; expected at least one.")
-    return _with_stats(plan, found, samples)
+    return task.result(samples)
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether `quantize_model` made this model."""
+    return any(isinstance(layer, FormatWrapper) for layer in getattr(model, "layers", ()))
+
+
+class _FloatPass:
+    """Statistics of a float model's tensors, added up batch by batch."""
+
+    def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
+        self.plan = prepare(model, fold_batch_norm)
+        self.taps = _taps(self.plan, pre_activations)
+        probe = _probe(self.plan, list(self.taps))
+        self.inputs = probe.inputs
+        self._run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
+        self._found = {key: TensorStats() for key in dict.fromkeys(self.taps.values())}
+
+    @property
+    def elements(self) -> int:
+        """Elements of all tapped tensors for one sample, as far as shapes are known."""
+        shapes = (self.plan.graph.calls[ref.call].output_shapes for ref in self.taps)
+        return sum(_count(known[0]) for known in shapes if known)
+
+    def update(self, batch: list[np.ndarray]) -> None:
+        """Add one batch."""
+        tensors = self._cast(batch)
+        self._add(self._run(tensors if len(tensors) > 1 else tensors[0]))
+
+    def _cast(self, batch: list[np.ndarray]) -> list[tf.Tensor]:
+        return [tf.cast(part, t.dtype) for part, t in zip(batch, self.inputs, strict=True)]
+
+    def _add(self, tensors: Any) -> None:
+        for key, tensor in zip(self.taps.values(), tf.nest.flatten(tensors), strict=True):
+            _update(self._found[key], tensor.numpy(), key[0])
+
+    def weights(self, name: str) -> dict[str, np.ndarray]:
+        """Arrays of a layer as the network uses them."""
+        return self.plan.graph.layers[name].arrays()
+
+    def result(self, samples: int) -> ModelStats:
+        """Everything that was added up."""
+        return _with_stats(self.plan, self._found, samples, self.weights)
+
+
+class _QuantizedPass(_FloatPass):
+    """The same for a quantized model, and the noise against its float twin."""
+
+    def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
+        twin = TwinNetwork(model)
+        self.plan, self.inputs = twin.plan, model.inputs
+        self.taps = _taps(self.plan, pre_activations)
+        self._layers = {layer.name: layer for layer in model.layers}
+        self._found = {key: TensorStats() for key in dict.fromkeys(self.taps.values())}
+        self._noise = {key: np.zeros(2) for key in self._found}
+
+        @tf.function(reduce_retracing=True)
+        def run(batch: list[tf.Tensor]) -> Any:
+            have, wanted = twin.quantized(batch), twin.floats(batch)
+            noise = [power_and_noise(wanted[ref], have[ref]) for ref in self.taps]
+            return [have[ref] for ref in self.taps], tf.stack(noise)
+
+        self._run = run
+
+    def update(self, batch: list[np.ndarray]) -> None:
+        """Add one batch."""
+        tensors, noise = self._run(self._cast(batch))
+        self._add(tensors)
+        for key, sums in zip(self.taps.values(), noise.numpy(), strict=True):
+            self._noise[key] += sums
+
+    def weights(self, name: str) -> dict[str, np.ndarray]:
+        """Arrays of a layer on their grids."""
+        arrays, layer = super().weights(name), self._layers[name]
+        return quantized_arrays(layer, arrays) if isinstance(layer, FormatWrapper) else arrays
+
+    def result(self, samples: int) -> ModelStats:
+        """Everything that was added up, with the noise."""
+        stats = super().result(samples)
+        layers = {}
+        for name, layer in stats.layers.items():
+            sqnr = {}
+            if (name, "activations") in self._noise:
+                sqnr["activations"] = decibels(*self._noise[name, "activations"])
+            if layer.weights is not None:
+                kernel = self.plan.role(name).weights[0].attribute
+                wanted, have = (get(name)[kernel] for get in (super().weights, self.weights))
+                sqnr["weights"] = decibels(*power_and_noise(wanted, have).numpy())
+            layers[name] = dataclasses.replace(layer, sqnr=sqnr)
+        return dataclasses.replace(stats, layers=layers)
+
+
+def _parts(batch: list[np.ndarray], elements: int) -> Iterator[list[np.ndarray]]:
+    """A batch in parts that keep the tapped tensors below a quarter of a gigabyte."""
+    most = max(_MOST_ELEMENTS // max(elements, 1), 1)
+    for start in range(0, len(batch[0]), most):
+        yield [part[start : start + most] for part in batch]
+
+
+def _count(shape: tuple[int | None, ...]) -> int:
+    return int(np.prod([size or 1 for size in shape[1:]], dtype=np.int64))
 
 
 def batches(
@@ -115,10 +229,10 @@ def _is_arrays(data: Any) -> bool:
     return all(hasattr(part, "shape") for part in tf.nest.flatten(data))
 
 
-def _check_inputs(batch: list[np.ndarray], plan: QuantizationPlan, probe: Any) -> None:
-    if len(batch) != len(probe.inputs):
-        raise DataError(f"data: got {len(batch)} arrays; expected {len(probe.inputs)}.")
-    for part, tensor in zip(batch, probe.inputs, strict=True):
+def _check_inputs(batch: list[np.ndarray], inputs: list[Any]) -> None:
+    if len(batch) != len(inputs):
+        raise DataError(f"data: got {len(batch)} arrays; expected {len(inputs)}.")
+    for part, tensor in zip(batch, inputs, strict=True):
         wanted = tuple(tensor.shape)
         fits = len(part.shape) == len(wanted) and all(
             size is None or size == have
@@ -152,19 +266,7 @@ def _probe(plan: QuantizationPlan, refs: list[Ref]) -> Any:
         model = graph.to_model("probe")
     finally:
         graph.outputs, graph.output_structure = outputs, structure
-    return _Compiled(model)
-
-
-class _Compiled:
-    """A model called as one graph; eager calls would cost several times as much."""
-
-    def __init__(self, model: Any) -> None:
-        self.inputs = model.inputs
-        self._call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-
-    def __call__(self, batch: list[np.ndarray]) -> Any:
-        tensors = [tf.cast(part, t.dtype) for part, t in zip(batch, self.inputs, strict=True)]
-        return self._call(tensors if len(tensors) > 1 else tensors[0])
+    return model
 
 
 def _update(stats: TensorStats, values: np.ndarray, owner: str) -> None:
@@ -175,7 +277,10 @@ def _update(stats: TensorStats, values: np.ndarray, owner: str) -> None:
 
 
 def _with_stats(
-    plan: QuantizationPlan, found: dict[tuple[str, str], TensorStats], samples: int
+    plan: QuantizationPlan,
+    found: dict[tuple[str, str], TensorStats],
+    samples: int,
+    weights: Callable[[str], dict[str, np.ndarray]],
 ) -> ModelStats:
     counted = workload(plan)
     layers = {}
@@ -186,7 +291,7 @@ def _with_stats(
             if (name, kind) in found
         }
         if name in plan.macs:
-            arrays = plan.graph.layers[name].arrays()
+            arrays = weights(name)
             role = plan.role(name)
             fields["weights"] = _stats_of(arrays[role.weights[0].attribute])
             if role.bias in arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,8 @@ class LayerStats:
         bias: distribution of the bias, if measured.
         activations: distribution of the output after its activation function, if measured.
         pre_activations: distribution before the activation function, if measured.
+        sqnr: of a quantized network, "weights" and "activations" against the float twin, in dB;
+            the latter is the noise that has built up so far.
     """
 
     name: str
@@ -46,6 +49,7 @@ class LayerStats:
     bias: TensorStats | None = None
     activations: TensorStats | None = None
     pre_activations: TensorStats | None = None
+    sqnr: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def weight_count(self) -> int:
@@ -65,6 +69,8 @@ class LayerStats:
             if isinstance(value, TensorStats):
                 value = value.to_dict()
             result[field.name] = value
+        # JSON has no infinity, the SQNR of what lost nothing.
+        result["sqnr"] = {k: v if math.isfinite(v) else None for k, v in self.sqnr.items()}
         return result
 
     @classmethod
@@ -76,6 +82,8 @@ class LayerStats:
         for name in _TENSORS:
             if values.get(name) is not None:
                 values[name] = TensorStats.from_dict(values[name])
+        sqnr = values.get("sqnr", {})
+        values["sqnr"] = {k: math.inf if v is None else float(v) for k, v in sqnr.items()}
         return cls(**values)
 
 
@@ -97,6 +105,21 @@ class ModelStats:
 
     def __getitem__(self, name: str) -> LayerStats:
         return self.layers[name]
+
+    @property
+    def output_sqnr(self) -> dict[str, float]:
+        """SQNR of the network's outputs before a final softmax, in dB; empty for a float network.
+
+        Names are those of the layers that compute them.
+        """
+        result = {}
+        for name in self.outputs:
+            layer = self.layers.get(self.aliases.get(name, name))
+            while layer is not None and "activations" not in layer.sqnr:  # a Reshape has none
+                layer = self.layers.get(layer.inputs[0]) if layer.inputs else None
+            if layer is not None:
+                result[layer.name] = layer.sqnr["activations"]
+        return result
 
     @property
     def macs(self) -> int:

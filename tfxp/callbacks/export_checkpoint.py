@@ -1,0 +1,155 @@
+"""The best model so far as a verified integer file."""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tfxp.callbacks.event_log import EventLog
+from tfxp.callbacks.tensor_taps import first_samples
+from tfxp.errors import ConfigError
+from tfxp.export import export_tflite
+from tfxp.export.check_exportable import check_exportable
+from tfxp.files import check_writable
+from tfxp.keras import keras
+from tfxp.quantization.precision_variables import network_formats
+from tfxp.quantization.quantize_model import plan_of
+
+_MODES = ("auto", "max", "min")
+
+
+class ExportCheckpoint(keras.callbacks.Callback):
+    """Exports the model as `.tflite` at every epoch that is the best so far, and verifies it.
+
+    An export takes seconds. The first is made at once; where another would take the callback beyond
+    `max_share` of the time spent on training, the best weights are kept in memory instead and
+    exported when the training ends. After `fit` the file always is the best epoch's. It is written
+    whole or not at all, so what is there can be picked up at any time.
+
+    Args:
+        path: file to write.
+        verify: inputs on which Keras, tfxp's interpreter and LiteRT are compared, element by
+            element; the first `samples` of them.
+        monitor: figure of the epoch's logs that decides, such as "val_accuracy".
+        mode: "max", "min", or "auto": "max" for names with "acc" or "auc" in them.
+        log_dir: folder for exports.jsonl and TensorBoard's events.
+        samples: how many inputs are compared.
+        max_share: part of the training time that may be spent; None exports every time.
+        tensorboard: whether to write events beside the lines.
+        options: further arguments of `tfxp.export_tflite`.
+
+    Raises:
+        ConfigError: an argument outside its range; while training: the logs lack `monitor`.
+        ExportError: at the start of training: the model cannot be written as integers.
+        OutputError: the path cannot be written.
+
+    Example:
+        >>> best = ExportCheckpoint("best.tflite", x, monitor="val_accuracy")   # doctest: +SKIP
+        >>> qmodel.fit(x, y, validation_split=0.1, callbacks=[best])            # doctest: +SKIP
+        >>> best.report.verification.mismatches_litert                          # doctest: +SKIP
+        0
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        verify: Any,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        samples: int = 32,
+        max_share: float | None = 0.05,
+        tensorboard: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if mode not in _MODES or samples < 1 or (max_share is not None and max_share < 0):
+            raise ConfigError(
+                f"ExportCheckpoint: got mode={mode!r}, samples={samples}, max_share={max_share}; "
+                f"expected a mode of {', '.join(_MODES)}, at least 1 sample and no negative share."
+            )
+        check_writable(path)
+        if mode == "auto":
+            mode = "max" if "acc" in monitor or "auc" in monitor.lower() else "min"
+        self.path, self.monitor = path, monitor
+        self.report: Any = None
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.seconds = 0.0
+        self._better = operator.gt if mode == "max" else operator.lt
+        self._verify, self._samples, self._options = verify, samples, options
+        self._max_share, self._cost = max_share, 0.0
+        self._log = EventLog(log_dir, "exports", tensorboard)
+        self._pending: list[np.ndarray] | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Say now what could not be exported later."""
+        plan = plan_of(self.model)
+        check_exportable(plan, network_formats(self.model, plan))
+        batch = first_samples(self.model, self._verify, self._samples)
+        self._inputs = [part.numpy() for part in batch]
+        self._started = time.perf_counter()
+        self.seconds = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Export, or keep the weights, if this epoch is the best so far."""
+        if self.monitor not in (logs or {}):
+            raise ConfigError(
+                f"monitor of ExportCheckpoint: got {self.monitor!r}; expected one of "
+                f"{', '.join(logs or {}) or 'nothing, the epoch has no figures'}."
+            )
+        value = float(logs[self.monitor])
+        # A first value that is NaN is no best.
+        if np.isnan(value) or (self.best is not None and not self._better(value, self.best)):
+            return
+        self.best, self.best_epoch = value, epoch
+        if self._affordable():
+            self._export()
+            self._pending = None
+        else:
+            self._pending = self.model.get_weights()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Export what is still owed."""
+        if self._pending is not None:
+            now = self.model.get_weights()
+            self.model.set_weights(self._pending)
+            try:
+                self._export()
+            finally:
+                self.model.set_weights(now)
+            self._pending = None
+        self._log.close()
+
+    def _affordable(self) -> bool:
+        if self._max_share is None:
+            return True
+        training = time.perf_counter() - self._started - self.seconds
+        return self.seconds + self._cost <= self._max_share * training
+
+    def _export(self) -> None:
+        started = time.perf_counter()
+        inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
+        self.report = export_tflite(self.model, self.path, verify=inputs, **self._options)
+        self._cost = time.perf_counter() - started
+        self.seconds += self._cost
+        figures = self.report.to_dict()
+        if not self.report.verification.exact and not self.report.notes:
+            warnings.warn(
+                f"{os.fspath(self.path)!r}: {figures['mismatches_interpreter']} outputs of "
+                f"{figures['elements']} differ from Keras in the interpreter, "
+                f"{figures['mismatches_litert']} in LiteRT. Find the layer with compare_models.",
+                stacklevel=2,
+            )
+        optimizer = getattr(self.model, "optimizer", None)
+        step = 0 if optimizer is None else int(optimizer.iterations)
+        record = {"epoch": self.best_epoch, "step": step, self.monitor: self.best, **figures}
+        kept = ("mismatches_interpreter", "mismatches_litert", "tflite_bytes")
+        scalars = {f"export/{name}": float(figures[name]) for name in kept}
+        self._log.write(record, {**scalars, f"export/{self.monitor}": float(self.best or 0.0)})
