@@ -252,3 +252,16 @@ def test_memory_does_not_grow_with_the_data():
     small, large = measured(DATA["gaussian"][:100]), measured(*[DATA["gaussian"]] * 20)
     size = {s.counts.nbytes + s.offsets.nbytes + s.squares.nbytes for s in (small, large)}
     assert size == {3 * 8 * 8192}
+
+
+def test_large_arrays_are_added_in_parts(rng, monkeypatch):
+    values = rng.normal(size=1000).astype(np.float32)
+    values[::7] = 0
+    whole, parts = TensorStats(), TensorStats()
+    whole.update(values)
+    monkeypatch.setattr("tfxp.formats.tensor_stats._PART", 64)
+    parts.update(values)
+    assert np.array_equal(whole.counts, parts.counts) and whole.zeros == parts.zeros
+    assert np.array_equal(whole.log2_counts, parts.log2_counts)
+    assert np.allclose(whole.power_sums, parts.power_sums, rtol=1e-12)
+    assert np.allclose(whole.squares, parts.squares, rtol=1e-9)
