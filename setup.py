@@ -19,6 +19,7 @@ COMMANDS = {
     "tfxp-measure": "measure_model",
     "tfxp-quantize": "quantize_model",
     "tfxp-run": "run_tflite",
+    "tfxp-train": "train_model",
     "tfxp-view": "view_tflite",
 }
 

@@ -29,7 +29,17 @@ TENSORFLOW_COLUMN = {
     "transforms": set(),
     "quantization": {"formats", "precision", "quantizers", "transforms"},
     "measure": {"formats", "precision", "transforms", "quantization"},
-    "training": {"formats", "precision", "quantizers", "transforms", "quantization"},
+    "training": {
+        "formats",
+        "precision",
+        "data",
+        "quantizers",
+        "transforms",
+        "quantization",
+        "measure",
+        "callbacks",
+        "models",
+    },
     "export": {
         "formats",
         "precision",

@@ -183,16 +183,6 @@ def test_weight_gradient_where_it_saturates(gradient, outside):
     assert tape.gradient(y, x).numpy().ravel().tolist() == [outside, 1, 1, 1, outside]
 
 
-def test_binary_weights_are_sign_times_mean():
-    x = tf.constant([[0.5, -0.25], [0.0, 1.25]])
-    run = ready(WeightQuantizer(binary=True), (2, 2))
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = run(x)
-    assert y.numpy().tolist() == [[0.5, -0.5], [0.5, 0.5]]  # the mean of |x| is 1/2
-    assert tape.gradient(y, x).numpy().tolist() == [[1, 1], [1, 0]]  # zero beyond 1
-
-
 def test_bias_on_the_accumulator_grid(rng):
     bias = rng.normal(size=4).astype(np.float32)
     bias[0] = 2.5 * 2**-6
@@ -243,7 +233,7 @@ def test_stochastic_rounding_only_while_training():
 @pytest.mark.parametrize(
     "quantizer",
     [
-        WeightQuantizer(2, "floor", "zero", True, 9),
+        WeightQuantizer(2, "floor", "zero", 9),
         BiasQuantizer(),
         ActivationQuantizer("half_up", True, "pass", 3),
         MeanQuantizer(12),

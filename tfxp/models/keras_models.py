@@ -90,13 +90,17 @@ def plain6(classes: int = 10, width: float = 1.0) -> Any:
     return keras.Model(inputs, layers.Dense(classes, name="dense")(x), name="plain6")
 
 
-def resnet8(classes: int = 10, width: float = 1.0, softmax: bool = False) -> Any:
+def resnet8(
+    classes: int = 10, width: float = 1.0, softmax: bool = False, shortcut_norm: bool = False
+) -> Any:
     """The ResNet-8 of MLPerf Tiny: three blocks of 16, 32 and 64 filters; 8, 16, 32 at width 0.5.
 
     Args:
         classes: number of outputs.
         width: factor on filters.
         softmax: end in probabilities, as the benchmark's model does, instead of logits.
+        shortcut_norm: normalise the 1 x 1 shortcuts too. Grids of fixed range (WRPN) need it: only
+            a BatchNormalization gives a convolution of -1, 0 and 1 a scale.
 
     References:
         Banbury et al., "MLPerf Tiny Benchmark", 2021; image classification reference model.
@@ -116,6 +120,8 @@ def resnet8(classes: int = 10, width: float = 1.0, softmax: bool = False) -> Any
                 wide(filters), 1, strides=stride, padding="same", name=f"shortcut{block}",
                 kernel_initializer="he_normal", kernel_regularizer=_decay(),
             )(x)  # fmt: skip
+            if shortcut_norm:
+                shortcut = layers.BatchNormalization(name=f"shortcut{block}_norm")(shortcut)
         x = layers.Add(name=f"add{block}")([shortcut, y])
         x = layers.Activation("relu", name=f"relu{block}_1")(x)
     x = layers.AveragePooling2D(8, name="pool")(x)

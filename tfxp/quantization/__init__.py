@@ -9,6 +9,7 @@ from tfxp.quantization.scheme import FormatScheme, rebuild
 from tfxp.quantization.set_precision import PrecisionSetter, set_precision
 from tfxp.quantization.strip import strip
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantization.wrpn_scheme import WrpnScheme, wrpn_precision
 
 __all__ = [
     "FormatScheme",
@@ -18,6 +19,7 @@ __all__ = [
     "QuantizeInput",
     "TensorQuantizeConfig",
     "WeightSpec",
+    "WrpnScheme",
     "load_model",
     "precision_of",
     "quantize_model",
@@ -25,4 +27,5 @@ __all__ = [
     "register_layer",
     "set_precision",
     "strip",
+    "wrpn_precision",
 ]

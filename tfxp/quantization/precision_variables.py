@@ -123,12 +123,13 @@ def _read_wrapper(
     for weight in role.weights:
         if weight.attribute in layer.weight_variables:
             grids = _read_grid(layer.weight_variables[weight.attribute])
-            if layer.quantize_config.weight_quantizers[weight.attribute].binary:
+            quantizer: Any = layer.quantize_config.weight_quantizers[weight.attribute]
+            if getattr(quantizer, "binary", False):
                 grids = [WrpnFormat(1)]
             same = all(grid == grids[0] for grid in grids)
             found[layer.name]["weights"] = grids[0] if same else tuple(grids)
-            found[layer.name]["per_channel"] = not same
-            rounding = layer.quantize_config.weight_quantizers[weight.attribute].rounding
+            found[layer.name]["per_channel"] = not same or getattr(quantizer, "per_channel", False)
+            rounding = quantizer.rounding
             if rounding != "half_even":
                 found[layer.name]["rounding"] = rounding
             has_bias = getattr(layer.layer, str(role.bias), None) is not None

@@ -8,7 +8,7 @@ import numpy as np
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_registry
 
 from tfxp.formats import WrpnFormat
-from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.layer_roles import WeightSpec, role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -19,6 +19,8 @@ from tfxp.quantizers import (
     FormatQuantizer,
     MeanQuantizer,
     WeightQuantizer,
+    WrpnActivationQuantizer,
+    WrpnWeightQuantizer,
     seed_of,
 )
 from tfxp.transforms.normalize import is_relu
@@ -80,19 +82,21 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if not formats.weights:
             return {}
         spec = self._plan.graph.layers[name]
-        role, wrpn = role_of(spec), isinstance(formats.weights[0], WrpnFormat)
-        result: dict[str, FormatQuantizer] = {}
-        for weight in role.weights:
-            result[weight.attribute] = WeightQuantizer(
-                weight.channel_axes,
-                rounding=_explicit(formats.rule.rounding) or "half_even",
-                saturation_gradient="zero" if wrpn else "pass",
-                binary=bool(getattr(formats.weights[0], "is_binary", False)),
-                seed=seed_of(f"{name}/{weight.attribute}"),
-            )
+        role = role_of(spec)
+        result = {w.attribute: self._weight_quantizer(name, w) for w in role.weights}
         if role.bias in spec.weight_names and self._bias_is_quantized(name):
             result[str(role.bias)] = BiasQuantizer()
         return result
+
+    def _weight_quantizer(self, name: str, weight: WeightSpec) -> FormatQuantizer:
+        formats = self._formats[name]
+        rounding = _explicit(formats.rule.rounding) or "half_even"
+        axes, seed = weight.channel_axes, seed_of(f"{name}/{weight.attribute}")
+        if not isinstance(formats.weights[0], WrpnFormat):
+            return WeightQuantizer(axes, rounding=rounding, seed=seed)
+        binary = formats.weights[0].is_binary
+        per_channel = binary and bool(formats.rule.per_channel)
+        return WrpnWeightQuantizer(axes, rounding, binary, per_channel, seed)
 
     def _bias_is_quantized(self, name: str) -> bool:
         """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor
@@ -113,6 +117,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         explicit = _explicit(self._formats[point.owner].rule.rounding)
         if point.role == "mean" and explicit is None and self._has_integer_input(point):
             return MeanQuantizer(self._mean_count(point))
+        if isinstance(self._formats[point.owner].activations, WrpnFormat):
+            return WrpnActivationQuantizer(explicit, seed=seed_of(name))
         return ActivationQuantizer(
             explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,

@@ -10,6 +10,7 @@ from tfxp.quantizers.quantizers import (
     WeightQuantizer,
     seed_of,
 )
+from tfxp.quantizers.wrpn import UnitRange, WrpnActivationQuantizer, WrpnWeightQuantizer
 
 __all__ = [
     "ActivationQuantizer",
@@ -17,6 +18,9 @@ __all__ = [
     "BiasQuantizer",
     "FormatQuantizer",
     "MeanQuantizer",
+    "UnitRange",
     "WeightQuantizer",
+    "WrpnActivationQuantizer",
+    "WrpnWeightQuantizer",
     "seed_of",
 ]

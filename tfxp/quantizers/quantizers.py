@@ -67,8 +67,7 @@ class WeightQuantizer(FormatQuantizer):
     Args:
         channel_axes: axes of the kernel that number output channels, the last ones of the kernel.
         rounding: rounding mode.
-        saturation_gradient: "pass" (ADaPTION) or "zero" (WRPN).
-        binary: sign(w) * mean|w| instead of a grid (WRPN, k = 1).
+        saturation_gradient: "pass" (ADaPTION) or "zero".
         seed: seed of stochastic rounding.
     """
 
@@ -77,17 +76,15 @@ class WeightQuantizer(FormatQuantizer):
         channel_axes: int = 1,
         rounding: str = "half_even",
         saturation_gradient: str = "pass",
-        binary: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(
             channel_axes=channel_axes,
             rounding=rounding,
             saturation_gradient=saturation_gradient,
-            binary=binary,
             seed=seed,
         )
-        self.channel_axes, self.rounding, self.binary = channel_axes, rounding, binary
+        self.channel_axes, self.rounding = channel_axes, rounding
         self.saturation_gradient, self.seed = saturation_gradient, seed
 
     def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
@@ -97,8 +94,6 @@ class WeightQuantizer(FormatQuantizer):
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
-        if self.binary:
-            return _binary(x)
         rounding = _deterministic(self.rounding, training)
         return quantize_by_rounding(
             x,
@@ -235,18 +230,6 @@ class AveragePoolQuantizer(FormatQuantizer):
         nearest = tf.floor(tf.abs(stored) + 0.5 + 0.25 / counts)
         codes = tf.sign(stored) * nearest - zero_point
         return straight_through(inputs, codes * scale)
-
-
-@tf.custom_gradient
-def _binary(x: tf.Tensor) -> Any:
-    """sign(w) * mean|w|; the gradient is zero where |w| > 1, as in WRPN."""
-    mean = tf.reduce_mean(tf.abs(x))
-    sign = tf.where(x >= 0, tf.ones_like(x), -tf.ones_like(x))
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return tf.where(tf.abs(x) <= 1.0, upstream, tf.zeros_like(upstream))
-
-    return sign * mean, gradient
 
 
 def _deterministic(rounding: str, training: Any) -> str:

@@ -1,0 +1,186 @@
+"""WRPN's quantizers: clip, round to k bits, and a gradient that is zero outside the clip.
+
+    weights, k > 1:  clip(w, -1, 1),  round((2^(k-1) - 1) w) / (2^(k-1) - 1)
+    weights, k = 1:  sign(w) * mean|w|
+    activations:     clip(a, 0, 1),   round((2^k - 1) a) / (2^k - 1)
+
+The number of codes lies in the variable `qmax`, so k changes by assignment. Codes are counted by
+multiplying with qmax, not by dividing by its rounded reciprocal, which would move the tie at 1/2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.keras import keras
+from tfxp.quantizers.quantizers import FormatQuantizer, Variables, _deterministic
+from tfxp.quantizers.straight_through import (
+    _LOG2_E,
+    _traced_by_xla,
+    _where_between,
+    round_by_name,
+)
+
+_register = keras.utils.register_keras_serializable(package="tfxp")
+
+
+@_register
+class WrpnWeightQuantizer(FormatQuantizer):
+    """Puts a kernel on WRPN's grid of k bits; the float kernel stays the one that learns.
+
+    The gradient passes where -1 <= w <= 1 and is zero elsewhere, as that of `tf.clip_by_value` is;
+    through rounding, and through mean|w| of k = 1, it passes unchanged.
+
+    Args:
+        channel_axes: axes of the kernel that number output channels, the last ones of the kernel.
+        rounding: rounding mode.
+        binary: k = 1.
+        per_channel: mean|w| per output channel instead of one for the kernel (k = 1 only).
+        seed: seed of stochastic rounding.
+
+    References:
+        Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 5; k = 1 is
+        Rastegari et al.'s BWN (ECCV 2016), whose per-filter mean is `per_channel`.
+    """
+
+    def __init__(
+        self,
+        channel_axes: int = 1,
+        rounding: str = "half_even",
+        binary: bool = False,
+        per_channel: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            channel_axes=channel_axes,
+            rounding=rounding,
+            binary=binary,
+            per_channel=per_channel,
+            seed=seed,
+        )
+        self.channel_axes, self.rounding, self.seed = channel_axes, rounding, seed
+        self.binary, self.per_channel = binary, per_channel
+
+    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+        """One scale per output channel, all equal."""
+        return tuple(tensor_shape)[len(tensor_shape) - self.channel_axes :]
+
+    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+        """The kernel on its grid."""
+        x = tf.convert_to_tensor(inputs)
+        if self.binary:
+            axes = list(range(len(x.shape) - self.channel_axes)) if self.per_channel else None
+            return quantize_binary(x, axes)
+        rounding = _deterministic(self.rounding, training)
+        return quantize_unit_range(x, -1.0, weights["qmax"], rounding, self.seed)
+
+
+@_register
+class WrpnActivationQuantizer(FormatQuantizer):
+    """Clips to [0, 1] and rounds to k bits; takes the place of a ReLU.
+
+    The gradient passes where 0 <= a <= 1 and is zero elsewhere.
+
+    Args:
+        rounding: rounding mode; None is half to even, in one fused kernel each way.
+        seed: seed of stochastic rounding.
+    """
+
+    takes_relu = True  # the clip at 0 is one
+
+    def __init__(self, rounding: str | None = None, seed: int = 0) -> None:
+        super().__init__(rounding=rounding, seed=seed)
+        self.rounding, self.seed = rounding, seed
+
+    def __call__(
+        self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
+    ) -> tf.Tensor:
+        """The tensor on its grid."""
+        rounding = _deterministic(self.rounding or "half_even", training)
+        if rounding == "half_even":
+            return quantize_unit_interval(inputs, weights["qmax"])
+        return quantize_unit_range(inputs, 0.0, weights["qmax"], rounding, self.seed)
+
+
+@_register
+class UnitRange(keras.constraints.Constraint):
+    """Keeps the float weights of a WRPN layer within [-1, 1] after every step.
+
+    Outside the range the gradient is zero, so a weight that has left it never comes back by
+    itself; and what lies outside computes as the limit does.
+    """
+
+    def __call__(self, w: tf.Tensor) -> tf.Tensor:
+        """The clipped weights."""
+        return tf.clip_by_value(w, -1.0, 1.0)
+
+
+def quantize_unit_range(
+    x: tf.Tensor,
+    low: float,
+    levels: tf.Tensor,
+    rounding: str = "half_even",
+    seed: int | None = None,
+) -> tf.Tensor:
+    """round(levels * clip(x, low, 1)) / levels, by any rounding mode; the definition in tensors."""
+
+    @tf.custom_gradient
+    def forward(value: tf.Tensor) -> Any:
+        xla = _traced_by_xla()
+        clipped = tf.clip_by_value(value, low, 1.0)
+        codes = round_by_name(clipped * levels, rounding, seed)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _where_between(upstream, value, tf.constant(low), tf.constant(1.0), xla)
+
+        return codes / levels, gradient
+
+    return forward(x)
+
+
+def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    """round(levels * clip(x, 0, 1)) / levels, ties to even, fused; for activations.
+
+    Args:
+        x: float32 tensor.
+        levels: 2^k - 1, a scalar tensor.
+    """
+
+    @tf.custom_gradient
+    def forward(value: tf.Tensor) -> Any:
+        xla = _traced_by_xla()
+        bits = tf.cast(tf.math.log(levels + 1.0) * _LOG2_E + 0.5, tf.int32)
+        result = tf.raw_ops.QuantizeAndDequantizeV3(
+            input=value,
+            input_min=0.0,
+            input_max=1.0,
+            num_bits=bits,
+            signed_input=False,
+            range_given=True,
+        )
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _where_between(upstream, value, tf.constant(0.0), tf.constant(1.0), xla)
+
+        return result, gradient
+
+    return forward(x)
+
+
+def quantize_binary(x: tf.Tensor, axes: list[int] | None = None) -> tf.Tensor:
+    """sign(w) * mean|w|, with sign(0) = 1; the mean over `axes`, or over everything."""
+
+    @tf.custom_gradient
+    def forward(value: tf.Tensor) -> Any:
+        xla = _traced_by_xla()
+        mean = tf.reduce_mean(tf.abs(value), axes, keepdims=True)
+        sign = tf.where(value >= 0, tf.ones_like(value), -tf.ones_like(value))
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _where_between(upstream, value, tf.constant(-1.0), tf.constant(1.0), xla)
+
+        return sign * mean, gradient
+
+    return forward(x)

@@ -1,0 +1,110 @@
+"""Training batches as a tf.data stream whose every draw follows from a seed and an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.errors import ConfigError, DataError
+from tfxp.training.recipe import TrainingRecipe
+
+# The same numbers on every device and in every version: "auto_select" promises neither.
+_ALGORITHM = "philox"
+
+
+def steps_per_epoch(recipe: TrainingRecipe, samples: int) -> int:
+    """Whole batches in an epoch.
+
+    Raises:
+        DataError: there is not even one.
+    """
+    steps = samples // recipe.batch_size
+    if steps == 0:
+        raise DataError(
+            f"training data: got {samples} samples; expected at least a batch of "
+            f"{recipe.batch_size}."
+        )
+    return steps
+
+
+def training_batches(
+    recipe: TrainingRecipe, x: np.ndarray, y: np.ndarray, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Batches (inputs, labels) of all epochs from `first_epoch` on, one behind the other.
+
+    Order and augmentation of epoch e are functions of (seed, e) alone: the stream from epoch e on
+    is the end of the stream from the beginning.
+
+    Args:
+        recipe: batch size, augmentation, input scale, seed.
+        x: inputs (samples, ...), in the data's own units and type.
+        y: labels (samples,).
+        first_epoch: where to begin.
+
+    Raises:
+        DataError: less than a batch of samples.
+        ConfigError: augmentation of what are no images.
+    """
+    steps = steps_per_epoch(recipe, len(x))
+    if recipe.augment != "none" and x.ndim != 4:
+        raise ConfigError(f"augment: got inputs of shape {x.shape[1:]}; expected images.")
+    inputs, labels = tf.constant(x), tf.constant(y)
+
+    def batch(number: tf.Tensor, order: tf.Tensor) -> Any:
+        images = tf.gather(inputs, order)
+        if recipe.augment != "none":
+            images = augmented(images, recipe, number)
+        return _scaled(images, recipe), tf.gather(labels, order)
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(x)), (tf.cast(recipe.seed, tf.int64), number), _ALGORITHM
+        )
+        order = tf.reshape(order[: steps * recipe.batch_size], (steps, recipe.batch_size))
+        rows = tf.data.Dataset.from_tensor_slices(order)
+        return rows.enumerate(number * steps).map(batch)
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    options.autotune.enabled = False
+    stream = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch)
+    return stream.with_options(options).prefetch(4)
+
+
+def evaluation_batches(
+    recipe: TrainingRecipe, x: np.ndarray, y: np.ndarray, batch_size: int = 250
+) -> tf.data.Dataset:
+    """Batches of a data set in its own order, scaled as for training, not augmented."""
+    pairs = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    return pairs.map(lambda images, labels: (_scaled(images, recipe), labels))
+
+
+def augmented(images: tf.Tensor, recipe: TrainingRecipe, number: tf.Tensor) -> tf.Tensor:
+    """Flip half of a batch; with "pad_crop_flip" also crop each image out of a frame of zeros.
+
+    Args:
+        images: (batch, height, width, channels) before scaling, so zeros are the data's zeros.
+        recipe: which augmentation, padding and seed.
+        number: the batch's number over all epochs.
+    """
+    shape = tf.shape(images)
+    count, height, width = shape[0], shape[1], shape[2]
+    pad = recipe.pad if recipe.augment == "pad_crop_flip" else 0
+    # Three columns of draws: top, left, flip. The seed's second half must not meet the shuffle's.
+    seed = (tf.cast(recipe.seed, tf.int64), -1 - tf.cast(number, tf.int64))
+    draws = tf.random.stateless_uniform((count, 3), seed, alg=_ALGORITHM)
+    tops, lefts = (tf.cast(draws[:, i] * (2 * pad + 1), tf.int32) for i in (0, 1))
+    flip = draws[:, 2:3] < 0.5
+    columns = tf.range(width)[None, :]
+    columns = tf.where(flip, width - 1 - columns, columns) + lefts[:, None]
+    if pad:
+        images = tf.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        rows = tops[:, None] + tf.range(height)[None, :]
+        images = tf.gather(images, rows, axis=1, batch_dims=1)
+    return tf.gather(images, columns, axis=2, batch_dims=1)
+
+
+def _scaled(images: tf.Tensor, recipe: TrainingRecipe) -> tf.Tensor:
+    return tf.cast(images, tf.float32) * recipe.input_scale + recipe.input_shift

@@ -1,0 +1,145 @@
+"""Train a network by a recipe, in float or in few bits; go on where an earlier run was killed.
+
+    tools/train_model.py --config=configs/train/resnet8_cifar10_wrpn.json --train_data=train.npz \
+        --eval_data=test.npz --output=out/resnet8
+    tools/train_model.py --grid=configs/train/grid_wrpn_cifar10.json --train_data=train.npz \
+        --eval_data=test.npz --output=out/wrpn
+
+A recipe says which network, which precision and how; a grid is a table of trainings that share one
+recipe. The output folder gets a checkpoint and a log line after every epoch, TensorBoard's events,
+and at the end model.keras and result.json. The same command again continues; finished rows of a
+grid are skipped, and results.json has the table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tfxp  # noqa: F401  first, for quiet
+from tfxp import cli
+from tfxp.data import Dataset, load_npz
+from tfxp.errors import ConfigError
+from tfxp.files import check_writable, find_config, write_json
+from tfxp.progress import Progress
+
+_FLAGS = cli.ToolFlags(__doc__)
+_CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
+_GRID = _FLAGS.DEFINE_string("grid", None, "Table of trainings (.json), instead of --config.")
+_ROWS = _FLAGS.DEFINE_list("rows", [], "Only these rows of the grid, such as 2x_w2a2_seed0.")
+_TRAIN_DATA = _FLAGS.train_data(required=True)
+_EVAL_DATA = _FLAGS.eval_data()
+_LIMIT = _FLAGS.limit()
+_SEED = _FLAGS.DEFINE_integer("seed", None, "Seed instead of the recipe's.", lower_bound=0)
+_EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.", lower_bound=1)
+_THREADS = _FLAGS.DEFINE_integer(
+    "threads", 0, "Threads of one operation; 0: all cores. 1 makes runs repeatable.", lower_bound=0
+)
+_TENSORBOARD = _FLAGS.DEFINE_boolean("tensorboard", True, "Write TensorBoard's events.")
+_OUTPUT = _FLAGS.output("Folder for checkpoint, log, model and result.", required=True)
+_JSON = _FLAGS.json()
+_PROGRESS = _FLAGS.progress()
+
+
+def main() -> None:
+    """Train one recipe, or what is left of a grid."""
+    if (_CONFIG.value is None) == (_GRID.value is None):
+        raise ConfigError("config and grid: got both or neither; expected one of them.")
+    check_writable(_JSON.value, Path(_OUTPUT.value) / "result.json")
+    train = load_npz(_TRAIN_DATA.value, limit=_LIMIT.value, labels=True, default_split="train")
+    evaluation = None
+    if _EVAL_DATA.value:
+        evaluation = load_npz(_EVAL_DATA.value, labels=True, default_split="test")
+    from tfxp.keras import tf
+
+    if _THREADS.value:
+        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
+        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
+    if _GRID.value is not None:
+        figures: Any = _train_grid(train, evaluation)
+    else:
+        recipe = _changed(_recipe())
+        figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+def recipe_name(recipe: Any) -> str:
+    """What progress calls a training."""
+    return str(recipe.model.get("name") or recipe.model.get("file"))
+
+
+def _recipe() -> Any:
+    from tfxp.training import TrainingRecipe
+
+    return TrainingRecipe.load(find_config(_CONFIG.value, "train"))
+
+
+def _changed(recipe: Any) -> Any:
+    changes = {"seed": _SEED.value, "epochs": _EPOCHS.value}
+    return recipe.updated({key: value for key, value in changes.items() if value is not None})
+
+
+def _train(
+    recipe: Any, train: Dataset, evaluation: Dataset | None, folder: Path, name: str
+) -> dict[str, Any]:
+    from tfxp.training import train_recipe
+
+    with Progress(None, name, "step", _PROGRESS.value) as bar:
+
+        def report(done: int, total: int, note: str) -> None:
+            bar.note = note
+            bar.reach(done, total)
+
+        result = train_recipe(
+            recipe,
+            train,
+            evaluation,
+            folder,
+            command=" ".join(["tools/train_model.py", *sys.argv[1:]]),
+            tensorboard=_TENSORBOARD.value,
+            progress=report,
+        )
+    accuracy = result["accuracy"]
+    shown = "not evaluated" if accuracy is None else f"accuracy {accuracy:.4f}"
+    print(f"{name}: {shown}, {result['seconds']:.0f} s; {folder}", flush=True)
+    return result
+
+
+def _train_grid(train: Dataset, evaluation: Dataset | None) -> dict[str, Any]:
+    from tfxp.training import TrainingGrid
+
+    grid = TrainingGrid.load(find_config(_GRID.value, "train"))
+    runs = grid.runs()
+    unknown = [name for name in _ROWS.value if name not in dict(runs)]
+    if unknown:
+        raise ConfigError(
+            f"rows: got {', '.join(unknown)}; expected some of {', '.join(dict(runs))}."
+        )
+    folder, results = Path(_OUTPUT.value), {}
+    for name, recipe in runs:
+        finished = folder / name / "result.json"
+        if finished.exists():
+            results[name] = json.loads(finished.read_text(encoding="utf-8"))
+        elif not _ROWS.value or name in _ROWS.value:
+            changed = _changed(recipe)
+            results[name] = _train(changed, train, evaluation, folder / name, name)
+            write_json(folder / "results.json", results)
+    write_json(folder / "results.json", results)
+    print(cli.format_table(["run", "accuracy", "seconds"], _table(results)))
+    return results
+
+
+def _table(results: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, f"{100 * (result['accuracy'] or 0):.2f} %", f"{result['seconds']:.0f}"]
+        for name, result in results.items()
+    ]
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
