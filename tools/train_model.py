@@ -45,10 +45,10 @@ _PROGRESS = _FLAGS.progress()
 
 def main() -> None:
     """Train one recipe, or what is left of a grid."""
-    if (_CONFIG.value is None) == (_GRID.value is None):
-        raise ConfigError("config and grid: got both or neither; expected one of them.")
     check_writable(_JSON.value, Path(_OUTPUT.value) / "result.json")
     train = load_npz(_TRAIN_DATA.value, limit=_LIMIT.value, labels=True, default_split="train")
+    if (_CONFIG.value is None) == (_GRID.value is None):
+        raise ConfigError("config and grid: got both or neither; expected one of them.")
     evaluation = None
     if _EVAL_DATA.value:
         evaluation = load_npz(_EVAL_DATA.value, labels=True, default_split="test")
