@@ -14,6 +14,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfxp/version.py").read_tex
 
 COMMANDS = {
     "tfxp-assign": "assign_precision",
+    "tfxp-compare": "compare_models",
     "tfxp-cost": "estimate_cost",
     "tfxp-export": "export_tflite",
     "tfxp-measure": "measure_model",

@@ -12,7 +12,7 @@ from tfxp.callbacks.observer import Figures, Observer
 from tfxp.callbacks.tensor_taps import Key, first_samples, quantized_weight_taps
 from tfxp.errors import ConfigError
 from tfxp.formats import decibels
-from tfxp.measure.twin import TwinNetwork, power_and_noise
+from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 

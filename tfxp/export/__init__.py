@@ -9,11 +9,13 @@ from tfxp.export.integer_weights import (
     save_c_header,
     save_npz,
 )
+from tfxp.export.trace_keras import KerasTracer
 from tfxp.export.verify import Verification, verify_graph
 
 __all__ = [
     "ExportReport",
     "IntegerLayer",
+    "KerasTracer",
     "Verification",
     "c_header",
     "export_tflite",

@@ -92,6 +92,16 @@ class GraphBuilder:
         self._add_signature()
         return self.graph
 
+    def indices(self) -> dict[Ref, int]:
+        """Tensor of the network -> index of the tensor that holds it in the file; a softmax that is
+        left out has none."""
+        graph = self._plan.graph
+        return {
+            ref: value.index
+            for ref, value in self._values.items()
+            if self._with_softmax or self._plan.role(graph.calls[ref.call].layer).role != "softmax"
+        }
+
     def _add_signature(self) -> None:
         graph = self._plan.graph
         names = [graph.calls[ref.call].layer for ref in graph.inputs]

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats, decibels
-from tfxp.measure.twin import TwinNetwork, power_and_noise
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.strip import quantized_arrays
+from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 

@@ -1,0 +1,212 @@
+"""Find the first layer where two forms of one network part: quantized Keras, .tflite, engines.
+
+    tools/compare_models.py --model=q.keras                      # against its own export
+    tools/compare_models.py --model=q.keras --against=q.tflite
+    tools/compare_models.py --model=a.tflite --against=b.tflite --data=test.npz --json=parts.json
+
+Every form runs on the same samples, integer files in tfxp's interpreter and in LiteRT, and every
+tensor is compared in LSBs: steps of its scale. Scales, zero points, weights and biases are compared
+too, so that a wrong one is named even where the samples do not show it. Without --data the inputs
+are random codes. Exits with 1 if any two runs part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import tfxp
+from tfxp import cli
+from tfxp.data import load_npz
+from tfxp.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    TfliteFormatError,
+    UnsupportedOpError,
+)
+from tfxp.files import check_writable, write_json
+from tfxp.graph import IntegerGraph, read_tflite
+from tfxp.graph.element_types import CODE_LIMITS
+from tfxp.interpreter.compare import Comparison, compare_traces
+from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.interpreter.trace import Trace, trace_file, trace_interpreter, trace_litert
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model("Quantized Keras model, or .tflite.")
+_AGAINST = _FLAGS.DEFINE_string(
+    "against", None, "The other form: quantized Keras model or .tflite."
+)
+_DATA = _FLAGS.data("Samples to compare on (default: random codes).", required=False)
+_SPLIT = _FLAGS.split()
+_LIMIT = _FLAGS.limit()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_INPUT_KIND = _FLAGS.input_kind()
+_TOLERANCE = _FLAGS.DEFINE_integer("tolerance", 0, "LSBs that are let pass.", lower_bound=0)
+_LITERT = _FLAGS.DEFINE_boolean("litert", True, "Also run integer files in LiteRT.")
+_SEED = _FLAGS.seed()
+_JSON = _FLAGS.json()
+_SAMPLES = 8
+
+
+class KerasForm:
+    """A quantized Keras model among the forms that are compared."""
+
+    def __init__(self, path: str) -> None:
+        from tfxp.export import KerasTracer
+
+        self.name = f"Keras ({path})"
+        self._tracer = KerasTracer(tfxp.load_model(path))
+        self.graph = self._tracer.graph
+
+    def random(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:
+        """Real inputs."""
+        return self._tracer.random_inputs(samples, generator)
+
+    def runs(self, inputs: Sequence[np.ndarray]) -> list[Trace]:
+        """One run."""
+        return [self._tracer.trace(inputs, self.name)]
+
+
+class FileForm:
+    """An integer file, run by two engines."""
+
+    def __init__(self, path: str, graph: IntegerGraph) -> None:
+        self.path, self.graph = path, graph
+        self.refusals: list[str] = []
+
+    def random(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:
+        """Real inputs."""
+        results = []
+        for index in self.graph.inputs:
+            tensor = self.graph.tensors[index]
+            shape = (samples, *tensor.shape[1:])
+            if tensor.dtype.kind == "f":
+                results.append(generator.normal(size=shape).astype(np.float32))
+                continue
+            low, high = CODE_LIMITS[tensor.type]
+            codes = generator.integers(low, high + 1, shape).astype(tensor.dtype)
+            results.append(decode_output(tensor, codes) if tensor.scale else codes)
+        return results
+
+    def runs(self, inputs: Sequence[np.ndarray]) -> list[Trace]:
+        """The interpreter's run and LiteRT's; what the file says if the interpreter refuses it."""
+        tensors = [self.graph.tensors[index] for index in self.graph.inputs]
+        feeds = [encode_input(t, part, "real" if t.scale else "auto")
+                 for t, part in zip(tensors, inputs, strict=True)]  # fmt: skip
+        try:
+            traces = [trace_interpreter(self.graph, feeds, f"interpreter ({self.path})")]
+        except (ModelError, TfliteFormatError, UnsupportedOpError) as error:
+            self.refusals.append(f"The interpreter does not run {self.path}: {error}")
+            return [trace_file(self.graph, f"file {self.path}")]
+        if _LITERT.value:
+            try:
+                traces.append(trace_litert(self.graph, feeds, f"LiteRT ({self.path})"))
+            except ModelError as error:
+                self.refusals.append(str(error))
+        return traces
+
+
+def open_form(path: str) -> KerasForm | FileForm:
+    """What a path holds."""
+    return FileForm(path, read_tflite(path)) if path.endswith(".tflite") else KerasForm(path)
+
+
+def main() -> int:
+    """Run all forms, compare, print; 1 if any two runs part."""
+    check_writable(_JSON.value)
+    forms: list[Any] = [open_form(_MODEL.value)]
+    if _AGAINST.value:
+        forms.append(open_form(_AGAINST.value))
+    elif isinstance(forms[0], KerasForm):
+        forms.append(FileForm("its export", forms[0].graph))
+    check_alike(forms)
+    inputs = real_inputs(forms[0])
+    traces = [trace for form in forms for trace in form.runs(inputs)]
+    if len(traces) < 2:
+        raise ConfigError(
+            f"model {_MODEL.value}: got one run of it; expected two to compare. Give --against."
+        )
+    pairs = [(a, b) for a in range(len(traces)) for b in range(a + 1, len(traces))]
+    found = [compare_traces(traces[a], traces[b]) for a, b in pairs]
+    show(found)
+    for form in forms:
+        for refusal in getattr(form, "refusals", ()):
+            print(refusal)
+    if _JSON.value:
+        rows = [comparison.to_dict(_TOLERANCE.value) for comparison in found]
+        write_json(_JSON.value, {"samples": len(inputs[0]), "tolerance": _TOLERANCE.value,
+                                 "comparisons": rows})  # fmt: skip
+    return int(any(comparison.first(_TOLERANCE.value) for comparison in found))
+
+
+def check_alike(forms: Sequence[Any]) -> None:
+    """Complain about forms that cannot be the same network.
+
+    Raises:
+        DataError: their inputs have different shapes.
+    """
+    shapes = [[f.graph.tensors[i].shape[1:] for i in f.graph.inputs] for f in forms]
+    if any(shape != shapes[0] for shape in shapes):
+        raise DataError(
+            f"inputs of {_AGAINST.value}: got shapes {shapes[1]}; expected {shapes[0]}, those of "
+            f"{_MODEL.value}."
+        )
+
+
+def real_inputs(form: Any) -> list[np.ndarray]:
+    """Samples as real values: from --data, or random codes of the first form's inputs."""
+    if not _DATA.value:
+        generator = np.random.default_rng(_SEED.value)
+        return form.random(_LIMIT.value or _SAMPLES, generator)
+    tensors = [form.graph.tensors[index] for index in form.graph.inputs]
+    if len(tensors) != 1:
+        raise ConfigError(
+            f"data for {_MODEL.value}: got a file for {len(tensors)} inputs; expected a network of "
+            "one. Leave out --data to compare on random inputs."
+        )
+    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value or _SAMPLES, default_split="test")
+    data = data.shaped(tensors[0].shape[1:])
+    codes = data.x.dtype == tensors[0].dtype and data.x.dtype.kind in "iu"
+    if tensors[0].scale and (
+        _INPUT_KIND.value == "codes" or (_INPUT_KIND.value == "auto" and codes)
+    ):
+        return [decode_output(tensors[0], data.x.astype(tensors[0].dtype))]
+    return [data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)]
+
+
+def show(found: Sequence[Comparison]) -> None:
+    """Print a row per tensor and a sentence per pair of runs."""
+    header = ["tensor", "operator", "values", *(f"{number}" for number in range(1, len(found) + 1))]
+    table = [[row.name, row.operator, row.elements] for row in found[0].rows]
+    columns: list[Callable[[str], str]] = [cells(comparison) for comparison in found]
+    print(
+        cli.format_table(
+            header, [[*row, *(cell(str(row[0])) for cell in columns)] for row in table]
+        )
+    )
+    for number, comparison in enumerate(found, 1):
+        print(f"{number}: {comparison.sentence(_TOLERANCE.value)}")
+
+
+def cells(comparison: Comparison) -> Callable[[str], str]:
+    """Tensor -> how many values differ and by how many LSBs at most, for the table."""
+    rows = {row.name: row for row in comparison.rows}
+
+    def cell(name: str) -> str:
+        row = rows.get(name)
+        if row is None:
+            return ""
+        text = f"{row.differing:,} ({row.max_lsb})" if row.differing else "="
+        return text + "*" * bool(row.notes)
+
+    return cell
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
