@@ -8,6 +8,7 @@ from tfxp.assign.lin import LinAssigner, bit_offsets, dense_sweep
 from tfxp.assign.pareto import cheapest_within, pareto_front
 from tfxp.assign.sakr import SakrAssigner, mismatch_bound, perturbed
 from tfxp.assign.search_space import BitSpace, Configuration
+from tfxp.assign.size_curve import Saving, SizePoint, savings, size_curve
 from tfxp.assign.sqnr import KappaFit, SqnrRow, fit_kappa, lin_format, measure_kappa, predict_sqnr
 from tfxp.assign.step_sizes import DISTRIBUTIONS, optimal_step, quantizer_mse
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
@@ -28,6 +29,8 @@ __all__ = [
     "LinAssigner",
     "PrecisionAssigner",
     "SakrAssigner",
+    "Saving",
+    "SizePoint",
     "SqnrRow",
     "TrainingStats",
     "UniformAssigner",
@@ -43,7 +46,9 @@ __all__ = [
     "perturbed",
     "predict_sqnr",
     "quantizer_mse",
+    "savings",
     "sensitivity_profile",
+    "size_curve",
     "uniform_start",
     "uniform_sweep",
 ]

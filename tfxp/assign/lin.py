@@ -63,7 +63,7 @@ class LinAssigner:
     from the Lagrangian, rounded up. Bits are then raised to the next supported width.
 
     Args:
-        anchor_bits: bits of the anchor.
+        anchor_bits: bits of the anchor; fractions are allowed, and rounded like the others.
         target_db: SQNR at the output as far as weights are concerned, in dB.
         rho: what a bit costs: "parameters", "macs", layer -> cost, or a function of a layer.
         kappa: dB per bit: a number for all layers, layer -> number, or "measured" (a straight
@@ -92,7 +92,7 @@ class LinAssigner:
         Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, sec. 4.
     """
 
-    anchor_bits: int | None = None
+    anchor_bits: float | None = None
     target_db: float | None = None
     rho: Rho = "parameters"
     kappa: float | Mapping[str, float] | str = KAPPA
@@ -200,7 +200,7 @@ class LinAssigner:
         return KappaFit(value, 0.0, 0.0)
 
     def _from_anchor(
-        self, rho: Mapping[str, float], lines: Mapping[str, KappaFit], anchor_bits: int
+        self, rho: Mapping[str, float], lines: Mapping[str, KappaFit], anchor_bits: float
     ) -> dict[str, float]:
         anchor = self.anchor or next(iter(rho))
         if anchor not in rho:
