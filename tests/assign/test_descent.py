@@ -328,6 +328,7 @@ def test_early_stops_change_no_decision(tmp_path):
     quick = JuddDescent(space, begin(space), BASELINE).run(bounded, ledger)
     assert bounded.stopped > 5
     assert [e.configuration for e in quick.path] == [e.configuration for e in whole.path]
+    quick.settle(bounded, ledger=ledger)
     assert quick.select() == whole.select()
     assert set(quick.visited) == set(whole.visited)
     for key, entry in quick.visited.items():
@@ -335,6 +336,7 @@ def test_early_stops_change_no_decision(tmp_path):
         assert entry.accuracy >= whole.visited[key].accuracy
     again = JuddDescent(space, begin(space), BASELINE)
     again.run(limited_to_nothing, EvaluationLedger(path))
+    again.settle(limited_to_nothing, ledger=EvaluationLedger(path))
     assert again.state() == quick.state()
 
 

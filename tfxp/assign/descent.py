@@ -66,8 +66,7 @@ class Evaluation:
         traffic_ratio: the same over the baseline's bits.
         round: the step of the descent in which it was evaluated; 0 is the start.
         unit, family: the parameter that was lowered; "" at the start.
-        complete: whether all samples were seen; otherwise the accuracy is a bound from above,
-            and below everything that the descent or a choice by tolerance could want.
+        complete: whether all samples were seen; otherwise the accuracy is a bound from above.
     """
 
     configuration: Configuration
@@ -136,6 +135,7 @@ class JuddDescent:
         self.path: list[Evaluation] = []
         self.stop_reason = ""
         self._round = 0
+        self._lately: dict[tuple[str, str], float] = {}
         self._asked: list[tuple[str, str, Configuration]] = [("", "", start)]
 
     @property
@@ -144,19 +144,20 @@ class JuddDescent:
         return bool(self.stop_reason)
 
     def pending(self) -> list[Configuration]:
-        """The configurations of this round that have no accuracy yet."""
-        return [config for _, _, config in self._asked if config.key() not in self.visited]
+        """The configurations of this round that have no accuracy yet, most promising first.
+
+        A parameter that did well in the round before comes early, so that evaluation of the others
+        can stop soon. The order has no influence on where the descent goes.
+        """
+        waiting = [step for step in self._asked if step[2].key() not in self.visited]
+        waiting.sort(key=lambda step: -self._lately.get(step[:2], 1.0))
+        return [config for _, _, config in waiting]
 
     @property
     def at_least(self) -> float:
-        """The accuracy below which it does not matter how much: no move, no choice.
-
-        The better one of this round's candidates is, the less the others can matter to the move;
-        but all that are within `stop_error` may still be chosen for their traffic.
-        """
+        """The best accuracy of this round so far: whoever cannot reach it cannot be moved to."""
         known = [self.visited[c.key()] for _, _, c in self._asked if c.key() in self.visited]
-        best = max((e.accuracy for e in known if e.complete), default=0.0)
-        return min(best, (1 - self.stop_error) * self.baseline)
+        return max((e.accuracy for e in known if e.complete), default=0.0)
 
     def tell(self, configuration: Configuration, accuracy: float, complete: bool = True) -> None:
         """Report an accuracy; when the round is complete, the descent moves.
@@ -181,6 +182,7 @@ class JuddDescent:
                 configuration, accuracy, bits, ratio, self._round, step[0], step[1], complete
             ),
         )
+        self._lately[step[:2]] = accuracy
         while not self.done and not self.pending():
             self._move()
 
@@ -230,8 +232,52 @@ class JuddDescent:
                     on_evaluation(self)
         return self
 
+    def settle(
+        self,
+        evaluate: Evaluate,
+        tolerances: Sequence[float] = TOLERANCES,
+        ledger: EvaluationLedger | None = None,
+    ) -> None:
+        """Complete what an early stop left open and `select` might want.
+
+        A candidate that lost its round may still have the least traffic within a tolerance. Those
+        whose bound allows it are evaluated, cheapest first, until none of them can be chosen.
+
+        Args:
+            evaluate: as in `run`.
+            tolerances: relative errors that will be asked for.
+            ledger: as in `run`.
+        """
+        ledger = ledger if ledger is not None else EvaluationLedger()
+        for tolerance in tolerances:
+            while (entry := self._open_choice(tolerance)) is not None:
+                key = entry.configuration.key()
+                # A hair below, so that what is found short is short by the same arithmetic.
+                floor = (1 - tolerance) * self.baseline * (1 - 1e-9)
+                known = ledger.find(key, floor)
+                if known is None:
+                    known = scored(evaluate, self.space.to_map(entry.configuration), floor)
+                    ledger.put(key, *known)
+                accuracy, complete = known
+                self.visited[key] = dataclasses.replace(
+                    entry, accuracy=accuracy, complete=complete
+                )
+
+    def _open_choice(self, tolerance: float) -> Evaluation | None:
+        """The cheapest incomplete configuration that might be the choice for a tolerance."""
+        chosen = self.select([tolerance])[tolerance]
+        limit = chosen.traffic_bits if chosen is not None else float("inf")
+        waiting = [
+            entry
+            for entry in self.visited.values()
+            if not entry.complete
+            and entry.traffic_bits <= limit
+            and relative_error(entry.accuracy, self.baseline) <= tolerance
+        ]
+        return min(waiting, key=lambda e: e.traffic_bits, default=None)
+
     def front(self) -> list[Evaluation]:
-        """The visited configurations that nothing beats in traffic and accuracy."""
+        """The completely evaluated configurations that nothing beats in traffic and accuracy."""
         return pareto_front(self._complete(), lambda e: e.traffic_bits, lambda e: e.accuracy)
 
     def select(self, tolerances: Sequence[float] = TOLERANCES) -> dict[float, Evaluation | None]:
@@ -262,6 +308,7 @@ class JuddDescent:
             "stop_reason": self.stop_reason,
             "asked": [[unit, family, config.key()] for unit, family, config in self._asked],
             "path": [evaluation.configuration.key() for evaluation in self.path],
+            "lately": [[*step, accuracy] for step, accuracy in self._lately.items()],
             "visited": [evaluation.to_dict() for evaluation in self.visited.values()],
         }
 
@@ -294,6 +341,7 @@ class JuddDescent:
             result.visited = {entry.configuration.key(): entry for entry in visited}
             result.path = [result.visited[key] for key in state["path"]]
             result.stop_reason, result._round = state["stop_reason"], state["round"]
+            result._lately = {(unit, family): a for unit, family, a in state["lately"]}
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"state of a descent: {error!r}. Start afresh.") from None
         result._asked = asked

@@ -269,6 +269,7 @@ class JuddAssigner:
         descent = JuddDescent(space, start, self.baseline, self.stop_error, self.settings)
         descent.run(self.evaluate, ledger, self.on_evaluation)
         tolerances = sorted({*TOLERANCES, self.tolerance})
+        descent.settle(self.evaluate, tolerances, ledger)
         selected = descent.select(tolerances)
         chosen = selected[self.tolerance]
         if chosen is None:

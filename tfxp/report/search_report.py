@@ -1,0 +1,248 @@
+"""The page about one search for precision: front, bits, sensitivity, size and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfxp.report.charts import Bar, bar_chart
+from tfxp.report.page import Page, html_table
+from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, scatter_chart
+
+# What is far below the best cannot be chosen and would squeeze the rest of the chart.
+_SHOWN_SHARE = 0.8
+_FAMILY_NAMES = {
+    "weight_bits": "Bits of weights",
+    "data_integer": "Integer bits of data",
+    "data_fraction": "Fractional bits of data",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A map that a search offers.
+
+    Args:
+        label: what it is the best for, such as "1 %".
+        score: its accuracy on the samples searched on.
+        cost: its cost, in the unit of the search.
+        bits: layer -> (bits of weights or None, bits of data or None).
+        report_score: its accuracy on samples that the search has not seen, if measured.
+    """
+
+    label: str
+    score: float
+    cost: float
+    bits: Mapping[str, tuple[int | None, int | None]]
+    report_score: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchFigures:
+    """What the page shows; whatever is left empty is left out.
+
+    Args:
+        name: the network's name.
+        method: how precision was searched for.
+        baseline: score of the float network on the samples searched on.
+        metric: what the score is.
+        cost: what the cost is, with its unit.
+        visited: (cost, score) of every map that was evaluated on all samples.
+        front: those that no other beats, by cost.
+        choices: maps that are offered; the first is the one that was asked for.
+        profile: points of a one-at-a-time profile: unit, family, value, relative_error.
+        sqnr: rows with layer, predicted_db, power_db, measured_db.
+        sizes: points of a size curve: kind, size_bits, accuracy.
+        saving: (share saved, accuracy) where allocation saves most below saturation.
+        report_baseline: score of the float network on samples that the search has not seen.
+        notes: sentences on how it was done.
+    """
+
+    name: str
+    method: str
+    baseline: float
+    metric: str = "accuracy"
+    cost: str = "batch traffic over 32 bits"
+    visited: Sequence[tuple[float, float]] = ()
+    front: Sequence[tuple[float, float]] = ()
+    choices: Sequence[Choice] = ()
+    profile: Sequence[Mapping[str, Any]] = ()
+    sqnr: Sequence[Mapping[str, Any]] = ()
+    sizes: Sequence[Mapping[str, Any]] = ()
+    saving: tuple[float, float] | None = None
+    report_baseline: float | None = None
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def search_page(figures: SearchFigures) -> Page:
+    """Build the page; `.write(path)` saves it.
+
+    Example:
+        >>> figures = SearchFigures("net", "greedy", 0.9, visited=[(0.2, 0.8)], front=[(0.2, 0.8)])
+        >>> "Pareto front" in search_page(figures).html()
+        True
+    """
+    page = Page(f"Precision of {figures.name}", f"Found by {figures.method}.")
+    page.tiles(_tiles(figures))
+    if figures.notes:
+        page.section("How", " ".join(figures.notes))
+    _front(page, figures)
+    _choices(page, figures)
+    _sizes(page, figures)
+    _profile(page, figures)
+    _sqnr(page, figures)
+    return page
+
+
+def _tiles(figures: SearchFigures) -> list[tuple[str, str]]:
+    tiles = [(_percent(figures.baseline), f"{figures.metric} in float")]
+    if figures.choices:
+        best = figures.choices[0]
+        tiles.append((_percent(best.score), f"{figures.metric} of the chosen map"))
+        tiles.append((f"{best.cost:.4g}", figures.cost))
+        if best.report_score is not None and figures.report_baseline is not None:
+            text = f"on other samples, {_percent(figures.report_baseline)} in float"
+            tiles.append((_percent(best.report_score), text))
+    if figures.visited:
+        tiles.append((f"{len(figures.visited):,}", "maps evaluated on all samples"))
+    if figures.saving is not None:
+        share, score = figures.saving
+        tiles.append((_percent(share), f"smaller than equal bits at {_percent(score)}"))
+    return tiles
+
+
+def _front(page: Page, figures: SearchFigures) -> None:
+    if not figures.visited:
+        return
+    chosen = [(choice.cost, choice.score) for choice in figures.choices]
+    series = [
+        Series("every map visited", figures.visited, faint=True),
+        Series("Pareto front", sorted(figures.front), joined=True),
+        Series("chosen", chosen),
+    ]
+    bottom = _SHOWN_SHARE * figures.baseline
+    hidden = sum(score < bottom for _, score in figures.visited)
+    caption = f"{hidden:,} maps below {bottom:.3g} are not shown." if hidden else ""
+    page.section(
+        "Pareto front",
+        "Every dot is a precision map. No map is both cheaper and better than one on the front.",
+        scatter_chart(
+            series, figures.cost, figures.metric, (figures.baseline, "float"), bottom, caption
+        ),
+    )
+
+
+def _choices(page: Page, figures: SearchFigures) -> None:
+    if not figures.choices:
+        return
+    head = ["", figures.metric, "below float", figures.cost]
+    reported = any(choice.report_score is not None for choice in figures.choices)
+    if reported:
+        head.append(f"{figures.metric}, other samples")
+    rows = [
+        [
+            choice.label,
+            _percent(choice.score),
+            _percent(1 - choice.score / figures.baseline),
+            choice.cost,
+            *([_percent(choice.report_score)] if reported else []),
+        ]
+        for choice in figures.choices
+    ]
+    layers = list(dict.fromkeys(name for choice in figures.choices for name in choice.bits))
+    bits = [
+        [name, *(_bits(choice.bits.get(name, (None, None))) for choice in figures.choices)]
+        for name in layers
+    ]
+    best = figures.choices[0]
+    page.section(
+        "What to choose",
+        "The cheapest map within each relative loss, on the samples searched on.",
+        html_table(head, rows),
+    )
+    bars = {
+        kind: [
+            Bar(name, (float(pair[index] or 0),), f"{pair[index]} bits")
+            for name, pair in best.bits.items()
+            if pair[index] is not None
+        ]
+        for index, kind in enumerate(("weights", "data"))
+    }
+    page.section(
+        "Bits per layer",
+        f"Of the map for {best.label}; the table has weights/data of the others.",
+        *(bar_chart(rows_, [f"bits of {kind}"]) for kind, rows_ in bars.items() if rows_),
+        html_table(["layer", *(choice.label for choice in figures.choices)], bits),
+    )
+
+
+def _sizes(page: Page, figures: SearchFigures) -> None:
+    if not figures.sizes:
+        return
+    series = [
+        Series(
+            label,
+            sorted(
+                (p["size_bits"] / 1e3, p["accuracy"]) for p in figures.sizes if p["kind"] == kind
+            ),
+            joined=True,
+        )
+        for kind, label in (("equal", "equal bits"), ("allocated", "allocated by SQNR"))
+    ]
+    page.section(
+        "Size of the weights",
+        "The same accuracy in less memory: bits where they cost little, beside equal bits.",
+        scatter_chart(
+            series, "weights, kbit", figures.metric, (figures.baseline, "float"), caption=""
+        ),
+    )
+
+
+def _profile(page: Page, figures: SearchFigures) -> None:
+    families = list(dict.fromkeys(point["family"] for point in figures.profile))
+    blocks = []
+    for family in families:
+        rows: dict[str, dict[int, float]] = {}
+        for point in figures.profile:
+            if point["family"] == family:
+                rows.setdefault(point["unit"], {})[point["value"]] = point["relative_error"]
+        blocks.append(heat_map(rows, caption=f"{_FAMILY_NAMES.get(family, family)}."))
+    if blocks:
+        page.section(
+            "Sensitivity",
+            "Relative loss in per cent when one parameter of one layer is lowered and everything"
+            " else stays as at the start.",
+            *blocks,
+        )
+
+
+def _sqnr(page: Page, figures: SearchFigures) -> None:
+    if not figures.sqnr:
+        return
+    keys = ("predicted_db", "power_db", "measured_db")
+    names = ("harmonic rule", "with measured powers", "measured")
+    rows = [
+        MarkRow(
+            row["layer"],
+            tuple(row.get(key) for key in keys),
+            " / ".join("–" if row.get(key) is None else f"{row[key]:.1f}" for key in keys) + " dB",
+        )
+        for row in figures.sqnr
+        if any(row.get(key) is not None for key in keys)
+    ]
+    page.section(
+        "Signal to quantization noise",
+        "At the stored output of each layer, all noise before it included: predicted from"
+        " distributions alone, and measured against the float network.",
+        mark_chart(rows, names, "Values at the end of rows: harmonic / with powers / measured."),
+    )
+
+
+def _bits(pair: tuple[int | None, int | None]) -> str:
+    weights, data = pair
+    return f"{weights if weights is not None else '–'}/{data if data is not None else '–'}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"
