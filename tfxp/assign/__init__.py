@@ -8,7 +8,14 @@ from tfxp.assign.lin import LinAssigner, bit_offsets, dense_sweep
 from tfxp.assign.pareto import cheapest_within, pareto_front
 from tfxp.assign.sakr import SakrAssigner, mismatch_bound, perturbed
 from tfxp.assign.search_space import BitSpace, Configuration
-from tfxp.assign.size_curve import Saving, SizePoint, savings, size_curve
+from tfxp.assign.size_curve import (
+    Saving,
+    SizePoint,
+    best_saving,
+    savings,
+    size_curve,
+    smallest_within,
+)
 from tfxp.assign.sqnr import KappaFit, SqnrRow, fit_kappa, lin_format, measure_kappa, predict_sqnr
 from tfxp.assign.step_sizes import DISTRIBUTIONS, optimal_step, quantizer_mse
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
@@ -34,6 +41,7 @@ __all__ = [
     "SqnrRow",
     "TrainingStats",
     "UniformAssigner",
+    "best_saving",
     "bit_offsets",
     "cheapest_within",
     "dense_sweep",
@@ -49,6 +57,7 @@ __all__ = [
     "savings",
     "sensitivity_profile",
     "size_curve",
+    "smallest_within",
     "uniform_start",
     "uniform_sweep",
 ]

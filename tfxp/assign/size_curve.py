@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfxp.assign.lin import LinAssigner
-from tfxp.assign.pareto import pareto_front
+from tfxp.assign.pareto import cheapest_within, pareto_front
 from tfxp.errors import ConfigError
 from tfxp.precision import ModelStats, PrecisionMap
 
@@ -148,3 +148,22 @@ def savings(points: Sequence[SizePoint]) -> list[Saving]:
             size = low.size_bits + share * (high.size_bits - low.size_bits)
         result.append(Saving(point.accuracy, point.size_bits, size, high.size_bits))
     return result
+
+
+def best_saving(points: Sequence[SizePoint], baseline: float, worst: float = 0.1) -> Saving | None:
+    """The largest saving below saturation: below float's score, yet within `worst` of it."""
+    useful = [s for s in savings(points) if (1 - worst) * baseline <= s.accuracy < baseline]
+    return max(useful, key=lambda saving: saving.share, default=None)
+
+
+def smallest_within(
+    points: Sequence[SizePoint], baseline: float, tolerance: float
+) -> SizePoint | None:
+    """The smallest allocated map whose score is at most a relative `tolerance` below float's."""
+    return cheapest_within(
+        [point for point in points if point.kind == "allocated"],
+        lambda p: p.size_bits,
+        lambda p: p.accuracy,
+        baseline,
+        tolerance,
+    )

@@ -7,7 +7,7 @@ from tfxp.cost.graph_stats import graph_precision, graph_stats
 from tfxp.cost.inference import CostSettings, cost_report, total_traffic
 from tfxp.cost.measured_run import executed_macs
 from tfxp.cost.memory import memory_bits
-from tfxp.cost.selection import resolve_precision, select_layers
+from tfxp.cost.selection import resolve_precision, select_layers, weight_bits
 from tfxp.cost.stages import Stage, stages_of
 from tfxp.cost.training import BASELINES, training_cost, training_precision
 
@@ -30,4 +30,5 @@ __all__ = [
     "total_traffic",
     "training_cost",
     "training_precision",
+    "weight_bits",
 ]

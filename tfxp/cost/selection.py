@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tfxp.cost.bits import tensor_bits
 from tfxp.cost.stages import INHERITING
 from tfxp.errors import PrecisionError
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
@@ -54,6 +55,21 @@ def resolve_precision(
             "one for every layer. Resolve the precision map with this network's layer names."
         )
     return dict(precision)
+
+
+def weight_bits(
+    model: ModelStats, precision: PrecisionMap | Mapping[str, LayerPrecision]
+) -> dict[str, tuple[int, int]]:
+    """Layer -> bits of each of its weights, and how many weights there are.
+
+    Example:
+        >>> from tfxp.models import count_network
+        >>> weight_bits(count_network("sakr_convnet"), PrecisionMap.uniform(4, 8))["dense2"]
+        (4, 5120)
+    """
+    resolved = resolve_precision(model, precision)
+    weighted = [layer for layer in model.layers.values() if layer.weight_count]
+    return {x.name: (tensor_bits(resolved[x.name].weights), x.weight_count) for x in weighted}
 
 
 def _owner(model: ModelStats, name: str) -> str:
