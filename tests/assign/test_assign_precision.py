@@ -103,3 +103,67 @@ def test_one_sentence_for_bad_input(arguments, message, capsys):
     assert run(*arguments) == 1
     out, err = capsys.readouterr()
     assert message in err and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A dense network that tells apart which of three inputs is largest, and two data files."""
+    from tfxp.keras import keras, layers
+
+    folder = tmp_path_factory.mktemp("digits")
+    model = keras.Sequential(
+        [layers.Input((3,)), layers.Dense(8, "relu", name="a"), layers.Dense(3, name="b")]
+    )
+    rng = np.random.default_rng(1)
+    spread = rng.normal(0, 0.3, (3, 8))
+    model.set_weights(
+        [np.repeat(np.eye(3), 3, 1)[:, :8] + 0.1 * spread, np.zeros(8),
+         np.repeat(np.eye(3), 3, 0)[:8] + 0.1 * spread.T, np.array([0.0, 0.0, 0.3])]
+    )  # fmt: skip
+    model.save(folder / "m.keras")
+    for name, seed in (("search", 2), ("report", 3)):
+        x = np.random.default_rng(seed).normal(size=(96, 3)).astype(np.float32)
+        y = np.argmax(model.predict(x, verbose=0), axis=1)
+        np.savez(folder / f"{name}.npz", x=x, y=y)
+    return folder
+
+
+def test_lin_sweeps_and_page(digits, tmp_path, capsys):
+    (tmp_path / "rho.json").write_text('{"a": 1.0, "b": 50.0}')
+    common = [f"--model={digits / 'm.keras'}", f"--data={digits / 'search.npz'}",
+              f"--eval_data={digits / 'search.npz'}", "--noprogress"]  # fmt: skip
+    assert run("--method=lin", *common, "--sweep", "--dense_bits=0", "--tolerance=0.05",
+               f"--rho={tmp_path / 'rho.json'}", f"--plot={tmp_path / 'p.png'}",
+               f"--json={tmp_path / 'r.json'}", f"--report={tmp_path / 'r.html'}") == 0  # fmt: skip
+    figures = json.loads((tmp_path / "r.json").read_text())["figures"]
+    assert figures["rho"] == {"a": 1.0, "b": 50.0}
+    assert {point["kind"] for point in figures["sizes"]} == {"allocated", "equal"}
+    chosen = [p for p in figures["sizes"] if p["bits"] == figures["bits"]]
+    assert chosen[0]["accuracy"] >= 0.95 * figures["baseline"]
+    rows = {row["layer"]: row for row in figures["sqnr"]}
+    assert rows["a"]["kappa"] > 3 and rows["b"]["measured_db"] is not None
+    page = (tmp_path / "r.html").read_text()
+    assert "Size of the weights" in page and "noise" in page and is_png(tmp_path / "p.png")
+
+    assert run("--method=lin", *common, "--dense_sweep", "--anchor_bits=8",
+               "--fixed=a:9", "--dense_bits=0", "--tolerance=0.02") == 1  # fmt: skip
+    assert "no layer to allocate" in capsys.readouterr().err
+    assert run("--method=lin", "--sweep", "--model=lin_cifar10") == 1
+    assert "expected both" in capsys.readouterr().err
+
+
+def test_judd_with_storage_and_page(digits, tmp_path, capsys):
+    assert run("--method=judd", f"--model={digits / 'm.keras'}", "--arithmetic=storage",
+               "--ranges=measured", f"--data={digits / 'search.npz'}", "--tolerance=0.05",
+               f"--eval_data={digits / 'search.npz'}", f"--report_data={digits / 'report.npz'}",
+               f"--report={tmp_path / 'r.html'}", f"--json={tmp_path / 'r.json'}",
+               f"--output={tmp_path / 'o.json'}", "--noprogress") == 0  # fmt: skip
+    figures = json.loads((tmp_path / "r.json").read_text())["figures"]
+    assert figures["report_baseline"] == 1.0 and figures["report_samples"] == 96
+    assert 0.8 < figures["selected"]["0.05"]["report_accuracy"] <= 1.0
+    rule = PrecisionMap.load(tmp_path / "o.json").layers["a"]
+    assert rule.bias == "float" and rule.rounding == "half_even"
+    page = (tmp_path / "r.html").read_text()
+    for heading in ("Pareto front", "Bits per layer", "Sensitivity", "Signal to quantization"):
+        assert f"<h2>{heading}" in page
+    assert "arithmetic is float" in page

@@ -9,6 +9,8 @@ import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.assign import measure_kappa, predict_sqnr
 from tfxp.cost import resolve_precision
 from tfxp.cost.stages import INHERITING
+from tfxp.errors import DataError
+from tfxp.formats import TensorStats
 from tfxp.measure import measure_sqnr
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization import precision_of, quantize_model
@@ -53,7 +55,7 @@ def sqnr_table(
         rows.append(
             {
                 "layer": row.layer,
-                "kappa": measure_kappa(weights).kappa if weights is not None else None,
+                "kappa": _kappa(weights),
                 "weights_db": row.weights_db,
                 "predicted_db": row.rounded_db,
                 "power_db": other.rounded_db,
@@ -61,3 +63,10 @@ def sqnr_table(
             }
         )
     return rows
+
+
+def _kappa(weights: TensorStats | None) -> float | None:
+    try:
+        return measure_kappa(weights).kappa if weights is not None else None
+    except DataError:  # on a coarse grid already: nothing is lost at any word length
+        return None
