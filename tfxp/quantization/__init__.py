@@ -1,6 +1,7 @@
 """Quantized Keras models: plan, formats, wrappers, and precision held in variables."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
+from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_roles import LayerRole, WeightSpec, register_layer
 from tfxp.quantization.load_model import load_model
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -12,6 +13,7 @@ from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantization.wrpn_scheme import WrpnScheme, wrpn_precision
 
 __all__ = [
+    "BackwardSettings",
     "FormatScheme",
     "FormatWrapper",
     "LayerRole",

@@ -32,11 +32,13 @@ class LayerFormats:
         activations: format of the output.
         weights: one format, or one per output channel; empty if the kernel stays float or there
             is none.
+        activation_gradients: format of the output's gradient.
     """
 
     rule: LayerPrecision
     activations: Format | None
     weights: tuple[Format, ...] = ()
+    activation_gradients: FixedPointFormat | None = None
 
 
 NetworkFormats = dict[str, LayerFormats]
@@ -92,7 +94,8 @@ def resolve_formats(
         output = "activations", name, rule.activations, rule.placement
         if output not in memo:
             memo[output] = _activation(plan.points[name], rule, stats, fit)
-        result[name] = LayerFormats(rule, memo[output], memo[own])
+        gradient = _gradient(plan.points[name], rule)
+        result[name] = LayerFormats(rule, memo[output], memo[own], gradient)
     for name, bias in (biases or {}).items():
         result[name] = _room_for_bias(plan, result, name, bias)
     return result
@@ -186,6 +189,20 @@ def _activation(
     positive = point.nonnegative or (point.role == "input" and measured.min >= 0)
     signed = not positive or wanted > _SIGNED_ABOVE_BITS
     return FITS[fit](measured, wanted, signed, False)
+
+
+def _gradient(point: Point, rule: LayerPrecision) -> FixedPointFormat | None:
+    """Format of the output's gradient; nobody needs the gradient of the network's input."""
+    wanted = rule.activation_gradients
+    if point.role == "input" or wanted in (None, FLOAT):
+        return None
+    if not isinstance(wanted, FixedPointFormat):
+        raise PrecisionError(
+            f"activation_gradients of {point.owner!r}: got {wanted}; expected a fixed-point format "
+            "such as 'Q-11.17'. Gradients are not measured here; assign_precision --method=sakr "
+            "gives formats."
+        )
+    return wanted
 
 
 def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:

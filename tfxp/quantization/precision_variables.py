@@ -32,6 +32,8 @@ def assign_formats(
             _assign_grid(layer.output_variables, formats[layer.owner].activations)
         elif isinstance(layer, FormatWrapper):
             _assign_wrapper(layer, plan, formats)
+            if layer.gradient_variables is not None:
+                _assign_grid(layer.gradient_variables, formats[layer.owner].activation_gradients)
 
 
 def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: NetworkFormats) -> None:
@@ -112,7 +114,8 @@ def network_formats(qmodel: Any, plan: QuantizationPlan) -> NetworkFormats:
         activations = None if rule.activations == FLOAT else rule.activations
         kept: Any = () if rule.weights in (None, FLOAT) else rule.weights
         weights = kept if isinstance(kept, tuple) else (kept,)
-        result[name] = LayerFormats(rule, activations, weights)  # type: ignore[arg-type]
+        gradients: Any = rule.activation_gradients
+        result[name] = LayerFormats(rule, activations, weights, gradients)  # type: ignore[arg-type]
     return result
 
 
@@ -135,6 +138,8 @@ def _read_wrapper(
             has_bias = getattr(layer.layer, str(role.bias), None) is not None
             if has_bias and role.bias not in layer.weight_variables:
                 found[layer.name]["bias"] = FLOAT
+    if layer.gradient_variables is not None:
+        found[layer.owner]["activation_gradients"] = _read_grid(layer.gradient_variables)[0]
     quantizer = layer.quantize_config.output_quantizer
     if quantizer is not None and layer.owner in plan.points:
         found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]

@@ -19,15 +19,21 @@ class TensorQuantizeConfig(quantize_config.QuantizeConfig):
     Args:
         weight_quantizers: attribute path ("kernel", "bias", "cell.kernel") -> quantizer.
         output_quantizer: quantizer of the output, or None.
+        gradient_quantizer: quantizer of the output's gradient, or None.
+        backward_weights: "rounded" or "float": which weights carry the gradient to the input.
     """
 
     def __init__(
         self,
         weight_quantizers: dict[str, FormatQuantizer] | None = None,
         output_quantizer: FormatQuantizer | None = None,
+        gradient_quantizer: FormatQuantizer | None = None,
+        backward_weights: str = "rounded",
     ) -> None:
         self.weight_quantizers = dict(weight_quantizers or {})
         self.output_quantizer = output_quantizer
+        self.gradient_quantizer = gradient_quantizer
+        self.backward_weights = backward_weights
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, FormatQuantizer]]:
         """tfmot's view of the weights."""
@@ -52,24 +58,33 @@ class TensorQuantizeConfig(quantize_config.QuantizeConfig):
 
     def get_config(self) -> dict[str, Any]:
         """JSON form."""
-        output = self.output_quantizer
+        output, gradient = self.output_quantizer, self.gradient_quantizer
         return {
             "weight_quantizers": {p: _serialize(q) for p, q in self.weight_quantizers.items()},
             "output_quantizer": None if output is None else _serialize(output),
+            "gradient_quantizer": None if gradient is None else _serialize(gradient),
+            "backward_weights": self.backward_weights,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TensorQuantizeConfig:
         """From its JSON form."""
         weights = {path: _deserialize(q) for path, q in config["weight_quantizers"].items()}
-        output = config["output_quantizer"]
-        return cls(weights, None if output is None else _deserialize(output))
+        output, gradient = config["output_quantizer"], config.get("gradient_quantizer")
+        return cls(
+            weights,
+            None if output is None else _deserialize(output),
+            None if gradient is None else _deserialize(gradient),
+            config.get("backward_weights", "rounded"),
+        )
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, TensorQuantizeConfig)
             and self.weight_quantizers == other.weight_quantizers
             and self.output_quantizer == other.output_quantizer
+            and self.gradient_quantizer == other.gradient_quantizer
+            and self.backward_weights == other.backward_weights
         )
 
     def __hash__(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfxp.errors import PrecisionError
 from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.network_formats import NetworkFormats, resolve_formats
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.precision_variables import assign_formats, formats_of
@@ -23,6 +24,7 @@ def quantize_model(
     *,
     fold_batch_norm: bool = True,
     fit: str = "mse",
+    backward: BackwardSettings | None = None,
 ) -> Any:
     """The same network with weights, biases and activations on integer grids, ready to train.
 
@@ -38,6 +40,7 @@ def quantize_model(
             into per-channel scales at export.
         fit: how bits are split into integer and fractional ones: "mse" (default: maximum SQNR),
             "max" (nothing clips) or "clip_budget" (1 % may clip).
+        backward: how gradients run, where that is not the default.
 
     Returns:
         A tf_keras model: compile, fit and save it as any other.
@@ -57,7 +60,7 @@ def quantize_model(
         precision = PrecisionMap.parse(precision)
     plan = _prepare_for(model, precision, fold_batch_norm)
     formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
-    quantized = wrap_layers(plan, formats).to_model(model.name)
+    quantized = wrap_layers(plan, formats, backward).to_model(model.name)
     _copy_weights(plan, quantized)
     assign_formats(quantized, plan, formats)
     quantized._tfxp_stats = stats
@@ -95,9 +98,11 @@ def plan_of(qmodel: Any) -> QuantizationPlan:
     return make_plan(graph, before)
 
 
-def wrap_layers(plan: QuantizationPlan, formats: NetworkFormats) -> LayerGraph:
+def wrap_layers(
+    plan: QuantizationPlan, formats: NetworkFormats, backward: BackwardSettings | None = None
+) -> LayerGraph:
     """A graph whose layers carry quantizers."""
-    registry = FormatRegistry(plan, formats)
+    registry = FormatRegistry(plan, formats, backward)
     graph, result = plan.graph, LayerGraph(plan.graph.name)
     moved: dict[Ref, Ref] = {}
     for number, call, spec in graph.in_order():
@@ -182,7 +187,7 @@ def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
 
 
 def _is_quantizer_variable(name: str) -> bool:
-    return name.endswith(("_scale", "_qmin", "_qmax", "_zero_point"))
+    return name.endswith(("_scale", "_qmin", "_qmax", "_zero_point", "_counts"))
 
 
 def _copy_weights(plan: QuantizationPlan, quantized: Any) -> None:

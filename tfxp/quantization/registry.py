@@ -8,6 +8,7 @@ import numpy as np
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_registry
 
 from tfxp.formats import WrpnFormat
+from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_roles import WeightSpec, role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
@@ -17,6 +18,7 @@ from tfxp.quantizers import (
     AveragePoolQuantizer,
     BiasQuantizer,
     FormatQuantizer,
+    GradientQuantizer,
     MeanQuantizer,
     WeightQuantizer,
     WrpnActivationQuantizer,
@@ -42,11 +44,18 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         plan: quantization points of the network.
         formats: formats of its tensors; only what is float, binary or WRPN, and the rounding,
             decide about quantizers, since formats themselves live in variables.
+        backward: how gradients run.
     """
 
-    def __init__(self, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+    def __init__(
+        self,
+        plan: QuantizationPlan,
+        formats: NetworkFormats,
+        backward: BackwardSettings | None = None,
+    ) -> None:
         self._plan = plan
         self._formats = formats
+        self._backward = backward or BackwardSettings()
         self._points = {point.layer: point for point in plan.points.values()}
 
     def supports(self, layer: Any) -> bool:
@@ -69,13 +78,22 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             output = self._limited_relu(name)
         else:
             output = self._output_quantizer(name)
-        if not weights and output is None:
+        gradient = self._gradient_quantizer(name)
+        if not weights and output is None and gradient is None:
             return None
-        return TensorQuantizeConfig(weights, output)
+        backward = self._backward.backward_weights if weights else "rounded"
+        return TensorQuantizeConfig(weights, output, gradient, backward)
 
     def input_quantizer(self, name: str) -> FormatQuantizer | None:
         """The quantizer behind an Input layer; None if the input stays float."""
         return self._output_quantizer(name)
+
+    def _gradient_quantizer(self, name: str) -> FormatQuantizer | None:
+        point = self._points.get(name)
+        if point is None or self._formats[point.owner].activation_gradients is None:
+            return None
+        seed = seed_of(f"{name}/gradient") ^ self._backward.seed
+        return GradientQuantizer(self._backward.gradient_rounding, seed)
 
     def _weight_quantizers(self, name: str) -> dict[str, FormatQuantizer]:
         formats = self._formats[name]
@@ -93,7 +111,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         rounding = _explicit(formats.rule.rounding) or "half_even"
         axes, seed = weight.channel_axes, seed_of(f"{name}/{weight.attribute}")
         if not isinstance(formats.weights[0], WrpnFormat):
-            return WeightQuantizer(axes, rounding=rounding, seed=seed)
+            saturation = self._backward.weight_saturation
+            return WeightQuantizer(axes, rounding, saturation, seed=seed)
         binary = formats.weights[0].is_binary
         per_channel = binary and bool(formats.rule.per_channel)
         return WrpnWeightQuantizer(axes, rounding, binary, per_channel, seed)
@@ -122,6 +141,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         return ActivationQuantizer(
             explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,
+            saturation_gradient=self._backward.activation_saturation,
             seed=seed_of(name),
         )
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from tfxp.errors import PrecisionError
 from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, resolve_formats
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.precision_variables import assign_formats, format_owner
 from tfxp.quantization.quantize_model import biases_of, kernels_of, plan_of
 from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantizers import ActivationQuantizer, WeightQuantizer, seed_of
 
 
 def set_precision(
@@ -120,6 +122,8 @@ def owners_of(layer: FormatWrapper | QuantizeInput, plan: QuantizationPlan) -> l
     owners = [layer.name] if layer.name in plan.points else []
     if layer.output_variables is not None:
         owners.append(format_owner(layer, plan))
+    if layer.gradient_variables is not None:
+        owners.append(layer.owner)
     return list(dict.fromkeys([*owners, *plan.input_owners(layer.name)]))
 
 
@@ -128,6 +132,7 @@ def _same(formats: LayerFormats, others: LayerFormats | None) -> bool:
         others is not None
         and formats.activations == others.activations
         and formats.weights == others.weights
+        and formats.activation_gradients == others.activation_gradients
     )
 
 
@@ -135,11 +140,32 @@ def _structure(formats: LayerFormats) -> tuple[Any, ...]:
     """What decides about quantizers, which assigning cannot change."""
     rule, first = formats.rule, formats.weights[0] if formats.weights else None
     kind = type(first), getattr(first, "is_binary", False)
-    return formats.activations is None, kind, rule.rounding, rule.placement, rule.bias
+    floats = formats.activations is None, formats.activation_gradients is None
+    return *floats, kind, rule.rounding, rule.placement, rule.bias
+
+
+def backward_of(qmodel: Any) -> BackwardSettings:
+    """How gradients run through a quantized model, read back from its quantizers."""
+    found: dict[str, Any] = {}
+    for layer in qmodel.layers:
+        if not isinstance(layer, FormatWrapper):
+            continue
+        config = layer.quantize_config
+        output, gradient = config.output_quantizer, config.gradient_quantizer
+        if gradient is not None:
+            found["gradient_rounding"] = gradient.rounding
+            found["seed"] = gradient.seed ^ seed_of(f"{layer.name}/gradient")
+        if isinstance(output, ActivationQuantizer):
+            found["activation_saturation"] = output.saturation_gradient
+        for quantizer in config.weight_quantizers.values():
+            found["backward_weights"] = config.backward_weights
+            if isinstance(quantizer, WeightQuantizer):
+                found["weight_saturation"] = quantizer.saturation_gradient
+    return BackwardSettings(**found)
 
 
 def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
-    wanted = FormatRegistry(plan, formats)
+    wanted = FormatRegistry(plan, formats, backward_of(qmodel))
     have = {layer.name: layer for layer in qmodel.layers}
     changed = []
     for name, spec in plan.graph.layers.items():

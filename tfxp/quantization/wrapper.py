@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper
 
 from tfxp.keras import keras
+from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import FormatQuantizer
 from tfxp.transforms.layer_graph import LayerSpec
@@ -62,10 +63,14 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         # Past Keras' attribute tracking, which would list these variables a second time.
         object.__setattr__(self, "weight_variables", weights)
         object.__setattr__(self, "output_variables", output)
+        gradient = None
+        if config.gradient_quantizer is not None:
+            gradient = config.gradient_quantizer.build((), "gradient", self)
+        object.__setattr__(self, "gradient_variables", gradient)
         self.built = True
 
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
-        """Run the layer on quantized weights and quantize what comes out."""
+        """Run the layer on quantized weights and quantize what comes out, and its gradient."""
         training = keras.backend.learning_phase() if training is None else training
         return self.call_with(self.quantized_weights(training), inputs, training, **kwargs)
 
@@ -80,22 +85,43 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any
     ) -> Any:
         """What `call` does, given the quantized weights: a search quantizes them once per map."""
-        quantizer = self.quantize_config.output_quantizer
+        config = self.quantize_config
         if self._closes_with_relu:
-            return quantizer(inputs, training, self.output_variables, relu=True)
+            outputs = config.output_quantizer(inputs, training, self.output_variables, relu=True)
+        else:
+            outputs = self._layer_call(weights, inputs, training, kwargs)
+            if config.output_quantizer is not None:
+                outputs = config.output_quantizer(outputs, training, self.output_variables)
+        if config.gradient_quantizer is None:
+            return outputs
+        return config.gradient_quantizer(outputs, training, self.gradient_variables)
+
+    def _layer_call(
+        self, weights: dict[str, Any], inputs: Any, training: Any, kwargs: dict[str, Any]
+    ) -> Any:
         if self._takes_training:
             kwargs["training"] = training
-        originals = {path: _resolve(self.layer, path) for path in weights}
+        call = functools.partial(self._call_on, kwargs=kwargs)
+        if self.quantize_config.backward_weights == "float" and weights:
+            return call_with_float_backward(call, inputs, weights, self._float_weights(weights))
+        return call(inputs, weights)
+
+    def _call_on(self, inputs: Any, values: dict[str, Any], kwargs: dict[str, Any]) -> Any:
+        """The layer's call with tensors in the places of its variables."""
+        originals = {path: _resolve(self.layer, path) for path in values}
         try:
-            for path, value in weights.items():
+            for path, value in values.items():
                 _assign(self.layer, path, value)
-            outputs = self.layer.call(inputs, **kwargs)
+            return self.layer.call(inputs, **kwargs)
         finally:
             for path, variable in originals.items():
                 _assign(self.layer, path, variable)
-        if quantizer is None:
-            return outputs
-        return quantizer(outputs, training, self.output_variables)
+
+    def _float_weights(self, values: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """The layer's variables as they are; a bias without a quantizer joins the values."""
+        if getattr(self.layer, "bias", None) is not None and "bias" not in values:
+            values["bias"] = tf.convert_to_tensor(self.layer.bias)
+        return {path: tf.convert_to_tensor(_resolve(self.layer, path)) for path in values}
 
     def variable(self, path: str) -> Any:
         """The float variable of a weight, by its attribute path in the wrapped layer."""

@@ -1,6 +1,7 @@
 """tfmot Quantizers whose format lives in variables, and their straight-through operations."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
+from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
 from tfxp.quantizers.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
@@ -17,6 +18,8 @@ __all__ = [
     "AveragePoolQuantizer",
     "BiasQuantizer",
     "FormatQuantizer",
+    "GradientCounts",
+    "GradientQuantizer",
     "MeanQuantizer",
     "UnitRange",
     "WeightQuantizer",

@@ -27,6 +27,12 @@ from tfxp.formats import Rounding
 HALF_UP_NUDGE = 2.0**-12
 _LOG2_E = 1 / np.log(2.0)
 _SMALLEST = float(np.finfo(np.float32).tiny)  # x >= this is x > 0
+# The largest number below one half. Added to a tie it still reaches the next integer, because the
+# sum rounds up; added to the number below a tie (0.49999997 is one) it does not.
+_BELOW_HALF = {
+    tf.float32: float(np.nextafter(np.float32(0.5), np.float32(0))),
+    tf.float64: float(np.nextafter(0.5, 0.0)),
+}
 
 
 def round_half_even(v: tf.Tensor) -> tf.Tensor:
@@ -41,14 +47,15 @@ def round_half_up(v: tf.Tensor) -> tf.Tensor:
 
 
 def round_half_away(v: tf.Tensor) -> tf.Tensor:
-    """Nearest integer, ties away from zero."""
-    return tf.sign(v) * round_half_up(tf.abs(v))
+    """Nearest integer, ties away from zero; float32 and float64."""
+    return tf.sign(v) * tf.floor(tf.abs(v) + _BELOW_HALF[v.dtype])
 
 
 def round_stochastic(v: tf.Tensor, seed: int | None) -> tf.Tensor:
     """Up with the probability of the fraction; a new draw at every call."""
     below = tf.floor(v)
-    return below + tf.cast(tf.random.uniform(tf.shape(v), seed=seed) < v - below, v.dtype)
+    draws = tf.random.uniform(tf.shape(v), seed=seed, dtype=v.dtype)
+    return below + tf.cast(draws < v - below, v.dtype)
 
 
 def round_by_name(v: tf.Tensor, rounding: str, seed: int | None = None) -> tf.Tensor:

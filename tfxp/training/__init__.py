@@ -4,17 +4,31 @@ import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.training.build_network import build_network
 from tfxp.training.calibrate import calibrate_model
 from tfxp.training.fine_tune import AUGMENTATIONS, FineTuneSettings, fine_tune
+from tfxp.training.fixed_point_sgd import FixedPointSGD
 from tfxp.training.grid import TrainingGrid
+from tfxp.training.prepare_training import (
+    forward_precision,
+    prepare_training,
+    saturation_of,
+    update_precision,
+)
 from tfxp.training.recipe import TrainingRecipe
+from tfxp.training.tensor_precision import UpdatePrecision
 from tfxp.training.train import train_recipe
 
 __all__ = [
     "AUGMENTATIONS",
     "FineTuneSettings",
+    "FixedPointSGD",
     "TrainingGrid",
     "TrainingRecipe",
+    "UpdatePrecision",
     "build_network",
     "calibrate_model",
     "fine_tune",
+    "forward_precision",
+    "prepare_training",
+    "saturation_of",
     "train_recipe",
+    "update_precision",
 ]

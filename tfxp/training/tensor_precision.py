@@ -1,0 +1,104 @@
+"""The three formats that an update step needs, and quantization in float64."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.errors import PrecisionError
+from tfxp.formats import FixedPointFormat
+from tfxp.precision import FLOAT, LayerPrecision
+from tfxp.quantizers.straight_through import round_by_name
+
+# Codes of accumulators are int32, weights must be exact in the float32 of the Keras variable.
+_MAX_WEIGHT_BITS = 24
+FIELDS = ("weights", "weight_gradients", "accumulators")
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdatePrecision:
+    """Formats of one variable's weight, weight gradient and accumulator; None stands for float.
+
+    Args:
+        weights: format of the weights; used where there is an accumulator.
+        weight_gradients: format of the gradient.
+        accumulators: format of what the weights' format leaves over. None keeps the variable
+            itself in float, as the shadow that the forward pass rounds.
+
+    Raises:
+        PrecisionError: an accumulator without fixed-point weights, or weights of more than 24
+            bits, which float32 does not hold.
+    """
+
+    weights: FixedPointFormat | None = None
+    weight_gradients: FixedPointFormat | None = None
+    accumulators: FixedPointFormat | None = None
+
+    def __post_init__(self) -> None:
+        if self.accumulators is not None and self.weights is None:
+            raise PrecisionError(
+                "accumulators: got a format beside float weights; expected weights in fixed point, "
+                "since an accumulator holds what their format leaves over."
+            )
+        if self.accumulators is not None and self.weights.bits > _MAX_WEIGHT_BITS:  # type: ignore[union-attr]
+            raise PrecisionError(
+                f"weights: got {self.weights} beside an accumulator; expected at most "
+                f"{_MAX_WEIGHT_BITS} bits, which a float32 variable holds exactly."
+            )
+
+    @classmethod
+    def of(cls, rule: LayerPrecision, where: str) -> UpdatePrecision:
+        """From a layer's rule in a training precision map.
+
+        Raises:
+            PrecisionError: a field is no fixed-point format; the message starts with `where`.
+        """
+        if rule.accumulators in (None, FLOAT):
+            # The forward pass has the weights' format, whatever grid that is.
+            gradient = _format(rule, "weight_gradients", where)
+            return cls(None, gradient, None)
+        try:
+            return cls(*(_format(rule, field, where) for field in FIELDS))
+        except PrecisionError as error:
+            prefix = "" if where in str(error) else f"{where}: "
+            raise PrecisionError(f"{prefix}{error}") from None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, str], where: str) -> UpdatePrecision:
+        """From format names, as an optimizer's configuration holds them."""
+        return cls.of(LayerPrecision.from_dict(dict(data), where), where)
+
+    def to_dict(self) -> dict[str, str]:
+        """Format names by field; fields in float are left out."""
+        values = {field: getattr(self, field) for field in FIELDS}
+        return {field: str(value) for field, value in values.items() if value is not None}
+
+
+def _format(rule: LayerPrecision, field: str, where: str) -> FixedPointFormat | None:
+    value: Any = getattr(rule, field)
+    if value in (None, FLOAT):
+        return None
+    if not isinstance(value, FixedPointFormat):
+        raise PrecisionError(
+            f"{field} of {where}: got {value}; expected one fixed-point format such as 'Q-2.12'. "
+            "Bits alone do not say the range; assign_precision --method=sakr gives formats."
+        )
+    return value
+
+
+def quantize_exactly(
+    x: tf.Tensor, fmt: FixedPointFormat, rounding: str, seed: int | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Codes of a float64 tensor, and how many saturated.
+
+        code = clip(round(x / s), qmin, qmax)
+
+    Returns:
+        Codes as float64, and a count as int64. NaN is no code and counts as not saturated.
+    """
+    codes = round_by_name(x / fmt.scale, rounding, seed)
+    held = tf.clip_by_value(codes, fmt.qmin, fmt.qmax)
+    return held, tf.math.count_nonzero(tf.not_equal(codes, held))
