@@ -55,6 +55,7 @@ TENSORFLOW_COLUMN = {
         "quantizers",
         "transforms",
         "quantization",
+        "assign",
         "measure",
         "export",
     },

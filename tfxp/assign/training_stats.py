@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import DataError
@@ -74,10 +74,13 @@ class TrainingStats:
     Args:
         layers: layer name -> its figures, in the order they run.
         min_learning_rate: the smallest learning rate of the run.
+        history: one record per epoch: learning rate, running standard deviation and maximum of
+            every gradient. The solver does not read it.
     """
 
     layers: Mapping[str, LayerTrainingStats]
     min_learning_rate: float
+    history: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if not self.min_learning_rate > 0:
@@ -91,6 +94,7 @@ class TrainingStats:
             "schema": SCHEMA,
             "min_learning_rate": self.min_learning_rate,
             "layers": [dataclasses.asdict(layer) for layer in self.layers.values()],
+            "history": list(self.history),
         }
 
     @classmethod
@@ -106,7 +110,9 @@ class TrainingStats:
                     f"schema of training statistics: got {data['schema']!r}; expected {SCHEMA}."
                 )
             layers = [LayerTrainingStats(**layer) for layer in data["layers"]]
-            return cls({layer.name: layer for layer in layers}, float(data["min_learning_rate"]))
+            by_name = {layer.name: layer for layer in layers}
+            history = tuple(data.get("history", ()))
+            return cls(by_name, float(data["min_learning_rate"]), history)
         except (KeyError, TypeError) as error:
             raise DataError(f"training statistics: {error}. Probe the training again.") from None
 

@@ -3,6 +3,7 @@
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.callbacks.event_log import EventLog
 from tfxp.callbacks.export_checkpoint import ExportCheckpoint
+from tfxp.callbacks.gradient_probe import GradientProbe
 from tfxp.callbacks.observer import Observer
 from tfxp.callbacks.precision_schedule import PrecisionSchedule
 from tfxp.callbacks.range_logger import RangeLogger
@@ -13,6 +14,7 @@ from tfxp.callbacks.sqnr_logger import SqnrLogger
 __all__ = [
     "EventLog",
     "ExportCheckpoint",
+    "GradientProbe",
     "Observer",
     "PrecisionSchedule",
     "RangeLogger",

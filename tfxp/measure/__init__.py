@@ -1,8 +1,22 @@
 """Ranges, zeros and sizes of a network: what is known before precision is chosen."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
+from tfxp.measure.jacobian import jacobian_singular_values
 from tfxp.measure.measure_model import batches, measure_model
+from tfxp.measure.noise_gains import noise_gains
 from tfxp.measure.sqnr import LayerSqnr, measure_sqnr, weights_sqnr
+from tfxp.measure.training_taps import TrainingTaps, training_taps
 from tfxp.measure.workload import count_model
 
-__all__ = ["LayerSqnr", "batches", "count_model", "measure_model", "measure_sqnr", "weights_sqnr"]
+__all__ = [
+    "LayerSqnr",
+    "TrainingTaps",
+    "batches",
+    "count_model",
+    "jacobian_singular_values",
+    "measure_model",
+    "measure_sqnr",
+    "noise_gains",
+    "training_taps",
+    "weights_sqnr",
+]
