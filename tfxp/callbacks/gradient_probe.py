@@ -216,8 +216,10 @@ class GradientProbe(keras.callbacks.Callback):
             if own > 1:
                 predicted = tf.nest.pack_sequence_as(model.output, predicted)
             loss = model.compute_loss(x, y, predicted, weight)
+            # Behind a softmax of its own a layer's tensor is its logits, which Keras remembers.
+            points = [getattr(tensor, "_keras_logits", tensor) for tensor in found[own:]]
         variables = model.trainable_variables
-        gradients = tape.gradient(loss, [*variables, *found[own:]])
+        gradients = tape.gradient(loss, [*variables, *points])
         count = len(variables)
         model.optimizer.apply_gradients(zip(gradients[:count], variables, strict=True))
         by_id = {id(v): g for v, g in zip(variables, gradients[:count], strict=True)}

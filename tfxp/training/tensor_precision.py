@@ -60,11 +60,11 @@ class UpdatePrecision:
             # The forward pass has the weights' format, whatever grid that is.
             gradient = _format(rule, "weight_gradients", where)
             return cls(None, gradient, None)
+        formats = [_format(rule, field, where) for field in FIELDS]
         try:
-            return cls(*(_format(rule, field, where) for field in FIELDS))
+            return cls(*formats)
         except PrecisionError as error:
-            prefix = "" if where in str(error) else f"{where}: "
-            raise PrecisionError(f"{prefix}{error}") from None
+            raise PrecisionError(f"{where}: {error}") from None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, str], where: str) -> UpdatePrecision:
