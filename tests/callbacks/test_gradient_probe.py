@@ -1,4 +1,4 @@
-"""Gradient statistics of an ordinary fit against gradients taken apart from it; gains; Jacobians."""
+"""Gradient statistics of a fit against gradients taken apart from it; gains; Jacobians."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Fixed-point training in exact fractions, element by element: the oracle of this folder's tests."""
+"""Fixed-point training in exact fractions: the oracle of the tests in this folder."""
 
 import math
 from fractions import Fraction
@@ -36,14 +36,20 @@ def fractions(array):
 
 def matmul(a, b):
     """Product of two lists of rows."""
-    return [[sum(x * y for x, y in zip(row, column)) for column in zip(*b)] for row in a]
+    return [
+        [sum(x * y for x, y in zip(row, column, strict=True)) for column in zip(*b, strict=True)]
+        for row in a
+    ]
 
 
 def transpose(a):
     """Rows to columns."""
-    return [list(column) for column in zip(*a)]
+    return [list(column) for column in zip(*a, strict=True)]
 
 
 def each(function, *arrays):
     """A function of every element of lists of rows."""
-    return [[function(*values) for values in zip(*rows)] for rows in zip(*arrays)]
+    return [
+        [function(*values) for values in zip(*rows, strict=True)]
+        for rows in zip(*arrays, strict=True)
+    ]

@@ -176,7 +176,9 @@ def test_saved_and_restored_exactly(name, tmp_path, rng):
     before = [v.numpy() for v in model.optimizer.variables]
     model.fit(x, y, batch_size=8, verbose=0)
     checkpoint.restore(path)
-    assert all((a == b.numpy()).all() for a, b in zip(before, model.optimizer.variables))
+    assert all(
+        (a == b.numpy()).all() for a, b in zip(before, model.optimizer.variables, strict=True)
+    )
 
 
 @pytest.mark.parametrize(

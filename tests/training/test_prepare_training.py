@@ -92,7 +92,7 @@ def test_steps_of_a_two_layer_net_by_hand(rng):
             assert kernels[i].numpy().tolist() == each(float, hand.weights[i])
             found = accumulators[i].numpy() * 2.0**-9
             assert found.tolist() == each(float, hand.held[i])
-        moved += any((a != b).any() for a, b in zip(before, ready.get_weights()))
+        moved += any((a != b).any() for a, b in zip(before, ready.get_weights(), strict=True))
     assert moved == 12
     assert set(saturation_of(ready)) == {"first", "second"}
 
