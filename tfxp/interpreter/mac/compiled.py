@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.mac import compiled_depthwise, compiled_gather, compiled_plain
+from tfxp.interpreter.mac import compiled_depthwise, compiled_plain, compiled_scatter
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
-from tfxp.interpreter.mac.microkernel import PLACES, SHUFFLES
 from tfxp.interpreter.mac.packing import (
-    gather_exact,
-    pack_layer,
+    RECORD,
+    REQUANTIZATION,
+    Keeper,
+    code_kind,
+    fits_32_bits,
+    pack_bias,
     pack_requantizer,
-    visit_table,
+    visit_fields,
 )
+from tfxp.interpreter.mac.scatter_layout import ScatterLayout, scatter_record
 
 
 class Plan:
@@ -30,56 +34,18 @@ class Plan:
     def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         self.layer, self.axes = layer, (rows, columns)
         self.depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
-        self.gather = gather_exact(layer)
-        requantizer = pack_requantizer(layer)
-        table = visit_table(layer, rows, columns)
-        self.geometry = np.array(
-            [
-                *(rows.size, rows.taps, rows.stride, rows.dilation, rows.out, rows.pad),
-                *(columns.size, columns.taps, columns.stride, columns.dilation),
-                *(columns.out, columns.pad),
-                *(layer.channels_in, layer.channels_out, layer.groups, layer.input_zero),
-                0 if layer.skip_zeros else 255,
-                int(layer.transposed),
-                ("INT8", "UINT8", "INT16").index(layer.input_type),
-            ],
-            np.int64,
-        )
+        self.exact = fits_32_bits(layer)
         self.dtype = layer.requantizer.dtype
         self.shape = (rows.out, columns.out, layer.channels_out)
-        self.visits = (table.row_class, table.column_class, table.macs)
-        if self.gather:
-            self.arguments = (
-                self.geometry,
-                *self._weights(layer),
-                requantizer.numbers,
-                requantizer.scale32,
-                requantizer.scale64,
-                requantizer.multiplier,
-                requantizer.shift,
-                *self.visits,
-            )
-
-    def _weights(self, layer: MacLayer) -> tuple[Any, ...]:
+        if not self.exact:
+            return
         if self.depthwise:
-            flat = layer.weights.reshape(-1, layer.channels_out)
-            bias = np.zeros_like(layer.bias) if layer.wide else layer.bias
-            return (
-                np.ascontiguousarray(flat, np.int32),
-                (((bias + 2**31) & 0xFFFFFFFF) - 2**31).astype(np.int32),
-                layer.bias if layer.wide else np.zeros_like(layer.bias),
-            )
-        packed = pack_layer(layer)
-        return (
-            packed.weights,
-            packed.blocks,
-            packed.bias,
-            packed.late_bias,
-            packed.padded,
-            packed.group_padded,
-            PLACES,
-            SHUFFLES,
-        )
+            self.kernel = compiled_depthwise.convolve_depthwise
+            self.record, self._held = _depthwise_record(layer, rows, columns)
+        else:
+            layout = ScatterLayout(layer, rows, columns)
+            self.kernel = compiled_scatter.convolve_scatter
+            self.record, self._held = scatter_record(layout, rows, columns), layout.kept
 
 
 def run_compiled(
@@ -96,16 +62,38 @@ def run_compiled(
     plan = cache.get("plan")
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
         plan = cache["plan"] = Plan(layer, rows, columns)
-    if not plan.gather:
-        return compiled_plain.run_plain(layer, x, plan)
+    if not plan.exact:
+        return compiled_plain.run_plain(layer, x, rows, columns)
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     out = np.empty((x.shape[0], *plan.shape), plan.dtype)
     counts = np.zeros(6, np.int64)
-    if plan.depthwise:
-        run = compiled_depthwise.convolve_depthwise
-    else:
-        run = compiled_gather.convolve_gather
-    run(x, *plan.arguments, out, counts)
+    plan.kernel(x.ctypes.data, out.ctypes.data, x.shape[0], plan.record, counts)
     executed, input_zeros, output_zeros, saturations, low, high = counts.tolist()
     return MacResult(out, executed, input_zeros, output_zeros, saturations, low, high, 0)
+
+
+def _depthwise_record(
+    layer: MacLayer, rows: Axis, columns: Axis
+) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
+    """The record of a layer for `convolve_depthwise`.
+
+    Fields: as in `scatter_record` up to the kind of code; kernel rows, stride, dilation, padding,
+    then the same of columns; addresses of weights and start values; from 24 on as there.
+    """
+    keeper = Keeper()
+    start, late = pack_bias(layer, layer.channels_out // layer.groups)
+    weights = layer.weights.reshape(-1, layer.channels_out).astype(np.int32) & 0xFFFF
+    record = np.zeros(RECORD, np.int64)
+    head = [
+        *(rows.size, columns.size, layer.channels_in, layer.groups),
+        *(rows.out, columns.out, layer.channels_out, layer.input_zero),
+        *(0, code_kind(layer)),
+        *(rows.taps, rows.stride, rows.dilation, rows.pad),
+        *(columns.taps, columns.stride, columns.dilation, columns.pad),
+        *(keeper.keep(weights), keeper.keep(start)),
+    ]
+    record[: len(head)] = head
+    record[24:29] = visit_fields(layer, rows, columns, keeper)
+    record[REQUANTIZATION:] = pack_requantizer(layer, late, columns.out, keeper)
+    return record, keeper.kept

@@ -1,7 +1,7 @@
 """Compiled depthwise convolutions: channels side by side in vector registers.
 
 An activation meets one weight per tap here, so there is no row to skip: zeros are counted, but
-gathering them would cost more than the multiplications it saves.
+listing them would cost more than the multiplications it saves.
 """
 
 from __future__ import annotations
@@ -11,38 +11,46 @@ from typing import Any
 import numba
 import numpy as np
 
-from tfxp.interpreter.mac.compiled_gather import book_visits, count_nonzeros, repeat
-from tfxp.interpreter.mac.compiled_store import (
-    book_sums,
-    float32_limits,
-    store_fixed,
-    store_float32,
-)
+from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
+from tfxp.interpreter.mac.counting import book_visits, count_row
+from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shorts_at
+from tfxp.interpreter.mac.microkernel import LANES
 from tfxp.interpreter.mac.microkernel_depthwise import depthwise_block
 
-_byte8, _byte32 = depthwise_block("int8", 1), depthwise_block("int8", 4)
-_unsigned8, _unsigned32 = depthwise_block("uint8", 1), depthwise_block("uint8", 4)
-_short8, _short32 = depthwise_block("int16", 1), depthwise_block("int16", 4)
+_byte1, _byte4 = depthwise_block("int8", LANES, 1), depthwise_block("int8", LANES, 4)
+_unsigned1, _unsigned4 = depthwise_block("uint8", LANES, 1), depthwise_block("uint8", LANES, 4)
+_short1, _short4 = depthwise_block("int16", LANES, 1), depthwise_block("int16", LANES, 4)
+_byte_half, _unsigned_half = depthwise_block("int8", 8, 1), depthwise_block("uint8", 8, 1)
+_short_half = depthwise_block("int16", 8, 1)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _block(kind: Any, large: Any, acc: Any, bias: Any, at: Any, w: Any, taps: Any, steps: Any,
-           zero: Any) -> None:  # fmt: skip
+@numba.njit(cache=True, nogil=True)
+def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps: Any, steps: Any,
+           zero: Any) -> Any:  # fmt: skip
+    """The largest block that fits in `channels`; returns how many channels it took."""
+    if channels >= 4 * LANES:
+        if kind == 0:
+            _byte4(acc, bias, at, w, taps, steps, zero)
+        elif kind == 1:
+            _unsigned4(acc, bias, at, w, taps, steps, zero)
+        else:
+            _short4(acc, bias, at, w, taps, steps, zero)
+        return 4 * LANES
+    if channels >= LANES:
+        if kind == 0:
+            _byte1(acc, bias, at, w, taps, steps, zero)
+        elif kind == 1:
+            _unsigned1(acc, bias, at, w, taps, steps, zero)
+        else:
+            _short1(acc, bias, at, w, taps, steps, zero)
+        return LANES
     if kind == 0:
-        if large:
-            _byte32(acc, bias, at, w, taps, steps, zero)
-        else:
-            _byte8(acc, bias, at, w, taps, steps, zero)
+        _byte_half(acc, bias, at, w, taps, steps, zero)
     elif kind == 1:
-        if large:
-            _unsigned32(acc, bias, at, w, taps, steps, zero)
-        else:
-            _unsigned8(acc, bias, at, w, taps, steps, zero)
+        _unsigned_half(acc, bias, at, w, taps, steps, zero)
     else:
-        if large:
-            _short32(acc, bias, at, w, taps, steps, zero)
-        else:
-            _short8(acc, bias, at, w, taps, steps, zero)
+        _short_half(acc, bias, at, w, taps, steps, zero)
+    return 8
 
 
 @numba.njit(cache=True, nogil=True)
@@ -54,15 +62,31 @@ def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _row_of_outputs(
-    oy: Any, offset: Any, geometry: Any, flat: Any, weights: Any, bias: Any, acc: Any
-) -> None:
-    """Accumulators of one output row, one filter per channel."""
-    height, kh, sh, dh, _, ph, width, kw, sw, dw, ow, pw = geometry[:12]
-    channels, zero, kind, size = geometry[12], geometry[15], geometry[18], flat.itemsize
-    source = np.int64(flat.ctypes.data) + size * offset
-    weight_base, bias_base = np.int64(weights.ctypes.data), np.int64(bias.ctypes.data)
-    acc_base = np.int64(acc.ctypes.data)
+def _value(x_at: Any, kind: Any, index: Any) -> Any:
+    """One code."""
+    if kind == 2:
+        return np.int32(shorts_at(x_at + 2 * index, 1)[0])
+    code = bytes_at(x_at + index, 1)[0]
+    return np.int32(np.uint8(code)) if kind == 1 else np.int32(code)
+
+
+@numba.njit(cache=True, nogil=True)
+def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
+    """Accumulators of one output row, one filter per channel.
+
+    Args:
+        oy: output row.
+        x_at: codes of the image.
+        record: see `depthwise_record`.
+        acc: int32 (OW * OC,).
+    """
+    height, width, channels, zero, kind, ow = (
+        record[0], record[1], record[2], record[7], record[9], record[5]
+    )  # fmt: skip
+    kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
+    weight_at, bias_at, size = record[18], record[19], 2 if kind == 2 else 1
+    weights, bias = ints_at(weight_at, kh * kw * channels), ints_at(bias_at, channels)
+    acc_at = np.int64(acc.ctypes.data)
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     steps = (
@@ -81,29 +105,29 @@ def _row_of_outputs(
             at = tap = 0  # all taps are padding: nothing is read, the bias stays
         c = 0
         while c < eights:
-            large = c + 32 <= channels
-            _block(
-                kind, large, acc_base + 4 * (ox * channels + c), bias_base + 4 * c,
-                source + size * (at + c), weight_base + 4 * (tap * channels + c),
+            c += _block(
+                kind, eights - c, acc_at + 4 * (ox * channels + c), bias_at + 4 * c,
+                x_at + size * (at + c), weight_at + 4 * (tap * channels + c),
                 (rows, columns), steps, zero,
             )  # fmt: skip
-            c += 32 if large else 8
         for j in range(eights, channels):
             total = bias[j]
             for y in range(rows):
                 for x in range(columns):
-                    code = flat[offset + at + (y * dh * width + x * dw) * channels + j]
-                    total += (np.int32(code) - zero) * weights[tap + y * kw + x, j]
+                    code = _value(x_at, kind, at + (y * dh * width + x * dw) * channels + j)
+                    weight = np.int16(weights[(tap + y * kw + x) * channels + j])
+                    total += (code - np.int32(zero)) * np.int32(weight)
             acc[ox * channels + j] = total
 
 
 @numba.njit(cache=True, nogil=True)
-def _row_of_multiples(
-    oy: Any, offset: Any, geometry: Any, flat: Any, weights: Any, bias: Any, acc: Any
-) -> None:
-    """Accumulators of one output row, several filters per channel."""
-    height, kh, sh, dh, _, ph, width, kw, sw, dw, ow, pw = geometry[:12]
-    channels, oc, zero = geometry[12], geometry[13], np.int32(geometry[15])
+def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
+    """Accumulators of one output row, several filters per channel; see `_row_of_outputs`."""
+    height, width, channels, zero, kind, ow, oc = (
+        record[0], record[1], record[2], record[7], record[9], record[5], record[6]
+    )  # fmt: skip
+    kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
+    weights, bias = ints_at(record[18], kh * kw * oc), ints_at(record[19], oc)
     multiples = oc // channels
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
@@ -114,78 +138,46 @@ def _row_of_multiples(
         kx, columns = _taps_inside(first_x, dw, kw, width)
         for y in range(ky, ky + rows):
             for x in range(kx, kx + columns):
-                at = offset + ((first_y + y * dh) * width + first_x + x * dw) * channels
-                row = weights[y * kw + x]
+                at = ((first_y + y * dh) * width + first_x + x * dw) * channels
+                row = weights[(y * kw + x) * oc : (y * kw + x + 1) * oc]
                 for c in range(channels):
-                    value = np.int32(flat[at + c]) - zero
+                    value = _value(x_at, kind, at + c) - np.int32(zero)
                     for j in range(c * multiples, (c + 1) * multiples):
-                        part[j] += value * row[j]
+                        part[j] += value * np.int32(np.int16(row[j]))
 
 
 @numba.njit(cache=True, nogil=True)
-def convolve_depthwise(
-    x: Any,
-    geometry: Any,
-    weights: Any,
-    bias: Any,
-    late: Any,
-    numbers: Any,
-    scale32: Any,
-    scale64: Any,
-    multiplier: Any,
-    shift: Any,
-    row_class: Any,
-    column_class: Any,
-    macs: Any,
-    out: Any,
-    counts: Any,
-) -> None:
+def convolve_depthwise(x_at: Any, out_at: Any, images: Any, record: Any, counts: Any) -> None:
     """A depthwise convolution of a batch of images.
 
     Args:
-        x: codes (N, H, W, C).
-        geometry: see `compiled.Plan`.
-        weights: int32 (taps, OC).
-        bias, late: int32 start values, int64 bias of wide layers (OC,).
-        numbers, scale32, scale64, multiplier, shift: see `packing.Requantization`.
-        row_class, column_class, macs: see `packing.VisitTable`.
-        out: codes (N, OH, OW, OC), written.
-        counts: as in `convolve_gather`, added to.
+        x_at: codes (N, H, W, C).
+        out_at: codes (N, OH, OW, OC), written.
+        images: N.
+        record: int64, see `compiled.depthwise_record`.
+        counts: as in `convolve_scatter`, added to.
     """
-    height, oh, width, ow = geometry[0], geometry[4], geometry[6], geometry[10]
-    channels, oc, zero = geometry[12], geometry[13], geometry[15]
-    multiples = oc // channels
-    flat, flat_out = x.reshape(x.size), out.reshape(out.size)
-    acc, scales = np.empty(ow * oc, np.int32), repeat(scale32, ow)
-    limits, sums = float32_limits(numbers), np.zeros((5, 8), np.int32)
-    visits = np.zeros(macs.shape, np.int64)
-    for n in range(x.shape[0]):
-        offset = n * height * width * channels
-        count_nonzeros(
-            flat, offset, (height, width, channels), zero, row_class, column_class, visits
-        )
+    height, width, channels, oh, ow, oc = (
+        record[0], record[1], record[2], record[4], record[5], record[6]
+    )  # fmt: skip
+    zero, kind = record[7], record[9]
+    size = 2 if kind == 2 else 1
+    acc, sums = np.empty(ow * oc, np.int32), np.zeros(SUMS, np.int32)
+    requantization, row_class = record[32:48], longs_at(record[24], height)
+    seen = np.zeros((record[26], width * channels), np.int32)
+    seen_at = np.int64(seen.ctypes.data)
+    for n in range(images):
+        image_at = x_at + size * n * height * width * channels
+        for y in range(height):
+            count_row(image_at + size * y * width * channels, kind, width * channels, zero,
+                      seen_at + 4 * row_class[y] * width * channels)  # fmt: skip
         for oy in range(oh):
-            if multiples == 1:
-                _row_of_outputs(oy, offset, geometry, flat, weights, bias, acc)
+            if oc == channels:
+                _row_of_outputs(oy, image_at, record, acc)
             else:
-                _row_of_multiples(oy, offset, geometry, flat, weights, bias, acc)
-            first = (n * oh + oy) * ow * oc
-            if numbers[0] == 0:
-                store_float32(acc, ow, oc, oc, scales, limits, sums, flat_out, first)
-            else:
-                store_fixed(
-                    acc,
-                    ow,
-                    oc,
-                    oc,
-                    numbers,
-                    scale64,
-                    multiplier,
-                    shift,
-                    late,
-                    flat_out,
-                    first,
-                    counts,
-                )
-        book_sums(sums, numbers, counts)
-    book_visits(visits, macs, x.size, counts)
+                _row_of_multiples(oy, image_at, record, acc)
+            store_row(np.int64(acc.ctypes.data), ow, oc, oc, requantization, sums, size,
+                      out_at + size * (n * oh + oy) * ow * oc, counts)  # fmt: skip
+        book_sums(sums, requantization, counts)
+    book_visits(seen, width, channels, record[25], record[28], record[27],
+                images * height * width * channels, counts)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Compiled loops in 64 bits for what the gather kernels cannot hold.
+"""Compiled loops in 64 bits for what 32-bit accumulators cannot hold.
 
 That is: a narrower accumulator under study, 16-bit weights with 16-bit activations, zero points in
 16 bits. One scalar multiply-add per tap that is not skipped.
@@ -6,17 +6,15 @@ That is: a narrower accumulator under study, 16-bit weights with 16-bit activati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.mac.compiled_gather import book_visits, count_nonzeros
+from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
-
-if TYPE_CHECKING:
-    from tfxp.interpreter.mac.compiled import Plan
+from tfxp.interpreter.mac.packing import visit_table
 
 
 @numba.njit(cache=True, nogil=True)
@@ -35,8 +33,7 @@ def _accumulate_plain(
 ) -> None:
     """Sums of products without bias, tap by tap in the definition's order."""
     height, kh, sh, dh, oh, ph, width, kw, sw, dw, ow, pw = geometry[:12]
-    channels, oc, groups = geometry[12], geometry[13], geometry[14]
-    zero, transposed = geometry[15], geometry[17]
+    channels, oc, groups, zero, transposed = geometry[12:]
     cg, og = channels // groups, oc // groups
     ny, nx = (height, width) if transposed else (oh, ow)
     ly, lx = (oh, ow) if transposed else (height, width)
@@ -65,29 +62,26 @@ def _accumulate_plain(
                                 )
 
 
-@numba.njit(cache=True, nogil=True)
-def _count_plain(
-    x: Any, geometry: Any, row_class: Any, column_class: Any, macs: Any, counts: Any
-) -> None:
-    """Executed MACs and input zeros."""
-    size = (geometry[0], geometry[6], geometry[12])
-    flat = x.reshape(x.size)
-    visits = np.zeros(macs.shape, np.int64)
-    for n in range(x.shape[0]):
-        offset = n * size[0] * size[1] * size[2]
-        count_nonzeros(flat, offset, size, geometry[15], row_class, column_class, visits)
-    book_visits(visits, macs, x.size, counts)
+def _geometry(layer: MacLayer, rows: Axis, columns: Axis) -> NDArray[np.int64]:
+    sides = [(a.size, a.taps, a.stride, a.dilation, a.out, a.pad) for a in (rows, columns)]
+    channels = layer.channels_in, layer.channels_out, layer.groups
+    return np.array([*sides[0], *sides[1], *channels, layer.input_zero, layer.transposed], np.int64)
 
 
-def run_plain(layer: MacLayer, x: NDArray[Any], plan: Plan) -> MacResult:
+def run_plain(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) -> MacResult:
     """One operator on a batch of images, in 64-bit scalars."""
     x = np.ascontiguousarray(x)
-    acc = np.zeros((x.shape[0], *plan.shape), np.int64)
+    acc = np.zeros((x.shape[0], rows.out, columns.out, layer.channels_out), np.int64)
     overflowed = np.zeros(acc.size, np.uint8)
     bits, saturate = layer.accumulator_bits, layer.accumulator_overflow == "saturate"
     limit = 1 << (bits - 1) if bits is not None and bits < 64 else 0
     _accumulate_plain(
-        x, plan.geometry, layer.weights, limit if saturate else 0, acc.reshape(-1), overflowed
+        x,
+        _geometry(layer, rows, columns),
+        np.ascontiguousarray(layer.weights),
+        limit if saturate else 0,
+        acc.reshape(-1),
+        overflowed,
     )
     acc += layer.bias
     low, high = int(acc.min(initial=0)), int(acc.max(initial=0))
@@ -102,8 +96,9 @@ def run_plain(layer: MacLayer, x: NDArray[Any], plan: Plan) -> MacResult:
     if not layer.wide:
         acc = ((acc + 2**31) & 0xFFFFFFFF) - 2**31
     codes, saturations = layer.requantizer.apply(acc)
-    counts = np.zeros(6, np.int64)
-    _count_plain(x, plan.geometry, *plan.visits, counts)
+    table = visit_table(layer, rows, columns)
+    nonzero = np.count_nonzero(x != layer.input_zero, axis=0)  # (H, W, C)
+    executed = int((nonzero * table.macs[np.ix_(table.row_class, table.column_class)]).sum())
+    input_zeros = x.size - int(nonzero.sum())
     zeros = int(np.count_nonzero(codes == layer.requantizer.zero_point))
-    executed, input_zeros = int(counts[0]), int(counts[1])
     return MacResult(codes, executed, input_zeros, zeros, saturations, low, high, overflows)

@@ -7,81 +7,88 @@ from typing import Any
 import numba
 import numpy as np
 
-from tfxp.interpreter.mac.microkernel import store8
+from tfxp.interpreter.mac.memory import (
+    bytes_at,
+    doubles_at,
+    floats_at,
+    ints_at,
+    longs_at,
+    shorts_at,
+)
+from tfxp.interpreter.mac.microkernel_store import store_vectors
 
 _FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP = range(5)
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves no fractional bits, ties to even
-_store_byte, _store_short = store8("int8"), store8("int16")
+_bytes8, _bytes16 = store_vectors("int8", 8), store_vectors("int8", 16)
+_shorts8, _shorts16 = store_vectors("int16", 8), store_vectors("int16", 16)
+#: int32 elements of `sums`: five of 16 lanes, then five of 8; see `store_vectors`.
+SUMS = 5 * 16 + 5 * 8
 
 
 @numba.njit(cache=True, nogil=True)
-def float32_limits(numbers: Any) -> Any:
-    """The seven limits that `store8` wants, relative to the zero point."""
-    limits = np.empty(7, np.float32)
-    # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
-    limits[0], limits[1] = numbers[4] - numbers[1] - 1, numbers[5] - numbers[1] + 1
-    limits[2], limits[3] = numbers[4] - numbers[1], numbers[5] - numbers[1]
-    limits[4], limits[5] = numbers[2] - numbers[1], numbers[3] - numbers[1]
-    limits[6] = numbers[1]
-    return limits
+def _store_vectors(
+    size: Any, from_at: Any, scale_at: Any, to_at: Any, length: Any, limits_at: Any, sums_at: Any
+) -> Any:
+    """Stores whole vectors of `length` codes; returns how many that were."""
+    sixteens = length // 16
+    done = 16 * sixteens
+    eights = (length - done) // 8
+    tail_from, tail_scale, tail_to = from_at + 4 * done, scale_at + 4 * done, to_at + size * done
+    tail_sums = sums_at + 4 * 5 * 16
+    if size == 1:
+        _bytes16(from_at, scale_at, to_at, sixteens, limits_at, sums_at)
+        if eights:
+            _bytes8(tail_from, tail_scale, tail_to, eights, limits_at, tail_sums)
+    else:
+        _shorts16(from_at, scale_at, to_at, sixteens, limits_at, sums_at)
+        if eights:
+            _shorts8(tail_from, tail_scale, tail_to, eights, limits_at, tail_sums)
+    return done + 8 * eights
 
 
 @numba.njit(cache=True, nogil=True)
-def store_float32(
-    acc: Any,
-    pixels: Any,
-    padded: Any,
-    channels: Any,
-    scale: Any,
-    limits: Any,
-    sums: Any,
-    out: Any,
-    first: Any,
-) -> None:
-    """Codes of some pixels: half_even(float32(acc) * scale), clamped.
-
-    Args:
-        acc: int32 (pixels * padded,); channels beyond `channels` are padding.
-        pixels, padded, channels: how `acc` and `out` are laid out.
-        scale: float32 (pixels * channels,) if padded equals channels, else (channels,).
-        limits: of `float32_limits`.
-        sums: int32 (5, 8), see `store8`; booked later by `book_sums`.
-        out: codes, flat; written from `first` on.
-        first: index of the first code.
-    """
-    size = out.itemsize
-    acc_at, out_at = np.int64(acc.ctypes.data), np.int64(out.ctypes.data) + size * first
-    scale_at = np.int64(scale.ctypes.data)
-    limits_at, sums_at = np.int64(limits.ctypes.data), np.int64(sums.ctypes.data)
+def _store_float32(
+    acc_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any, sums: Any,
+    size: Any, out_at: Any
+) -> None:  # fmt: skip
+    """Codes of some pixels: half_even(float32(acc) * scale), clamped."""
+    scale_at, limits_at = requantization[8], requantization[13]
+    limits, sums_at = floats_at(limits_at, 7), np.int64(sums.ctypes.data)
     rows, length = (1, pixels * channels) if padded == channels else (pixels, channels)
-    eights = length // 8
+    scale = floats_at(scale_at, length)
     for p in range(rows):
         from_at, to_at = acc_at + 4 * p * padded, out_at + size * p * channels
-        if size == 1:
-            _store_byte(from_at, scale_at, to_at, eights, limits_at, sums_at)
-        else:
-            _store_short(from_at, scale_at, to_at, eights, limits_at, sums_at)
-        for j in range(8 * eights, length):
-            a = acc[p * padded + j]
-            sums[3, 0], sums[4, 0] = min(sums[3, 0], a), max(sums[4, 0], a)
+        done = _store_vectors(size, from_at, scale_at, to_at, length, limits_at, sums_at)
+        if done == length:
+            continue
+        acc, codes = ints_at(from_at, length), bytes_at(to_at, length)
+        wide = shorts_at(to_at, length)
+        for j in range(done, length):
+            a = acc[j]
+            sums[48], sums[64] = min(sums[48], a), max(sums[64], a)
             v = min(max(np.float32(a) * scale[j], limits[0]), limits[1])
             v = (v + _MAGIC) - _MAGIC
-            sums[0, 0] += v < limits[2]
-            sums[1, 0] += v > limits[3]
+            sums[0] += v < limits[2]
+            sums[16] += v > limits[3]
             v = min(max(v, limits[4]), limits[5])
-            sums[2, 0] += v == np.float32(0)
-            out[first + p * channels + j] = np.int64(v + limits[6])
+            sums[32] += v == np.float32(0)
+            code = np.int64(v + limits[6])
+            if size == 1:
+                codes[j] = code
+            else:
+                wide[j] = code
 
 
 @numba.njit(cache=True, nogil=True)
-def book_sums(sums: Any, numbers: Any, counts: Any) -> None:
-    """Adds what `store_float32` saw to the counts of `convolve_gather`."""
-    for lane in range(8):
-        counts[2] += sums[2, lane]
-        counts[3] += numbers[6] * sums[0, lane] + numbers[7] * sums[1, lane]
-        counts[4] = min(counts[4], sums[3, lane])
-        counts[5] = max(counts[5], sums[4, lane])
-        sums[:, lane] = 0
+def book_sums(sums: Any, requantization: Any, counts: Any) -> None:
+    """Adds what `_store_float32` saw to the counts of a run, and starts again from zero."""
+    for lanes, first in ((16, 0), (8, 80)):
+        for lane in range(first, first + lanes):
+            counts[2] += sums[lane + 2 * lanes]
+            counts[3] += requantization[6] * sums[lane] + requantization[7] * sums[lane + lanes]
+            counts[4] = min(counts[4], sums[lane + 3 * lanes])
+            counts[5] = max(counts[5], sums[lane + 4 * lanes])
+    sums[:] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -109,32 +116,53 @@ def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> An
 
 
 @numba.njit(cache=True, nogil=True)
-def store_fixed(
-    acc: Any,
-    pixels: Any,
-    padded: Any,
-    channels: Any,
-    numbers: Any,
-    scale: Any,
-    multiplier: Any,
-    shift: Any,
-    late: Any,
-    out: Any,
-    first: Any,
-    counts: Any,
-) -> None:
-    """Codes of some pixels in the other roundings; `late` is a bias in 64 bits."""
-    mode, zero = numbers[0], numbers[1]
+def _store_fixed(
+    acc_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any, size: Any,
+    out_at: Any, counts: Any
+) -> None:  # fmt: skip
+    """Codes of some pixels in the other roundings, with a bias in 64 bits."""
+    mode, zero, low, high, type_low, type_high, count_low, count_high = requantization[:8]
+    scale = doubles_at(requantization[9], channels)
+    multiplier = longs_at(requantization[10], channels)
+    shift = longs_at(requantization[11], channels)
+    late = longs_at(requantization[12], channels)
+    acc = ints_at(acc_at, pixels * padded)
+    codes, wide = bytes_at(out_at, pixels * channels), shorts_at(out_at, pixels * channels)
     for p in range(pixels):
         for j in range(channels):
             value = np.int64(acc[p * padded + j]) + late[j]
             counts[4] = min(counts[4], value)
             counts[5] = max(counts[5], value)
             code = _round(value, mode, scale[j], multiplier[j], shift[j]) + zero
-            if code < numbers[4]:
-                counts[3] += numbers[6]
-            elif code > numbers[5]:
-                counts[3] += numbers[7]
-            code = min(max(code, numbers[2]), numbers[3])
+            if code < type_low:
+                counts[3] += count_low
+            elif code > type_high:
+                counts[3] += count_high
+            code = min(max(code, low), high)
             counts[2] += code == zero
-            out[first + p * channels + j] = code
+            if size == 1:
+                codes[p * channels + j] = code
+            else:
+                wide[p * channels + j] = code
+
+
+@numba.njit(cache=True, nogil=True)
+def store_row(
+    acc_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any, sums: Any,
+    size: Any, out_at: Any, counts: Any
+) -> None:  # fmt: skip
+    """Requantizes some pixels and writes their codes.
+
+    Args:
+        acc_at: int32 accumulators, `padded` per pixel; those beyond `channels` are not read.
+        pixels, padded, channels: how accumulators and codes are laid out.
+        requantization: int64 record, see `packing.pack_requantizer`.
+        sums: int32 (SUMS,), booked later by `book_sums`.
+        size: bytes of a code.
+        out_at: codes, written.
+        counts: (executed, input zeros, output zeros, saturations, lowest, highest), added to.
+    """
+    if requantization[0] == _FLOAT32:
+        _store_float32(acc_at, pixels, padded, channels, requantization, sums, size, out_at)
+    else:
+        _store_fixed(acc_at, pixels, padded, channels, requantization, size, out_at, counts)

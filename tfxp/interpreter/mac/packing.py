@@ -1,4 +1,4 @@
-"""Weights and constants of a layer, laid out for the compiled kernels."""
+"""What all compiled kernels of a layer need: start values, requantizer, visits."""
 
 from __future__ import annotations
 
@@ -10,83 +10,40 @@ from numpy.typing import NDArray
 
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
-from tfxp.interpreter.mac.microkernel import CHANNEL_ORDER
 from tfxp.interpreter.mac.requantizer import MODES
 
 
-@dataclass(frozen=True)
-class PackedLayer:
-    """A layer for the gather kernels.
+class Keeper:
+    """Holds the arrays that a record points to."""
 
-    Args:
-        weights: int16, per block of 16, 32 or 64 channels of one group: (taps * C / groups, block),
-            channels in the order the gather loop wants.
-        blocks: int64 rows (group, vectors of 16, accumulator offset, weight offset).
-        bias: int32 start values of the accumulators, padded like them; zeros for wide layers.
-        late_bias: int64 (OC,), added before requantizing; zeros for narrow layers.
-        padded: accumulators per output pixel.
-        group_padded: of which per group.
+    def __init__(self) -> None:
+        self.kept: list[NDArray[Any]] = []
+
+    def keep(self, array: NDArray[Any]) -> int:
+        """The address of an array that lives as long as this object."""
+        array = np.ascontiguousarray(array)
+        self.kept.append(array)
+        return int(array.ctypes.data)
+
+
+def pack_bias(layer: MacLayer, group_padded: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Start values of a pixel's accumulators, padded like them, and what is added behind them.
+
+    A wide layer starts at 0 and adds its bias in 64 bits.
     """
-
-    weights: NDArray[np.int16]
-    blocks: NDArray[np.int64]
-    bias: NDArray[np.int32]
-    late_bias: NDArray[np.int64]
-    padded: int
-    group_padded: int
-
-
-def _block_sizes(channels: int) -> list[int]:
-    """Blocks of 64, 32 and 16 channels that cover `channels`, the last one padded."""
-    sizes = [64] * (channels // 64)
-    rest = channels % 64
-    if rest > 48:
-        return [*sizes, 64]
-    for size in (32, 16):
-        while rest >= size or (0 < rest and size == 16):
-            sizes.append(size)
-            rest -= size
-    return sizes
-
-
-def pack_layer(layer: MacLayer) -> PackedLayer:
-    """Lays out the weights of a layer."""
-    kh, kw, cg, oc = layer.weights.shape
-    og = oc // layer.groups
-    sizes = _block_sizes(og)
-    group_padded = sum(sizes)
-    rows = kh * kw * cg
-    padded = np.zeros((layer.groups, rows, group_padded), np.int16)
-    grouped = layer.weights.reshape(rows, layer.groups, og).transpose(1, 0, 2)
-    padded[:, :, :og] = grouped
-    order = np.arange(group_padded).reshape(-1, 16)[:, CHANNEL_ORDER].reshape(-1)
-    padded = padded[:, :, order]
-    blocks, parts, offset = [], [], 0
-    for group in range(layer.groups):
-        first = 0
-        for size in sizes:
-            blocks.append((group, size // 16, group * group_padded + first, offset))
-            parts.append(padded[group, :, first : first + size].reshape(-1))
-            first += size
-            offset += rows * size
-    bias = np.zeros((layer.groups, group_padded), np.int32)
-    late = np.zeros(oc, np.int64)
+    start = np.zeros((layer.groups, group_padded), np.int32)
     if layer.wide:
-        late = layer.bias
-    else:
-        wrapped = ((layer.bias + 2**31) & 0xFFFFFFFF) - 2**31
-        bias[:, :og] = wrapped.reshape(layer.groups, og)
-    return PackedLayer(
-        np.concatenate(parts),
-        np.array(blocks, np.int64),
-        bias.reshape(-1),
-        late,
-        layer.groups * group_padded,
-        group_padded,
-    )
+        return start.reshape(-1), layer.bias
+    wrapped = ((layer.bias + 2**31) & 0xFFFFFFFF) - 2**31
+    start[:, : layer.channels_out // layer.groups] = wrapped.reshape(layer.groups, -1)
+    return start.reshape(-1), np.zeros_like(layer.bias)
 
 
-def gather_exact(layer: MacLayer) -> bool:
+#: int64 fields of a record; the requantization begins at this one.
+REQUANTIZATION, RECORD = 32, 48
+
+
+def fits_32_bits(layer: MacLayer) -> bool:
     """Whether 32-bit accumulators and 16-bit operands give this layer's exact results."""
     low, high = layer.worst_case
     fits = layer.weights.min(initial=0) >= -32768 and layer.weights.max(initial=0) <= 32767
@@ -98,40 +55,40 @@ def gather_exact(layer: MacLayer) -> bool:
     return not layer.wide or max(-low, high) + biggest < 2**31
 
 
-@dataclass(frozen=True)
-class Requantization:
-    """A requantizer as plain arrays: numbers (mode, zero point, limits, ...) and per channel."""
+def pack_requantizer(
+    layer: MacLayer, late: NDArray[np.int64], repeats: int, keeper: Keeper
+) -> list[int]:
+    """The requantizer of a layer as a record for `store_row`.
 
-    numbers: NDArray[np.int64]
-    scale32: NDArray[np.float32]
-    scale64: NDArray[np.float64]
-    multiplier: NDArray[np.int64]
-    shift: NDArray[np.int64]
+    Args:
+        layer: whose requantizer.
+        late: int64 (OC,), added to accumulators.
+        repeats: how many pixels of scales stand one behind the other.
+        keeper: holds the arrays.
 
-
-def pack_requantizer(layer: MacLayer) -> Requantization:
-    """The requantizer of a layer for the compiled store loops."""
+    Returns:
+        Mode, zero point, limits, limits of the type, which of those count as saturation; addresses
+        of scales in float32 and float64, multipliers, shifts, late bias, float32 limits; two zeros.
+    """
     r = layer.requantizer
-    numbers = [
-        MODES.index(r.mode),
-        r.zero_point,
-        r.low,
-        r.high,
-        r.type_low,
-        r.type_high,
-        not r.clamps_low,
-        not r.clamps_high,
-    ]
     multiplier = r.multiplier
     if r.mode == "reduced":
         multiplier = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
-    return Requantization(
-        np.array(numbers, np.int64),
-        r.scale.astype(np.float32),
-        r.scale.astype(np.float64),
-        np.ascontiguousarray(multiplier, np.int64),
-        np.ascontiguousarray(r.shift, np.int64),
-    )
+    zero = r.zero_point
+    # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
+    limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,
+              r.low - zero, r.high - zero, zero]  # fmt: skip
+    return [
+        *(MODES.index(r.mode), zero, r.low, r.high, r.type_low, r.type_high),
+        *(int(not r.clamps_low), int(not r.clamps_high)),
+        keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
+        keeper.keep(r.scale.astype(np.float64)),
+        keeper.keep(multiplier.astype(np.int64)),
+        keeper.keep(r.shift.astype(np.int64)),
+        keeper.keep(late.astype(np.int64)),
+        keeper.keep(np.array(limits, np.float32)),
+        *(0, 0),
+    ]
 
 
 @dataclass(frozen=True)
@@ -170,3 +127,19 @@ def _classes(axis: Axis, transposed: bool) -> tuple[NDArray[np.int64], NDArray[n
                 uses[source, tap] += 1
     kinds, index = np.unique(uses, axis=0, return_inverse=True)
     return np.ascontiguousarray(index.reshape(-1).astype(np.int64)), kinds
+
+
+def visit_fields(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper) -> list[int]:
+    """The visit table in a record: row classes, column classes, their numbers, MACs."""
+    table = visit_table(layer, rows, columns)
+    return [
+        keeper.keep(table.row_class),
+        keeper.keep(table.column_class),
+        *table.macs.shape[:2],
+        keeper.keep(table.macs),
+    ]
+
+
+def code_kind(layer: MacLayer) -> int:
+    """How compiled kernels name the type of codes."""
+    return ("INT8", "UINT8", "INT16").index(layer.input_type)
