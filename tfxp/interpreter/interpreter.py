@@ -15,6 +15,7 @@ from tfxp.graph import IntegerGraph, Tensor, read_tflite
 from tfxp.interpreter.executor import Executor, Settings
 from tfxp.interpreter.registry import Arithmetic, Array, Engine
 from tfxp.interpreter.report import Report, layer_row
+from tfxp.interpreter.tape import Tape
 
 _CHOICES = {
     "arithmetic": ("litert", "builtin"),
@@ -67,16 +68,11 @@ class Interpreter:
         accumulator_overflow: Literal["wrap", "saturate"] = "wrap",
         num_threads: int | None = None,
     ) -> None:
-        given = {
-            "arithmetic": arithmetic,
-            "engine": engine,
-            "accumulator_overflow": accumulator_overflow,
-        }
-        for name, value in given.items():
+        given = (arithmetic, engine, accumulator_overflow)
+        for name, value in zip(_CHOICES, given, strict=True):
             if value not in _CHOICES[name]:
-                raise ConfigError(
-                    f"{name} of Interpreter: got {value!r}; expected one of {_CHOICES[name]}"
-                )
+                known = _CHOICES[name]
+                raise ConfigError(f"{name} of Interpreter: got {value!r}; expected one of {known}")
         self._threads = threads if num_threads is None else num_threads
         if self._threads < 1:
             raise ConfigError(f"threads of Interpreter: got {self._threads}; expected 1 or more")
@@ -92,6 +88,7 @@ class Interpreter:
         self._executor: Executor | None = None
         self._values: dict[int, Array] = {}
         self._fed: dict[int, Array] = {}
+        self._tape: Tape | None = None
 
     # --- the calls of tf.lite.Interpreter -------------------------------------------------------
 
@@ -155,7 +152,7 @@ class Interpreter:
             )
         self._shapes[input_index] = shape
         self._fed.pop(input_index, None)
-        self._values.clear()
+        self._forget_tape()
 
     def set_tensor(self, tensor_index: int, value: Any) -> None:
         """Copies an array into a model input.
@@ -176,7 +173,11 @@ class Interpreter:
                 f"value for input {tensor.name!r}: got {array.dtype} {array.shape}; expected "
                 f"{tensor.dtype} {self._shape(tensor_index)}"
             )
-        self._fed[tensor_index] = array.copy()
+        memory = self._fed[tensor_index]
+        if memory.flags.writeable and memory.shape == array.shape:
+            np.copyto(memory, array)
+        else:
+            self._fed[tensor_index] = np.array(array, order="C")
 
     def invoke(self) -> None:
         """Runs the model on what was set.
@@ -185,8 +186,15 @@ class Interpreter:
             ModelError: `allocate_tensors` was not called, or an operator met shapes it cannot run.
         """
         executor = self._require_allocated("invoke")
-        feeds = {index: np.asarray(array, order="C") for index, array in self._fed.items()}
-        self._values = executor.run(feeds, keep=True)
+        if self._tape is not None and self._tape.run():
+            return
+        self._forget_tape()
+        self._fed = {i: np.require(a, requirements=["C", "W"]) for i, a in self._fed.items()}
+        if self._settings.engine == "fast":
+            self._tape = Tape(executor, self._fed)
+            self._values = self._tape.values
+        else:
+            self._values = executor.run(dict(self._fed), keep=True)
 
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor's content: input, output, constant or intermediate result.
@@ -272,8 +280,8 @@ class Interpreter:
         else:
             results = [part(start) for start in starts]
         if not results:
-            results = [[np.zeros((0, *self._shape(i)[1:]), self.graph.tensors[i].dtype)
-                        for i in self.graph.outputs]]
+            tensors = [self.graph.tensors[i] for i in self.graph.outputs]
+            results = [[np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]]
         outputs = [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -284,6 +292,7 @@ class Interpreter:
     def report(self) -> Report:
         """Counters of every multiplying operator, summed over all runs since the last reset."""
         executor = self._require_allocated("report")
+        self._settle()
         return Report(
             tuple(
                 layer_row(node, node.counters)
@@ -294,10 +303,19 @@ class Interpreter:
 
     def reset_counters(self) -> None:
         """Starts counting anew."""
+        self._settle()
         for node in self._require_allocated("reset_counters").nodes:
             node.counters.reset()
 
     # --- inside ---------------------------------------------------------------------------------
+
+    def _forget_tape(self) -> None:
+        self._settle()
+        self._tape, self._values = None, {}
+
+    def _settle(self) -> None:
+        if self._tape is not None:
+            self._tape.settle()
 
     def _require_allocated(self, call: str) -> Executor:
         missing = [i for i in self.graph.inputs if i not in self._fed]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tfxp.graph.integer_graph import IntegerGraph, Operator, Tensor
 from tfxp.interpreter.counters import Counters
+from tfxp.interpreter.step import Step
 
 Array = NDArray[Any]
 Arithmetic = Literal["litert", "builtin"]
@@ -44,6 +45,7 @@ class Node:
         intermediates: scratch tensors with scales (LSTM, SVDF).
         cache: what `prepare` computed; read-only afterwards (threads share it).
         counters: where runs are counted.
+        step: what the last run did as one compiled step, if it did.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Node:
     intermediates: list[Tensor | None] = field(default_factory=list)
     cache: dict[str, Any] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    step: Step | None = None
 
     @property
     def name(self) -> str:

@@ -36,6 +36,7 @@ from tfxp.interpreter.arithmetic import (
 )
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
+from tfxp.interpreter.step import ADD, Step
 
 Binary = Callable[[Array, Array], Array]
 _PLAIN = ("FLOAT32", "INT32", "INT64")
@@ -91,7 +92,7 @@ def _prepare_codes(node: Node, activation: str) -> Binary:
         build = _multiply_builtin if multiplies else _choose_add(node)
     sign = -1 if node.operator.name == "SUB" else 1
     if build is _add_xnnpack and node.engine == "fast" and a.shape == b.shape:
-        return _add_compiled(a, b, output, (low, high), sign)
+        return _add_compiled(node, a, b, output, (low, high), sign)
     return build(a, b, output, (low, high), sign)
 
 
@@ -234,21 +235,23 @@ def _add_xnnpack(
 
 
 def _add_compiled(
-    a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
+    node: Node, a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
 ) -> Binary:
     """`_add_xnnpack` for equal shapes, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_elementwise import add_codes
+    from tfxp.interpreter.compiled_program import run_step
 
-    m_a, m_b, bias, shift = add_xnnpack_parameters(a, b, output, sign)
+    parameters = add_xnnpack_parameters(a, b, output, sign)
     broadcast = _add_xnnpack(a, b, output, limits, sign)
+    unsigned = int(output.type == "UINT8")
+    record = np.array([unsigned, *parameters, output.zero_point, *limits], np.int64)
 
     def apply(x: Array, y: Array) -> Array:
         if x.shape != y.shape:
             return broadcast(x, y)
-        out = np.empty(x.shape, output.dtype)
-        flat = (v.reshape(-1) for v in (x, y, out))
-        add_codes(*flat, (m_a, m_b), bias, shift, output.zero_point, *limits)
+        x, y, out = np.ascontiguousarray(x), np.ascontiguousarray(y), np.empty(x.shape, x.dtype)
+        node.step = Step(ADD, (x, y), out, x.size, record)
+        run_step(node.step)
         return out
 
     return apply

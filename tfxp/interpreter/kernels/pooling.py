@@ -14,6 +14,7 @@ import numpy as np
 
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
+from tfxp.interpreter.step import AVERAGE_POOL, Step
 
 #: Along one dimension: (output size, padding before, padding after).
 Extent = tuple[int, int, int]
@@ -116,14 +117,21 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
 
 def _average_compiled(node: Node, x: Array) -> Array:
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_elementwise import average_windows
+    from tfxp.interpreter.compiled_program import run_step
 
     o = node.options
     rows, columns = _extents(node, x.shape[1], x.shape[2])
-    out = np.empty((x.shape[0], rows[0], columns[0], x.shape[3]), x.dtype)
-    window, stride = (o["filter_height"], o["filter_width"]), (o["stride_h"], o["stride_w"])
-    x = np.ascontiguousarray(x)
-    average_windows(x, out, window, stride, (rows[1], columns[1]), *node.cache["limits"])
+    x, out = np.ascontiguousarray(x), np.empty((len(x), rows[0], columns[0], x.shape[3]), x.dtype)
+    record = np.array(
+        [
+            *(int(x.dtype.kind == "u"), *x.shape[1:], rows[0], columns[0]),
+            *(o["filter_height"], o["filter_width"], o["stride_h"], o["stride_w"]),
+            *(rows[1], columns[1], *node.cache["limits"]),
+        ],
+        np.int64,
+    )
+    node.step = Step(AVERAGE_POOL, (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
+    run_step(node.step)
     return out
 
 

@@ -33,6 +33,7 @@ from tfxp.interpreter.arithmetic import (
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
+from tfxp.interpreter.step import SOFTMAX, Step
 
 Unary = Callable[[Array], Array]
 #: Integer bits of scaled differences and of sums of exponentials.
@@ -60,8 +61,12 @@ def _prepare(node: Node) -> None:
         need.require_symmetric(node, source, output)
         node.cache["apply"] = _softmax_int16(source, beta)
     elif node.arithmetic == "litert":
-        build = _softmax_compiled if node.engine == "fast" else _softmax_table
-        node.cache["apply"] = build(source, output, beta)
+        fast = node.engine == "fast" and output.type == kind
+        node.cache["apply"] = (
+            _softmax_compiled(node, source, output, beta)
+            if fast
+            else _softmax_table(source, output, beta)
+        )
     else:
         node.cache["apply"] = _softmax_fixed(node, source, output, beta)
 
@@ -149,19 +154,23 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
     return apply
 
 
-def _softmax_compiled(source: Tensor, output: Tensor, beta: float) -> Unary:
+def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
     """`_softmax_table`, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_elementwise import softmax_rows
+    from tfxp.interpreter.compiled_program import run_step
 
-    table, limits = exp_table(source, beta), CODE_LIMITS[output.type]
-    scale, zero, cut = np.float32(output.scale), output.zero_point, output.type == "UINT8"
+    table, scale = exp_table(source, beta), np.array([output.scale], np.float32)
+    unsigned, limits = int(output.type == "UINT8"), CODE_LIMITS[output.type]
 
     def apply(x: Array) -> Array:
-        out = np.empty(x.shape, output.dtype)
-        if x.size:
-            rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-            softmax_rows(rows, out.reshape(rows.shape), table, scale, zero, cut, *limits)
+        x, out = np.ascontiguousarray(x), np.empty(x.shape, output.dtype)
+        if not x.size:
+            return out
+        constants = [unsigned, x.shape[-1], output.zero_point, unsigned, *limits]
+        record = np.array([*constants, table.ctypes.data, scale.ctypes.data], np.int64)
+        rows = x.size // x.shape[-1]
+        node.step = Step(SOFTMAX, (x,), out, rows, record, (table, scale))
+        run_step(node.step)
         return out
 
     return apply

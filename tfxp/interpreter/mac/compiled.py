@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.mac import compiled_depthwise, compiled_plain, compiled_scatter
+from tfxp.interpreter.compiled_program import run_step
+from tfxp.interpreter.mac import compiled_plain
+from tfxp.interpreter.mac.compiled_store import SUMS
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 from tfxp.interpreter.mac.packing import (
     RECORD,
     REQUANTIZATION,
+    SCRATCH,
     Keeper,
     code_kind,
     fits_32_bits,
     pack_bias,
     pack_requantizer,
+    share_scratch,
     visit_fields,
 )
+from tfxp.interpreter.mac.running import booking, positions_of
 from tfxp.interpreter.mac.scatter_layout import ScatterLayout, scatter_record
+from tfxp.interpreter.registry import Node
+from tfxp.interpreter.step import DEPTHWISE, SCATTER, Step
 
 
 class Plan:
@@ -40,16 +48,15 @@ class Plan:
         if not self.exact:
             return
         if self.depthwise:
-            self.kernel = compiled_depthwise.convolve_depthwise
             self.record, self._held = _depthwise_record(layer, rows, columns)
         else:
             layout = ScatterLayout(layer, rows, columns)
-            self.kernel = compiled_scatter.convolve_scatter
             self.record, self._held = scatter_record(layout, rows, columns), layout.kept
+        self.scratch_bytes = int(self.record[RECORD - 1])
 
 
 def run_compiled(
-    layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis, cache: dict[str, Any]
+    layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis, node: Node
 ) -> MacResult:
     """One operator on a batch of images: the same result as `run_definition`.
 
@@ -57,20 +64,22 @@ def run_compiled(
         layer: weights and constants.
         x: codes (N, H, W, C).
         rows, columns: where taps fall.
-        cache: where the plan for this input size is kept.
+        node: keeps the plan for this input size, and is told which step was run.
     """
-    plan = cache.get("plan")
+    plan = node.cache.get("plan")
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
-        plan = cache["plan"] = Plan(layer, rows, columns)
+        plan = node.cache["plan"] = Plan(layer, rows, columns)
     if not plan.exact:
         return compiled_plain.run_plain(layer, x, rows, columns)
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     out = np.empty((x.shape[0], *plan.shape), plan.dtype)
-    counts = np.zeros(6, np.int64)
-    plan.kernel(x.ctypes.data, out.ctypes.data, x.shape[0], plan.record, counts)
-    executed, input_zeros, output_zeros, saturations, low, high = counts.tolist()
-    return MacResult(out, executed, input_zeros, output_zeros, saturations, low, high, 0)
+    opcode, scratch = (DEPTHWISE if plan.depthwise else SCATTER), plan.scratch_bytes
+    step = Step(opcode, (x,), out, x.shape[0], plan.record, plan, scratch)
+    result = MacResult.of(out, run_step(step).tolist())
+    positions = positions_of(layer, x, rows, columns)
+    node.step = replace(step, book=booking(node, layer, result, x.size, positions))
+    return result
 
 
 def _depthwise_record(
@@ -95,5 +104,7 @@ def _depthwise_record(
     ]
     record[: len(head)] = head
     record[24:29] = visit_fields(layer, rows, columns, keeper)
-    record[REQUANTIZATION:] = pack_requantizer(layer, late, columns.out, keeper)
+    record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, columns.out, keeper)
+    visits = int(record[26]) * columns.size * layer.channels_in
+    share_scratch(record, [4 * columns.out * layer.channels_out, 4 * SUMS, 4 * visits])
     return record, keeper.kept

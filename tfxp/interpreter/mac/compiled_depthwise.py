@@ -13,7 +13,15 @@ import numpy as np
 
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
 from tfxp.interpreter.mac.counting import book_visits, count_row
-from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shorts_at
+from tfxp.interpreter.mac.memory import (
+    bytes_at,
+    copy_ints,
+    fill_ints,
+    inlined,
+    ints_at,
+    longs_at,
+    shorts_at,
+)
 from tfxp.interpreter.mac.microkernel import LANES
 from tfxp.interpreter.mac.microkernel_depthwise import depthwise_block
 
@@ -24,7 +32,7 @@ _byte_half, _unsigned_half = depthwise_block("int8", 8, 1), depthwise_block("uin
 _short_half = depthwise_block("int16", 8, 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps: Any, steps: Any,
            zero: Any) -> Any:  # fmt: skip
     """The largest block that fits in `channels`; returns how many channels it took."""
@@ -53,7 +61,7 @@ def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps:
     return 8
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
     """(first tap, number of taps) of those that fall on 0 <= first + tap * step < size."""
     low = 0 if first >= 0 else -(first // step)
@@ -61,7 +69,7 @@ def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
     return low, max(0, high - low)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _value(x_at: Any, kind: Any, index: Any) -> Any:
     """One code."""
     if kind == 2:
@@ -70,15 +78,15 @@ def _value(x_at: Any, kind: Any, index: Any) -> Any:
     return np.int32(np.uint8(code)) if kind == 1 else np.int32(code)
 
 
-@numba.njit(cache=True, nogil=True)
-def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
+@inlined
+def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
     """Accumulators of one output row, one filter per channel.
 
     Args:
         oy: output row.
         x_at: codes of the image.
         record: see `depthwise_record`.
-        acc: int32 (OW * OC,).
+        acc_at: int32 (OW * OC,).
     """
     height, width, channels, zero, kind, ow = (
         record[0], record[1], record[2], record[7], record[9], record[5]
@@ -86,7 +94,7 @@ def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
     kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
     weight_at, bias_at, size = record[18], record[19], 2 if kind == 2 else 1
     weights, bias = ints_at(weight_at, kh * kw * channels), ints_at(bias_at, channels)
-    acc_at = np.int64(acc.ctypes.data)
+    acc = ints_at(acc_at, ow * channels)
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     steps = (
@@ -120,34 +128,36 @@ def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
             acc[ox * channels + j] = total
 
 
-@numba.njit(cache=True, nogil=True)
-def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc: Any) -> None:
+@inlined
+def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
     """Accumulators of one output row, several filters per channel; see `_row_of_outputs`."""
     height, width, channels, zero, kind, ow, oc = (
         record[0], record[1], record[2], record[7], record[9], record[5], record[6]
     )  # fmt: skip
     kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
-    weights, bias = ints_at(record[18], kh * kw * oc), ints_at(record[19], oc)
+    weights = ints_at(record[18], kh * kw * oc)
     multiples = oc // channels
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     for ox in range(ow):
-        part = acc[ox * oc : (ox + 1) * oc]
-        part[:] = bias
+        part = ints_at(acc_at + 4 * ox * oc, oc)
+        copy_ints(acc_at + 4 * ox * oc, record[19], oc)
         first_x = ox * sw - pw
         kx, columns = _taps_inside(first_x, dw, kw, width)
         for y in range(ky, ky + rows):
             for x in range(kx, kx + columns):
                 at = ((first_y + y * dh) * width + first_x + x * dw) * channels
-                row = weights[(y * kw + x) * oc : (y * kw + x + 1) * oc]
+                row = (y * kw + x) * oc
                 for c in range(channels):
                     value = _value(x_at, kind, at + c) - np.int32(zero)
                     for j in range(c * multiples, (c + 1) * multiples):
-                        part[j] += value * np.int32(np.int16(row[j]))
+                        part[j] += value * np.int32(np.int16(weights[row + j]))
 
 
 @numba.njit(cache=True, nogil=True)
-def convolve_depthwise(x_at: Any, out_at: Any, images: Any, record: Any, counts: Any) -> None:
+def convolve_depthwise(
+    x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
+) -> None:
     """A depthwise convolution of a batch of images.
 
     Args:
@@ -155,17 +165,15 @@ def convolve_depthwise(x_at: Any, out_at: Any, images: Any, record: Any, counts:
         out_at: codes (N, OH, OW, OC), written.
         images: N.
         record: int64, see `compiled.depthwise_record`.
+        scratch_at: memory of the size that the record asks for, on a cache line.
         counts: as in `convolve_scatter`, added to.
     """
-    height, width, channels, oh, ow, oc = (
-        record[0], record[1], record[2], record[4], record[5], record[6]
-    )  # fmt: skip
-    zero, kind = record[7], record[9]
+    height, width, channels, _, oh, ow, oc, zero, _, kind = record[:10]
     size = 2 if kind == 2 else 1
-    acc, sums = np.empty(ow * oc, np.int32), np.zeros(SUMS, np.int32)
-    requantization, row_class = record[32:48], longs_at(record[24], height)
-    seen = np.zeros((record[26], width * channels), np.int32)
-    seen_at = np.int64(seen.ctypes.data)
+    acc_at, sums_at = scratch_at + record[48], scratch_at + record[49]
+    seen_at, row_class = scratch_at + record[50], longs_at(record[24], height)
+    fill_ints(sums_at, SUMS, 0)
+    fill_ints(seen_at, record[26] * width * channels, 0)
     for n in range(images):
         image_at = x_at + size * n * height * width * channels
         for y in range(height):
@@ -173,11 +181,10 @@ def convolve_depthwise(x_at: Any, out_at: Any, images: Any, record: Any, counts:
                       seen_at + 4 * row_class[y] * width * channels)  # fmt: skip
         for oy in range(oh):
             if oc == channels:
-                _row_of_outputs(oy, image_at, record, acc)
+                _row_of_outputs(oy, image_at, record, acc_at)
             else:
-                _row_of_multiples(oy, image_at, record, acc)
-            store_row(np.int64(acc.ctypes.data), ow, oc, oc, requantization, sums, size,
+                _row_of_multiples(oy, image_at, record, acc_at)
+            store_row(acc_at, acc_at, ow, oc, oc, record[32:48], sums_at, size,
                       out_at + size * (n * oh + oy) * ow * oc, counts)  # fmt: skip
-        book_sums(sums, requantization, counts)
-    book_visits(seen, width, channels, record[25], record[28], record[27],
-                images * height * width * channels, counts)  # fmt: skip
+        book_sums(sums_at, record[32:48], counts)
+    book_visits(seen_at, record, images * height * width * channels, counts)

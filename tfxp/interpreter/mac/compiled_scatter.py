@@ -15,7 +15,15 @@ import numpy as np
 
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
 from tfxp.interpreter.mac.counting import book_visits, count_row
-from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shorts_at
+from tfxp.interpreter.mac.memory import (
+    bytes_at,
+    copy_ints,
+    fill_ints,
+    inlined,
+    ints_at,
+    longs_at,
+    shorts_at,
+)
 from tfxp.interpreter.mac.microkernel import (
     SCATTER_SIZES,
     USE_AVX2,
@@ -33,7 +41,7 @@ _scatter9, _scatter12 = scatter_pixels(9), scatter_pixels(12)
 _scatter16, _scatter18 = scatter_pixels(16), scatter_pixels(18)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _scatter_few(
     vectors: Any, acc: Any, offsets: Any, weights: Any, positions: Any, values: Any, starts: Any,
     pixels: Any, step: Any, start_step: Any
@@ -50,7 +58,7 @@ def _scatter_few(
         _scatter6(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _scatter(
     vectors: Any, acc: Any, offsets: Any, weights: Any, positions: Any, values: Any, starts: Any,
     pixels: Any, step: Any, start_step: Any
@@ -72,10 +80,10 @@ def _scatter(
         _scatter18(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _list_row(
-    row_at: Any, kind: Any, blocks: Any, block: Any, zero: Any, take_all: Any, positions: Any,
-    values: Any, starts: Any, tables: Any
+    row_at: Any, kind: Any, blocks: Any, block: Any, zero: Any, take_all: Any, positions_at: Any,
+    values_at: Any, starts_at: Any, tables: Any
 ) -> None:  # fmt: skip
     """Lists the non-zero codes of one input row, block by block, an even number of each.
 
@@ -84,14 +92,16 @@ def _list_row(
         kind: 0 int8, 1 uint8, 2 int16.
         blocks, block: how many blocks (pixels times groups), and codes of each.
         zero, take_all: zero point; 255 to list zeros as well.
-        positions, values: int32 and int16 lists; eight more than can be listed.
-        starts: where each block's entries begin.
+        positions_at, values_at: int32 and int16 lists; eight more than can be listed.
+        starts_at: int64, where each block's entries begin.
         tables: addresses of PLACES and SHUFFLES.
     """
     count = np.int64(0)
     size = 2 if kind == 2 else 1
     eights = (block // 8) * 8 if _VECTOR else 0
-    positions_at, values_at = np.int64(positions.ctypes.data), np.int64(values.ctypes.data)
+    room = blocks * (block + 1) + 8
+    positions, values = ints_at(positions_at, room), shorts_at(values_at, room)
+    starts = longs_at(starts_at, blocks + 1)
     codes, wide = bytes_at(row_at, blocks * block), shorts_at(row_at, blocks * block)
     for i in range(blocks):
         starts[i] = count
@@ -122,17 +132,16 @@ def _list_row(
     starts[blocks] = count
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _add_row(
-    iy: Any, record: Any, acc: Any, row_bytes: Any, positions: Any, values: Any, starts: Any,
-    offsets: Any
+    iy: Any, record: Any, acc_at: Any, row_bytes: Any, positions_at: Any, values_at: Any,
+    starts_at: Any, offsets_at: Any
 ) -> None:  # fmt: skip
     """Adds the listed activations of input row `iy` to the accumulators they meet."""
     groups, oh, ring = record[3], record[4], record[12]
     rows = longs_at(record[17] + 16 * iy, 2)  # phase, first output row
     passes = longs_at(record[19], record[20] * 8)
-    acc_at, starts_at = np.int64(acc.ctypes.data), np.int64(starts.ctypes.data)
-    positions_at, values_at = np.int64(positions.ctypes.data), np.int64(values.ctypes.data)
+    offsets = longs_at(offsets_at, 64)
     for p in range(record[20]):
         one = passes[8 * p : 8 * p + 8]
         phase, first, pixels, base, group, vectors, weights_at, table_at = one
@@ -144,13 +153,13 @@ def _add_row(
             slot = oy % ring if 0 <= oy < oh else ring  # the last slot takes what nobody reads
             offsets[v] = slot * row_bytes + table[2 * v + 1]
         _scatter(
-            vectors, acc_at + base, np.int64(offsets.ctypes.data), weights_at, positions_at,
-            values_at, starts_at + 8 * (first * groups + group), pixels, record[14],
+            vectors, acc_at + base, offsets_at, weights_at, positions_at, values_at,
+            starts_at + 8 * (first * groups + group), pixels, record[14],
             record[15] * groups,
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def _join_groups(row_at: Any, pixels: Any, padded: Any, group_padded: Any, groups: Any,
                  each: Any) -> None:  # fmt: skip
     """Moves the channels of all groups together, over the padding between them."""
@@ -161,8 +170,28 @@ def _join_groups(row_at: Any, pixels: Any, padded: Any, group_padded: Any, group
                 acc[p * padded + g * each + j] = acc[p * padded + g * group_padded + j]
 
 
+@inlined
+def _store_rows(
+    done: Any, until: Any, record: Any, acc_at: Any, sums_at: Any, image_at: Any, counts: Any
+) -> None:  # fmt: skip
+    """Requantizes output rows `done` to `until`, which no later input row meets."""
+    groups, ow, oc, padded, ring = record[3], record[5], record[6], record[10], record[12]
+    size = 2 if record[9] == 2 else 1
+    row_size, shift = record[13] * padded, 4 * record[16] * padded
+    for row in range(done, until):
+        first = acc_at + 4 * (row % ring) * row_size
+        if groups > 1:
+            _join_groups(first + shift, ow, padded, record[11], groups, oc // groups)
+        store_row(first + shift, record[23], ow, padded, oc, record[32:48], sums_at, size,
+                  image_at + size * row * ow * oc, counts)  # fmt: skip
+        if groups > 1:
+            copy_ints(first, record[23], row_size)
+
+
 @numba.njit(cache=True, nogil=True)
-def convolve_scatter(x_at: Any, out_at: Any, images: Any, record: Any, counts: Any) -> None:
+def convolve_scatter(
+    x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
+) -> None:
     """A grouped convolution, plain or transposed, of a batch of images.
 
     Args:
@@ -170,47 +199,36 @@ def convolve_scatter(x_at: Any, out_at: Any, images: Any, record: Any, counts: A
         out_at: codes (N, OH, OW, OC), written.
         images: N.
         record: int64, see `scatter_layout.scatter_record`.
+        scratch_at: memory of the size that the record asks for, on a cache line.
         counts: int64 (executed, input zeros, output zeros, saturations, lowest, highest), added to.
     """
     height, width, channels, groups, oh, ow, oc, zero, take_all, kind = record[:10]
-    padded, group_padded, ring, row_pixels = record[10], record[11], record[12], record[13]
+    ring, row_size = record[12], record[13] * record[10]
     size = 2 if kind == 2 else 1
-    tables = (record[21], record[22])
-    blocks, block = width * groups, channels // groups
-    positions = np.empty(blocks * (block + 1) + 16, np.int32)
-    values = np.empty(blocks * (block + 1) + 16, np.int16)
-    starts, offsets = np.empty(blocks + 1, np.int64), np.empty(64, np.int64)
-    row_size = row_pixels * padded
-    acc = np.empty((ring + 1) * row_size, np.int32)
-    acc_at, margin = np.int64(acc.ctypes.data), record[16]
-    bias, until = ints_at(record[23], row_size), longs_at(record[18], height)
-    sums = np.zeros(SUMS, np.int32)
-    requantization = record[32:48]
-    row_class, classes = longs_at(record[24], height), record[27]
-    seen = np.zeros((record[26], width * channels), np.int32)
-    seen_at = np.int64(seen.ctypes.data)
+    positions_at, values_at, starts_at = (
+        scratch_at + record[48], scratch_at + record[49], scratch_at + record[50]
+    )  # fmt: skip
+    offsets_at, acc_at = scratch_at + record[51], scratch_at + record[52]
+    sums_at, seen_at = scratch_at + record[53], scratch_at + record[54]
+    fill_ints(sums_at, SUMS, 0)
+    fill_ints(seen_at, record[26] * width * channels, 0)
+    for slot in range(ring):
+        copy_ints(acc_at + 4 * slot * row_size, record[23], row_size)
+    rows, until = longs_at(record[17], 2 * height), longs_at(record[18], height)
+    row_class = longs_at(record[24], height)
     for n in range(images):
-        for slot in range(ring):
-            acc[slot * row_size : (slot + 1) * row_size] = bias
-        done = 0
+        done = np.int64(0)
         for iy in range(height):
             row_at = x_at + size * (n * height + iy) * width * channels
             count_row(row_at, kind, width * channels, zero,
                       seen_at + 4 * row_class[iy] * width * channels)  # fmt: skip
-            if longs_at(record[17] + 16 * iy, 1)[0] >= 0:
-                _list_row(row_at, kind, blocks, block, zero, take_all, positions, values,
-                          starts, tables)  # fmt: skip
-                _add_row(iy, record, acc, 4 * row_size, positions, values, starts, offsets)
-            while done < until[iy]:
-                slot = done % ring
-                first = slot * row_size
-                row_from = acc_at + 4 * (first + margin * padded)
-                if groups > 1:
-                    _join_groups(row_from, ow, padded, group_padded, groups, oc // groups)
-                store_row(row_from, ow, padded, oc, requantization, sums, size,
-                          out_at + size * (n * oh + done) * ow * oc, counts)  # fmt: skip
-                acc[first : first + row_size] = bias
-                done += 1
-        book_sums(sums, requantization, counts)
-    book_visits(seen, width, channels, record[25], record[28], classes,
-                images * height * width * channels, counts)  # fmt: skip
+            if rows[2 * iy] >= 0:
+                _list_row(row_at, kind, width * groups, channels // groups, zero, take_all,
+                          positions_at, values_at, starts_at, (record[21], record[22]))  # fmt: skip
+                _add_row(iy, record, acc_at, 4 * row_size, positions_at, values_at, starts_at,
+                         offsets_at)  # fmt: skip
+            _store_rows(done, until[iy], record, acc_at, sums_at, out_at + size * n * oh * ow * oc,
+                        counts)  # fmt: skip
+            done = until[iy]
+        book_sums(sums_at, record[32:48], counts)
+    book_visits(seen_at, record, images * height * width * channels, counts)

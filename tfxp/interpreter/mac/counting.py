@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shorts_at
+from tfxp.interpreter.mac.memory import bytes_at, inlined, ints_at, longs_at, shorts_at
 
 
-@numba.njit(cache=True, nogil=True)
+@inlined
 def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> None:
     """Adds 1 to `seen` wherever a code of the row is not zero.
 
@@ -32,30 +31,27 @@ def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> Non
             seen[i] = np.int32(seen[i] + (codes[i] != wanted))
 
 
-@numba.njit(cache=True, nogil=True)
-def book_visits(
-    seen: Any, columns: Any, channels: Any, column_class_at: Any, macs_at: Any, classes: Any,
-    elements: Any, counts: Any
-) -> None:  # fmt: skip
+@inlined
+def book_visits(seen_at: Any, record: Any, elements: Any, counts: Any) -> None:
     """Executed MACs and zeros from the rows counted by `count_row`.
 
     Args:
-        seen: int32 (row classes, columns * channels).
-        columns, channels: of the input.
-        column_class_at: int64 (columns,).
-        macs_at: int64 (row classes, column classes, channels).
-        classes: of columns.
+        seen_at: int32 (row classes, columns * channels).
+        record: of the layer; see `packing.visit_fields`.
         elements: codes that were looked at.
         counts: (executed, input zeros, ...), added to.
     """
-    column_class = longs_at(column_class_at, columns)
-    macs = longs_at(macs_at, seen.shape[0] * classes * channels)
+    columns, channels, row_classes, classes = record[1], record[2], record[26], record[27]
+    seen = ints_at(seen_at, row_classes * columns * channels)
+    column_class = longs_at(record[25], columns)
+    macs = longs_at(record[28], row_classes * classes * channels)
     executed = nonzero = np.int64(0)
-    for a in range(seen.shape[0]):
+    for a in range(row_classes):
         for x in range(columns):
+            at = (a * columns + x) * channels
             first = (a * classes + column_class[x]) * channels
             for c in range(channels):
-                visits = np.int64(seen[a, x * channels + c])
+                visits = np.int64(seen[at + c])
                 executed += visits * macs[first + c]
                 nonzero += visits
     counts[0] += executed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -113,6 +114,12 @@ class MacResult(NamedTuple):
     low: int
     high: int
     overflows: int
+
+    @classmethod
+    def of(cls, codes: NDArray[Any], counts: Sequence[int]) -> MacResult:
+        """From the six counts of a compiled kernel, which has no overflows."""
+        executed, input_zeros, output_zeros, saturations, low, high = counts
+        return cls(codes, executed, input_zeros, output_zeros, saturations, low, high, 0)
 
 
 def weight_codes(tensor: Tensor, data: NDArray[Any]) -> NDArray[np.int32]:

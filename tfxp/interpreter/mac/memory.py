@@ -14,6 +14,10 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+#: For parts of a kernel: taken into the function that calls them, which is compiled once, where a
+#: function of its own would be optimised again at every level of calls above it.
+inlined = numba.njit(nogil=True, inline="always")
+
 
 @intrinsic
 def _pointer(typing: Any, address: Any) -> Any:
@@ -23,43 +27,59 @@ def _pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(types.int64), codegen
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def bytes_at(address: Any, size: Any) -> Any:
     """int8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int8)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def unsigned_bytes_at(address: Any, size: Any) -> Any:
     """uint8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.uint8)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def shorts_at(address: Any, size: Any) -> Any:
     """int16 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int16)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def ints_at(address: Any, size: Any) -> Any:
     """int32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int32)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def longs_at(address: Any, size: Any) -> Any:
     """int64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int64)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def floats_at(address: Any, size: Any) -> Any:
     """float32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float32)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def doubles_at(address: Any, size: Any) -> Any:
     """float64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float64)
+
+
+@inlined
+def fill_ints(address: Any, size: Any, value: Any) -> None:
+    """Sets int32 elements to a value; `array[:] = value` would compile error messages as well."""
+    array = ints_at(address, size)
+    for i in range(size):
+        array[i] = value
+
+
+@inlined
+def copy_ints(to: Any, source: Any, size: Any) -> None:
+    """Copies int32 elements."""
+    array, values = ints_at(to, size), ints_at(source, size)
+    for i in range(size):
+        array[i] = values[i]

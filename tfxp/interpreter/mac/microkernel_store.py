@@ -15,10 +15,11 @@ from tfxp.interpreter.mac.microkernel import I32, constant64, splat
 def store_vectors(code_type: str, lanes: int) -> Callable[..., None]:
     """Requantizes accumulators `lanes` at a time, and counts what it sees.
 
-    The returned intrinsic takes (accumulators, scales, out, vectors, limits, sums): addresses of
-    int32 accumulators, float32 scales and codes; how many vectors; the address of seven
-    float32 limits relative to the zero point (least, most, type low, type high, low, high, zero
-    point), and of 5 x `lanes` int32 sums (below, above, zeros, smallest, largest), updated.
+    The returned intrinsic takes (accumulators, scales, restart, out, vectors, limits, sums):
+    addresses of int32 accumulators, of float32 scales, of int32 values that the accumulators start
+    again from, and of codes; how many vectors; the address of seven float32 limits relative to the
+    zero point (least, most, type low, type high, low, high, zero point), and of 5 x `lanes` int32
+    sums (below, above, zeros, smallest, largest), updated.
 
     Args:
         code_type: "int8", "uint8" or "int16": how wide a code is stored.
@@ -27,13 +28,13 @@ def store_vectors(code_type: str, lanes: int) -> Callable[..., None]:
     element = ir.IntType(16 if code_type == "int16" else 8)
 
     @intrinsic
-    def store(typing: Any, accumulators: Any, scales: Any, out: Any, vectors: Any, limits: Any,
-              sums: Any) -> Any:  # fmt: skip
+    def store(typing: Any, accumulators: Any, scales: Any, restart: Any, out: Any, vectors: Any,
+              limits: Any, sums: Any) -> Any:  # fmt: skip
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             _StoreVectors(builder, element, lanes, arguments).build()
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 6), codegen
+        return types.void(*[types.int64] * 7), codegen
 
     return store
 
@@ -45,9 +46,10 @@ class _StoreVectors:
         self.b = builder
         self.lanes = lanes
         self.ints, self.floats = ir.VectorType(I32, lanes), ir.VectorType(ir.FloatType(), lanes)
-        accumulators, scales, out, self.vectors, limits, sums = arguments
+        accumulators, scales, restart, out, self.vectors, limits, sums = arguments
         self.accumulators = builder.inttoptr(accumulators, self.ints.as_pointer())
         self.scales = builder.inttoptr(scales, self.floats.as_pointer())
+        self.restart = builder.inttoptr(restart, self.ints.as_pointer())
         self.codes = ir.VectorType(element, lanes)
         self.out = builder.inttoptr(out, self.codes.as_pointer())
         self.element_bytes = element.width // 8
@@ -64,7 +66,9 @@ class _StoreVectors:
     def _step(self, i: Any, sums: list[Any]) -> list[Any]:
         b = self.b
         least, most, type_low, type_high, low, high, zero = self.limits
-        acc = b.load(b.gep(self.accumulators, [i]), align=4)
+        slot = b.gep(self.accumulators, [i])
+        acc = b.load(slot, align=4)
+        b.store(b.load(b.gep(self.restart, [i]), align=4), slot, align=4)
         scale = b.load(b.gep(self.scales, [i]), align=4)
         v = b.fmul(b.sitofp(acc, self.floats), scale)
         v = self._pick(b.fcmp_ordered("<", v, least), least, v)

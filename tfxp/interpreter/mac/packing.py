@@ -39,8 +39,22 @@ def pack_bias(layer: MacLayer, group_padded: int) -> tuple[NDArray[np.int32], ND
     return start.reshape(-1), np.zeros_like(layer.bias)
 
 
-#: int64 fields of a record; the requantization begins at this one.
-REQUANTIZATION, RECORD = 32, 48
+#: int64 fields of a record; where the requantizer begins, and the shares of scratch memory.
+REQUANTIZATION, SCRATCH, RECORD = 32, 48, 56
+
+
+def share_scratch(record: NDArray[np.int64], sizes: list[int]) -> None:
+    """Writes byte offsets of parts of scratch memory into a record, and its size behind them.
+
+    Args:
+        record: written from SCRATCH on; the last field is the total.
+        sizes: bytes of each part, at most 7; each begins on a cache line.
+    """
+    offset = 0
+    for number, size in enumerate(sizes):
+        record[SCRATCH + number] = offset
+        offset += -(-size // 64) * 64
+    record[RECORD - 1] = offset
 
 
 def fits_32_bits(layer: MacLayer) -> bool:

@@ -30,13 +30,28 @@ def run_layer(
     if node.engine == "reference":
         result = run_definition(layer, x, rows, columns)
     else:
-        result = _compiled()(layer, x, rows, columns, node.cache)
-    positions = x.shape[0] * (
-        # a transposed convolution multiplies per input pixel, cropped products included
-        rows.size * columns.size if layer.transposed else rows.out * columns.out
-    )
-    _count(node.counters, layer, x.size, result, positions)
+        result = _compiled()(layer, x, rows, columns, node)
+    _count(node.counters, layer, x.size, result, positions_of(layer, x, rows, columns))
     return result.codes
+
+
+def positions_of(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) -> int:
+    """How many times a run multiplies all weights."""
+    # a transposed convolution multiplies per input pixel, cropped products included
+    pixels = rows.size * columns.size if layer.transposed else rows.out * columns.out
+    return int(x.shape[0] * pixels)
+
+
+def booking(
+    node: Node, layer: MacLayer, result: MacResult, elements: int, positions: int
+) -> Callable[[list[int], int], None]:
+    """A function that books the counts of several runs like the one that gave `result`."""
+
+    def book(counts: list[int], runs: int) -> None:
+        summed = MacResult.of(result.codes, counts)
+        _count(node.counters, layer, elements * runs, summed, positions * runs, runs)
+
+    return book
 
 
 @cache
@@ -48,9 +63,14 @@ def _compiled() -> Callable[..., MacResult]:
 
 
 def _count(
-    counters: Counters, layer: MacLayer, elements: int, result: MacResult, positions: int
+    counters: Counters,
+    layer: MacLayer,
+    elements: int,
+    result: MacResult,
+    positions: int,
+    runs: int = 1,
 ) -> None:
-    weights, written = layer.weight_count, result.codes.size
+    weights, written = layer.weight_count, result.codes.size * runs
     zero_weights = weights - layer.nonzero_weights
     total = positions * weights
     executed = result.executed if layer.skip_zeros else total

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.mac.compiled_store import SUMS
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 from tfxp.interpreter.mac.microkernel import PLACES, SCATTER_SIZES, SHUFFLES, row_order
 from tfxp.interpreter.mac.packing import (
     RECORD,
     REQUANTIZATION,
+    SCRATCH,
     Keeper,
     code_kind,
     pack_bias,
     pack_requantizer,
+    share_scratch,
     visit_fields,
 )
 
@@ -179,6 +182,15 @@ class ScatterLayout(Keeper):
             yield size, _ordered(np.concatenate(part, axis=1), size), np.array(where, np.int64)
             first += use
 
+    def scratch_sizes(self, width: int, row_classes: int) -> list[int]:
+        """Bytes of positions, values, starts, offsets, accumulators, sums, visits."""
+        blocks = width * self.layer.groups
+        listed = blocks * (self.layer.weights.shape[2] + 1) + 16
+        visits = row_classes * width * self.layer.channels_in
+        accumulators = (self.schedule.ring + 1) * self.row_pixels * self.padded
+        return [4 * listed, 2 * listed, 8 * (blocks + 1), 8 * 64, 4 * accumulators, 4 * SUMS,
+                4 * visits]  # fmt: skip
+
 
 def _ordered(rows: NDArray[np.int16], vectors: int) -> NDArray[np.int16]:
     """Weight rows in the order of `row_order`, on a cache line of their own."""
@@ -217,5 +229,6 @@ def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> NDArray[
     ]
     record[: len(head)] = head
     repeats = columns.out if layout.padded == layer.channels_out else 1
-    record[REQUANTIZATION:] = pack_requantizer(layer, late, repeats, layout)
+    record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, repeats, layout)
+    share_scratch(record, layout.scratch_sizes(columns.size, int(record[26])))
     return record

@@ -1,0 +1,147 @@
+"""A run remembered: memory kept, consecutive compiled operators run as one call.
+
+The first `invoke` for some input shapes runs operator by operator. Its arrays become the tensors'
+memory, and what compiled kernels say they did (`Step`) becomes programs over these addresses. Later
+runs copy nothing and look nothing up: a program per stretch of compiled operators, Python for the
+others, nothing at all for those that only show an input in another shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.interpreter.executor import Executor
+from tfxp.interpreter.registry import Array, Kernel, Node
+from tfxp.interpreter.step import Step, cache_line
+
+
+class _Program:
+    """Consecutive steps."""
+
+    def __init__(self, run: Callable[..., None]) -> None:
+        self.steps: list[Step] = []
+        self._run = run
+        self._table: NDArray[np.int64] | None = None
+        self.counts = np.zeros((0, 6), np.int64)
+        self.runs = 0
+
+    def finish(self, scratch_at: int) -> None:
+        """Writes the table, once all steps are known."""
+        rows = [step.row(scratch_at) for step in self.steps]
+        self._table = np.array(rows, np.int64)
+        self.counts = np.zeros((len(rows), 6), np.int64)
+
+    def run(self) -> None:
+        """Runs all steps."""
+        self._run(self._table, self.counts)
+        self.runs += 1
+
+    def settle(self) -> None:
+        """Books what was counted."""
+        for step, counts in zip(self.steps, self.counts.tolist(), strict=True):
+            if step.book is not None and self.runs:
+                step.book(counts, self.runs)
+        self.counts[:] = 0
+        self.runs = 0
+
+
+class Tape:
+    """A recorded run of an executor.
+
+    Args:
+        executor: whose operators.
+        feeds: arrays of the model inputs, which become their memory.
+    """
+
+    def __init__(self, executor: Executor, feeds: dict[int, Array]) -> None:
+        from tfxp.interpreter.compiled_program import run_program
+
+        self._executor = executor
+        self.values = dict(feeds)
+        self._run_program = run_program
+        self._parts: list[_Program | tuple[Node, Kernel]] = []
+        self._skipped: list[Node] = []
+        self._runs = 0
+        for node, kernel in zip(executor.nodes, executor.kernels, strict=True):
+            self._record(node, kernel)
+        programs = [part for part in self._parts if isinstance(part, _Program)]
+        sizes = [step.scratch_bytes for program in programs for step in program.steps]
+        self._scratch = np.empty(max(sizes, default=0) + 64, np.uint8)
+        for program in programs:
+            program.finish(cache_line(self._scratch))
+
+    def _record(self, node: Node, kernel: Kernel) -> None:
+        executor = self._executor
+        arguments = executor.arguments(node, self.values)
+        node.step = None
+        results = executor.call(node, kernel, arguments)
+        node.counters.runs += 1
+        given = [a for a in arguments if a is not None]
+        stateful = any(index in executor.variables for index in node.operator.inputs)
+        if not stateful and results and all(_is_view(r, given) for r in results):
+            self._skipped.append(node)
+        elif _repeatable(node.step, given, results):
+            assert node.step is not None
+            if not self._parts or not isinstance(self._parts[-1], _Program):
+                self._parts.append(_Program(self._run_program))
+            program = self._parts[-1]
+            assert isinstance(program, _Program)
+            program.steps.append(node.step)
+            self._skipped.append(node)
+        else:
+            results = [np.array(r, order="C") for r in results]  # memory of their own
+            self._parts.append((node, kernel))
+        self.values.update(zip(node.operator.outputs, results, strict=False))
+
+    def run(self) -> bool:
+        """Runs on what the inputs' memory holds now.
+
+        Returns:
+            False if a result had another shape than at first (its size depends on the data), in
+            which case nothing is left to keep: run anew.
+        """
+        for part in self._parts:
+            if isinstance(part, _Program):
+                part.run()
+            elif not self._run_node(*part):
+                return False
+        self._runs += 1
+        return True
+
+    def _run_node(self, node: Node, kernel: Kernel) -> bool:
+        results = self._executor.call(node, kernel, self._executor.arguments(node, self.values))
+        node.counters.runs += 1
+        for index, result in zip(node.operator.outputs, results, strict=False):
+            memory = self.values[index]
+            if memory.shape != np.shape(result):
+                return False
+            np.copyto(memory, result)
+        return True
+
+    def settle(self) -> None:
+        """Books what was counted since the last time."""
+        for part in self._parts:
+            if isinstance(part, _Program):
+                part.settle()
+        for node in self._skipped:
+            node.counters.runs += self._runs
+        self._runs = 0
+
+
+def _is_view(result: Any, arguments: list[Any]) -> bool:
+    return isinstance(result, np.ndarray) and any(
+        np.may_share_memory(result, argument) for argument in arguments
+    )
+
+
+def _repeatable(step: Step | None, arguments: list[Any], results: list[Any]) -> bool:
+    """Whether a step read and wrote the tensors themselves, not copies of them."""
+    if step is None or len(results) != 1 or not results[0].flags.c_contiguous:
+        return False
+    known = {argument.ctypes.data for argument in arguments if argument.flags.c_contiguous}
+    read = all(array.ctypes.data in known for array in step.inputs)
+    return read and step.output.ctypes.data == results[0].ctypes.data
