@@ -79,9 +79,13 @@ def load_network() -> tuple[ModelStats, PrecisionMap | dict[str, LayerPrecision]
         graph = read_tflite(name)
         return graph_stats(graph), wanted or graph_precision(graph, _CONTAINERS.value)
     model = tfxp.load_model(name)
-    from tfxp.measure import count_model  # after tfxp.load_model has quietened TensorFlow
+    from tfxp.measure import count_model, uncounted_layers  # TensorFlow is quiet by now
 
-    return count_model(model), wanted or PrecisionMap.parse("w8a8")
+    stats = count_model(model)
+    unknown = uncounted_layers(stats)
+    if unknown:
+        print(f"work of {', '.join(unknown)} is not known and counts as none\n")
+    return stats, wanted or PrecisionMap.parse("w8a8")
 
 
 def read_run(path: str) -> dict[str, Any]:

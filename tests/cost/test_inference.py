@@ -267,3 +267,16 @@ def test_precision_must_cover_the_network():
         CostSettings(batch_size=0)
     with pytest.raises(ConfigError, match="edges"):
         CostSettings(edges="none")
+
+
+def test_full_adders_of_dot_products():
+    """N (D b_a b_w + (D - 1)(b_a + b_w + ceil(log2 D) - 1)), D products and the bias."""
+    layers = {
+        "x": LayerStats("x", "input", (), (10,)),
+        "d": LayerStats("d", "dense", ("x",), (3,), (10, 3), 30, 3),
+    }
+    report = cost_report(ModelStats(layers, ("d",)), PrecisionMap.uniform(4, 6, edge_bits=6))
+    assert report.total("full_adders") == 3 * (11 * 6 * 6 + 10 * (6 + 6 + 4 - 1))
+    whole = PrecisionMap.uniform("float", "float")
+    report = cost_report(ModelStats(layers, ("d",)), whole)
+    assert report.total("full_adders") == 3 * (11 * 23 * 23 + 10 * (23 + 23 + 4 - 1))

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from tfxp.cost.bits import ACCUMULATOR_BITS, FLOAT_BITS, bias_bits, tensor_bits
+from tfxp.cost.bits import (
+    ACCUMULATOR_BITS,
+    FLOAT_BITS,
+    FLOAT_MANTISSA_BITS,
+    bias_bits,
+    tensor_bits,
+)
 from tfxp.cost.cost_report import CostReport, Figure
 from tfxp.cost.energy import EnergyTable
 from tfxp.cost.memory import memory_bits
 from tfxp.cost.selection import resolve_precision, select_layers
 from tfxp.cost.stages import Stage, stages_of
 from tfxp.errors import ConfigError
-from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
+from tfxp.precision import (
+    FLOAT,
+    LayerPrecision,
+    LayerStats,
+    ModelStats,
+    PrecisionMap,
+    TensorPrecision,
+)
 
 EDGES = ("mapped", "float")
 _LIN = "Lin et al. 2016, sec. 4.2: parameters x bits, biases included"
@@ -31,6 +45,9 @@ FIGURES: dict[str, Figure] = {
         "1", f"{_LIN}; over the same at the baseline's bits", "size ratio", per_layer=False
     ),
     "read_bits": Figure("bit", f"{_JUDD}: data read", "read"),
+    "input_read_bits": Figure(
+        "bit", f"{_JUDD}: of the data read, the network's input", "network input", per_layer=False
+    ),
     "write_bits": Figure("bit", f"{_JUDD}: data written", "written"),
     "weight_read_bits": Figure("bit", f"{_JUDD}: weights read once for one image", "weights read"),
     "traffic_bits": Figure(
@@ -54,6 +71,13 @@ FIGURES: dict[str, Figure] = {
     "bit_operations": Figure(
         "bit-op", "MACs x weight bits x activation bits", "bit-ops", per_layer=False
     ),
+    "full_adders": Figure(
+        "full adder",
+        "Sakr, Kim and Shanbhag 2017: outputs x (D b_a b_w + (D - 1)(b_a + b_w + ceil(log2 D) - 1))"
+        ", D products and biases per output; float counts as 23 bits",
+        "full adders",
+        per_layer=False,
+    ),
     "arithmetic_pj": Figure(
         "pJ", "table of energies x MACs done", "energy of arithmetic", per_layer=False
     ),
@@ -76,9 +100,9 @@ FIGURES: dict[str, Figure] = {
     ),
 }
 _SUMMED = (
-    "parameters", "macs", "macs_executed", "model_size_bits", "read_bits", "write_bits",
-    "weight_read_bits", "traffic_bits", "traffic_batch_bits", "compute_cost", "bit_operations",
-    "arithmetic_pj", "memory_pj", "energy_pj",
+    "parameters", "macs", "macs_executed", "model_size_bits", "read_bits", "input_read_bits",
+    "write_bits", "weight_read_bits", "traffic_bits", "traffic_batch_bits", "compute_cost",
+    "bit_operations", "full_adders", "arithmetic_pj", "memory_pj", "energy_pj",
 )  # fmt: skip
 _RATIOS = {
     "model_size_ratio": "model_size_bits",
@@ -216,10 +240,12 @@ def _traffic(
     resolved: Mapping[str, LayerPrecision],
     settings: CostSettings,
 ) -> dict[str, Any]:
-    read = sum(
-        stages[source].output_count * tensor_bits(resolved[stages[source].owner].activations)
+    reads = {
+        source: stages[source].output_count
+        * tensor_bits(resolved[stages[source].owner].activations)
         for source in stage.sources
-    )
+    }
+    read = sum(reads.values())
     written = stage.output_count * tensor_bits(resolved[stage.owner].activations)
     weights = sum(_model_bits(model[name], resolved[name], settings) for name in stage.members)
     if stage.is_input:
@@ -227,6 +253,7 @@ def _traffic(
     return {
         "model_size_bits": weights,
         "read_bits": read,
+        "input_read_bits": sum(bits for name, bits in reads.items() if stages[name].is_input),
         "write_bits": written,
         "weight_read_bits": weights,
         "traffic_bits": read + written + weights,
@@ -244,9 +271,10 @@ def _row(
 ) -> dict[str, Any]:
     layer = model[stage.name]
     own = charged[layer.name]
-    operand = tensor_bits(_operand(stage, stages, charged).activations)
+    read = _operand(stage, stages, charged).activations
     if settings.edges == "float" and own.weights == FLOAT:
-        operand = FLOAT_BITS
+        read = FLOAT
+    operand = tensor_bits(read)
     return {
         "layer": layer.name,
         "kind": layer.kind,
@@ -260,7 +288,19 @@ def _row(
         **_traffic(model, stage, stages, resolved, settings),
         "compute_cost": layer.macs * (tensor_bits(own.weights) + operand),
         "bit_operations": layer.macs * tensor_bits(own.weights) * operand,
+        "full_adders": _full_adders(layer, own.weights, read),
     }
+
+
+def _full_adders(layer: LayerStats, weights: TensorPrecision, data: TensorPrecision) -> int:
+    """One-bit full adders of a layer's dot products: multipliers and the adders behind them."""
+    if not layer.macs or not layer.output_count:
+        return 0
+    b_w, b_a = (tensor_bits(value, FLOAT_MANTISSA_BITS) for value in (weights, data))
+    terms = layer.macs // layer.output_count + bool(layer.bias_count)
+    growth = math.ceil(math.log2(terms)) if terms > 1 else 0
+    sums = (terms - 1) * (b_a + b_w + growth - 1)
+    return layer.output_count * (terms * b_a * b_w + sums)
 
 
 def _operand(

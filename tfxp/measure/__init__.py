@@ -1,6 +1,7 @@
 """Ranges, zeros and sizes of a network: what is known before precision is chosen."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
+from tfxp.measure.any_layer import uncounted_layers
 from tfxp.measure.jacobian import jacobian_singular_values
 from tfxp.measure.measure_model import batches, measure_model
 from tfxp.measure.noise_gains import noise_gains
@@ -18,5 +19,6 @@ __all__ = [
     "measure_sqnr",
     "noise_gains",
     "training_taps",
+    "uncounted_layers",
     "weights_sqnr",
 ]

@@ -7,28 +7,41 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.errors import UnsupportedLayerError
+from tfxp.measure.any_layer import any_workload
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan, prepare
-from tfxp.transforms.layer_graph import LayerSpec, Ref
+from tfxp.transforms.fold_batch_norm import fold_batch_norm as fold
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.normalize import normalize
 
 
 def count_model(model: Any, *, fold_batch_norm: bool = True) -> ModelStats:
     """Every layer's shapes, parameters and multiply-accumulates; no distributions.
+
+    A network that can be quantized is counted as it will run: activation functions are part of the
+    layer before. Any other network is counted layer by layer (`tfxp.measure.any_layer`).
 
     Args:
         model: Sequential or functional tf_keras model.
         fold_batch_norm: count the network with BatchNormalization folded, as it will run.
 
     Raises:
-        UnsupportedLayerError: some layers are not supported; all are named.
+        ModelError: the model is subclassed, or a Sequential without a known input shape.
 
     Example:
         >>> from tfxp.keras import keras, layers
         >>> count_model(keras.Sequential([layers.Dense(3, input_shape=(4,))])).macs
         12
     """
-    return workload(prepare(model, fold_batch_norm))
+    try:
+        return workload(prepare(model, fold_batch_norm))
+    except UnsupportedLayerError:
+        graph = normalize(LayerGraph.from_model(model))
+        if fold_batch_norm:
+            fold(graph)
+        return any_workload(graph)
 
 
 def workload(plan: QuantizationPlan) -> ModelStats:

@@ -1,0 +1,200 @@
+"""Sizes and work of layers of any class, also of those that cannot be quantized."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tfxp.errors import UnsupportedLayerError
+from tfxp.precision import LayerStats, ModelStats
+from tfxp.quantization.layer_roles import role_of
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+
+Shape = tuple[int, ...]
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
+# What cost models call classes that quantization does not know.
+_KINDS = {
+    "InputLayer": "input",
+    "Conv1D": "conv",
+    "Conv3D": "conv",
+    "DepthwiseConv1D": "depthwise_conv",
+    "EinsumDense": "dense",
+    "Embedding": "embedding",
+    "MultiHeadAttention": "attention",
+    "LayerNormalization": "normalization",
+    "GroupNormalization": "normalization",
+    "UnitNormalization": "normalization",
+    "BatchNormalization": "batch_norm",
+    "Multiply": "mul",
+    "Subtract": "sub",
+    "Lambda": "activation",
+    "Rescaling": "activation",
+    "Normalization": "activation",
+    "ELU": "activation",
+    "LeakyReLU": "activation",
+    "PReLU": "activation",
+    "ThresholdedReLU": "activation",
+    "Activation": "activation",
+    "Permute": "transpose",
+    "RepeatVector": "tile",
+    "Cropping1D": "slice",
+    "Cropping2D": "slice",
+    "UpSampling1D": "resize",
+    "UpSampling2D": "resize",
+    "TimeDistributed": "dense",
+    **dict.fromkeys(_RECURRENT, "recurrent"),
+}
+
+
+def any_workload(graph: LayerGraph) -> ModelStats:
+    """Sizes and multiply-accumulates of every layer of a normalised graph.
+
+    Unlike `workload` this asks nothing of the layers: activation functions stay layers of their
+    own (cost models compute them with the layer before), and what a class does is told from its
+    name and its weights. Weights of rank two and more are kernels, all others count as biases. A
+    class that is not known has no multiply-accumulates, whatever weights it has.
+    """
+    layers: dict[str, LayerStats] = {}
+    for _, call, spec in graph.in_order():
+        out = _sample(call.output_shapes)
+        inputs = [_sample(graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
+        producers = [graph.calls[ref.call].layer for ref in call.refs()]
+        macs = _macs(spec, inputs, out)
+        if spec.name in layers:  # a shared layer works once per call
+            macs += layers[spec.name].macs
+            producers = [*layers[spec.name].inputs, *producers]
+        kernels = _kernels(spec)
+        size = sum(math.prod(shape) for shape in kernels)
+        biases = sum(math.prod(shape) for shape in _shapes(spec)) - size
+        layers[spec.name] = LayerStats(
+            spec.name,
+            _kind(spec),
+            tuple(dict.fromkeys(producers)),
+            out,
+            kernels[0] if len(kernels) == 1 else ((size,) if size else ()),
+            macs,
+            biases,
+        )
+    outputs = [graph.calls[ref.call].layer for ref in graph.outputs]
+    return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, graph.aliases())
+
+
+def uncounted_layers(stats: ModelStats) -> list[str]:
+    """Layers with kernels whose multiply-accumulates are not known."""
+    return [
+        layer.name
+        for layer in stats.layers.values()
+        if layer.weight_count and not layer.macs and layer.kind not in ("embedding", "activation")
+    ]
+
+
+def _kind(spec: LayerSpec) -> str:
+    if spec.kind in _KINDS:
+        return _KINDS[spec.kind]
+    if "Transpose" in spec.kind:
+        return "transposed_conv"
+    if "Pooling" in spec.kind:
+        return "mean" if spec.kind.startswith("GlobalAverage") else "pool"
+    try:
+        return role_of(spec).kind
+    except UnsupportedLayerError:
+        return str(spec.config.get("function", spec.kind)).lower()
+
+
+def _macs(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    kind = "Recurrent" if spec.kind in _RECURRENT else spec.kind
+    if kind.startswith("Conv") and kind.endswith("Transpose"):
+        kind = "ConvTranspose"
+    known = _COUNTS.get(kind)
+    return known(spec, inputs, out) if known is not None else 0
+
+
+def _dense(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """Each kernel entry once for every position of the output."""
+    kernel = _kernels(spec)[0]
+    return math.prod(out) // kernel[-1] * math.prod(kernel)
+
+
+def _depthwise(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    kernel = _kernels(spec)[0]
+    return math.prod(out) // (kernel[-1] * kernel[-2]) * math.prod(kernel)
+
+
+def _separable(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    positions = math.prod(out[:-1])
+    return positions * sum(math.prod(kernel) for kernel in _kernels(spec))
+
+
+def _transposed(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """Each kernel entry once for every position of the input."""
+    kernel = _kernels(spec)[0]
+    return math.prod(inputs[0]) // kernel[-1] * math.prod(kernel)
+
+
+def _recurrent(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """Each kernel entry once per time step; both directions if there are two."""
+    return inputs[0][0] * sum(math.prod(kernel) for kernel in _kernels(spec))
+
+
+def _einsum(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """The output times what is summed over: kernel axes that the output lacks."""
+    left, result = spec.config["equation"].split("->")
+    axes = left.split(",")[1]
+    kernel = _kernels(spec)[0] if _kernels(spec) else _shapes(spec)[0]
+    summed = [size for axis, size in zip(axes, kernel, strict=True) if axis not in result]
+    return math.prod(out) * math.prod(summed)
+
+
+def _attention(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """Four projections, scores and weighted sums; keys are the values unless a third is given."""
+    query, value = math.prod(inputs[0][:-1]), math.prod(inputs[min(1, len(inputs) - 1)][:-1])
+    q, k, v, o = (math.prod(kernel) for kernel in _kernels(spec)[:4])
+    heads, depth = spec.config["num_heads"], spec.config["key_dim"]
+    value_depth = spec.config.get("value_dim") or depth
+    products = query * value * heads * (depth + value_depth)
+    return query * (q + o) + value * (k + v) + products
+
+
+def _dot(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    axes = spec.config["axes"]
+    axis = axes[0] if isinstance(axes, list | tuple) else axes
+    return math.prod(out) * inputs[0][axis if axis < 0 else axis - 1]
+
+
+def _distributed(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    inner = spec.config["layer"]["class_name"]
+    return _dense(spec, inputs, out) if inner in ("Dense", "Conv1D", "Conv2D") else 0
+
+
+_COUNTS: dict[str, Callable[[LayerSpec, list[Shape], Shape], int]] = {
+    "Conv1D": _dense,
+    "Conv2D": _dense,
+    "Conv3D": _dense,
+    "Dense": _dense,
+    "DepthwiseConv1D": _depthwise,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv1D": _separable,
+    "SeparableConv2D": _separable,
+    "ConvTranspose": _transposed,
+    "Recurrent": _recurrent,
+    "EinsumDense": _einsum,
+    "MultiHeadAttention": _attention,
+    "Dot": _dot,
+    "TimeDistributed": _distributed,
+}
+
+
+def _shapes(spec: LayerSpec) -> list[Shape]:
+    return [tuple(int(size) for size in weight.shape) for weight in spec.weights]
+
+
+def _kernels(spec: LayerSpec) -> list[Shape]:
+    pairs = zip(spec.weight_names, _shapes(spec), strict=True)
+    return [shape for name, shape in pairs if len(shape) > 1 and "bias" not in name]
+
+
+def _sample(shapes: list[tuple[int | None, ...]], index: int = 0) -> Shape:
+    """One sample's shape; sizes that are not known count as one."""
+    if index >= len(shapes):
+        return ()
+    return tuple(int(size or 1) for size in shapes[index][1:])
