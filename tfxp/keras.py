@@ -7,11 +7,13 @@ A second opinion anywhere else would break isinstance checks silently.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 # Loading TensorFlow writes these lines whatever its log level, before Python can configure it.
 _NOISE = (b"before absl::InitializeLog()", b"cudart_stub.cc")
@@ -54,4 +56,25 @@ with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_impor
     import tf_keras as keras
     from tf_keras import backend, layers
 
-__all__ = ["backend", "keras", "layers", "tf"]
+__all__ = ["backend", "is_keras3_model", "keras", "keras3", "layers", "tf"]
+
+
+def keras3(load: bool = False) -> Any:
+    """Keras 3, which users' models may be made with; None if it is absent.
+
+    Args:
+        load: import it; otherwise it is returned only if somebody has imported it already.
+    """
+    if "keras" not in sys.modules and not load:
+        return None
+    try:
+        module = importlib.import_module("keras")
+    except ImportError:
+        return None
+    return module if str(getattr(module, "__version__", "")).startswith("3") else None
+
+
+def is_keras3_model(model: object) -> bool:
+    """Whether an object is a Keras 3 model; Keras 3 is not imported to find out."""
+    module = keras3()
+    return module is not None and isinstance(model, module.Model)

@@ -76,7 +76,14 @@ class Trio:
 
 
 def run(engine, codes):
-    """Outputs of an interpreter with tf.lite's call names for whole batches of codes."""
+    """Outputs of an interpreter with tf.lite's call names for whole batches of codes.
+
+    A file that fixes its batch, as TRANSPOSE_CONV does, gets one sample at a time.
+    """
+    signatures = [detail["shape_signature"] for detail in engine.get_input_details()]
+    if len(codes[0]) > 1 and all(signature[0] == 1 for signature in signatures):
+        rows = [run(engine, [part[i : i + 1] for part in codes]) for i in range(len(codes[0]))]
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     for detail, part in zip(engine.get_input_details(), codes, strict=True):
         engine.resize_tensor_input(detail["index"], part.shape)
     engine.allocate_tensors()

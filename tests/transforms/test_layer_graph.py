@@ -6,7 +6,7 @@ import pytest
 from tests.cases import CASES, built, inputs_of, randomize
 from tfxp.errors import ModelError
 from tfxp.keras import keras, layers, tf
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, weight_name
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, weight_names
 
 TOPOLOGIES = [
     "sequential", "residual", "shared_conv", "shared_dense_two_inputs", "shared_two_outputs",
@@ -206,4 +206,11 @@ def test_absorbed_layers_are_remembered():
 def test_weight_names():
     dense = layers.Dense(2, name="block/dense")
     dense.build((None, 3))
-    assert [weight_name(v) for v in dense.weights] == ["kernel", "bias"]
+    assert weight_names(dense) == ["kernel", "bias"]
+    gru = layers.Bidirectional(layers.GRU(2))
+    gru.build((None, 4, 3))
+    names = weight_names(gru)
+    assert names[0] == "forward_layer.cell.kernel" and names[-1] == "backward_layer.cell.bias"
+    stacked = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(2)])
+    stacked.build((None, 4, 3))
+    assert len(set(weight_names(stacked))) == 6

@@ -17,7 +17,7 @@ FUSED = frozenset(
     {
         "activation", "relu", "softmax", "batch_norm", "normalization", "lrn", "pad",
         "pool", "max_pool", "average_pool", "global_pool", "global_average_pool",
-        "global_max_pool", "mean",
+        "global_max_pool", "mean", "resize", "slice", "transpose",
     }
 )  # fmt: skip
 POOLS = frozenset(kind for kind in FUSED if "pool" in kind or kind == "mean")

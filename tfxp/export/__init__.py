@@ -2,6 +2,7 @@
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.export.export_tflite import ExportReport, export_tflite, integer_graph_of
+from tfxp.export.graph_builder import GraphBuilder, Value
 from tfxp.export.integer_weights import (
     IntegerLayer,
     c_header,
@@ -14,8 +15,10 @@ from tfxp.export.verify import Verification, verify_graph
 
 __all__ = [
     "ExportReport",
+    "GraphBuilder",
     "IntegerLayer",
     "KerasTracer",
+    "Value",
     "Verification",
     "c_header",
     "export_tflite",

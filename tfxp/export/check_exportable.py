@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.errors import ExportError
-from tfxp.export.integer_graph_of import storage_type
+from tfxp.export.graph_builder import storage_type
 from tfxp.export.integer_weights import integer_layer
+from tfxp.export.operators import no_operator, writer_of
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import FLOAT
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.registry import ENGINE_ROUNDING
+from tfxp.transforms.activations import unary_of
 
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
@@ -20,20 +22,8 @@ EXACT_LIMIT = 2**24
 # its convolutions and dense layers for accumulator scales below 2^8 output scales.
 _SMALLEST_ADD_RATIO = 2.0**-10
 _LARGEST_RATIO = 2.0**8
-_EXPORTABLE = {
-    "Conv2D",
-    "DepthwiseConv2D",
-    "Dense",
-    "MaxPooling2D",
-    "GlobalMaxPooling2D",
-    "ZeroPadding2D",
-    "Flatten",
-    "Reshape",
-    "Dropout",
-    "SpatialDropout2D",
-    "GaussianNoise",
-    "Activation",
-}
+_EXACT_FACTORS = (1, 2, 4, 8, 16)
+_SMALLEST_MUL_RATIO = 2.0**-16
 
 
 def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
@@ -70,13 +60,23 @@ def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
                 f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
                 "input or kernel a coarser format"
             )
-    for _, _, spec in plan.graph.in_order():
-        role_name = role_of(spec).role
-        if role_name in ("mac", "keep") and spec.kind not in _EXPORTABLE:
-            complaints.append(f"{spec.name} ({spec.kind}): has no integer operator")
+    complaints += _without_operator(plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
+
+
+def _without_operator(plan: QuantizationPlan) -> list[str]:
+    """Layers that LiteRT has no integer operator for, each with the reason."""
+    found = []
+    for _, call, spec in plan.graph.in_order():
+        writer = writer_of(spec)
+        if role_of(spec).write is not None:
+            continue
+        reason = writer.refuses(spec, call) if writer else no_operator(spec)
+        if reason:
+            found.append(f"{spec.name} ({spec.kind}): {reason}")
+    return list(dict.fromkeys(found))
 
 
 def _largest_bias(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> int:
@@ -99,7 +99,10 @@ def exactness_notes(
     for name, point in plan.points.items():
         if point.role == "add":
             notes += _add_notes(plan, formats, name)
+        elif point.role in ("multiply", "unary"):
+            notes += _ratio_notes(plan, formats, name)
         notes += _scale_notes(formats, name) + _rounding_notes(formats, name, point.role)
+    notes += _interpolation_notes(plan)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
     if packed:
         notes.append(
@@ -122,9 +125,8 @@ def largest_sum(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> i
     layer = integer_layer(plan, formats, name)
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
     largest = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids if fmt is not None)
-    axes = plan.role(name).weights[0].channel_axes
     kernel = np.abs(layer.weights.astype(np.int64))
-    sums = kernel.sum(axis=tuple(range(kernel.ndim - axes))).ravel() * largest
+    sums = plan.role(name).weights[0].as_matrix(kernel).sum(axis=0) * largest
     if layer.bias is not None:
         sums = sums + np.abs(layer.bias)
     return int(sums.max())
@@ -171,6 +173,51 @@ def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> li
             notes.append(
                 f"{name}: one input step is {ratio:g} output steps, 256 or more; LiteRT's builtin "
                 "ADD overflows there. Give the output a coarser format"
+            )
+    return notes
+
+
+def _ratio_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+    """Products and leaky ReLUs that LiteRT's default engine leaves to its builtin kernels."""
+    spec, output = plan.graph.layers[name], formats[name].activations
+    assert output is not None
+    steps = _input_scales(plan, formats, name)
+    ratio = float(np.prod(steps if len(steps) == 2 else steps * 2)) / output.scale
+    if spec.kind == "Multiply" and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
+        return [
+            f"{name}: one step of the product is {ratio:g} output steps; LiteRT's builtin MUL "
+            "rounds twice outside 2^-16 to 2^8, +-1 LSB. Give the output another format"
+        ]
+    unary = unary_of(spec)
+    if unary is None or unary.function != "leaky_relu":
+        return []
+    ratio = max(steps) / output.scale
+    slope = abs(ratio * unary.alpha)
+    if 2.0**-8 <= ratio <= 128 and 2.0**-8 <= slope <= 128:
+        return []
+    return [
+        f"{name}: one input step is {ratio:g} output steps; LiteRT's builtin LEAKY_RELU rounds "
+        "twice there, +-1 LSB"
+    ]
+
+
+def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
+    """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
+    notes = []
+    for _, call, spec in plan.graph.in_order():
+        if role_of(spec).role != "interpolate":
+            continue
+        source = call.refs()[0]
+        before = plan.graph.calls[source.call].output_shapes[source.index]
+        factors = [
+            after / size
+            for size, after in zip(before[1:3], call.output_shapes[0][1:3], strict=True)
+            if size and after
+        ]
+        if not all(factor in _EXACT_FACTORS for factor in factors):
+            notes.append(
+                f"{spec.name}: bilinear enlargement by {', '.join(f'{f:g}' for f in factors)}, not "
+                "by powers of two; RESIZE_BILINEAR's weights have 11 bits, +-1 LSB"
             )
     return notes
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.export.check_exportable import check_exportable, exactness_notes
-from tfxp.export.integer_graph_of import GraphBuilder
+from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite

@@ -17,6 +17,7 @@ from tfxp.quantization.network_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale, network_formats
 from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.weight_spec import WeightSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +83,8 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
     spec, role = plan.graph.layers[name], plan.role(name)
     arrays = spec.arrays()
     kernel = arrays[role.weights[0].attribute]
-    channels = kernel.shape[kernel.ndim - role.weights[0].channel_axes :]
-    codes, scale = _encode_kernel(kernel, channels, formats[name])
-    count = int(np.prod(channels))
+    codes, scale = _encode_kernel(kernel, role.weights[0], formats[name])
+    count = int(np.prod(role.weights[0].channels(kernel.shape)))
     bias = arrays.get(str(role.bias))
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
     if bias is None or any(grid is None for grid in grids):
@@ -96,7 +96,7 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
 
 
 def _encode_kernel(
-    kernel: np.ndarray, channels: tuple[int, ...], layer: LayerFormats
+    kernel: np.ndarray, weight: WeightSpec, layer: LayerFormats
 ) -> tuple[np.ndarray, np.ndarray]:
     formats, rounding = layer.weights, layer.rule.rounding
     if rounding in (None, "engine", "stochastic"):  # stochastic belongs to training
@@ -104,7 +104,7 @@ def _encode_kernel(
     if getattr(formats[0], "is_binary", False):
         mean = np.abs(kernel).mean(dtype=np.float64)
         return encode(kernel, formats[0]).astype(np.int8), np.array([mean])
-    matrix = kernel.reshape(-1, int(np.prod(channels)))
+    matrix = weight.as_matrix(kernel)
     if len(formats) == 1:
         codes = encode(matrix, formats[0], rounding)
     else:
@@ -112,7 +112,8 @@ def _encode_kernel(
         codes = np.stack([encode(column, fmt, rounding) for column, fmt in pairs], axis=1)
     bits = formats[0].bits
     dtype = np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32
-    return codes.reshape(kernel.shape).astype(dtype), np.array([fmt.scale for fmt in formats])
+    codes = weight.from_matrix(codes, kernel.shape).astype(dtype)
+    return codes, np.array([fmt.scale for fmt in formats])
 
 
 def _binary_factor(scale: np.ndarray, formats: tuple[Format, ...]) -> float:

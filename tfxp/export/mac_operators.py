@@ -14,7 +14,11 @@ from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
 
 MAC_OPERATORS = {
+    "Conv1D": "CONV_2D",
     "Conv2D": "CONV_2D",
+    "Conv1DTranspose": "TRANSPOSE_CONV",
+    "Conv2DTranspose": "TRANSPOSE_CONV",
+    "DepthwiseConv1D": "DEPTHWISE_CONV_2D",
     "DepthwiseConv2D": "DEPTHWISE_CONV_2D",
     "Dense": "FULLY_CONNECTED",
 }
@@ -25,23 +29,33 @@ def mac_options(spec: LayerSpec) -> dict[str, Any]:
     config = spec.config
     if spec.kind == "Dense":
         return {"keep_num_dims": True}
-    options = {
-        "padding": config["padding"].upper(),
-        "stride_h": config["strides"][0],
-        "stride_w": config["strides"][1],
-        "dilation_h_factor": config["dilation_rate"][0],
-        "dilation_w_factor": config["dilation_rate"][1],
-    }
-    if spec.kind == "DepthwiseConv2D":
+    high, wide = _of_image(config["strides"])
+    padding = "VALID" if config["padding"] == "causal" else config["padding"].upper()
+    options = {"padding": padding, "stride_h": high, "stride_w": wide}
+    if spec.kind.endswith("Transpose"):
+        return options
+    high, wide = _of_image(config["dilation_rate"])
+    options |= {"dilation_h_factor": high, "dilation_w_factor": wide}
+    if spec.kind.startswith("Depthwise"):
         options["depth_multiplier"] = config["depth_multiplier"]
     return options
 
 
+def _of_image(sizes: Any) -> tuple[int, int]:
+    """A setting per direction; that of a sequence belongs to an image one row high."""
+    values = [int(size) for size in np.atleast_1d(sizes)]
+    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
 def tflite_kernel(spec: LayerSpec, codes: np.ndarray) -> tuple[np.ndarray, int]:
     """Kernel in TFLite's axis order, and the axis of its output channels."""
-    if spec.kind == "Conv2D":
+    if "1D" in spec.kind:
+        codes = codes[None]
+    if spec.kind in ("Conv1D", "Conv2D"):
         return np.ascontiguousarray(codes.transpose(3, 0, 1, 2)), 0
-    if spec.kind == "DepthwiseConv2D":
+    if spec.kind.endswith("Transpose"):
+        return np.ascontiguousarray(codes.transpose(2, 0, 1, 3)), 0
+    if spec.kind.startswith("Depthwise"):
         return np.ascontiguousarray(codes.reshape(1, *codes.shape[:2], -1)), 3
     return np.ascontiguousarray(codes.T), 0
 
@@ -56,7 +70,8 @@ def absorb_batch_norm(
         return layer
     g, c = affine(graph.layers[graph.calls[reader].layer])
     channels = g.size
-    codes = layer.weights.reshape(-1, channels) * np.where(g < 0, -1, 1)
+    weight = plan.role(layer.name).weights[0]
+    codes = weight.as_matrix(layer.weights) * np.where(g < 0, -1, 1)
     limits = np.iinfo(layer.weights.dtype)
     codes = np.clip(codes, limits.min, limits.max).astype(layer.weights.dtype)
     magnitude = np.where(g == 0, 1.0, np.abs(g))
@@ -69,7 +84,7 @@ def absorb_batch_norm(
     bias = g * arrays.get("bias", np.zeros(channels)).astype(np.float64) + c
     return dataclasses.replace(
         layer,
-        weights=codes.reshape(layer.weights.shape),
+        weights=weight.from_matrix(codes, layer.weights.shape),
         weight_scale=scale,
         bias=np.rint(bias / step).astype(np.int64),
         bias_scale=step,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.export.check_exportable import check_exportable
-from tfxp.export.integer_graph_of import GraphBuilder
+from tfxp.export.graph_builder import GraphBuilder
 from tfxp.formats import encode
 from tfxp.graph import IntegerGraph, Tensor
 from tfxp.interpreter.trace import Trace, TracedTensor, constants_of

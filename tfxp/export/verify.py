@@ -135,6 +135,9 @@ def _litert(content: bytes) -> tuple[Callable[[list[np.ndarray]], list[np.ndarra
 
     def run(codes: list[np.ndarray]) -> list[np.ndarray]:
         inputs = engine.get_input_details()
+        if all(detail["shape_signature"][0] == 1 for detail in inputs) and len(codes[0]) > 1:
+            rows = [run([part[i : i + 1] for part in codes]) for i in range(len(codes[0]))]
+            return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
         for detail, part in zip(inputs, codes, strict=True):
             if tuple(detail["shape"]) != part.shape:
                 engine.resize_tensor_input(detail["index"], part.shape)

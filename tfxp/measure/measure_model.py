@@ -17,6 +17,7 @@ from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.transforms.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
 
 Progress = Callable[[int, int | None], None]
@@ -41,7 +42,8 @@ def measure_model(
         SQNR = 10 log10( sum x^2 / sum (x_q - x)^2 )   [dB]
 
     Args:
-        model: Sequential or functional tf_keras model, float or from `quantize_model`.
+        model: Sequential or functional model of tf_keras, or of Keras 3; float, or from
+            `quantize_model`.
         data: array, list or dict of arrays (several inputs), or a `tf.data.Dataset` of batches;
             labels behind the inputs are ignored.
         batch_size: samples per step at most; fewer where activations are large.
@@ -68,6 +70,7 @@ def measure_model(
         >>> 30 < after["d"].sqnr["activations"] < 60
         True
     """
+    model = as_tf_keras(model)
     pass_ = _QuantizedPass if is_quantized(model) else _FloatPass
     task = pass_(model, fold_batch_norm, pre_activations)
     samples = 0
@@ -290,10 +293,11 @@ def _with_stats(
             for kind in ("activations", "pre_activations")
             if (name, kind) in found
         }
-        if name in plan.macs:
+        if name in plan.weighted:
             arrays = weights(name)
             role = plan.role(name)
-            fields["weights"] = _stats_of(arrays[role.weights[0].attribute])
+            kernels = [arrays[weight.attribute].ravel() for weight in role.weights]
+            fields["weights"] = _stats_of(np.concatenate(kernels))
             if role.bias in arrays:
                 fields["bias"] = _stats_of(arrays[str(role.bias)])
         layers[name] = dataclasses.replace(layer, **fields)

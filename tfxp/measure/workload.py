@@ -70,7 +70,7 @@ def layer_macs(spec: LayerSpec, output_shape: tuple[int | None, ...]) -> int:
         return 0
     weight = role.weights[0]
     kernel = dict(zip(spec.weight_names, spec.weights, strict=True))[weight.attribute].shape
-    channels = int(np.prod(kernel[len(kernel) - weight.channel_axes :]))
+    channels = int(np.prod(weight.channels(tuple(kernel))))
     positions = _count(output_shape[1:]) // channels
     return positions * _count(tuple(kernel))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from typing import Any
 
+import h5py
+
 from tfxp.errors import ModelError
-from tfxp.keras import keras
+from tfxp.keras import keras, keras3
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
+from tfxp.transforms.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
 _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"
@@ -16,6 +20,8 @@ _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"
 
 def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None) -> Any:
     """A tf_keras model from a `.h5`, a `.keras` or a SavedModel; quantized ones included.
+
+    Files that Keras 3 wrote are read with Keras 3 and converted, outputs within 1e-5.
 
     The model is not compiled: tfxp needs its layers only, and a file may name losses or optimizers
     that are not at hand.
@@ -26,7 +32,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
 
     Raises:
         ModelError: there is no such file, it is damaged, holds weights only, or has layers that
-            Keras does not know.
+            Keras does not know, or that Keras 3 knows and tf_keras does not.
 
     Example:
         >>> model = tfxp.load_model("resnet8.h5")  # doctest: +SKIP
@@ -34,8 +40,13 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
     name = os.fspath(path)
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
+    made_by = _keras_version(name)
     try:
+        if made_by.startswith("3"):
+            return _load_keras3(name, custom_objects)
         model = keras.models.load_model(name, custom_objects=custom_objects, compile=False)
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises nearly every type there is
         raise ModelError(f"model {name!r}: {_explain(name, error)}") from error
     if not isinstance(model, keras.Model):
@@ -44,6 +55,32 @@ def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | No
         raise ModelError(f"model {name!r}: has no known input shape; build it before saving.")
     LayerGraph.from_model(model)  # says what is wrong with subclassed models
     return model
+
+
+def _keras_version(name: str) -> str:
+    """The version of Keras that wrote a file, as far as the file says."""
+    try:
+        if zipfile.is_zipfile(name):
+            with zipfile.ZipFile(name) as archive:
+                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        if os.path.isfile(name) and h5py.is_hdf5(name):
+            with h5py.File(name, "r") as file:
+                return str(file.attrs.get("keras_version", ""))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        pass  # damaged; reading it will say how
+    return ""
+
+
+def _load_keras3(name: str, custom_objects: dict[str, Any] | None) -> Any:
+    """A model that Keras 3 wrote, converted."""
+    module = keras3(load=True)
+    if module is None:
+        raise ModelError(
+            f"model {name!r}: was written by Keras 3, which is not installed. Install it, or save "
+            "the model with tf_keras."
+        )
+    model = module.saving.load_model(name, custom_objects=custom_objects, compile=False)
+    return as_tf_keras(model)
 
 
 def _explain(name: str, error: Exception) -> str:

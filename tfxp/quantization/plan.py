@@ -8,13 +8,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfxp.quantization.layer_roles import LayerRole, check_supported, role_of
+from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
+from tfxp.quantization.layer_roles import check_supported, role_of
+from tfxp.transforms.activations import unary_of
+from tfxp.transforms.affine import affine_to_batch_norm
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
-from tfxp.transforms.layer_graph import LayerGraph, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize import is_relu, normalize
 
-_OWN_FORMAT = ("input", "mac", "add", "concatenate", "mean")
-
+# Not negative where none of their inputs is.
+_KEEP_SIGN = ("add", "multiply", "concatenate", "mean", "average_pool", "interpolate", "keep")
+_POSITIVE = ("sigmoid", "softplus", "exponential")
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -55,8 +59,13 @@ class QuantizationPlan:
 
     @property
     def macs(self) -> list[str]:
-        """Layers with weights, in order."""
+        """Layers that multiply by weights and add up, in order."""
         return [name for name in self.graph.layers if self.role(name).role == "mac"]
+
+    @property
+    def weighted(self) -> list[str]:
+        """Layers with kernels to quantize, those that no integer operator multiplies included."""
+        return [name for name in self.graph.layers if self.role(name).weights]
 
     def input_owners(self, layer: str) -> list[str]:
         """Owners of the tensors that all calls of a layer read."""
@@ -94,7 +103,8 @@ def prepare(
         UnsupportedLayerError: some layers are not supported; all are named.
     """
     graph = normalize(LayerGraph.from_model(model))
-    fold_batch_norm(graph, keep=() if fold else _keepable(graph))
+    keep = () if fold else _keepable(graph)
+    fold_batch_norm(affine_to_batch_norm(graph), keep)
     check_supported(graph)
     return make_plan(graph, pre_activation)
 
@@ -119,9 +129,10 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
     for number, call, spec in graph.in_order():
         role, result, reads = role_of(spec).role, Ref(number), call.refs()
         signs = [nonnegative[ref] for ref in reads if ref in nonnegative]
-        positive = bool(signs) and all(signs) and role not in ("mac", "batch_norm")
-        nonnegative[result] = positive or is_relu(spec) is not None
-        if role in _OWN_FORMAT:
+        positive = _keeps_sign(spec, role) and bool(signs) and all(signs)
+        positive = positive or _is_positive(spec)
+        nonnegative[result] = positive
+        if role in OWN_FORMAT:
             layer = _closing_layer(graph, number, spec.name in pre_activation)
             relu = is_relu(graph.layers[layer]) is not None
             points[spec.name] = Point(spec.name, layer, role, positive or relu)
@@ -135,11 +146,20 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
     return QuantizationPlan(graph, points, sources, aliases)
 
 
+def _keeps_sign(spec: LayerSpec, role: str) -> bool:
+    return role in _KEEP_SIGN and spec.kind != "Subtract"
+
+
+def _is_positive(spec: LayerSpec) -> bool:
+    unary = unary_of(spec)
+    return is_relu(spec) is not None or (unary is not None and unary.function in _POSITIVE)
+
+
 def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> str:
     """The layer behind which the output of call `number` is quantized."""
     name = graph.calls[number].layer
     current, role = number, role_of(graph.layers[name]).role
-    if role == "input" or len(graph.uses(name)) > 1:
+    if role in ("input", "unary", "float") or len(graph.uses(name)) > 1:
         return name
     while True:
         following = graph.only_consumer(Ref(current))

@@ -52,6 +52,9 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
         layer.output_variables["zero_point"].assign(_zero_point(fmt))
+    if "alpha_scale" in layer.output_variables:
+        slopes = formats[layer.name].weights
+        layer.output_variables["alpha_scale"].assign(slopes[0].scale if slopes else 1.0)
     if "input_scale" in layer.output_variables:
         source = formats[plan.input_owners(layer.name)[0]].activations
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
@@ -95,7 +98,7 @@ def _zero_point(fmt: Format | None) -> float:
 def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]:
     """Owner -> formats of its tensors, read back from the variables."""
     found: dict[str, dict[str, Any]] = {
-        name: {"activations": FLOAT, **({"weights": FLOAT} if name in plan.macs else {})}
+        name: {"activations": FLOAT, **({"weights": FLOAT} if name in plan.weighted else {})}
         for name in plan.points
     }
     for layer in qmodel.layers:
@@ -149,7 +152,7 @@ def _read_wrapper(
 
 
 def _read_rounding(quantizer: Any, role: str, found: dict[str, Any]) -> None:
-    """Note a rounding that is not the engine's; a mean has a quantizer of its own for that."""
+    """Note a rounding that is not the engine's; means have a quantizer of their own for that."""
     rounding = getattr(quantizer, "rounding", None)
     if rounding is not None and (rounding != ENGINE_ROUNDING[role] or role == "mean"):
         found["rounding"] = rounding

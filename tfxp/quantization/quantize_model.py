@@ -14,7 +14,7 @@ from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.precision_variables import assign_formats, formats_of
 from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, weight_names
 
 
 def quantize_model(
@@ -31,7 +31,8 @@ def quantize_model(
         y = clip(round(x / scale), qmin, qmax) * scale     for every quantized tensor
 
     Args:
-        model: Sequential or functional tf_keras model; it is not changed.
+        model: Sequential or functional model of tf_keras, or of Keras 3, which is converted; it is
+            not changed.
         precision: precision map, or a shorthand such as "w4a6".
         stats: what `tfxp.measure_model` returned for the model; needed where the map gives
             numbers of bits for activations.
@@ -139,13 +140,17 @@ def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGra
 
 
 def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
-    """Layer -> kernel as a matrix of taps by output channels."""
+    """Layer -> its kernels as one matrix of taps by output channels.
+
+    Kernels that number their channels differently have one format in common: a single column.
+    """
     result = {}
-    for name in plan.macs:
-        weight = plan.role(name).weights[0]
-        kernel = plan.graph.layers[name].arrays()[weight.attribute]
-        channels = int(np.prod(kernel.shape[kernel.ndim - weight.channel_axes :]))
-        result[name] = kernel.reshape(-1, channels)
+    for name in plan.weighted:
+        arrays = plan.graph.layers[name].arrays()
+        parts = [weight.as_matrix(arrays[weight.attribute]) for weight in plan.role(name).weights]
+        if len({part.shape[1] for part in parts}) > 1:
+            parts = [part.reshape(-1, 1) for part in parts]
+        result[name] = np.concatenate(parts)
     return result
 
 
@@ -178,16 +183,10 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
 
 
 def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
-    own = [(w, n) for w, n in zip(spec.weights, spec.weight_names, strict=True)]
-    kept = [(w, n) for w, n in own if not _is_quantizer_variable(n)]
     spec.cls, spec.config = type(wrapper.layer), wrapper.layer.get_config()
     spec.config["name"] = spec.name
     spec.aliases = list(wrapper.aliases)
-    spec.weights, spec.weight_names = [w for w, _ in kept], [n for _, n in kept]
-
-
-def _is_quantizer_variable(name: str) -> bool:
-    return name.endswith(("_scale", "_qmin", "_qmax", "_zero_point", "_counts"))
+    spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)
 
 
 def _copy_weights(plan: QuantizationPlan, quantized: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,17 @@ from tfxp.quantizers import (
     BiasQuantizer,
     FormatQuantizer,
     GradientQuantizer,
+    LeakyReluQuantizer,
     MeanQuantizer,
+    PReluQuantizer,
+    TableQuantizer,
     WeightQuantizer,
     WrpnActivationQuantizer,
     WrpnWeightQuantizer,
     seed_of,
 )
+from tfxp.transforms.activations import unary_of
+from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.normalize import is_relu
 
 # What LiteRT's default engine does for the operator that produces the tensor.
@@ -34,6 +40,9 @@ ENGINE_ROUNDING = {
     "add": "half_up",
     "concatenate": "half_up",
     "mean": "half_even",
+    "multiply": "half_even",
+    "unary": "half_even",
+    "float": "half_even",
 }
 
 
@@ -71,9 +80,11 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         role = role_of(self._plan.graph.layers[name])
         if role.role == "input":
             return None
-        weights = self._weight_quantizers(name) if role.role == "mac" else {}
+        weights = self._weight_quantizers(name) if role.weights else {}
         if role.role == "average_pool":
             output = self._average_pool(name)
+        elif role.role == "interpolate":
+            output = self._interpolation(name)
         elif role.role == "relu" and name not in self._points:
             output = self._limited_relu(name)
         else:
@@ -112,10 +123,11 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         axes, seed = weight.channel_axes, seed_of(f"{name}/{weight.attribute}")
         if not isinstance(formats.weights[0], WrpnFormat):
             saturation = self._backward.weight_saturation
-            return WeightQuantizer(axes, rounding, saturation, seed=seed)
+            trailing = weight.trailing
+            return WeightQuantizer(axes, rounding, saturation, seed=seed, trailing=trailing)
         binary = formats.weights[0].is_binary
         per_channel = binary and bool(formats.rule.per_channel)
-        return WrpnWeightQuantizer(axes, rounding, binary, per_channel, seed)
+        return WrpnWeightQuantizer(axes, rounding, binary, per_channel, seed, weight.trailing)
 
     def _bias_is_quantized(self, name: str) -> bool:
         """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor
@@ -138,6 +150,10 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             return MeanQuantizer(self._mean_count(point))
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
             return WrpnActivationQuantizer(explicit, seed=seed_of(name))
+        if point.role == "unary" and explicit is None and self._has_integer_input(point):
+            exact = unary_quantizer(self._plan.graph.layers[point.owner])
+            if exact is not None:
+                return exact
         return ActivationQuantizer(
             explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,
@@ -163,6 +179,13 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             return None
         return ActivationQuantizer("half_even", nonnegative=True, seed=seed_of(name))
 
+    def _interpolation(self, name: str) -> FormatQuantizer | None:
+        owner = self._plan.input_owners(name)[0]
+        if self._formats[owner].activations is None:
+            return None
+        positive = self._plan.points[owner].nonnegative
+        return ActivationQuantizer("half_up", nonnegative=positive, seed=seed_of(name))
+
     def _average_pool(self, name: str) -> FormatQuantizer | None:
         owner = self._plan.input_owners(name)[0]
         if self._formats[owner].activations is None:
@@ -180,15 +203,15 @@ def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:
     Returns:
         A number, or nested lists with one number per position where a "same" border has fewer.
     """
-    sizes = config["pool_size"]
+    sizes, strides = np.atleast_1d(config["pool_size"]), np.atleast_1d(config["strides"])
     if config["padding"] == "valid" or any(size is None for size in shape):
         return int(np.prod(sizes))
     axes = [
-        _axis_counts(int(length or 0), size, step)
-        for length, size, step in zip(shape, sizes, config["strides"], strict=True)
+        _axis_counts(int(length or 0), int(size), int(step))
+        for length, size, step in zip(shape, sizes, strides, strict=True)
     ]
-    counts = axes[0][:, None] * axes[1][None, :]
-    return int(counts[0, 0]) if (counts == counts[0, 0]).all() else counts.tolist()
+    counts = functools.reduce(np.multiply.outer, axes)
+    return int(counts.flat[0]) if (counts == counts.flat[0]).all() else counts.tolist()
 
 
 def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
@@ -196,6 +219,16 @@ def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
     padding = max((outputs - 1) * step + size - length, 0)
     start = np.arange(outputs) * step - padding // 2
     return np.minimum(start + size, length) - np.maximum(start, 0)
+
+
+def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:
+    """What repeats the integer operator of an activation layer; None if there is none."""
+    unary = unary_of(spec)
+    if unary is None or not unary.is_integer:
+        return None
+    if unary.function == "leaky_relu":
+        return LeakyReluQuantizer(unary.alpha)
+    return PReluQuantizer() if unary.function == "prelu" else TableQuantizer(unary.function)
 
 
 def followed_by_batch_norm(plan: QuantizationPlan, name: str) -> bool:

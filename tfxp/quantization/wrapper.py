@@ -88,19 +88,36 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         config = self.quantize_config
         if self._closes_with_relu:
             outputs = config.output_quantizer(inputs, training, self.output_variables, relu=True)
-        else:
-            outputs = self._layer_call(weights, inputs, training, kwargs)
-            if config.output_quantizer is not None:
-                outputs = config.output_quantizer(outputs, training, self.output_variables)
-        if config.gradient_quantizer is None:
+            return self._backward(outputs, training)
+        outputs = self._layer_call(weights, inputs, training, kwargs)
+        if isinstance(outputs, list | tuple):  # states and attention scores stay float
+            first, *others = outputs
+            return [self._finish(inputs, first, training), *others]
+        return self._finish(inputs, outputs, training)
+
+    def _finish(self, inputs: Any, outputs: Any, training: Any) -> Any:
+        """The layer's output on its grid."""
+        quantizer = self.quantize_config.output_quantizer
+        if getattr(quantizer, "takes_inputs", False):
+            outputs = quantizer(outputs, training, self.output_variables, inputs=inputs)
+        elif quantizer is not None:
+            outputs = quantizer(outputs, training, self.output_variables)
+        return self._backward(outputs, training)
+
+    def _backward(self, outputs: Any, training: Any) -> Any:
+        """The output, through what quantizes its gradient."""
+        quantizer = self.quantize_config.gradient_quantizer
+        if quantizer is None:
             return outputs
-        return config.gradient_quantizer(outputs, training, self.gradient_variables)
+        return quantizer(outputs, training, self.gradient_variables)
 
     def _layer_call(
         self, weights: dict[str, Any], inputs: Any, training: Any, kwargs: dict[str, Any]
     ) -> Any:
-        if self._takes_training:
+        if self._takes("training"):
             kwargs["training"] = training
+        if not self._takes("mask"):
+            kwargs.pop("mask", None)
         call = functools.partial(self._call_on, kwargs=kwargs)
         if self.quantize_config.backward_weights == "float" and weights:
             return call_with_float_backward(call, inputs, weights, self._float_weights(weights))
@@ -127,9 +144,12 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         """The float variable of a weight, by its attribute path in the wrapped layer."""
         return _resolve(self.layer, path)
 
+    def _takes(self, argument: str) -> bool:
+        return argument in self._arguments
+
     @functools.cached_property
-    def _takes_training(self) -> bool:
-        return "training" in inspect.signature(self.layer.call).parameters
+    def _arguments(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.layer.call).parameters)
 
     @functools.cached_property
     def _closes_with_relu(self) -> bool:

@@ -11,6 +11,12 @@ from tfxp.quantizers.quantizers import (
     WeightQuantizer,
     seed_of,
 )
+from tfxp.quantizers.unary import (
+    LeakyReluQuantizer,
+    PReluQuantizer,
+    TableQuantizer,
+    UnaryQuantizer,
+)
 from tfxp.quantizers.wrpn import UnitRange, WrpnActivationQuantizer, WrpnWeightQuantizer
 
 __all__ = [
@@ -20,7 +26,11 @@ __all__ = [
     "FormatQuantizer",
     "GradientCounts",
     "GradientQuantizer",
+    "LeakyReluQuantizer",
     "MeanQuantizer",
+    "PReluQuantizer",
+    "TableQuantizer",
+    "UnaryQuantizer",
     "UnitRange",
     "WeightQuantizer",
     "WrpnActivationQuantizer",

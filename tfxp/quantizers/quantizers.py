@@ -48,9 +48,9 @@ class FormatQuantizer(tfmot.Quantizer):
         """Create the variables; a wide 8-bit format until one is assigned."""
         shape = self.scale_shape(tensor_shape)
         return {
-            "scale": _variable(layer, f"{name}_scale", 2.0**-4, shape),
-            "qmin": _variable(layer, f"{name}_qmin", -128.0),
-            "qmax": _variable(layer, f"{name}_qmax", 127.0),
+            "scale": float_variable(layer, f"{name}_scale", 2.0**-4, shape),
+            "qmin": float_variable(layer, f"{name}_qmin", -128.0),
+            "qmax": float_variable(layer, f"{name}_qmax", 127.0),
         }
 
     def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
@@ -65,10 +65,11 @@ class WeightQuantizer(FormatQuantizer):
     Forward clip(round(w / s), qmin, qmax) * s; the gradient passes, or is zero where w saturates.
 
     Args:
-        channel_axes: axes of the kernel that number output channels, the last ones of the kernel.
+        channel_axes: how many axes of the kernel number output channels, the last ones of it.
         rounding: rounding mode.
         saturation_gradient: "pass" (ADaPTION) or "zero".
         seed: seed of stochastic rounding.
+        trailing: how many axes follow those of the output channels (transposed convolutions).
     """
 
     def __init__(
@@ -77,19 +78,23 @@ class WeightQuantizer(FormatQuantizer):
         rounding: str = "half_even",
         saturation_gradient: str = "pass",
         seed: int = 0,
+        trailing: int = 0,
     ) -> None:
         super().__init__(
             channel_axes=channel_axes,
             rounding=rounding,
             saturation_gradient=saturation_gradient,
             seed=seed,
+            trailing=trailing,
         )
+        self.trailing = trailing
         self.channel_axes, self.rounding = channel_axes, rounding
         self.saturation_gradient, self.seed = saturation_gradient, seed
 
     def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
-        """One scale per output channel."""
-        return tuple(tensor_shape)[len(tensor_shape) - self.channel_axes :]
+        """One scale per output channel, broadcast over the axes behind them."""
+        end = len(tensor_shape) - self.trailing
+        return tuple(tensor_shape)[end - self.channel_axes : end] + (1,) * self.trailing
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
@@ -112,7 +117,7 @@ class BiasQuantizer(FormatQuantizer):
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """Only a scale per channel; int32 is wide enough to need no limits."""
-        return {"scale": _variable(layer, f"{name}_scale", 2.0**-20, tuple(tensor_shape))}
+        return {"scale": float_variable(layer, f"{name}_scale", 2.0**-20, tuple(tensor_shape))}
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The bias on the grid, the gradient passed through."""
@@ -185,7 +190,7 @@ class MeanQuantizer(FormatQuantizer):
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and the scale of the input."""
         variables = super().build(tensor_shape, name, layer)
-        return {**variables, "input_scale": _variable(layer, f"{name}_input_scale", 2.0**-4)}
+        return {**variables, "input_scale": float_variable(layer, f"{name}_input_scale", 2.0**-4)}
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The mean on its grid, the gradient passed through."""
@@ -215,7 +220,7 @@ class AveragePoolQuantizer(FormatQuantizer):
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and the zero point of its storage."""
         variables = super().build(tensor_shape, name, layer)
-        return {**variables, "zero_point": _variable(layer, f"{name}_zero_point", 0.0)}
+        return {**variables, "zero_point": float_variable(layer, f"{name}_zero_point", 0.0)}
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The average on its input's grid, the gradient passed through."""
@@ -239,7 +244,10 @@ def _deterministic(rounding: str, training: Any) -> str:
     return rounding
 
 
-def _variable(layer: Any, name: str, value: float, shape: tuple[int, ...] = ()) -> tf.Variable:
+def float_variable(
+    layer: Any, name: str, value: float, shape: tuple[int, ...] = ()
+) -> tf.Variable:
+    """A float32 variable of a layer that holds part of a format; not trained."""
     return layer.add_weight(
         name=name,
         shape=shape,

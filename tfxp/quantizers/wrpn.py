@@ -52,6 +52,7 @@ class WrpnWeightQuantizer(FormatQuantizer):
         binary: bool = False,
         per_channel: bool = False,
         seed: int = 0,
+        trailing: int = 0,
     ) -> None:
         super().__init__(
             channel_axes=channel_axes,
@@ -59,20 +60,24 @@ class WrpnWeightQuantizer(FormatQuantizer):
             binary=binary,
             per_channel=per_channel,
             seed=seed,
+            trailing=trailing,
         )
         self.channel_axes, self.rounding, self.seed = channel_axes, rounding, seed
-        self.binary, self.per_channel = binary, per_channel
+        self.binary, self.per_channel, self.trailing = binary, per_channel, trailing
 
     def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
         """One scale per output channel, all equal."""
-        return tuple(tensor_shape)[len(tensor_shape) - self.channel_axes :]
+        end = len(tensor_shape) - self.trailing
+        return tuple(tensor_shape)[end - self.channel_axes : end] + (1,) * self.trailing
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         if self.binary:
-            axes = list(range(len(x.shape) - self.channel_axes)) if self.per_channel else None
-            return quantize_binary(x, axes)
+            end = len(x.shape) - self.trailing
+            channels = range(end - self.channel_axes, end)
+            taps = [axis for axis in range(len(x.shape)) if axis not in channels]
+            return quantize_binary(x, taps if self.per_channel else None)
         rounding = _deterministic(self.rounding, training)
         return quantize_unit_range(x, -1.0, weights["qmax"], rounding, self.seed)
 

@@ -3,7 +3,7 @@
     BN(y) = g * y + c,    g = gamma / sqrt(variance + epsilon),    c = beta - g * mean
 
     before:  BN(conv(x, W) + b)  = conv(x, g * W) + g * b + c        (any padding)
-    after:   conv(BN(x), W) + b  = conv(x, W * g) + b + sum(W * c)   (only without zero padding)
+    after:   conv(BN(x), W) + b  = conv(x, W * g) + b + sum(W * c)   (no zero padding, or c = 0)
     alone:   a depthwise 1x1 convolution with kernel g and bias c
 """
 
@@ -16,14 +16,18 @@ import numpy as np
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 
-# Layers a BatchNormalization after them can go into: class -> axes of the kernel, from the last
-# one, that number output channels.
+# Layers a BatchNormalization after them can go into: class -> where the axes of the kernel that
+# number output channels begin and end, from the back.
 FOLDABLE = {
-    "Conv1D": 1,
-    "Conv2D": 1,
-    "Conv3D": 1,
-    "DepthwiseConv2D": 2,
-    "Dense": 1,
+    "Conv1D": (-1, 0),
+    "Conv2D": (-1, 0),
+    "Conv3D": (-1, 0),
+    "Conv1DTranspose": (-2, -1),
+    "Conv2DTranspose": (-2, -1),
+    "Conv3DTranspose": (-2, -1),
+    "DepthwiseConv1D": (-2, 0),
+    "DepthwiseConv2D": (-2, 0),
+    "Dense": (-1, 0),
 }
 
 
@@ -84,7 +88,8 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
     g, c = affine(spec)
     arrays = before.arrays()
     name, kernel = next(iter(arrays.items()))
-    channels = kernel.shape[kernel.ndim - FOLDABLE[before.kind] :]
+    start, end = FOLDABLE[before.kind]
+    channels = kernel.shape[start : kernel.ndim + end] + (1,) * -end
     bias = arrays.get("bias", np.zeros(g.shape)).astype(np.float64)
     before.set_arrays(
         {
@@ -105,15 +110,14 @@ def _fold_forward(graph: LayerGraph, number: int) -> bool:
     if consumer is None or len(graph.uses(spec.name)) > 1:
         return False
     after = graph.layers[graph.calls[consumer].layer]
-    unpadded = after.kind == "Dense" or (
-        after.kind == "Conv2D"
-        and after.config["padding"] == "valid"
-        and after.config.get("groups", 1) == 1
-    )
+    dense = after.kind == "Dense"
+    one_group = after.kind in ("Conv1D", "Conv2D") and after.config.get("groups", 1) == 1
     normal = _normalises_channels(spec, call.output_shapes)
-    if not (unpadded and normal and len(graph.uses(after.name)) == 1):
+    if not ((dense or one_group) and normal and len(graph.uses(after.name)) == 1):
         return False
     g, c = affine(spec)
+    if not dense and after.config["padding"] != "valid" and c.any():
+        return False  # the padding would be shifted too
     arrays = after.arrays()
     kernel = arrays["kernel"].astype(np.float64)
     bias = arrays.get("bias", np.zeros(kernel.shape[-1])).astype(np.float64)
@@ -136,7 +140,8 @@ def _become_depthwise(
     """Replace the layer by a depthwise 1x1 convolution of the same name, for every call of it."""
     spec = graph.layers[graph.calls[number].layer]
     shape = shapes[0] if shapes else ()
-    if len(shape) not in (2, 4) or not _normalises_channels(spec, shapes):
+    free = sum(size is None for size in shape[1:])
+    if len(shape) < 2 or free > 1 or not _normalises_channels(spec, shapes):
         return
     g, c = affine(spec)
     layer = layers.DepthwiseConv2D(1, name=spec.name)
@@ -147,22 +152,27 @@ def _become_depthwise(
             "bias": c.astype(np.float32),
         }
     )
-    if len(shape) == 2:
+    if len(shape) != 4:
         for use in graph.uses(spec.name):
-            _reshape_around(graph, use, g.size)
+            _reshape_around(graph, use, shape, g.size)
 
 
-def _reshape_around(graph: LayerGraph, number: int, channels: int) -> None:
+def _reshape_around(
+    graph: LayerGraph, number: int, shape: tuple[int | None, ...], channels: int
+) -> None:
+    """Positions, of whatever rank, as the rows of an image one column wide."""
     call = graph.calls[number]
     name = call.layer
-    image = graph.add_layer(_reshape_spec(f"{name}_as_image", (1, 1, channels)))
-    vector = graph.add_layer(_reshape_spec(f"{name}_as_vector", (channels,)))
+    rows = -1 if None in shape[1:] else int(np.prod([int(size or 1) for size in shape[1:-1]]))
+    image = graph.add_layer(_reshape_spec(f"{name}_as_image", (rows, 1, channels)))
+    original = tuple(-1 if size is None else size for size in shape[1:])
+    vector = graph.add_layer(_reshape_spec(f"{name}_as_vector", original))
     before = graph.add_call(image.name, (call.refs()[0],))
     call.args, call.kwargs = (before,), {}
     after = graph.add_call(vector.name, (Ref(number),))
     batch = call.output_shapes[0][0]
     graph.calls[after.call].output_shapes = call.output_shapes
-    call.output_shapes = [(batch, 1, 1, channels)]
+    call.output_shapes = [(batch, None if rows < 0 else rows, 1, channels)]
     graph.calls[before.call].output_shapes = call.output_shapes
     graph.replace(Ref(number), after, keep=(after.call,))
 

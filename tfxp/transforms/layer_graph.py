@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
+from tfxp.transforms.from_keras3 import as_tf_keras
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -107,11 +108,13 @@ class LayerGraph:
 
     @classmethod
     def from_model(cls, model: Any) -> LayerGraph:
-        """Read a Sequential or functional model; nested models are flattened.
+        """Read a Sequential or functional model; nested models are flattened, Keras 3's converted.
 
         Raises:
-            ModelError: the model is subclassed, or a Sequential without a known input shape.
+            ModelError: the model is subclassed, or a Sequential without a known input shape, or
+                one of Keras 3 with layers that tf_keras lacks.
         """
+        model = as_tf_keras(model)
         _require_graph(model)
         graph = cls(model.name)
         known = _Reader(graph).read(model, {})
@@ -214,9 +217,46 @@ class LayerGraph:
                 yield number, call, self.layers[call.layer]
 
 
+def make_spec(layer: Any) -> LayerSpec:
+    """The spec of a fresh Keras layer without weights of its own yet."""
+    return LayerSpec(layer.name, type(layer), layer.get_config())
+
+
 def weight_name(variable: Any) -> str:
     """The last part of a variable's name: "kernel" of "block/conv/kernel:0"."""
     return variable.name.split("/")[-1].split(":")[0]
+
+
+def weight_names(layer: Any) -> list[str]:
+    """Where a layer keeps each of its weights, as paths of attributes.
+
+    A layer's own weights are "kernel" or "bias", those of layers inside it "cell.kernel". Weights
+    that no attribute holds directly (those of layers in lists) go by the end of their variable's
+    name, as much of it as tells them apart.
+    """
+    found: dict[int, str] = {}
+    _find_attributes(layer, "", found, 4)
+    names: list[str] = []
+    for variable in layer.weights:
+        parts = variable.name.split(":")[0].split("/")
+        size = 1
+        name = found.get(id(variable), parts[-1])
+        while name in names and size < len(parts):
+            size += 1
+            name = "/".join(parts[-size:])
+        names.append(name)
+    return names
+
+
+def _find_attributes(owner: Any, prefix: str, found: dict[int, str], depth: int) -> None:
+    inner = []
+    for key, value in vars(owner).items():
+        if isinstance(value, tf.Variable):
+            found.setdefault(id(value), f"{prefix}{key}")
+        elif isinstance(value, keras.layers.Layer) and not isinstance(value, keras.Model):
+            inner.append((key, value))
+    for key, value in inner if depth else []:
+        _find_attributes(value, f"{prefix}{key}.", found, depth - 1)
 
 
 def _require_graph(model: Any) -> None:
@@ -277,7 +317,7 @@ class _Reader:
     def _spec(self, layer: Any) -> str:
         if id(layer) not in self._names:
             spec = LayerSpec(layer.name, type(layer), layer.get_config(), list(layer.weights))
-            spec.weight_names = [weight_name(variable) for variable in layer.weights]
+            spec.weight_names = weight_names(layer)
             self._names[id(layer)] = self._graph.add_layer(spec).name
         return self._names[id(layer)]
 

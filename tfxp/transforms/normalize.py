@@ -1,8 +1,13 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
-- activation functions inside layers become layers of their own;
-- a separable convolution becomes a depthwise and a pointwise one;
-- `x + y` on tensors becomes an Add layer, and an Add of many inputs a chain of two-input Adds;
+- functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
+- a TimeDistributed layer that treats every step alike becomes the layer itself
+  (`time_distributed`);
+- activation functions inside layers become layers of their own, some of them composed of simpler
+  ones (`activations`);
+- a separable convolution becomes a depthwise and a pointwise one (`separable`);
+- an Average becomes a sum and a scaling (`affine`), an Add, Multiply, Maximum or Minimum of many
+  inputs a chain of two-input layers;
 - a softmax before a final Reshape or Flatten moves behind it;
 - a layer without weights that is called several times becomes one layer per call, the later ones
   with a number behind the name, because each call may see another format.
@@ -12,15 +17,15 @@ Outputs stay the same, bit for bit but for the order of additions in long sums.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
-
-_ADD_FUNCTIONS = ("__operators__.add", "math.add", "add")
-_SEPARABLE = ("SeparableConv2D", "SeparableConvolution2D")
+from tfxp.transforms.activations import rewrite_activations, split_activations
+from tfxp.transforms.affine import averages_to_sums
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.separable import split_separable
+from tfxp.transforms.tensor_functions import functions_to_layers
+from tfxp.transforms.time_distributed import unwrap_time_distributed
 
 
 def normalize(graph: LayerGraph) -> LayerGraph:
@@ -32,98 +37,18 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     Returns:
         The same graph.
     """
-    _add_functions_to_layers(graph)
-    _split_separable(graph)
-    _split_activations(graph)
+    functions_to_layers(graph)
+    unwrap_time_distributed(graph)
+    split_separable(graph)
+    split_activations(graph)
     _split_shared(graph)
-    _split_long_adds(graph)
+    rewrite_activations(graph)
+    averages_to_sums(graph)
+    _split_long_sums(graph)
     _move_softmax_last(graph)
     _full_pools_to_means(graph)
     graph.sort()
     return graph
-
-
-def make_spec(layer: Any) -> LayerSpec:
-    """The spec of a fresh Keras layer without weights of its own yet."""
-    return LayerSpec(layer.name, type(layer), layer.get_config())
-
-
-def _add_functions_to_layers(graph: LayerGraph) -> None:
-    for _, call, spec in graph.in_order():
-        if spec.kind != "TFOpLambda" or spec.config.get("function") not in _ADD_FUNCTIONS:
-            continue
-        refs = call.refs()
-        if len(refs) == 2 and len(graph.uses(spec.name)) == 1:
-            layer = layers.Add(name=spec.name.replace(".", "_").strip("_"))
-            spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
-            call.args, call.kwargs = (refs,), {}
-
-
-def _split_activations(graph: LayerGraph) -> None:
-    for _, _, spec in graph.in_order():
-        function = spec.config.get("activation")
-        if spec.kind == "Activation" or not isinstance(function, str) or function == "linear":
-            continue
-        if spec.kind not in _WITH_ACTIVATION:
-            continue
-        layer = layers.Activation(function, name=f"{spec.name}_{function}")
-        added = graph.add_layer(make_spec(layer))
-        for use in graph.uses(spec.name):
-            result = graph.add_call(added.name, (Ref(use),))
-            graph.calls[result.call].output_shapes = graph.calls[use].output_shapes
-            graph.replace(Ref(use), result, keep=(result.call,))
-        spec.config["activation"] = "linear"
-
-
-_WITH_ACTIVATION = (
-    "Conv1D",
-    "Conv2D",
-    "Conv3D",
-    "Conv2DTranspose",
-    "DepthwiseConv2D",
-    "SeparableConv2D",
-    "Dense",
-)
-
-
-def _split_separable(graph: LayerGraph) -> None:
-    for _, _, spec in graph.in_order():
-        if spec.kind in _SEPARABLE and spec.name in graph.layers:
-            _split_one_separable(graph, spec)
-
-
-def _split_one_separable(graph: LayerGraph, spec: LayerSpec) -> None:
-    config, arrays = spec.config, spec.arrays()
-    depthwise = layers.DepthwiseConv2D(
-        config["kernel_size"],
-        strides=config["strides"],
-        padding=config["padding"],
-        depth_multiplier=config["depth_multiplier"],
-        dilation_rate=config["dilation_rate"],
-        use_bias=False,
-        name=f"{spec.name}_depthwise",
-    )
-    first = make_spec(depthwise)
-    first.set_arrays({"depthwise_kernel": arrays["depthwise_kernel"]})
-    first = graph.add_layer(first)
-    pointwise = layers.Conv2D(
-        config["filters"],
-        1,
-        use_bias=config["use_bias"],
-        activation=config["activation"],
-        name=spec.name,
-    )
-    spec.cls, spec.config = type(pointwise), pointwise.get_config()
-    kept = {"kernel": arrays["pointwise_kernel"]}
-    spec.set_arrays({**kept, "bias": arrays["bias"]} if config["use_bias"] else kept)
-    channels = int(np.prod(arrays["depthwise_kernel"].shape[2:]))
-    for use in graph.uses(spec.name):
-        call = graph.calls[use]
-        between = graph.add_call(first.name, tuple(call.refs()))
-        shapes = [(*shape[:-1], channels) for shape in call.output_shapes]
-        graph.calls[between.call].output_shapes = shapes
-        call.args, call.kwargs = (between,), {}
-    graph.sort()
 
 
 def _split_shared(graph: LayerGraph) -> None:
@@ -134,14 +59,15 @@ def _split_shared(graph: LayerGraph) -> None:
         call.layer = graph.add_layer(LayerSpec(spec.name, spec.cls, dict(spec.config))).name
 
 
-def _split_long_adds(graph: LayerGraph) -> None:
+def _split_long_sums(graph: LayerGraph) -> None:
+    """Chains of two-input layers; partial results have the shape of the last, or broadcast."""
     for _, call, spec in graph.in_order():
         refs = call.refs()
-        if spec.kind != "Add" or len(refs) < 3 or len(graph.uses(spec.name)) > 1:
+        if spec.kind not in _CHAINED or len(refs) < 3 or len(graph.uses(spec.name)) > 1:
             continue
         total = refs[0]
         for position, ref in enumerate(refs[1:-1], 1):
-            partial = graph.add_layer(make_spec(layers.Add(name=f"{spec.name}_{position}")))
+            partial = graph.add_layer(make_spec(spec.cls(name=f"{spec.name}_{position}")))
             shapes = list(call.output_shapes)
             total = graph.add_call(partial.name, ([total, ref],))
             graph.calls[total.call].output_shapes = shapes
@@ -173,17 +99,23 @@ def _full_pools_to_means(graph: LayerGraph) -> None:
     values, so at few bits hardly a level would be left to them; MEAN has a scale of its own.
     """
     for _, call, spec in graph.in_order():
-        if spec.kind != "AveragePooling2D":
+        if spec.kind not in _GLOBAL_POOLS:
             continue
         sources = [graph.calls[graph.calls[use].refs()[0].call] for use in graph.uses(spec.name)]
-        shapes = {tuple(source.output_shapes[0][1:3]) for source in sources if source.output_shapes}
-        window = tuple(spec.config["pool_size"])
+        known = [source.output_shapes[0] for source in sources if source.output_shapes]
+        shapes = {tuple(shape[1:-1]) for shape in known}
+        window = tuple(np.atleast_1d(spec.config["pool_size"]))
         if shapes == {window} and spec.config["data_format"] in (None, "channels_last"):
-            if all(size == 1 for size in call.output_shapes[0][1:3]):
-                layer = layers.GlobalAveragePooling2D(keepdims=True, name=spec.name)
+            if all(size == 1 for size in call.output_shapes[0][1:-1]):
+                layer = _GLOBAL_POOLS[spec.kind](keepdims=True, name=spec.name)
                 spec.cls, spec.config = type(layer), layer.get_config()
 
 
+_GLOBAL_POOLS = {
+    "AveragePooling1D": layers.GlobalAveragePooling1D,
+    "AveragePooling2D": layers.GlobalAveragePooling2D,
+}
+_CHAINED = ("Add", "Multiply", "Maximum", "Minimum")
 _RESHAPES = ("Reshape", "Flatten", "Dropout")
 
 

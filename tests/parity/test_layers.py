@@ -1,0 +1,43 @@
+"""The table of layers: float -> quantized -> exported -> interpreter and LiteRT."""
+
+import pytest
+
+import tfxp
+from tests.layer_cases import LAYER_CASES, build, inputs_of
+from tests.parity.compare import Trio
+from tests.parity.test_keras_vs_integer import exact, uniform
+from tfxp.keras import tf
+
+SAMPLES = 10
+EXPORTED = [name for name, case in LAYER_CASES.items() if case.outcome != "keras"]
+IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
+
+
+# These run always; the others with --slow.
+COMMON = {"conv_1d", "conv_2d_transpose", "squeeze_and_excite", "prelu", "tensor_functions"}
+
+
+def sometimes(name):
+    return name if name in COMMON else pytest.param(name, marks=pytest.mark.slow)
+
+
+def quantized(name, precision="w8a8"):
+    model = build(name)
+    x = inputs_of(name, model, SAMPLES)
+    stats = tfxp.measure_model(model, x)
+    return model, tfxp.quantize_model(model, precision, stats), x
+
+
+@pytest.mark.parametrize("name", [sometimes(name) for name in EXPORTED])
+def test_layer_is_the_same_everywhere(name):
+    model, qmodel, x = quantized(name)
+    forms = Trio(qmodel)
+    beyond = tf.nest.map_structure(lambda part: 1.6 * part, x)
+    for precision in (uniform(8, 8), uniform(3, 4, True)):
+        tfxp.set_precision(qmodel, precision)
+        found = forms.compare(beyond)
+        assert found.interpreter_litert == 0, (precision, found)
+        if LAYER_CASES[name].outcome == "exact":
+            assert exact(found) and not found.notes, (precision, found)
+        else:
+            assert found.notes and found.lsb <= 1, (precision, found)

@@ -1,0 +1,317 @@
+"""A quantized network to an integer graph, operator by operator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import ExportError
+from tfxp.export.integer_weights import IntegerLayer, integer_layer
+from tfxp.export.mac_operators import absorb_batch_norm
+from tfxp.export.operators import writer_of
+from tfxp.formats import Format, int8_zero_point
+from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
+from tfxp.transforms.normalize import is_relu
+
+_LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
+# Newest operator versions that int8 and int16 activations need.
+_VERSIONS = {
+    "CONV_2D": 5,
+    "DEPTHWISE_CONV_2D": 6,
+    "FULLY_CONNECTED": 5,
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONCATENATION": 2,
+    "MAX_POOL_2D": 2,
+    "MAXIMUM": 2,
+    "MEAN": 2,
+    "MINIMUM": 2,
+    "MUL": 2,
+    "PAD": 2,
+    "QUANTIZE": 2,
+    "REDUCE_MAX": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "SOFTMAX": 2,
+    "EXPAND_DIMS": 1,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 2,
+    "RESIZE_BILINEAR": 3,
+    "RESIZE_NEAREST_NEIGHBOR": 3,
+    "STRIDED_SLICE": 2,
+    "SUB": 2,
+    "TANH": 2,
+    "TRANSPOSE": 2,
+    "TRANSPOSE_CONV": 4,
+}
+# Layers whose operator states the size of its whole output, the batch included.
+_ONE_IMAGE = ("Conv1DTranspose", "Conv2DTranspose")
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A tensor of the integer graph and the format of its codes.
+
+    Args:
+        index: number of the tensor.
+        fmt: format of its codes.
+        image: for a sequence (batch, steps, channels), the tensor that holds it as an image one
+            row high, if there is one.
+    """
+
+    index: int
+    fmt: Format
+    image: int | None = None
+
+
+class GraphBuilder:
+    """Walks a plan once and appends operators.
+
+    How each layer is written stands in `tfxp.export.operators`; this class offers what the writers
+    there, and those of users' own layers, need: `read` what a call reads, `emit` an operator into
+    a new tensor (`output`, `like`, `activation`), `finish` it to its format, and `put` the result.
+
+    Args:
+        plan: quantization points of the network.
+        formats: formats of its tensors.
+        softmax: whether final Softmax layers are written; otherwise the file returns logits.
+        pack_int4: whether kernels of up to 4 bits are stored two codes to a byte.
+    """
+
+    def __init__(
+        self,
+        plan: QuantizationPlan,
+        formats: NetworkFormats,
+        softmax: bool = False,
+        pack_int4: bool = False,
+    ) -> None:
+        self.plan, self.formats = plan, formats
+        self.with_softmax, self.pack_int4 = softmax, pack_int4
+        self.storage = storage_type(formats)
+        self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
+        self.values: dict[Ref, Value] = {}
+        kinds = {spec.kind for spec in plan.graph.layers.values()}
+        self._batch = 1 if kinds & set(_ONE_IMAGE) else None
+        self._layers: dict[str, IntegerLayer] = {}
+        self._constants: dict[tuple[Any, ...], int] = {}
+        self.tensor_formats: dict[str, str] = {}
+
+    def build(self) -> IntegerGraph:
+        """The integer graph."""
+        graph = self.plan.graph
+        for number, call, spec in graph.in_order():
+            self._write(number, call, spec)
+        self.graph.inputs = [self.values[ref].index for ref in graph.inputs]
+        self.graph.outputs = [self.values[ref].index for ref in graph.outputs]
+        self._remove_unread()
+        self._add_signature()
+        return self.graph
+
+    def indices(self) -> dict[Ref, int]:
+        """Tensor of the network -> index of the tensor that holds it in the file; a softmax that is
+        left out has none, nor a sequence that is only ever read as an image."""
+        graph = self.plan.graph
+        return {
+            ref: value.index
+            for ref, value in self.values.items()
+            if value.index >= 0
+            if self.with_softmax or self.plan.role(graph.calls[ref.call].layer).role != "softmax"
+        }
+
+    def _add_signature(self) -> None:
+        graph = self.plan.graph
+        names = [graph.calls[ref.call].layer for ref in graph.inputs]
+        results = [graph.calls[ref.call].layer for ref in graph.outputs]
+        inputs = dict(zip(names, self.graph.inputs, strict=True))
+        outputs = dict(zip(results, self.graph.outputs, strict=True))
+        self.graph.signatures = [Signature("serving_default", inputs, outputs)]
+
+    # --- tensors ----------------------------------------------------------------------------
+
+    def zero_point(self, fmt: Format) -> int:
+        """What code 0 of a format is stored as."""
+        return int8_zero_point(fmt) if self.storage == "INT8" else 0
+
+    def activation(self, name: str, shape: tuple[int | None, ...], fmt: Format) -> Value:
+        """A new tensor; `name` is made unique, the first size of `shape` is the batch."""
+        scheme = Quantization(np.float32(fmt.scale), self.zero_point(fmt))  # type: ignore[arg-type]
+        sizes = (1, *(int(size or 1) for size in shape[1:]))
+        free = self.signature(shape)
+        taken = {tensor.name for tensor in self.graph.tensors}
+        unique, count = name, 1
+        while unique in taken:
+            unique, count = f"{name}_{count}", count + 1
+        tensor = Tensor(unique, sizes, self.storage, scheme, shape_signature=free)
+        self.tensor_formats[unique] = str(fmt)
+        return Value(self.graph.add_tensor(tensor), fmt)
+
+    def signature(self, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """A tensor's shape with -1 for what is free; the batch is, unless an operator fixes it."""
+        return tuple(-1 if size is None else int(size) for size in (self._batch, *shape[1:]))
+
+    def constant(self, name: str, data: np.ndarray, kind: str, scheme: Any = None) -> int:
+        """A constant tensor; the same name and type give the same tensor again."""
+        key = (name, kind)
+        if key not in self._constants:
+            tensor = Tensor(name, data.shape, kind, scheme, data)
+            self._constants[key] = self.graph.add_tensor(tensor)
+        return self._constants[key]
+
+    def emit(
+        self, name: str, inputs: list[int], output: Value, options: dict[str, Any] | None = None
+    ) -> Value:
+        """Append an operator with one output."""
+        version = _VERSIONS.get(name, 1)
+        self.graph.add_operator(Operator(name, inputs, [output.index], options or {}, version))
+        return output
+
+    def like(self, value: Value, name: str) -> Value:
+        """A new tensor of the same shape and format."""
+        return self.activation(name, (None, *self.graph.tensors[value.index].shape[1:]), value.fmt)
+
+    def clamp(self, value: Value, low: int | None, high: int | None, name: str) -> Value:
+        """Hold codes at limits that the storage type does not saturate at by itself."""
+        zero = self.zero_point(value.fmt)
+        least, most = _LIMITS[self.storage]
+        for limit, operator in ((low, "MAXIMUM"), (high, "MINIMUM")):
+            if limit is None or limit + zero in (least, most):
+                continue
+            tensor = self.graph.tensors[value.index]
+            data = np.array([limit + zero], tensor.dtype)
+            scheme = tensor.quantization
+            name_of_bound = f"{value.fmt}_{operator.lower()}_{limit}"
+            bound = self.constant(name_of_bound, data, self.storage, scheme)
+            value = self.emit(
+                operator,
+                [value.index, bound],
+                self.like(value, f"{name}_{operator.lower()}"),
+                {},
+            )
+        return value
+
+    def finish(self, value: Value, relu: float | None, fused: bool, name: str) -> Value:
+        """Clamp an operator's output to its format, the ReLU behind it included."""
+        fmt = value.fmt
+        low: int | None = fmt.qmin
+        if relu is not None:
+            low = None if fused else max(0, fmt.qmin)
+        high = fmt.qmax
+        if relu is not None and np.isfinite(relu):
+            high = min(high, int(np.rint(np.float32(relu) * np.float32(fmt.inverse_scale))))
+        least, most = _LIMITS[self.storage]
+        zero = self.zero_point(fmt)
+        saturates = fmt.qmax + zero == most and high == fmt.qmax
+        return self.clamp(value, low, None if saturates else high, name)
+
+    def closing_relu(self, owner: str) -> float | None:
+        """The limit of the ReLU that closes a layer, infinity for a plain one; None without."""
+        point = self.plan.points[owner]
+        if point.layer == owner:
+            return None
+        return is_relu(self.plan.graph.layers[point.layer])
+
+    def output(self, number: int, spec: LayerSpec) -> Value:
+        """A new tensor for a layer's output, in the layer's own format."""
+        fmt = self.formats[spec.name].activations
+        assert fmt is not None  # checked before building
+        return self.activation(spec.name, self.plan.graph.calls[number].output_shapes[0], fmt)
+
+    def read(self, call: Call) -> list[Value]:
+        """The tensors a call reads."""
+        return [self.values[ref] for ref in call.refs()]
+
+    def put(self, number: int, value: Value) -> None:
+        """State which tensor holds the output of a call."""
+        self.values[Ref(number)] = value
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The shape of a tensor, for one sample."""
+        return self.graph.tensors[value.index].shape
+
+    def upper(self, fmt: Format) -> int | None:
+        """The highest code, where the storage type does not stop there by itself."""
+        saturates = fmt.qmax + self.zero_point(fmt) == _LIMITS[self.storage][1]
+        return None if saturates else fmt.qmax
+
+    def requantized(self, value: Value, fmt: Format, name: str) -> Value:
+        """The tensor in another format, ties up."""
+        if value.fmt == fmt:
+            return value
+        shape = (None, *self.shape(value)[1:])
+        result = self.emit("QUANTIZE", [value.index], self.activation(name, shape, fmt))
+        low = None if value.fmt.qmin >= 0 else fmt.qmin
+        return self.clamp(result, low, self.upper(fmt), name)
+
+    def as_image(self, value: Value, name: str) -> Value:
+        """A sequence as an image one row high, which LiteRT's operators for images take."""
+        if value.image is not None:
+            return Value(value.image, value.fmt)
+        shape = (None, 1, *self.shape(value)[1:])
+        axis = self.constant("row_axis", np.array([1], np.int32), "INT32")
+        return self.emit(
+            "EXPAND_DIMS", [value.index, axis], self.activation(f"{name}_row", shape, value.fmt)
+        )
+
+    def as_sequence(self, value: Value, name: str) -> Value:
+        """An image one row high as a sequence."""
+        shape = self.shape(value)
+        result = self.activation(name, (None, *shape[2:]), value.fmt)
+        self.emit("SQUEEZE", [value.index], result, {"squeeze_dims": np.array([1], np.int32)})
+        return dataclasses.replace(result, image=value.index)
+
+    def integers(self, name: str) -> IntegerLayer:
+        """The integers of a layer with weights, a kept BatchNormalization absorbed."""
+        if name not in self._layers:
+            layer = integer_layer(self.plan, self.formats, name)
+            self._layers[name] = absorb_batch_norm(self.plan, self.formats, layer)
+        return self._layers[name]
+
+    # --- layers -----------------------------------------------------------------------------
+
+    def _write(self, number: int, call: Call, spec: LayerSpec) -> None:
+        role = self.plan.role(spec.name)
+        writer = writer_of(spec)
+        write = role.write or (writer.write if writer else None)
+        if write is None:
+            raise ExportError(f"layer {spec.name!r} ({spec.kind}): has no integer operator.")
+        write(self, number, call, spec)
+
+    def _remove_unread(self) -> None:
+        """Drop operators that nothing reads, such as the view back from an image to a sequence
+        where the next layer takes the image."""
+        read = set(self.graph.outputs)
+        kept = []
+        for operator in reversed(self.graph.operators):
+            if read & set(operator.outputs):
+                kept.append(operator)
+                read |= set(operator.inputs)
+        if len(kept) < len(self.graph.operators):
+            self.graph.operators = kept[::-1]
+            self._keep_tensors(read | set(self.graph.inputs))
+
+    def _keep_tensors(self, wanted: set[int]) -> None:
+        graph = self.graph
+        kept = [index for index in range(len(graph.tensors)) if index in wanted]
+        place = {-1: -1, **{old: new for new, old in enumerate(kept)}}
+        gone = {graph.tensors[i].name for i in range(len(graph.tensors)) if i not in wanted}
+        self.tensor_formats = {n: f for n, f in self.tensor_formats.items() if n not in gone}
+        graph.tensors = [graph.tensors[index] for index in kept]
+        for operator in graph.operators:
+            operator.inputs = [place[index] for index in operator.inputs]
+            operator.outputs = [place[index] for index in operator.outputs]
+        self.values = {
+            ref: Value(place.get(value.index, -1), value.fmt) for ref, value in self.values.items()
+        }
+        graph.inputs = [place[index] for index in graph.inputs]
+        graph.outputs = [place[index] for index in graph.outputs]
+
+
+def storage_type(formats: NetworkFormats) -> str:
+    """INT8 if every activation fits, else INT16 for all: LiteRT's kernels do not mix the two."""
+    bits = [layer.activations.bits for layer in formats.values() if layer.activations is not None]
+    return "INT8" if max(bits, default=8) <= 8 else "INT16"

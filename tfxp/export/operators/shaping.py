@@ -1,0 +1,201 @@
+"""Layers that move codes about: views, padding, cuts, transposition, enlarging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfxp.export.operators.writers import writes
+from tfxp.transforms.layer_graph import Call, LayerSpec
+
+# (begin, end, step) along one axis; None stands for its border.
+Range = tuple[int | None, int | None, int]
+_WHOLE: Range = (None, None, 1)
+
+
+@writes(
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "AlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "ActivityRegularization",
+    "Activation",
+    operators="nothing",
+)
+def write_nothing(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """These do nothing at inference."""
+    builder.put(number, builder.read(call)[0])
+
+
+@writes("InputLayer", operators="an input")
+def write_input(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """A tensor that is fed."""
+    builder.put(number, builder.output(number, spec))
+
+
+def one_to_one(
+    builder: Any,
+    number: int,
+    call: Call,
+    spec: LayerSpec,
+    operator: str,
+    constants: Sequence[int],
+    options: dict[str, Any] | None = None,
+) -> None:
+    """An operator of one tensor that keeps its format."""
+    source = builder.read(call)[0]
+    output = builder.activation(spec.name, call.output_shapes[0], source.fmt)
+    builder.put(number, builder.emit(operator, [source.index, *constants], output, options or {}))
+
+
+@writes("Flatten", "Reshape", operators="RESHAPE")
+def write_reshape(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The same elements in another shape; the batch stays free."""
+    shape = np.array([-1, *(int(n or 1) for n in call.output_shapes[0][1:])], np.int32)
+    target = builder.constant(f"{spec.name}/shape", shape, "INT32")
+    one_to_one(builder, number, call, spec, "RESHAPE", [target], {"new_shape": shape})
+
+
+@writes("ZeroPadding1D", "ZeroPadding2D", operators="PAD")
+def write_padding(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """Zeros, stored as the zero point."""
+    inside = np.reshape(np.asarray(spec.config["padding"], np.int32), (-1, 2)).tolist()
+    pads = np.array([(0, 0), *inside, (0, 0)], np.int32)
+    paddings = builder.constant(f"{spec.name}/paddings", pads, "INT32")
+    one_to_one(builder, number, call, spec, "PAD", [paddings])
+
+
+@writes("Permute", operators="TRANSPOSE")
+def write_transpose(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """Axes in another order."""
+    order = np.array([0, *spec.config["dims"]], np.int32)
+    constant = builder.constant(f"{spec.name}/order", order, "INT32")
+    one_to_one(builder, number, call, spec, "TRANSPOSE", [constant])
+
+
+@writes("Cropping1D", "Cropping2D", operators="STRIDED_SLICE")
+def write_cropping(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """A cut at both ends of each axis."""
+    pairs = np.reshape(np.asarray(spec.config["cropping"], np.int32), (-1, 2)).tolist()
+    ranges = [_WHOLE, *((begin, -end or None, 1) for begin, end in pairs)]
+    _cut(builder, number, call, spec, ranges, 0)
+
+
+def _refuse_slice(spec: LayerSpec, call: Call) -> str | None:
+    if _ranges(call) is None:
+        return f"index {call.args[1:]!r}; expected constant numbers and slices of samples"
+    return None
+
+
+@writes("SlicingOpLambda", operators="STRIDED_SLICE", refuses=_refuse_slice)
+def write_slice(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """x[:, 1:] and the like."""
+    found = _ranges(call)
+    assert found is not None  # checked before building
+    _cut(builder, number, call, spec, *found)
+
+
+def _ranges(call: Call) -> tuple[list[Range], int] | None:
+    """What an index cuts along each axis, and a bit for each axis that it takes away."""
+    items = call.args[1] if isinstance(call.args[1], tuple | list) else (call.args[1],)
+    ranges: list[Range] = []
+    taken = 0
+    for item in items:
+        if isinstance(item, dict):
+            item = slice(item["start"], item["stop"], item["step"])
+        if isinstance(item, slice):
+            parts = (item.start, item.stop, item.step)
+            if not all(part is None or isinstance(part, int) for part in parts):
+                return None
+            ranges.append((item.start, item.stop, 1 if item.step is None else item.step))
+        elif isinstance(item, int) and not isinstance(item, bool):
+            taken |= 1 << len(ranges)
+            ranges.append((item, item + 1 or None, 1))
+        else:
+            return None
+    whole_samples = bool(ranges) and ranges[0] == _WHOLE and not taken & 1
+    return (ranges, taken) if whole_samples else None
+
+
+def _cut(
+    builder: Any, number: int, call: Call, spec: LayerSpec, ranges: list[Range], taken: int
+) -> None:
+    begins = np.array([begin or 0 for begin, _, _ in ranges], np.int32)
+    ends = np.array([end or 0 for _, end, _ in ranges], np.int32)
+    steps = np.array([step for _, _, step in ranges], np.int32)
+    constants = [
+        builder.constant(f"{spec.name}/{name}", values, "INT32")
+        for name, values in (("begin", begins), ("end", ends), ("step", steps))
+    ]
+    options = {
+        "begin_mask": sum(1 << i for i, part in enumerate(ranges) if part[0] is None),
+        "end_mask": sum(1 << i for i, part in enumerate(ranges) if part[1] is None),
+        "ellipsis_mask": 0,
+        "new_axis_mask": 0,
+        "shrink_axis_mask": taken,
+    }
+    one_to_one(builder, number, call, spec, "STRIDED_SLICE", constants, options)
+
+
+@writes("RepeatVector", operators="EXPAND_DIMS, TILE")
+def write_repeat(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The same vector at every step."""
+    source = builder.read(call)[0]
+    shape = (None, 1, *builder.shape(source)[1:])
+    axis = builder.constant("row_axis", np.array([1], np.int32), "INT32")
+    row = builder.activation(f"{spec.name}_row", shape, source.fmt)
+    builder.emit("EXPAND_DIMS", [source.index, axis], row)
+    counts = np.array([1, spec.config["n"], 1], np.int32)
+    multiples = builder.constant(f"{spec.name}/multiples", counts, "INT32")
+    output = builder.activation(spec.name, call.output_shapes[0], source.fmt)
+    builder.put(number, builder.emit("TILE", [row.index, multiples], output))
+
+
+def _refuse_resizing(spec: LayerSpec, call: Call) -> str | None:
+    if None in call.output_shapes[0][1:]:
+        return "an image of unknown size"
+    if spec.config.get("crop_to_aspect_ratio"):
+        return "crop_to_aspect_ratio; expected a plain enlargement"
+    method = spec.config.get("interpolation", "nearest")
+    return None if method in _RESIZERS else f"interpolation {method!r}; LiteRT has none such"
+
+
+_RESIZERS = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"}
+
+
+@writes(
+    "UpSampling2D",
+    "Resizing",
+    operators="RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR",
+    exact="nearest; bilinear by powers of two",
+    refuses=_refuse_resizing,
+)
+def write_resize(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """Codes of the nearest pixel, or means of four pixels weighted by distance."""
+    builder.put(number, _resized(builder, builder.read(call)[0], call.output_shapes[0], spec))
+
+
+@writes(
+    "UpSampling1D",
+    operators="EXPAND_DIMS, RESIZE_NEAREST_NEIGHBOR, SQUEEZE",
+    refuses=_refuse_resizing,
+)
+def write_resized_sequence(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The same on an image one row high."""
+    source = builder.as_image(builder.read(call)[0], spec.name)
+    shape = call.output_shapes[0]
+    result = _resized(builder, source, (shape[0], 1, *shape[1:]), spec)
+    builder.put(number, builder.as_sequence(result, f"{spec.name}_sequence"))
+
+
+def _resized(builder: Any, source: Any, shape: tuple[int | None, ...], spec: LayerSpec) -> Any:
+    size = builder.constant(f"{spec.name}/size", np.array(shape[1:3], np.int32), "INT32")
+    output = builder.activation(spec.name, shape, source.fmt)
+    options = {"align_corners": False, "half_pixel_centers": True}
+    operator = _RESIZERS[spec.config.get("interpolation", "nearest")]
+    result = builder.emit(operator, [source.index, size], output, options)
+    return result

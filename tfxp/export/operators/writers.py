@@ -1,0 +1,85 @@
+"""The table of layers with integer operators: `writes` adds a line, `writer_of` looks it up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from tfxp.quantization.layer_roles import role_of
+from tfxp.transforms.activations import unary_of
+from tfxp.transforms.layer_graph import Call, LayerSpec
+
+# write(builder, number of the call, call, layer)
+Write = Callable[[Any, int, Call, LayerSpec], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """How a layer goes into an integer file.
+
+    Args:
+        write: appends the layer's operators to a `GraphBuilder`'s graph.
+        operators: their names, for people.
+        exact: whether power-of-two formats of up to 8 bits come out the same on every element;
+            otherwise in which cases they do.
+        refuses: says why a layer with these settings cannot be written, or None if it can.
+    """
+
+    write: Write
+    operators: str
+    exact: str = "yes"
+    refuses: Callable[[LayerSpec, Call], str | None] = lambda spec, call: None
+
+
+WRITERS: dict[str, Writer] = {}
+# Why the other layers of the table have none.
+_REASONS = {
+    "Conv3D": "LiteRT's CONV_3D takes float only",
+    "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
+    "LayerNormalization": "LiteRT has no operator for it",
+    "Embedding": "LiteRT's lookup takes indices, which have no format",
+    "MultiHeadAttention": "its softmax lies inside, and LiteRT's is a table of its own",
+}
+_RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
+
+
+def writes(
+    *keys: str,
+    operators: str,
+    exact: str = "yes",
+    refuses: Callable[[LayerSpec, Call], str | None] | None = None,
+) -> Callable[[Write], Write]:
+    """Register a function as the writer of layers: class names, or functions of activations."""
+
+    def register(write: Write) -> Write:
+        writer = Writer(write, operators, exact, *([refuses] if refuses else []))
+        WRITERS.update({key: writer for key in keys})
+        return write
+
+    return register
+
+
+def key_of(spec: LayerSpec) -> str:
+    """Under what a layer is looked up: its class, or the function of an activation layer."""
+    role = role_of(spec).role
+    if role == "unary":
+        unary = unary_of(spec)
+        return unary.function if unary else spec.kind
+    if role in ("relu", "softmax"):
+        return {"relu": "ReLU", "softmax": "Softmax"}[role]
+    return spec.kind
+
+
+def writer_of(spec: LayerSpec) -> Writer | None:
+    """The writer of a layer; None if no integer operator computes it."""
+    return WRITERS.get(key_of(spec))
+
+
+def no_operator(spec: LayerSpec) -> str:
+    """Why a layer has no integer operator, in a sentence."""
+    reason = _REASONS.get(spec.kind)
+    if spec.kind in _RECURRENT:
+        reason = "its state is computed in float between the steps"
+    reason = reason or "LiteRT has none for it"
+    return f"has no integer operator ({reason}); it is quantized in Keras only"

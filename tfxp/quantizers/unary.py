@@ -1,0 +1,144 @@
+"""Quantizers that repeat what an integer operator of one tensor computes from its input's codes.
+
+LiteRT computes sigmoid, tanh and ELU of 8-bit tensors by a table over all codes, LEAKY_RELU and
+PRELU by integer multipliers. Rounding the real function's value is not the same; these quantizers
+take the input as well as the layer's real output and give the code the operator gives. The gradient
+is that of the real function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.keras import keras
+from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
+from tfxp.quantizers.straight_through import (
+    round_half_away,
+    round_half_even,
+    round_half_up,
+    straight_through,
+)
+
+_register = keras.utils.register_keras_serializable(package="tfxp")
+# Operators whose 8-bit output has one scale only: (scale, qmin, qmax) of UQ0.8 and Q0.7.
+_FIXED_GRIDS = {"sigmoid": (2.0**-8, 0.0, 255.0), "tanh": (2.0**-7, -128.0, 127.0)}
+_FUNCTIONS = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "elu": tf.nn.elu}
+# Codes of wider tensors are not tabulated.
+_WIDEST_TABLE = 255.0
+_LEAKY_BITS = 8
+
+
+class UnaryQuantizer(FormatQuantizer):
+    """Base of the quantizers of this file: they also know the scale of their layer's input."""
+
+    takes_inputs = True
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, and the scale of the input."""
+        variables = super().build(tensor_shape, name, layer)
+        return {**variables, "input_scale": float_variable(layer, f"{name}_input_scale", 2.0**-4)}
+
+
+@_register
+class TableQuantizer(UnaryQuantizer):
+    """Sigmoid, tanh or ELU as XNNPACK's 8-bit table.
+
+        code = half_even(f(x) / s + z) - z,    f in float32, x on the input's grid
+
+    LOGISTIC has the output scale 2^-8 and TANH 2^-7, whatever is asked for; another format is
+    reached by QUANTIZE, half up. Tensors wider than 8 bits are rounded to their own grid at once.
+
+    Args:
+        function: "sigmoid", "tanh" or "elu".
+    """
+
+    def __init__(self, function: str) -> None:
+        super().__init__(function=function)
+        self.function = function
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, the scale of the input, and the zero point of the output's storage."""
+        variables = super().build(tensor_shape, name, layer)
+        return {**variables, "zero_point": float_variable(layer, f"{name}_zero_point", 0.0)}
+
+    def __call__(
+        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+    ) -> tf.Tensor:
+        """The function's table at the input's codes, the real function's gradient."""
+        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
+        double = _FUNCTIONS[self.function](tf.cast(inputs, tf.float64))
+        real = tf.cast(double, tf.float32)
+        if self.function in _FIXED_GRIDS:
+            fixed, low, high = _FIXED_GRIDS[self.function]
+            wide = qmax - qmin > _WIDEST_TABLE
+            table = tf.clip_by_value(round_half_even(real / fixed), low, high) * fixed
+            codes = round_half_up(tf.where(wide, real, table) / scale)
+        else:
+            zero = weights["zero_point"]
+            codes = round_half_even(real / scale + zero) - zero
+        return straight_through(outputs, tf.clip_by_value(codes, qmin, qmax) * scale)
+
+
+@_register
+class LeakyReluQuantizer(UnaryQuantizer):
+    """XNNPACK's LEAKY_RELU: multipliers with 8 fractional bits, ties up.
+
+        code = floor((x / s_in) * m / 2^8 + 1/2),    m = half_even(2^8 * s_in / s [* alpha])
+
+    Args:
+        alpha: slope where x is negative.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__(alpha=alpha)
+        self.alpha = alpha
+
+    def __call__(
+        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+    ) -> tf.Tensor:
+        """The operator's code, the leaky ReLU's gradient."""
+        scale, source = weights["scale"], weights["input_scale"]
+        ratio = source / scale
+        wide = weights["qmax"] - weights["qmin"] > _WIDEST_TABLE
+        unit = 2.0**_LEAKY_BITS
+        above = round_half_even(unit * ratio)
+        below = round_half_even(unit * (ratio * self.alpha))
+        product = round_half_even(inputs / source) * tf.where(inputs >= 0, above, below)
+        codes = tf.where(wide, round_half_even(outputs / scale), round_half_up(product / unit))
+        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
+        return straight_through(outputs, codes * scale)
+
+
+@_register
+class PReluQuantizer(UnaryQuantizer):
+    """LiteRT's PRELU for power-of-two scales: the product is halved half up, then shifted.
+
+        code = half_away(half_up(p / 2) * 2 r),    p = x / s_in, or alpha * x in its steps
+
+    r is the value of one step of p in output steps; nothing is rounded where r >= 1.
+    """
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, the scale of the input, and that of the slopes."""
+        variables = super().build(tensor_shape, name, layer)
+        return {**variables, "alpha_scale": float_variable(layer, f"{name}_alpha_scale", 2.0**-7)}
+
+    def __call__(
+        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+    ) -> tf.Tensor:
+        """The operator's code, the layer's gradient."""
+        scale, step = weights["scale"], weights["input_scale"]
+        fine = step * weights["alpha_scale"]
+        positive = _doubly_rounded(round_half_even(inputs / step), step / scale)
+        negative = _doubly_rounded(round_half_even(outputs / fine), fine / scale)
+        codes = tf.where(inputs >= 0, positive, negative)
+        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
+        return straight_through(outputs, codes * scale)
+
+
+def _doubly_rounded(codes: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
+    """codes * ratio as gemmlowp's multiplier of a power of two rounds it."""
+    halved = round_half_up(codes / 2.0)
+    return tf.where(ratio >= 1.0, codes * ratio, round_half_away(halved * (2.0 * ratio)))

@@ -1,0 +1,169 @@
+"""A Keras 3 model as a tf_keras model that computes the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.errors import ModelError
+from tfxp.keras import is_keras3_model, keras, keras3
+from tfxp.transforms.keras3_layers import complaint_of, twin_of
+from tfxp.transforms.keras3_operations import OPERATIONS
+
+
+def as_tf_keras(model: Any) -> Any:
+    """The model itself, or its tf_keras twin if it was made with Keras 3.
+
+    Layers keep their names and weights, nested and shared models stay what they are; outputs are
+    equal up to the order of float32 sums. Training state (optimizer, losses) is not taken along.
+
+    Args:
+        model: any model; everything but Keras 3's is returned as it is.
+
+    Raises:
+        ModelError: some layers have no twin in tf_keras; all are named.
+    """
+    if not is_keras3_model(model):
+        return model
+    complaints = list(dict.fromkeys(_complaints(model)))
+    if complaints:
+        raise ModelError(
+            f"Keras 3 model {model.name!r}: {'; '.join(complaints)}. tfxp works with tf_keras "
+            "(Keras 2); replace these layers, or build the model with tf_keras."
+        )
+    return _Converter().convert(model)
+
+
+def _complaints(model: Any) -> list[str]:
+    """What cannot be converted, nested models included."""
+    network = _network_of(model)
+    if network is None:
+        return [f"{model.name} ({type(model).__name__}) has no graph of layers with known shapes"]
+    found = []
+    for operation in dict.fromkeys(node.operation for node in _nodes(network)):
+        if is_keras3_model(operation):
+            found += _complaints(operation)
+        elif isinstance(operation, keras3().layers.Layer):
+            reason = complaint_of(operation)
+            found += [f"{operation.name} ({type(operation).__name__}): {reason}"] if reason else []
+        elif type(operation).__name__ not in OPERATIONS:
+            kind = type(operation).__name__
+            found.append(f"{operation.name} (operation {kind}): unknown to tfxp")
+    return found
+
+
+def _network_of(model: Any) -> Any:
+    """The functional model inside a Sequential; None for subclassed and unbuilt ones."""
+    network = getattr(model, "_functional", None) if _is_sequential(model) else model
+    return network if hasattr(network, "_nodes_by_depth") else None
+
+
+def _nodes(network: Any) -> list[Any]:
+    """The calls that outputs depend on, in order; masks that Keras passes on by itself, and what
+    computes them, are left out, since tf_keras does the same."""
+    every = [
+        node
+        for depth in sorted(network._nodes_by_depth, reverse=True)
+        for node in network._nodes_by_depth[depth]
+    ]
+    wanted = {_key(tensor) for tensor in network.outputs}
+    found = []
+    for node in reversed(every):
+        if any(_key(tensor) in wanted for tensor in node.outputs):
+            found.append(node)
+            read = keras3().tree.flatten(_arguments(node))
+            wanted |= {_key(tensor) for tensor in read if _is_tensor(tensor)}
+    return found[::-1]
+
+
+def _arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of a call without what tf_keras finds out by itself."""
+    args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)
+    tensors = [value for value in keras3().tree.flatten((args, kwargs)) if _is_tensor(value)]
+    passed_on = {id(getattr(tensor, "_keras_mask", None)) for tensor in tensors}
+    return args, {
+        key: value
+        for key, value in kwargs.items()
+        if key != "training" and value is not None
+        if not (key.endswith("mask") and id(value) in passed_on)
+    }
+
+
+def _is_sequential(model: Any) -> bool:
+    return isinstance(model, keras3().Sequential)
+
+
+class _Converter:
+    """Builds twins; a layer or model that is used twice gets one twin."""
+
+    def __init__(self) -> None:
+        self._twins: dict[int, Any] = {}
+        self._after: dict[int, Any] = {}
+
+    def convert(self, model: Any) -> Any:
+        network = _network_of(model)
+        tensors: dict[Any, Any] = {}
+        for tensor in network.inputs:
+            source = tensor._keras_history.operation
+            tensors[_key(tensor)] = keras.Input(
+                batch_shape=tensor.shape, dtype=tensor.dtype, name=source.name
+            )
+        for node in _nodes(network):
+            if _key(node.outputs[0]) not in tensors:
+                self._add(node, tensors)
+        inputs = _like(network._inputs_struct, network.inputs, tensors)
+        outputs = _like(network._outputs_struct, network.outputs, tensors)
+        twin = keras.Model(inputs, outputs, name=model.name)
+        for operation in network.operations:
+            _copy_weights(operation, self._twins.get(id(operation)))
+        return twin
+
+    def _add(self, node: Any, tensors: dict[Any, Any]) -> None:
+        operation = node.operation
+        args, kwargs = keras3().tree.map_structure(
+            lambda value: tensors[_key(value)] if _is_tensor(value) else value,
+            _arguments(node),
+        )
+        if isinstance(operation, keras3().layers.Layer):
+            result = self._twin(operation)(*args, **kwargs)
+            after = self._after.get(id(operation))
+            result = result if after is None else after(result)
+        else:
+            result = OPERATIONS[type(operation).__name__](operation, *args, **kwargs)
+        for tensor, value in zip(node.outputs, tf.nest.flatten(result), strict=True):
+            tensors[_key(tensor)] = value
+
+    def _twin(self, operation: Any) -> Any:
+        if id(operation) not in self._twins:
+            if is_keras3_model(operation):
+                self._twins[id(operation)] = self.convert(operation)
+            else:
+                self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)
+        return self._twins[id(operation)]
+
+
+def _like(structure: Any, tensors: list[Any], twins: dict[Any, Any]) -> Any:
+    """Twins in the structure of a model's inputs or outputs."""
+    found = [twins[_key(tensor)] for tensor in tensors]
+    if len(found) == 1 and not isinstance(structure, dict):
+        return found[0]
+    return keras3().tree.pack_sequence_as(structure, found)
+
+
+def _copy_weights(operation: Any, twin: Any) -> None:
+    if twin is None or is_keras3_model(operation) or type(operation).__name__ == "Normalization":
+        return
+    weights = [np.asarray(value) for value in operation.get_weights()]
+    if weights:
+        twin.set_weights(weights)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, keras3().KerasTensor)
+
+
+def _key(tensor: Any) -> tuple[int, int, int]:
+    operation, node_index, tensor_index = tensor._keras_history[:3]
+    return id(operation), node_index, tensor_index

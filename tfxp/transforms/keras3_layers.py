@@ -1,0 +1,198 @@
+"""One Keras 3 layer to the tf_keras layer that computes the same, by its configuration.
+
+tf_keras takes most configurations as they are. What is edited: the data type's dictionary becomes
+its name; initializers go, since weights are copied; settings that tf_keras does not know go where
+they are switched off; LeakyReLU's `negative_slope` is `alpha` there. Some functions have another
+definition in Keras 3, hard_sigmoid above all (x/6 + 1/2 there, x/5 + 1/2 in Keras 2), or none in
+tf_keras: they are composed of simpler layers behind the layer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfxp.keras import keras, layers
+
+# Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
+_SAME = {
+    name: name
+    for name in (
+        "elu", "exponential", "gelu", "linear", "mish", "relu", "relu6", "selu", "sigmoid",
+        "softmax", "softplus", "softsign", "tanh",
+    )
+} | {"silu": "swish", "swish": "swish"}  # fmt: skip
+# Settings without a meaning for what a finished network computes.
+_WITHOUT_MEANING = {
+    "seed", "quantization_config", "renorm_momentum", "renorm_clipping", "synchronized",
+    "use_cudnn", "lora_rank", "lora_alpha", "build_config", "activity_regularizer",
+}  # fmt: skip
+# Settings that tf_keras lacks and that change nothing at these values.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "data_format": ("channels_last",),
+    "fill_mode": ("constant",),
+}
+_FUNCTION_KEYS = ("activation", "recurrent_activation")
+_INNER = ("layer", "backward_layer", "cell")
+
+
+def _named(x: Any, part: str) -> str:
+    """A name for a layer behind a tensor, after the layer that produces it."""
+    layer, node_index = x._keras_history[:2]
+    return f"{layer.name}_{part}" + (f"_{node_index}" if node_index else "")
+
+
+def _hard_sigmoid(x: Any) -> Any:
+    line = layers.Rescaling(1 / 6, 0.5, name=_named(x, "line"))(x)
+    return layers.ReLU(max_value=1.0, name=_named(x, "limits"))(line)
+
+
+def _hard_swish(x: Any) -> Any:
+    return layers.Multiply(name=_named(x, "hard_swish"))([x, _hard_sigmoid(x)])
+
+
+def _leaky_relu(x: Any) -> Any:
+    return layers.LeakyReLU(0.2, name=_named(x, "leaky_relu"))(x)
+
+
+# Functions to be applied behind a layer instead of inside it.
+COMPOSED: dict[str, Callable[[Any], Any]] = {
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_silu": _hard_swish,
+    "hard_swish": _hard_swish,
+    "leaky_relu": _leaky_relu,
+}
+
+
+def complaint_of(layer: Any) -> str | None:
+    """Why a Keras 3 layer has no tf_keras twin; None if it has one."""
+    try:
+        twin_of(layer)
+    except _NoTwin as error:
+        return str(error)
+    return None
+
+
+class _NoTwin(Exception):
+    """The sentence's middle: what cannot be converted."""
+
+
+def twin_of(layer: Any) -> tuple[Any, Callable[[Any], Any] | None]:
+    """A new tf_keras layer without weights, and what is to be applied to its output, or None."""
+    config = layer.get_config()
+    after = None
+    function = _name_of(config.get("activation"))
+    if function in COMPOSED and name_of(layer) in _ACTIVATION_LAST:
+        after = COMPOSED[function]
+        config = {**config, "activation": "linear"}
+    kind, config = _converted(layer, config)
+    try:
+        # MultiHeadAttention.from_config wants shapes that only a built layer's configuration has.
+        make = (lambda c: kind(**c)) if name_of(layer) == "MultiHeadAttention" else kind.from_config
+        return make(config), after
+    except Exception as error:  # Keras raises nearly every type there is
+        raise _NoTwin(f"tf_keras refuses it: {' '.join(str(error).split())[:120]}") from error
+
+
+_ACTIVATION_LAST = (
+    "Activation", "Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose",
+    "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D",
+    "SeparableConv1D", "SeparableConv2D",
+)  # fmt: skip
+
+
+def name_of(layer: Any) -> str:
+    """The name of a layer's class."""
+    return type(layer).__name__
+
+
+def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Class and configuration in tf_keras."""
+    name = name_of(layer)
+    if not type(layer).__module__.startswith("keras."):
+        raise _NoTwin("a class of your own; rebuild it with tf_keras")
+    kind = getattr(layers, name, None)
+    if kind is None or name == "Lambda":
+        raise _NoTwin("tf_keras has no such layer" if kind is None else "code inside the model")
+    config = _edited(name, dict(config))
+    known = _parameters(kind)
+    result = {}
+    for key, value in config.items():
+        if key.endswith("_initializer") or key in _WITHOUT_MEANING - known:
+            continue
+        if key in _FUNCTION_KEYS:
+            result[key] = _function(key, value)
+        elif key in _INNER and value is not None:
+            result[key] = _inner(layer, key)
+        elif key in known:
+            result[key] = _plain(value)
+        elif key == "zero_output_for_mask" and value:
+            result[key] = value  # tf_keras' recurrent layers take it, though unannounced
+        elif value not in (None, False, 0, *_NEUTRAL.get(key, ())):
+            raise _NoTwin(f"{key}={value!r} is unknown to tf_keras")
+    if name == "Normalization":
+        result |= {"mean": _array(layer.mean), "variance": _array(layer.variance)}
+    return kind, result
+
+
+def _edited(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    dtype = config.get("dtype")
+    if isinstance(dtype, dict):
+        config["dtype"] = dtype["config"].get("name", "float32")
+    if "from" in str(config.get("dtype")):
+        raise _NoTwin(f"data type {config['dtype']}: it is quantized already")
+    if name == "LeakyReLU":
+        config["alpha"] = config.pop("negative_slope")
+    if name == "InputLayer":
+        config["batch_input_shape"] = config.pop("batch_shape")
+    if name == "Normalization":
+        config = {key: value for key, value in config.items() if key not in ("mean", "variance")}
+    return config
+
+
+def _parameters(kind: Any) -> set[str]:
+    """Names that a tf_keras layer's constructor takes, its parents' included."""
+    names = {"name", "trainable", "dtype", "batch_input_shape"}
+    for base in kind.__mro__:
+        if base is keras.layers.Layer:
+            break
+        if "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    return names - {"self", "args", "kwargs"}
+
+
+def _function(key: str, value: Any) -> Any:
+    function = _name_of(value)
+    if function in _SAME:
+        return _SAME[function]
+    raise _NoTwin(f"{key} {function!r} is defined otherwise in tf_keras, or not at all")
+
+
+def _name_of(function: Any) -> str:
+    """The name of an activation function in a configuration."""
+    if isinstance(function, dict):
+        inner = function.get("config")
+        return str(inner if isinstance(inner, str) else function.get("class_name"))
+    return "linear" if function is None else str(function)
+
+
+def _inner(layer: Any, key: str) -> dict[str, Any]:
+    """A layer inside a wrapper, such as what is bidirectional or distributed over time."""
+    owner = getattr(layer, "forward_layer", None) if key == "layer" else None
+    inner = owner or getattr(layer, key)
+    kind, config = _converted(inner, inner.get_config())
+    return {"class_name": kind.__name__, "config": config}
+
+
+def _plain(value: Any) -> Any:
+    """Regularizers and constraints in the form that tf_keras reads."""
+    if isinstance(value, dict) and "class_name" in value:
+        return {"class_name": value["class_name"], "config": value["config"]}
+    return value
+
+
+def _array(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float32).reshape(-1)

@@ -1,0 +1,57 @@
+"""Keras 3 operations on tensors (`x + y`, `keras.ops.relu(x)`) as TensorFlow functions.
+
+On tf_keras' symbolic tensors these become TFOpLambda layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.transforms.keras3_layers import COMPOSED
+
+# (the operation, which holds its settings; its arguments) -> tensor
+Operation = Callable[..., Any]
+
+
+def _pad(op: Any, x: Any, constant_values: Any = None) -> Any:
+    return tf.pad(x, [list(pair) for pair in op.pad_width], op.mode.upper(), constant_values or 0)
+
+
+def _reshape(op: Any, x: Any) -> Any:
+    return tf.reshape(x, [-1 if size is None else size for size in op.newshape])
+
+
+OPERATIONS: dict[str, Operation] = {
+    "Add": lambda op, x, y: x + y,
+    "Subtract": lambda op, x, y: x - y,
+    "Multiply": lambda op, x, y: x * y,
+    "Divide": lambda op, x, y: x / y,
+    "TrueDivide": lambda op, x, y: x / y,
+    "Negative": lambda op, x: -x,
+    "Maximum": lambda op, x, y: tf.maximum(x, y),
+    "Minimum": lambda op, x, y: tf.minimum(x, y),
+    "Clip": lambda op, x: tf.clip_by_value(x, op.x_min, op.x_max),
+    "Relu": lambda op, x: tf.nn.relu(x),
+    "Relu6": lambda op, x: tf.nn.relu6(x),
+    "Sigmoid": lambda op, x: tf.sigmoid(x),
+    "Tanh": lambda op, x: tf.tanh(x),
+    "Silu": lambda op, x: tf.nn.silu(x),
+    "Elu": lambda op, x: tf.nn.elu(x) if op.alpha == 1 else None,
+    "Gelu": lambda op, x: tf.nn.gelu(x, approximate=op.approximate),
+    "LeakyRelu": lambda op, x: tf.nn.leaky_relu(x, op.negative_slope),
+    "HardSigmoid": lambda op, x: COMPOSED["hard_sigmoid"](x),
+    "HardSilu": lambda op, x: COMPOSED["hard_silu"](x),
+    "Softmax": lambda op, x: tf.nn.softmax(x, axis=op.axis),
+    "GetItem": lambda op, x, key: x[key],
+    "Reshape": _reshape,
+    "Transpose": lambda op, x: tf.transpose(x, op.axes),
+    "ExpandDims": lambda op, x: tf.expand_dims(x, op.axis),
+    "Squeeze": lambda op, x: tf.squeeze(x, op.axis),
+    "Concatenate": lambda op, x: tf.concat(x, op.axis),
+    "Mean": lambda op, x: tf.reduce_mean(x, op.axis, keepdims=op.keepdims),
+    "Max": lambda op, x: tf.reduce_max(x, op.axis, keepdims=op.keepdims),
+    "Pad": _pad,
+}
