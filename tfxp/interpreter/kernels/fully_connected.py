@@ -10,6 +10,7 @@ Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
 | int16, int64 bias                  | double                        | double          |
 | int16, int32 bias or none          | double_half_up                | double          |
 | int16 with int16 weights           | reduced                       | reduced         |
+| float32 with int8, INT4 weights    | see dynamic_range.py          | likewise        |
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.interpreter.kernels.dynamic_range import (
+    dynamic_range,
+    is_dynamic_range,
+    prepare_dynamic_range,
+)
 from tfxp.interpreter.mac.float_layer import float_activation
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, weight_codes
@@ -69,7 +75,9 @@ def _xnnpack_takes(node: Node) -> bool:
 
 def _prepare(node: Node) -> None:
     x, weights, y = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights"), node.outputs[0]
-    check_types(node, x, weights, y)
+    dynamic = is_dynamic_range(node)
+    if not dynamic:
+        check_types(node, x, weights, y)
     if len(weights.shape) < 2 or 0 in weights.shape:
         raise TfliteFormatError(
             f"weights of {node.name}: got shape {list(weights.shape)}; expected [units, depth]"
@@ -81,6 +89,9 @@ def _prepare(node: Node) -> None:
         raise TfliteFormatError(
             f"input of {node.name}: got {list(x.shape)}; expected a multiple of {depth} elements"
         )
+    if dynamic:
+        prepare_dynamic_range(node)
+        return
     node.cache["counts_macs"] = x.type != "FLOAT32"
     if x.type != "FLOAT32" and weights.data is not None:
         node.cache["layer"] = _layer(node, weights.data)
@@ -109,7 +120,9 @@ def fully_connected(node: Node, inputs: Sequence[Any]) -> list[Array]:
         raise TfliteFormatError(
             f"input of {node.name}: got shape {list(x.shape)}; expected whole rows of {depth}"
         )
-    if x.dtype == np.float32:
+    if "quantize" in node.cache:
+        result = dynamic_range(node, x.reshape(-1, depth), inputs[2] if len(inputs) > 2 else None)
+    elif x.dtype == np.float32:
         flat = x.reshape(-1, depth) @ weights.reshape(units, depth).T
         if len(inputs) > 2 and inputs[2] is not None:
             flat = flat + inputs[2].reshape(-1)
