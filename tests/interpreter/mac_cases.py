@@ -160,6 +160,10 @@ class PackedModel(Model):
 
 D, F, C = "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"
 SAME_EVERYWHERE = [
+    # channels behind the last whole eight round otherwise in these two
+    Case(op=D, shape=(1, 9, 11, 21), w="INT4"),
+    Case(op=D, shape=(1, 9, 8, 5), w="INT4", multiplier=2, stride=2),
+    Case(op=C, shape=(1, 12, 11, 10), units=15, stride=2, x="INT16", declared=2, out=(23, 21)),
     Case(),
     Case(shape=(2, 8, 9, 16), units=20, stride=2),
     Case(shape=(1, 11, 9, 8), units=70, taps=(3, 2), dilation=2, activation=1),

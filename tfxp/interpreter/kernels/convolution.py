@@ -6,9 +6,11 @@ Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
 |----------------------------------|---------------------------|-----------------|
 | int8 or uint8, constant weights  | float32 (XNNPACK)         | double_rounding |
 | int8 with packed INT4 weights    | double_half_up            | double_rounding |
+| the same, depthwise              | double_eights             | double_rounding |
 | the same with groups             | double_rounding           | double_rounding |
 | int16, int64 bias                | reduced                   | reduced         |
 | int16, int32 bias declared       | double_half_up            | double_rounding |
+| the same, transposed             | double_eights             | double_rounding |
 | tfxp's own INT2 and INT16 weights: as int8 with INT4 weights, as int16 with int64 bias      |
 
 float32 forms compute in float32 with NumPy's own order of summation.
@@ -50,7 +52,11 @@ def convolution_mode(node: Node) -> str:
     depthwise = node.operator.name == "DEPTHWISE_CONV_2D"
     grouped = not depthwise and node.cache.get("groups", 1) > 1
     # LiteRT runs these on its reference kernels even in the default engine
-    return "double_rounding" if grouped or (depthwise and x.type == "UINT8") else "double_half_up"
+    if grouped or (depthwise and x.type == "UINT8"):
+        return "double_rounding"
+    # kernels of LiteRT that take eight channels at a time, and the rest one by one
+    by_eights = depthwise or (node.operator.name == "TRANSPOSE_CONV" and x.type == "INT16")
+    return "double_eights" if by_eights else "double_half_up"
 
 
 def _check_ranks(node: Node, position: int) -> None:

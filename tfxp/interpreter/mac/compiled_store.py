@@ -18,7 +18,7 @@ from tfxp.interpreter.mac.memory import (
 )
 from tfxp.interpreter.mac.microkernel_store import store_vectors
 
-_FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP = range(5)
+_FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP, _DOUBLE_EIGHTS = range(6)
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves no fractional bits, ties to even
 _bytes8, _bytes16 = store_vectors("int8", 8), store_vectors("int8", 16)
 _shorts8, _shorts16 = store_vectors("int16", 8), store_vectors("int16", 16)
@@ -136,13 +136,17 @@ def _store_fixed(
     late = longs_at(requantization[12], channels)
     acc, restart = ints_at(acc_at, pixels * padded), ints_at(restart_at, pixels * padded)
     codes, wide = bytes_at(out_at, pixels * channels), shorts_at(out_at, pixels * channels)
+    # in this mode the channels behind the last whole eight round otherwise
+    turn = channels // 8 * 8 if mode == _DOUBLE_EIGHTS else channels
+    main = _DOUBLE_HALF_UP if mode == _DOUBLE_EIGHTS else mode
     for p in range(pixels):
         for j in range(channels):
+            rounding = main if j < turn else _DOUBLE_ROUNDING
             value = np.int64(acc[p * padded + j]) + late[j]
             acc[p * padded + j] = restart[p * padded + j]
             counts[4] = min(counts[4], value)
             counts[5] = max(counts[5], value)
-            code = _round(value, mode, scale[j], multiplier[j], shift[j]) + zero
+            code = _round(value, rounding, scale[j], multiplier[j], shift[j]) + zero
             if code < type_low:
                 counts[3] += count_low
             elif code > type_high:

@@ -7,6 +7,9 @@
 | double_rounding | BUILTIN_REF convolutions with 32-bit accumulators                        |
 | double_half_up  | the default engine's kernels for what XNNPACK does not take (packed INT4 |
 |                 | convolutions, int16 with int32 bias): as above, second rounding half up  |
+| double_eights   | its depthwise and transposed convolutions of that kind: double_half_up   |
+|                 | for whole eights of channels, double_rounding for those behind them,     |
+|                 | which a tail loop takes                                                  |
 | reduced         | 64-bit accumulators (int16 with int64 bias), 16-bit multiplier           |
 | double          | FULLY_CONNECTED reference kernels: acc * scale in float64, half away     |
 """
@@ -30,7 +33,7 @@ from tfxp.interpreter.arithmetic import (
     wrap_int32,
 )
 
-MODES = ("float32", "double_rounding", "reduced", "double", "double_half_up")
+MODES = ("float32", "double_rounding", "reduced", "double", "double_half_up", "double_eights")
 _UPPER = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0}
 _LOWER = {"RELU": 0.0, "RELU6": 0.0, "RELU_N1_TO_1": -1.0}
 
@@ -85,11 +88,20 @@ class Requantizer:
             product64 = accumulators.astype(np.float64) * self.scale
             return round_half_away(np.clip(product64, -(2.0**31), 2.0**31)).astype(np.int64)
         if self.mode == "double_half_up":
-            left, right = np.maximum(self.shift, 0), np.maximum(-self.shift, 0)
-            shifted = wrap_int32(accumulators << left)
-            high = doubling_high_mul(shifted, self.multiplier)
-            return (high + ((np.int64(1) << right) >> 1)) >> right
+            return self._half_up(accumulators)
+        if self.mode == "double_eights":
+            whole = accumulators.shape[-1] // 8 * 8
+            tail = requantize_channels(
+                accumulators, self.multiplier, self.shift, "double_rounding"
+            )[..., whole:]
+            return np.concatenate([self._half_up(accumulators)[..., :whole], tail], axis=-1)
         return requantize_channels(accumulators, self.multiplier, self.shift, self.mode)
+
+    def _half_up(self, accumulators: NDArray[Any]) -> NDArray[np.int64]:
+        left, right = np.maximum(self.shift, 0), np.maximum(-self.shift, 0)
+        shifted = wrap_int32(accumulators << left)
+        high = doubling_high_mul(shifted, self.multiplier)
+        return np.asarray((high + ((np.int64(1) << right) >> 1)) >> right)
 
 
 def build_requantizer(
