@@ -213,7 +213,8 @@ def test_batch_matmul(types, constant, adjoint, arithmetic, rng):
 
 def test_unsupported_types_are_named():
     x, y = T((1, 4), "FLOAT32"), T((1, 2), "FLOAT32")
-    weights = T((2, 4), "INT8", [1.0], 0, np.ones((2, 4)))
+    weights = T((2, 4), "INT16", [1.0], 0, np.ones((2, 4)))
     model = Model("FULLY_CONNECTED", [x, weights], [y], "FullyConnectedOptions")
-    with pytest.raises(Exception, match=r"operator 0 \(FULLY_CONNECTED\) has types FLOAT32 x INT8"):
+    named = r"operator 0 \(FULLY_CONNECTED\) has types FLOAT32 x INT16"
+    with pytest.raises(Exception, match=named):
         Interpreter(model_content=model.bytes()).allocate_tensors()
