@@ -21,6 +21,7 @@ COMMANDS = {
     "tfxp-quantize": "quantize_model",
     "tfxp-run": "run_tflite",
     "tfxp-train": "train_model",
+    "tfxp-search": "search_precision",
     "tfxp-view": "view_tflite",
 }
 

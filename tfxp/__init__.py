@@ -31,6 +31,7 @@ _PUBLIC = {
     "parse_format": "tfxp.formats",
     "precision_of": "tfxp.quantization",
     "PrecisionMap": "tfxp.precision",
+    "PrecisionSearch": "tfxp.search",
     "quantize_model": "tfxp.quantization",
     "read_tflite": "tfxp.graph",
     "register_layer": "tfxp.quantization",

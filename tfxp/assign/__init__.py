@@ -20,6 +20,7 @@ from tfxp.assign.sqnr import KappaFit, SqnrRow, fit_kappa, lin_format, measure_k
 from tfxp.assign.step_sizes import DISTRIBUTIONS, optimal_step, quantizer_mse
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
 from tfxp.assign.uniform import UniformAssigner
+from tfxp.assign.word_space import WordSpace
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -42,6 +43,7 @@ __all__ = [
     "TrainingStats",
     "UniformAssigner",
     "best_saving",
+    "WordSpace",
     "bit_offsets",
     "cheapest_within",
     "dense_sweep",

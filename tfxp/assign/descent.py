@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tfxp.assign.evaluation_ledger import EvaluationLedger
 from tfxp.assign.pareto import cheapest_within, pareto_front, relative_error
 from tfxp.assign.search_space import BitSpace, Configuration
+from tfxp.assign.word_space import WordSpace
 from tfxp.cost import CostSettings, total_traffic
 from tfxp.errors import ConfigError
 from tfxp.files import write_text
@@ -43,6 +44,8 @@ class BoundedEvaluator(Protocol):
 
 
 Evaluate = Callable[[PrecisionMap], float] | BoundedEvaluator
+Space = BitSpace | WordSpace
+Cost = Callable[[PrecisionMap], tuple[float, float]]
 
 
 def scored(
@@ -109,6 +112,7 @@ class JuddDescent:
         baseline: accuracy of the float network.
         stop_error: relative error that ends the descent; the paper's curves go past 10 %.
         settings: how traffic is counted.
+        cost: (cost, cost over a reference) of a map, to be used in the place of traffic.
 
     Raises:
         ConfigError: `stop_error` is no share, or the baseline is not positive.
@@ -120,17 +124,19 @@ class JuddDescent:
 
     def __init__(
         self,
-        space: BitSpace,
+        space: Space,
         start: Configuration,
         baseline: float,
         stop_error: float = TOLERANCES[-1],
         settings: CostSettings | None = None,
+        cost: Cost | None = None,
     ) -> None:
         relative_error(baseline, baseline)
         if not 0 <= stop_error <= 1:
             raise ConfigError(f"stop_error: got {stop_error}; expected a share from 0 to 1.")
         self.space, self.baseline, self.stop_error = space, baseline, stop_error
         self.settings = settings or CostSettings(batch_size=64)
+        self._cost = cost or (lambda pmap: total_traffic(space.stats, pmap, self.settings))
         self.visited: dict[str, Evaluation] = {}
         self.path: list[Evaluation] = []
         self.stop_reason = ""
@@ -173,9 +179,7 @@ class JuddDescent:
         step = next((s for s in self._asked if s[2] == configuration), None)
         if step is None:
             raise ConfigError("configuration: got one that the descent did not ask for.")
-        bits, ratio = total_traffic(
-            self.space.stats, self.space.to_map(configuration), self.settings
-        )
+        bits, ratio = self._cost(self.space.to_map(configuration))
         self.visited.setdefault(
             configuration.key(),
             Evaluation(
@@ -317,7 +321,7 @@ class JuddDescent:
         write_text(path, json.dumps(self.state(), indent=1) + "\n")
 
     @classmethod
-    def restore(cls, space: BitSpace, state: Mapping[str, Any]) -> JuddDescent:
+    def restore(cls, space: Space, state: Mapping[str, Any]) -> JuddDescent:
         """A descent from its state.
 
         Raises:

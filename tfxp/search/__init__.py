@@ -3,6 +3,22 @@
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.search.fast_evaluator import FastEvaluator, Score
 from tfxp.search.fingerprint import scores_fingerprint
+from tfxp.search.precision_search import PrecisionSearch, SearchResult
+from tfxp.search.search_goal import SearchGoal
+from tfxp.search.search_settings import METHODS, SearchSettings
 from tfxp.search.sqnr_table import sqnr_table
+from tfxp.search.trial_record import SearchTrial, TrialRecord
 
-__all__ = ["FastEvaluator", "Score", "scores_fingerprint", "sqnr_table"]
+__all__ = [
+    "METHODS",
+    "FastEvaluator",
+    "PrecisionSearch",
+    "Score",
+    "SearchGoal",
+    "SearchResult",
+    "SearchSettings",
+    "SearchTrial",
+    "TrialRecord",
+    "scores_fingerprint",
+    "sqnr_table",
+]

@@ -79,6 +79,7 @@ class FastEvaluator:
         fit: as in `quantize_model`.
 
     Attributes:
+        qmodel: the model.
         float_score: what the same network scores without quantizers.
         evaluations, samples_run, seconds: how much was done so far.
 
@@ -115,7 +116,7 @@ class FastEvaluator:
                 "expected at least 1 and 0."
             )
         _require_classifier(qmodel)
-        self.setter = PrecisionSetter(qmodel, stats, fit=fit)
+        self.qmodel, self.setter = qmodel, PrecisionSetter(qmodel, stats, fit=fit)
         graph = LayerGraph.from_model(qmodel)
         depends = {layer.name: dependencies(layer, self.setter.plan) for layer in qmodel.layers}
         self._cuts = find_cuts(graph, depends)

@@ -107,12 +107,12 @@ def fine_tune(
         )
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     optimizer = keras.optimizers.Adafactor(rate, relative_step=False)
-    step = _train_step(qmodel, teacher, optimizer, share, _is_classifier(qmodel))
+    step = train_step(qmodel, teacher, optimizer, share, is_classifier(qmodel))
     before = qmodel.get_weights()
     losses = []
     for epoch in range(settings.epochs):
         total = 0.0
-        for done, batch in enumerate(_batches(x, y, settings, epoch), 1):
+        for done, batch in enumerate(shuffled_batches(x, y, settings, epoch), 1):
             total += float(step(*batch))
             if not np.isfinite(total):
                 qmodel.set_weights(before)
@@ -134,7 +134,7 @@ def _teacher_share(settings: FineTuneSettings, y: np.ndarray | None, teacher: An
     return 1.0 if y is None else settings.teacher_weight
 
 
-def _is_classifier(model: Any) -> bool:
+def is_classifier(model: Any) -> bool:
     """Whether the output is a softmax, whatever shape layers follow it."""
     graph = LayerGraph.from_model(model)
     ref = graph.outputs[0]
@@ -147,9 +147,10 @@ def _is_classifier(model: Any) -> bool:
         ref = graph.calls[ref.call].refs()[0]
 
 
-def _train_step(
+def train_step(
     qmodel: Any, teacher: Any, optimizer: Any, share: float, classifier: bool
 ) -> Callable[..., tf.Tensor]:
+    """A compiled step: (inputs, labels) -> loss, for `share` of the teacher's in the loss."""
     optimizer.build(qmodel.trainable_variables)
 
     def against(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -179,7 +180,10 @@ def _train_step(
     return step
 
 
-def _batches(x: np.ndarray, y: np.ndarray | None, settings: FineTuneSettings, epoch: int) -> Any:
+def shuffled_batches(
+    x: np.ndarray, y: np.ndarray | None, settings: FineTuneSettings, epoch: int
+) -> Any:
+    """Shuffled and augmented batches of one epoch, the same ones for the same seed and epoch."""
     labels = np.zeros(len(x), np.int64) if y is None else np.asarray(y)
     data = tf.data.Dataset.from_tensor_slices(np.arange(len(x)))
     data = data.shuffle(len(x), seed=settings.seed + epoch).batch(settings.batch_size, True)

@@ -1,0 +1,88 @@
+"""A few steps of fine-tuning for each trial, from the same weights every time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import DataError, ModelError
+from tfxp.keras import keras
+from tfxp.training.fine_tune import (
+    FineTuneSettings,
+    is_classifier,
+    shuffled_batches,
+    train_step,
+)
+
+
+class TrialTraining:
+    """Trains a quantized model for some steps and puts its weights back.
+
+    The step is compiled once for all trials. Every run starts from the weights the model had when
+    this was made, with a fresh optimizer and the same batches, so a trial's result depends on its
+    map and its steps only. The rate falls to 0 as a cosine over the steps of the run.
+
+    Args:
+        qmodel: the model of the search.
+        x: inputs to train on.
+        y: class numbers; None trains on the float network's outputs alone.
+        settings: batch size, first rate, augmentation, weight of the teacher, seed.
+        teacher: the float model, or None.
+
+    Raises:
+        DataError: neither labels nor a teacher, or fewer samples than a batch.
+    """
+
+    def __init__(
+        self,
+        qmodel: Any,
+        x: np.ndarray,
+        y: np.ndarray | None,
+        settings: FineTuneSettings,
+        teacher: Any = None,
+    ) -> None:
+        if teacher is None and y is None:
+            raise DataError("fine-tuning: got neither labels nor a float model; expected one.")
+        if len(x) < settings.batch_size:
+            raise DataError(
+                f"training data: got {len(x)} samples; expected at least a batch of "
+                f"{settings.batch_size}."
+            )
+        self._qmodel, self._x, self._y, self._settings = qmodel, x, y, settings
+        self._start = [value.numpy() for value in qmodel.trainable_variables]
+        self._optimizer = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
+        share = 0.0 if teacher is None else 1.0 if y is None else settings.teacher_weight
+        self._step = train_step(qmodel, teacher, self._optimizer, share, is_classifier(qmodel))
+        self._fresh = [value.numpy() for value in self._optimizer.variables]
+
+    def run(self, steps: int) -> float:
+        """Train for so many steps; returns the mean loss.
+
+        Raises:
+            ModelError: the loss became NaN; the weights are as before then.
+        """
+        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
+            variable.assign(value)
+        total, batches = 0.0, self._batches()
+        for done in range(steps):
+            rate = self._settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done / steps))
+            self._optimizer.learning_rate.assign(rate)
+            total += float(self._step(*next(batches)))
+        if not math.isfinite(total):
+            self.restore()
+            raise ModelError(
+                "fine-tuning of a trial: the loss became NaN. Use a smaller learning rate."
+            )
+        return total / max(steps, 1)
+
+    def restore(self) -> None:
+        """Put the weights back."""
+        for variable, value in zip(self._qmodel.trainable_variables, self._start, strict=True):
+            variable.assign(value)
+
+    def _batches(self) -> Any:
+        for epoch in itertools.count():
+            yield from shuffled_batches(self._x, self._y, self._settings, epoch)
