@@ -32,8 +32,12 @@ _MODEL = _FLAGS.model()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_REPORT_DATA = _FLAGS._npz("report_data", "Other samples that the best map is reported on.", False)
-_CALIBRATION = _FLAGS._npz("calibration_data", "Samples to measure on.", False)
+_REPORT_DATA = _FLAGS.DEFINE_string(
+    "report_data", None, "Other samples (.npz) that the best map is reported on."
+)
+_CALIBRATION = _FLAGS.DEFINE_string(
+    "calibration_data", None, "Samples (.npz) to measure on (the first 256 of --data)."
+)
 _TRAIN_DATA = _FLAGS.train_data()
 _SCALE = _FLAGS.input_scale()
 _SHIFT = _FLAGS.input_shift()

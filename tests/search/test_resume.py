@@ -1,0 +1,118 @@
+"""Killed at any moment, continued by the same command; several processes at one search."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.search.search_process import TRIALS, make_search
+from tfxp.assign import EvaluationLedger
+
+SCRIPT = Path(__file__).with_name("search_process.py")
+PATIENCE = 240
+
+
+def start(directory, method, log, delay, **environment):
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, directory, method, log, str(delay)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition, process):
+    """Polls; a process that ends early is shown."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"did not get there: {process.communicate()[1][-2000:]}")
+        time.sleep(0.02)
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def finish(process):
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err[-2000:]
+    return json.loads(out.splitlines()[-1]), err
+
+
+@pytest.mark.parametrize("method", ["evolution"])
+def test_kill_loses_and_repeats_nothing(tmp_path, method):
+    ledger, log = tmp_path / "run" / "trials.jsonl", tmp_path / "log"
+    finished = []
+    for wanted in (4, 13):
+        process = start(tmp_path / "run", method, log, 0.03)
+        wait_until(lambda wanted=wanted: len(lines(ledger)) > wanted, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        before = finished
+        finished = EvaluationLedger.read(ledger).entries
+        assert finished[: len(before)] == before, "what was finished stays"
+    evaluated = len(lines(log))
+    result, _ = finish(start(tmp_path / "run", method, log, 0))
+    entries = EvaluationLedger.read(ledger).entries
+    assert entries[: len(finished)] == finished
+    keys = [entry["key"] for entry in entries]
+    assert len(set(keys)) == len(keys) == len({entry["trial"] for entry in entries})
+    again = [json.loads(line)[2] for line in lines(log)[evaluated:]]
+    done = [entry["map"]["layers"] for entry in finished]
+    assert not [layers for layers in again if layers in done], "a finished trial ran again"
+    # The same as if nothing had happened.
+    whole = make_search(tmp_path / "whole", method).run()
+    assert [trial.key for trial in whole.trials] == keys
+    assert whole.best.key == result["best"] and len(keys) <= TRIALS
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_chief_and_two_workers_one_of_them_killed(tmp_path):
+    """And started again under its id in time; the third stays dead and is given up."""
+    ledger, log, run = tmp_path / "run" / "trials.jsonl", tmp_path / "log", tmp_path / "run"
+    service = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": free_port()}
+
+    def process(name, delay):
+        return start(run, "evolution", log, delay, KERASTUNER_TUNER_ID=name, **service)
+
+    def begun(name):
+        return [line for line in lines(log) if json.loads(line)[:2] == [name, "begin"]]
+
+    chief = process("chief", 0)
+    steady, victim = process("steady", 0.1), process("victim", 0.1)
+    wait_until(lambda: len(begun("victim")) > 1, victim)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    lost = json.loads(begun("victim")[-1])[2]
+    victim = process("victim", 60)  # gets its trial again, and never finishes it
+    count = len(begun("victim"))
+    wait_until(lambda: len(begun("victim")) > count, victim)
+    assert json.loads(begun("victim")[-1])[2] == lost or lost in [
+        entry["map"]["layers"] for entry in EvaluationLedger.read(ledger).entries
+    ]
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    finish(steady)
+    result, said = finish(chief)
+    assert "worker 'victim' has been in trial" in said and "KERASTUNER_TUNER_ID=victim" in said
+    assert "worker 'victim' is given up" in said
+    entries = EvaluationLedger.read(ledger).entries
+    keys = [entry["key"] for entry in entries]
+    assert len(set(keys)) == len(keys) == TRIALS or result["new"] == len(keys)
+    assert {entry["tuner"] for entry in entries} == {"steady", "victim"}
+    assert json.loads(begun("victim")[-1])[2] in [entry["map"]["layers"] for entry in entries]
