@@ -1,6 +1,7 @@
 """A search in a process of its own, to be killed: search_process.py DIRECTORY METHOD LOG DELAY.
 
-Every evaluation writes a line to LOG before and after it; DELAY makes it slow enough to be hit.
+Every evaluation writes a line to LOG before and after it. DELAY makes it slow enough to be hit: a
+number of seconds, or a file to wait for.
 """
 
 import json
@@ -20,7 +21,7 @@ TRIALS = 24
 def make_search(directory, method, **options):
     model = classifier()
     data = labelled(model, 120)
-    options = {"tolerance": 0.03, "patience": 4.0, "progress": False, **options}
+    options = {"tolerance": 0.03, "patience": 10.0, "progress": False, **options}
     trials = None if method == "greedy" else TRIALS
     return PrecisionSearch(
         model, data, method=method, max_trials=trials, directory=directory, **options
@@ -39,7 +40,11 @@ def main():
 
     def slow(self, pmap, at_least=None):
         write("begin", pmap)
-        time.sleep(float(delay))
+        if os.sep in delay:
+            while not os.path.exists(delay):
+                time.sleep(0.05)
+        else:
+            time.sleep(float(delay))
         score = evaluate(self, pmap, at_least)
         write("end", pmap)
         return score

@@ -71,6 +71,17 @@ class SearchOracle(keras_tuner.Oracle):
         self.max_trials = max_trials
         self.verbose = 0
 
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Any:
+        """The next trial; nobody is sent home while a trial may still come back from a process
+        that is gone.
+        """
+        trial = super().create_trial(tuner_id)
+        if trial.status == STOPPED and self.ongoing_trials:
+            trial.status = IDLE
+            self.tuner_ids.add(tuner_id)
+        return trial
+
     # Which trial comes next -------------------------------------------------------------------
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class PrecisionSearch:
             if role == "chief":
                 run_chief(oracle, self._patience, show)
             elif role == "worker":
-                run_worker(tuner)
+                run_worker(tuner, self._patience)
             else:
                 tuner.search()
         except KeyboardInterrupt:
