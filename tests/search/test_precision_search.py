@@ -25,7 +25,13 @@ def full_scores(search, result):
             for t in result.trials}  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["greedy", "evolution", "bayesian", "random"])
+SLOW = {"marks": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["greedy", "evolution", pytest.param("bayesian", **SLOW), pytest.param("random", **SLOW)],
+)
 def test_record_best_and_front_are_what_the_trials_say(tmp_path, method):
     search = make_search(tmp_path, method)
     result = search.run()
@@ -86,7 +92,7 @@ def test_small_space_is_enumerated(tmp_path):
     assert costs == sorted(costs)
 
 
-@pytest.mark.parametrize("method", ["greedy", "evolution"])
+@pytest.mark.parametrize("method", [pytest.param("greedy", **SLOW), "evolution"])
 def test_budget(tmp_path, method):
     search = make_search(tmp_path, method, tolerance=None, budget=1500.0, cost="model_size_bits")
     result = search.run()
@@ -96,7 +102,7 @@ def test_budget(tmp_path, method):
     assert not any(t.complete for t in result.trials if t.costs["model_size_bits"] > 1500)
 
 
-@pytest.mark.parametrize("method", ["evolution", "hyperband"])
+@pytest.mark.parametrize("method", [pytest.param("evolution", **SLOW), "hyperband"])
 def test_fine_tuning_leaves_the_weights_as_they_were(tmp_path, method):
     model = classifier()
     data = labelled(model, 120)
