@@ -39,7 +39,7 @@ class WordSpace:
         >>> from tfxp.models import count_network
         >>> space = WordSpace(count_network("sakr_convnet"), weights=(4, 8), activations=())
         >>> space.size
-        64
+        512
     """
 
     def __init__(
