@@ -9,7 +9,7 @@ import pytest
 import tfxp
 from tests.search.networks import classifier, labelled
 from tests.search.search_process import make_search
-from tfxp.assign import Configuration, EvaluationLedger
+from tfxp.assign import Configuration, EvaluationLedger, JuddDescent
 from tfxp.cost import CostSettings, cost_report
 from tfxp.errors import ConfigError, DataError
 from tfxp.precision import PrecisionMap
@@ -61,6 +61,23 @@ def test_record_best_and_front_are_what_the_trials_say(tmp_path, method):
     again = make_search(tmp_path, method).run()
     assert again.new_trials == 0 and again.best == result.best
     assert [t.key for t in again.trials] == [t.key for t in result.trials]
+
+
+def test_greedy_goes_where_it_would_go_with_every_image_seen(tmp_path):
+    search = make_search(tmp_path, "greedy", front_error=0.0)
+    result = search.run()
+    assert not all(trial.complete for trial in result.trials)
+    name, goal = search.goal.cost, search.goal
+    descent = JuddDescent(
+        search.space, result.start, goal.baseline, goal.tolerance,
+        cost=lambda pmap: (search._price(pmap)[name], 1.0),
+    ).run(lambda pmap: search.evaluator.accuracy(pmap))  # fmt: skip
+    chosen = descent.select([goal.tolerance])[goal.tolerance]
+    assert chosen.configuration == result.best.configuration
+    assert {e.configuration for e in descent.path} <= {
+        trial.configuration for trial in result.trials if trial.complete
+    }
+    assert set(descent.visited) <= {trial.configuration.key() for trial in result.trials}
 
 
 def test_ledger_is_what_the_docs_say(tmp_path):

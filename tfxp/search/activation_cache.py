@@ -52,8 +52,12 @@ class ActivationCache:
         self._entries.move_to_end(key)
         return entry[batch][0]
 
-    def put(self, key: Hashable, batch: int, tensors: Any, size: int) -> None:
+    def put(
+        self, key: Hashable, batch: int, tensors: Any, size: int, make_room: bool = True
+    ) -> None:
         """Keep tensors of `size` bytes; older keys make room, the key's own batches stay."""
+        if not make_room and self.used_bytes + size > self.limit_bytes:
+            return
         entry = self._entries.setdefault(key, {})
         self._entries.move_to_end(key)
         while self.used_bytes + size > self.limit_bytes and len(self._entries) > 1:

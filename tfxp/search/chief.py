@@ -14,7 +14,7 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_chief
 
 from tfxp.errors import ConfigError
-from tfxp.search.oracles import SearchOracle
+from tfxp.search.search_oracle import SearchOracle
 
 _POLL_SECONDS = 0.2
 

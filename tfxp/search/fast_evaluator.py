@@ -192,11 +192,11 @@ class FastEvaluator:
             if kept is not None:
                 start, tensors = index, kept
                 break
-        if start < store:
-            tensors = self._runner.run(start, store, tensors)
+        for stop in range(start + 1, store + 1):  # what lies between may be asked for next
+            tensors = self._runner.run(stop - 1, stop, tensors)
             size = sum(int(t.shape.num_elements()) * t.dtype.size for t in tensors)
-            self._cache.put(keys[store], batch, tensors, size)
-            start = store
+            self._cache.put(keys[stop], batch, tensors, size, make_room=stop == store)
+        start = max(start, store)
         return self._runner.run(start, len(self._cuts) - 1, tensors)[0].numpy()
 
     def _run_float(self, hard_first: bool) -> Score:

@@ -11,8 +11,8 @@ from keras_tuner.engine import trial as trial_module
 
 from tfxp.quantization import precision_of
 from tfxp.search.fast_evaluator import FastEvaluator, Score
-from tfxp.search.oracles import AT_LEAST, LOSS, SearchOracle
 from tfxp.search.search_goal import Costs
+from tfxp.search.search_oracle import AT_LEAST, LOSS, SearchOracle
 from tfxp.search.trial_training import TrialTraining
 
 _WAIT_SECONDS = 0.05
