@@ -25,24 +25,24 @@ class ActivationCache:
         (None, 'more', 8)
     """
 
-    # Keys are small beside tensors; this many are remembered as seen.
+    # So many keys are remembered as seen; by hash, since a collision costs a little memory only.
     _SEEN = 100_000
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes, self.used_bytes = limit_bytes, 0
         self._entries: OrderedDict[Hashable, dict[int, tuple[Any, int]]] = OrderedDict()
-        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        self._seen: OrderedDict[int, None] = OrderedDict()
 
     def note(self, key: Hashable) -> None:
         """An evaluation has passed here."""
-        self._seen[key] = None
-        self._seen.move_to_end(key)
+        self._seen[hash(key)] = None
+        self._seen.move_to_end(hash(key))
         if len(self._seen) > self._SEEN:
             self._seen.popitem(last=False)
 
     def wanted(self, key: Hashable) -> bool:
         """Whether an earlier evaluation has passed here."""
-        return key in self._seen
+        return hash(key) in self._seen
 
     def get(self, key: Hashable, batch: int) -> Any:
         """Tensors that were put, or None."""
