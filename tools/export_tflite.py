@@ -2,6 +2,8 @@
 
     tools/export_tflite.py --model=resnet8_w4a4.keras --output=resnet8_w4a4.tflite \
         --verify_data=cifar10_test.npz --limit=1000 --json=verified.json
+    tools/export_tflite.py --model=wrpn/model.keras --output=wrpn.tflite --float_bits=8 \
+        --data=cifar10_train.npz --verify_data=cifar10_test.npz --limit=512
 
 Exit code 1 if any output element differs between Keras, tfxp's interpreter and LiteRT.
 """
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tfxp
 from tfxp import cli
 from tfxp.data import load_npz
+from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.progress import Progress
 
@@ -22,6 +25,15 @@ if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
 _OUTPUT = _FLAGS.output("File to write (.tflite).", required=True)
+_FLOAT_BITS = _FLAGS.DEFINE_integer(
+    "float_bits",
+    None,
+    "Give tensors that were trained in float (WRPN's first and last layer) this many bits, "
+    "measured on --data.",
+    lower_bound=2,
+    upper_bound=16,
+)
+_DATA = _FLAGS.data("Samples for --float_bits to measure; labels are not needed.", required=False)
 _VERIFY_DATA = _FLAGS.verify_data()
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -33,6 +45,12 @@ _SOFTMAX = _FLAGS.DEFINE_boolean(
 _PACK_INT4 = _FLAGS.DEFINE_boolean(
     "pack_int4", False, "Two weights of up to 4 bits to a byte; LiteRT then rounds twice."
 )
+_FINE_BIAS = _FLAGS.DEFINE_boolean(
+    "fine_bias",
+    True,
+    "Let kernels of few bits before a kept BatchNormalization fill their storage, which makes the "
+    "steps of its offsets finer; --nofine_bias writes their codes as they are.",
+)
 _WEIGHTS_NPZ = _FLAGS.DEFINE_string("weights_npz", None, "Also write integer weights as .npz.")
 _WEIGHTS_HEADER = _FLAGS.DEFINE_string("weights_header", None, "Also write them as a C header.")
 _JSON = _FLAGS.json()
@@ -42,8 +60,12 @@ _PROGRESS = _FLAGS.progress()
 def main() -> int:
     """Export, verify, and say what was found; 1 if anything differs."""
     check_writable(_OUTPUT.value, _JSON.value, _WEIGHTS_NPZ.value, _WEIGHTS_HEADER.value)
+    if _FLOAT_BITS.value is not None and _DATA.value is None:
+        raise ConfigError("float_bits: got no --data to measure on; expected some samples.")
     qmodel = tfxp.load_model(_MODEL.value)
-    x = _inputs(qmodel)
+    if _FLOAT_BITS.value is not None:
+        qmodel = _completed(qmodel)
+    x = _inputs(qmodel, _VERIFY_DATA.value, "test")
     with Progress(None if x is None else len(x), "verifying", "sample", _PROGRESS.value) as bar:
         report = tfxp.export_tflite(
             qmodel,
@@ -51,6 +73,7 @@ def main() -> int:
             verify=x,
             softmax=_SOFTMAX.value,
             pack_int4=_PACK_INT4.value,
+            fine_bias=_FINE_BIAS.value,
             progress=lambda done, _: bar.step(done - bar.done),
         )
     from tfxp.export import save_c_header, save_npz
@@ -66,10 +89,18 @@ def main() -> int:
     return 0 if checked is None or checked.exact else 1
 
 
-def _inputs(qmodel: Any) -> Any:
-    if _VERIFY_DATA.value is None:
+def _completed(qmodel: Any) -> Any:
+    """The model with formats for all that is float, measured while the rest is on its grids."""
+    stats = tfxp.measure_model(qmodel, _inputs(qmodel, _DATA.value, "train"), fold_batch_norm=False)
+    precision = tfxp.precision_of(qmodel).completed(_FLOAT_BITS.value)
+    return tfxp.quantize_model(qmodel, precision, stats, fold_batch_norm=False)
+
+
+def _inputs(qmodel: Any, path: str | None, split: str) -> Any:
+    """Real inputs from a data file; of files with both halves the one named."""
+    if path is None:
         return None
-    data = load_npz(_VERIFY_DATA.value, split=_SPLIT.value, limit=_LIMIT.value)
+    data = load_npz(path, split=_SPLIT.value, limit=_LIMIT.value, default_split=split)
     return data.shaped(qmodel.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
 
 

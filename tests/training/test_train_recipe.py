@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tfxp
 from tfxp.data import Dataset
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import configs_folder
@@ -171,6 +172,41 @@ def test_the_network_of_a_recipe(narrow, data):
     again = build_network(recipe, data.inputs(1 / 255))
     for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(one, two)
+
+
+def test_a_warm_start_keeps_what_the_narrow_network_computes(narrow, data):
+    """Widened and rescaled, the network computes the same; at 8 bits on WRPN's grids nearly so."""
+    x = data.inputs(1 / 255)
+    wanted = keras.models.load_model(narrow).predict(x, verbose=0)
+    warm = {"widen": {"factor": 2, "initialization": "preserve"}, "fold_batch_norm": False}
+    warm |= {"rescale": {"add_batch_norm": True}}
+    model = build_network(recipe_of(narrow, **warm), x)
+    assert model.get_layer("block").filters == 8
+    assert np.abs(model.predict(x, verbose=0) - wanted).max() < 1e-5
+    eight = recipe_of(narrow, **warm, precision={"wrpn": {"weights": 8, "activations": 8}})
+    plain = recipe_of(narrow, fold_batch_norm=False, precision=eight.precision)
+    errors = [
+        np.abs(build_network(r, x).predict(x, verbose=0) - wanted).mean() for r in (eight, plain)
+    ]
+    assert errors[0] < 0.03 * np.abs(wanted).mean() < errors[1]
+
+
+def test_callbacks_of_a_recipe(narrow, data, tmp_path):
+    wrpn = {str(e): {"wrpn": {"weights": k, "activations": k}} for e, k in ((0, 8), (1, 2))}
+    recipe = recipe_of(
+        narrow, epochs=2, weight_std=0.5, fold_batch_norm=False, precision=wrpn["0"],
+        callbacks={"PrecisionSchedule": {"schedule": wrpn}, "SaturationAlarm": {"samples": 8}},
+    )  # fmt: skip
+    train_recipe(recipe, data, None, tmp_path)
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert str(tfxp.precision_of(model).layers["block"].weights) == "wrpn:2"
+    names = {path.name for path in (tmp_path / "callbacks").iterdir()}
+    assert {"precision.jsonl", "saturation.jsonl"} <= names
+    with pytest.raises(ConfigError, match="got SaturationAlert; .*Did you mean"):
+        train_recipe(recipe.updated({"callbacks": {"SaturationAlert": {}}}), data, None, "unused")
+    with pytest.raises(ConfigError, match="settings of SparsityLogger: got .'sample'"):
+        wrong = {"SparsityLogger": {"sample": 2}}
+        train_recipe(recipe.updated({"callbacks": wrong}), data, None, tmp_path / "other")
 
 
 def weights_of(folder):

@@ -8,7 +8,7 @@ from tfxp.errors import ExportError
 from tfxp.export.graph_builder import storage_type
 from tfxp.export.integer_weights import integer_layer
 from tfxp.export.operators import no_operator, writer_of
-from tfxp.formats import FixedPointFormat
+from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import NetworkFormats
@@ -225,13 +225,20 @@ def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
 def _scale_notes(formats: NetworkFormats, name: str) -> list[str]:
     fmt, weights = formats[name].activations, formats[name].weights
     notes = []
-    if fmt is not None and not isinstance(fmt, FixedPointFormat):
+    if fmt is not None and not _has_power_of_two(fmt):
         notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
-    if weights and not isinstance(weights[0], FixedPointFormat):
+    if weights and not _has_power_of_two(weights[0]):
         notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
     if formats[name].rule.bias == FLOAT:
         notes.append(f"{name}: bias trained in float, rounded to accumulator steps; +-1 LSB")
     return notes
+
+
+def _has_power_of_two(fmt: Format) -> bool:
+    """Whether the scale is a power of two; that of binary weights is a mean."""
+    if getattr(fmt, "is_binary", False):
+        return False
+    return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
 
 
 def _rounding_notes(formats: NetworkFormats, name: str, role: str) -> list[str]:

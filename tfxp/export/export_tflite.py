@@ -63,6 +63,7 @@ def export_tflite(
     verify: Any = None,
     softmax: bool = False,
     pack_int4: bool = False,
+    fine_bias: bool = True,
     progress: Progress | None = None,
 ) -> ExportReport:
     """Write a quantized model as an integer `.tflite`, and compare it with Keras.
@@ -79,6 +80,10 @@ def export_tflite(
             exact.
         pack_int4: store kernels of up to 4 bits two to a byte. LiteRT runs those through kernels
             that round twice, so its outputs may differ by 1 LSB.
+        fine_bias: let kernels of few bits in front of a kept BatchNormalization fill their storage:
+            codes are multiplied by the largest whole number that fits, so that the offset, a whole
+            number of accumulator steps, is met more closely. Zeros stay zeros. False writes the
+            codes as they are (-1, 0 and 1 for ternary weights).
         progress: called with (samples compared, samples in all).
 
     Raises:
@@ -96,11 +101,12 @@ def export_tflite(
     formats = network_formats(qmodel, plan)
     check_exportable(plan, formats)
     notes = exactness_notes(plan, formats, pack_int4)
-    graph = integer_graph_of(qmodel, softmax=softmax, pack_int4=pack_int4)
+    options = {"pack_int4": pack_int4, "fine_bias": fine_bias}
+    graph = integer_graph_of(qmodel, softmax=softmax, **options)
     content = write_tflite(graph)
     checked = None
     if verify is not None:
-        logits = graph if not softmax else integer_graph_of(qmodel, pack_int4=pack_int4)
+        logits = graph if not softmax else integer_graph_of(qmodel, **options)
         checked = verify_graph(
             logits_function(qmodel, plan),
             logits,
@@ -115,7 +121,7 @@ def export_tflite(
 
 
 def integer_graph_of(
-    qmodel: Any, *, softmax: bool = False, pack_int4: bool = False
+    qmodel: Any, *, softmax: bool = False, pack_int4: bool = False, fine_bias: bool = True
 ) -> IntegerGraph:
     """The integer graph of a quantized model, as `export_tflite` writes it.
 
@@ -125,7 +131,7 @@ def integer_graph_of(
     plan = plan_of(qmodel)
     formats = network_formats(qmodel, plan)
     check_exportable(plan, formats)
-    builder = GraphBuilder(plan, formats, softmax, pack_int4)
+    builder = GraphBuilder(plan, formats, softmax, pack_int4, fine_bias)
     graph = builder.build()
     content = {
         "schema": 1,

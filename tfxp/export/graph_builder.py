@@ -81,6 +81,8 @@ class GraphBuilder:
         formats: formats of its tensors.
         softmax: whether final Softmax layers are written; otherwise the file returns logits.
         pack_int4: whether kernels of up to 4 bits are stored two codes to a byte.
+        fine_bias: whether kernels in front of an absorbed BatchNormalization are multiplied to
+            fill their storage, which makes the steps of its offsets finer.
     """
 
     def __init__(
@@ -89,9 +91,10 @@ class GraphBuilder:
         formats: NetworkFormats,
         softmax: bool = False,
         pack_int4: bool = False,
+        fine_bias: bool = True,
     ) -> None:
         self.plan, self.formats = plan, formats
-        self.with_softmax, self.pack_int4 = softmax, pack_int4
+        self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
         self.storage = storage_type(formats)
         self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
@@ -268,7 +271,11 @@ class GraphBuilder:
         """The integers of a layer with weights, a kept BatchNormalization absorbed."""
         if name not in self._layers:
             layer = integer_layer(self.plan, self.formats, name)
-            self._layers[name] = absorb_batch_norm(self.plan, self.formats, layer)
+            packed = self.pack_int4 and layer.weight_formats[0].bits <= 4
+            bits = 4 if packed else 8 * layer.weights.dtype.itemsize
+            self._layers[name] = absorb_batch_norm(
+                self.plan, self.formats, layer, bits, self.fine_bias
+            )
         return self._layers[name]
 
     # --- layers -----------------------------------------------------------------------------

@@ -32,7 +32,6 @@ class IntegerLayer:
         bias: bias codes at the accumulator's scale, int64; None without a bias.
         bias_scale: value of one bias code, float64 per output channel.
         channels: number of output channels.
-        channels: number of output channels.
     """
 
     name: str
@@ -102,8 +101,9 @@ def _encode_kernel(
     if rounding in (None, "engine", "stochastic"):  # stochastic belongs to training
         rounding = "half_even"
     if getattr(formats[0], "is_binary", False):
-        mean = np.abs(kernel).mean(dtype=np.float64)
-        return encode(kernel, formats[0]).astype(np.int8), np.array([mean])
+        sizes = weight.as_matrix(np.abs(kernel))
+        means = sizes.mean(0 if layer.rule.per_channel else None, dtype=np.float64)
+        return encode(kernel, formats[0]).astype(np.int8), np.atleast_1d(means)
     matrix = weight.as_matrix(kernel)
     if len(formats) == 1:
         codes = encode(matrix, formats[0], rounding)
@@ -116,9 +116,9 @@ def _encode_kernel(
     return codes, np.array([fmt.scale for fmt in formats])
 
 
-def _binary_factor(scale: np.ndarray, formats: tuple[Format, ...]) -> float:
+def _binary_factor(scale: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray | float:
     """Binary kernels carry their scale in the tensor, not in the format."""
-    return float(scale[0]) if getattr(formats[0], "is_binary", False) else 1.0
+    return scale if getattr(formats[0], "is_binary", False) else 1.0
 
 
 def save_npz(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> None:

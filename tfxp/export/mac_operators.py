@@ -13,6 +13,9 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
 
+# Offsets larger than this many accumulator steps would leave too little of int32 to the sums.
+_MOST_BIAS = 2.0**30
+
 MAC_OPERATORS = {
     "Conv1D": "CONV_2D",
     "Conv2D": "CONV_2D",
@@ -61,27 +64,49 @@ def tflite_kernel(spec: LayerSpec, codes: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def absorb_batch_norm(
-    plan: QuantizationPlan, formats: NetworkFormats, layer: IntegerLayer
+    plan: QuantizationPlan,
+    formats: NetworkFormats,
+    layer: IntegerLayer,
+    bits: int,
+    fine_bias: bool = True,
 ) -> IntegerLayer:
-    """Put a kept BatchNormalization into per-channel scales; negative gammas flip the codes."""
+    """Put a kept BatchNormalization into per-channel scales; negative gammas flip the codes.
+
+        g (s_w codes x) + c  =  (m codes x + round(c / step)) step,     step = |g| s_w s_x / m
+
+    c must be a whole number of accumulator steps, which few bits make large: with ternary weights
+    and 2-bit activations one step is a third of |g|. Codes that fill only a part of their storage
+    are multiplied by m, so that c is met m times more closely; zeros stay zeros.
+
+    Args:
+        plan, formats: of the network.
+        layer: the integers before; returned as they are if no BatchNormalization follows.
+        bits: bits of the storage that codes must fit, 4, 8, 16 or 32.
+        fine_bias: choose the largest m that fits 4 or 8 bits; otherwise 1.
+    """
     graph = plan.graph
     reader = graph.only_consumer(Ref(graph.uses(layer.name)[0]))
     if reader is None or plan.role(graph.calls[reader].layer).role != "batch_norm":
         return layer
     g, c = affine(graph.layers[graph.calls[reader].layer])
-    channels = g.size
     weight = plan.role(layer.name).weights[0]
-    codes = weight.as_matrix(layer.weights) * np.where(g < 0, -1, 1)
-    limits = np.iinfo(layer.weights.dtype)
-    codes = np.clip(codes, limits.min, limits.max).astype(layer.weights.dtype)
-    magnitude = np.where(g == 0, 1.0, np.abs(g))
-    codes = np.where(g == 0, 0, codes).astype(layer.weights.dtype)
-    scale = np.broadcast_to(layer.weight_scale, (channels,)) * magnitude
     source = formats[plan.input_owners(layer.name)[0]].activations
     assert source is not None
-    step = source.scale * scale
     arrays = graph.layers[layer.name].arrays()
-    bias = g * arrays.get("bias", np.zeros(channels)).astype(np.float64) + c
+    bias = g * arrays.get("bias", np.zeros(g.size)).astype(np.float64) + c
+    magnitude = np.broadcast_to(layer.weight_scale, (g.size,)) * np.abs(g)
+    most = 2 ** (bits - 1) - 1
+    largest = max(-layer.weight_formats[0].qmin, layer.weight_formats[0].qmax)
+    wanted = max(most // largest, 1) if fine_bias and bits <= 8 else 1
+    least = np.abs(bias) / _MOST_BIAS / source.scale  # weight scale that int32 biases need
+    multiple = np.clip(np.floor(magnitude / np.maximum(least, 1e-300)), 0, wanted).astype(int)
+    # A channel whose kernel is nothing beside its offset, or is switched off, is a constant.
+    multiple = np.where(g == 0, 0, multiple)
+    off = multiple == 0
+    scale = np.where(off, np.maximum(least, 1e-30), magnitude / np.maximum(multiple, 1))
+    codes = weight.as_matrix(layer.weights) * (multiple * np.where(g < 0, -1, 1))
+    codes = np.clip(codes, -most - 1, most).astype(layer.weights.dtype)
+    step = source.scale * scale
     return dataclasses.replace(
         layer,
         weights=weight.from_matrix(codes, layer.weights.shape),

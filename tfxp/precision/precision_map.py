@@ -11,7 +11,7 @@ from typing import Any
 
 from tfxp.errors import PrecisionError, did_you_mean
 from tfxp.files import write_text
-from tfxp.precision.layer_precision import LayerPrecision
+from tfxp.precision.layer_precision import FLOAT, LayerPrecision
 
 SCHEMA = 1
 _SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
@@ -189,6 +189,29 @@ class PrecisionMap:
         """This map with more rules behind its own, so that they win."""
         merged = {key: rule for key, rule in self.layers.items() if key not in layers}
         return dataclasses.replace(self, layers={**merged, **layers})
+
+    def completed(self, bits: int, per_channel: bool = True) -> PrecisionMap:
+        """This map with `bits` wherever it says "float", so that all can become integers.
+
+        Args:
+            bits: bits of every tensor that was left in float.
+            per_channel: whether every output channel of those kernels has its own format.
+
+        Example:
+            >>> PrecisionMap.parse("wfa4").completed(8).default.to_dict()
+            {'weights': 8, 'activations': 4, 'per_channel': True}
+        """
+
+        def filled(rule: LayerPrecision) -> LayerPrecision:
+            changes: dict[str, Any] = {}
+            if rule.weights == FLOAT:
+                changes = {"weights": bits, "per_channel": per_channel}
+            if rule.activations == FLOAT:
+                changes["activations"] = bits
+            return dataclasses.replace(rule, **changes)
+
+        rules = {key: filled(rule) for key, rule in self.layers.items()}
+        return dataclasses.replace(self, default=filled(self.default), layers=rules)
 
     def resolve(
         self,

@@ -14,6 +14,7 @@ from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, form
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantizers import WrpnActivationQuantizer, WrpnWeightQuantizer
 
 _INT8_BITS = 8
 
@@ -103,7 +104,8 @@ def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]
     }
     for layer in qmodel.layers:
         if isinstance(layer, QuantizeInput):
-            found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+            grids = _read_grid(layer.output_variables, layer.quantizer)
+            found[layer.owner]["activations"] = grids[0]
             _read_rounding(layer.quantizer, "input", found[layer.owner])
         elif isinstance(layer, FormatWrapper):
             _read_wrapper(layer, plan, found)
@@ -128,10 +130,8 @@ def _read_wrapper(
     role = role_of(plan.graph.layers[layer.name])
     for weight in role.weights:
         if weight.attribute in layer.weight_variables:
-            grids = _read_grid(layer.weight_variables[weight.attribute])
             quantizer: Any = layer.quantize_config.weight_quantizers[weight.attribute]
-            if getattr(quantizer, "binary", False):
-                grids = [WrpnFormat(1)]
+            grids = _read_grid(layer.weight_variables[weight.attribute], quantizer)
             same = all(grid == grids[0] for grid in grids)
             found[layer.name]["weights"] = grids[0] if same else tuple(grids)
             found[layer.name]["per_channel"] = not same or getattr(quantizer, "per_channel", False)
@@ -145,7 +145,7 @@ def _read_wrapper(
         found[layer.owner]["activation_gradients"] = _read_grid(layer.gradient_variables)[0]
     quantizer = layer.quantize_config.output_quantizer
     if quantizer is not None and layer.owner in plan.points:
-        found[layer.owner]["activations"] = _read_grid(layer.output_variables)[0]
+        found[layer.owner]["activations"] = _read_grid(layer.output_variables, quantizer)[0]
         _read_rounding(quantizer, plan.points[layer.owner].role, found[layer.owner])
         if layer.owner == layer.name and _relu_follows(plan, layer.name):
             found[layer.owner]["placement"] = "pre_activation"
@@ -168,8 +168,13 @@ def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
     return False
 
 
-def _read_grid(variables: dict[str, Any]) -> list[Format]:
+def _read_grid(variables: dict[str, Any], quantizer: Any = None) -> list[Format]:
+    """One format per scale; WRPN's quantizers say what grids of one step would leave open."""
     qmin, qmax = _exact(variables["qmin"]), _exact(variables["qmax"])
+    if isinstance(quantizer, WrpnWeightQuantizer):
+        return [WrpnFormat(1 if quantizer.binary else qmax.bit_length() + 1)]
+    if isinstance(quantizer, WrpnActivationQuantizer):
+        return [WrpnFormat(qmax.bit_length(), "activations")]
     scales = np.atleast_1d(variables["scale"].numpy()).ravel()
     unique = {float(s): format_of_scale(float(s), qmin, qmax) for s in np.unique(scales)}
     return [unique[float(scale)] for scale in scales]

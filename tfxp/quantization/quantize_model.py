@@ -32,7 +32,7 @@ def quantize_model(
 
     Args:
         model: Sequential or functional model of tf_keras, or of Keras 3, which is converted; it is
-            not changed.
+            not changed. Of a quantized model the float weights are taken, to be quantized anew.
         precision: precision map, or a shorthand such as "w4a6".
         stats: what `tfxp.measure_model` returned for the model; needed where the map gives
             numbers of bits for activations.
@@ -59,6 +59,8 @@ def quantize_model(
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
+    if any(isinstance(layer, FormatWrapper) for layer in model.layers):
+        model = plan_of(model).graph.to_model(model.name)
     plan = _prepare_for(model, precision, fold_batch_norm)
     formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
     quantized = wrap_layers(plan, formats, backward).to_model(model.name)

@@ -149,7 +149,10 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if point.role == "mean" and explicit is None and self._has_integer_input(point):
             return MeanQuantizer(self._mean_count(point))
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
-            return WrpnActivationQuantizer(explicit, seed=seed_of(name))
+            # Half to even is the paper's formula in every float library; it differs from the ADD of
+            # the engine at one place only, the threshold of 1-bit sums.
+            engine = "half_up" if point.role == "add" else None
+            return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
         if point.role == "unary" and explicit is None and self._has_integer_input(point):
             exact = unary_quantizer(self._plan.graph.layers[point.owner])
             if exact is not None:

@@ -8,7 +8,9 @@ from tfxp.errors import ConfigError
 from tfxp.formats import WrpnFormat
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.plan import QuantizationPlan, prepare
+from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.scheme import FormatScheme
+from tfxp.quantization.wrapper import FormatWrapper
 
 EDGES = ("float", "8", "wrpn")
 
@@ -29,7 +31,7 @@ def wrpn_precision(
     They stay float, as in the paper, or get a fixed-point format for an integer export.
 
     Args:
-        model: Sequential or functional tf_keras model.
+        model: Sequential or functional tf_keras model, float or quantized.
         weights: k of the weights, 1 to 16; 1 is sign(w) * mean|w|.
         activations: k of the activations, 1 to 16.
         edges: "float" (default, the paper): weights of the first and last layers and what they
@@ -57,7 +59,8 @@ def wrpn_precision(
     if edges not in EDGES:
         raise ConfigError(f"edges of WRPN: got {edges!r}; expected one of {', '.join(EDGES)}.")
     grids = (WrpnFormat(weights, "weights"), WrpnFormat(activations, "activations"))
-    plan = prepare(model, fold=False)
+    quantized = any(isinstance(layer, FormatWrapper) for layer in model.layers)
+    plan = plan_of(model) if quantized else prepare(model, fold=False)
     edge_macs, edge_points = _edges(plan)
     edge: int | str = FLOAT if edges == "float" else 8
     rules = {}
@@ -107,9 +110,8 @@ def _edges(plan: QuantizationPlan) -> tuple[set[str], set[str]]:
     selected = plan.selected()
     macs = {*selected["@first"], *selected["@last"]}
     readers: dict[str, set[str]] = {name: set() for name in plan.points}
-    for name in plan.graph.layers:
-        if plan.role(name).role in ("mac", "add", "concatenate", "mean"):
-            for owner in plan.input_owners(name):
-                readers[owner].add(name)
+    for name in plan.points:  # other layers pass their input's grid on
+        for owner in plan.input_owners(name):
+            readers[owner].add(name)
     points = {name for name, who in readers.items() if who and who <= macs}
     return macs, points | {*selected["@inputs"], *selected["@outputs"]}

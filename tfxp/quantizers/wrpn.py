@@ -15,9 +15,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables, _deterministic
+from tfxp.quantizers.quantizers import _FAST, FormatQuantizer, Variables, _deterministic
 from tfxp.quantizers.straight_through import (
     _LOG2_E,
+    HALF_UP_NUDGE,
     _traced_by_xla,
     _where_between,
     round_by_name,
@@ -89,7 +90,8 @@ class WrpnActivationQuantizer(FormatQuantizer):
     The gradient passes where 0 <= a <= 1 and is zero elsewhere.
 
     Args:
-        rounding: rounding mode; None is half to even, in one fused kernel each way.
+        rounding: rounding mode; None is half to even. That and half up, which LiteRT's ADD does,
+            take one fused kernel each way.
         seed: seed of stochastic rounding.
     """
 
@@ -104,8 +106,9 @@ class WrpnActivationQuantizer(FormatQuantizer):
     ) -> tf.Tensor:
         """The tensor on its grid."""
         rounding = _deterministic(self.rounding or "half_even", training)
-        if rounding == "half_even":
-            return quantize_unit_interval(inputs, weights["qmax"])
+        if rounding in _FAST:
+            nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
+            return quantize_unit_interval(inputs, weights["qmax"], nudge)
         return quantize_unit_range(inputs, 0.0, weights["qmax"], rounding, self.seed)
 
 
@@ -145,12 +148,13 @@ def quantize_unit_range(
     return forward(x)
 
 
-def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) -> tf.Tensor:
     """round(levels * clip(x, 0, 1)) / levels, ties to even, fused; for activations.
 
     Args:
         x: float32 tensor.
         levels: 2^k - 1, a scalar tensor.
+        nudge: added in steps of the grid before rounding; `HALF_UP_NUDGE` makes ties go up.
     """
 
     @tf.custom_gradient
@@ -158,7 +162,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         xla = _traced_by_xla()
         bits = tf.cast(tf.math.log(levels + 1.0) * _LOG2_E + 0.5, tf.int32)
         result = tf.raw_ops.QuantizeAndDequantizeV3(
-            input=value,
+            input=value + nudge / levels if nudge else value,
             input_min=0.0,
             input_max=1.0,
             num_bits=bits,

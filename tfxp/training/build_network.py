@@ -40,7 +40,7 @@ def build_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
     """
     keras.utils.set_random_seed(recipe.seed)
     model = float_network(recipe, x)
-    precision = precision_for(recipe, model)
+    precision = precision_for(recipe.precision, model)
     if precision is None:
         return model
     on_grid = _wrpn_layers(model, precision)
@@ -68,15 +68,14 @@ def float_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
         model = rescale_for_wrpn(model, x[:samples], **settings)
     if recipe.weight_decay is not None:
         model = _with_weight_decay(model, recipe.weight_decay)
-    precision = precision_for(recipe, model)
+    precision = precision_for(recipe.precision, model)
     if recipe.weight_std is not None and precision is not None:
         _spread_weights(model, _wrpn_layers(model, precision), recipe.weight_std)
     return model
 
 
-def precision_for(recipe: TrainingRecipe, model: Any) -> PrecisionMap | None:
-    """The precision map that a recipe asks for; None for float."""
-    wanted = recipe.precision
+def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
+    """The precision map that a recipe's `precision` stands for in a network; None for float."""
     if wanted is None:
         return None
     if isinstance(wanted, str):
@@ -85,7 +84,7 @@ def precision_for(recipe: TrainingRecipe, model: Any) -> PrecisionMap | None:
     if isinstance(wanted, Mapping) and set(wanted) == {"wrpn"}:
         try:
             return wrpn_precision(model, **wanted["wrpn"])
-        except TypeError as error:
+        except TypeError as error:  # an argument that it does not have
             raise ConfigError(
                 f"precision: got {dict(wanted)}; expected weights, activations and perhaps edges, "
                 f"signed, per_channel ({error})."

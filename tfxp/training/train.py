@@ -19,6 +19,7 @@ from tfxp.training.batches import evaluation_batches, steps_per_epoch, training_
 from tfxp.training.build_network import build_network
 from tfxp.training.checkpoint import read_meta, restore_checkpoint, save_checkpoint
 from tfxp.training.recipe import TrainingRecipe
+from tfxp.training.recipe_callbacks import recipe_callbacks
 
 CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
 Progress = Callable[[int, int, str], None]
@@ -73,6 +74,7 @@ def train_recipe(
     if meta is not None:
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
+    watchers = recipe_callbacks(recipe, model, measured, folder)
     keeper = _Keeper(recipe, folder, meta, evaluation, progress, tensorboard)
     if stream_from < recipe.epochs:
         model.fit(
@@ -80,7 +82,7 @@ def train_recipe(
             epochs=recipe.epochs,
             initial_epoch=stream_from,
             steps_per_epoch=keeper.steps,
-            callbacks=[*callbacks, keeper],
+            callbacks=[*watchers, *callbacks, keeper],
             verbose=0,
         )
     result = _result(recipe, meta, model, train, evaluation, command)
