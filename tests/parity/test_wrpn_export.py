@@ -122,6 +122,7 @@ def test_zeros_of_ternary_weights_are_reported(model, tmp_path):
     assert integers.zero_fraction == np.mean(np.abs(kernel) <= 0.5) > 0.05
 
 
+@pytest.mark.slow
 def test_every_layer_of_the_corpus_exports():
     model = built("everything")
     x = inputs_of(model, 16, low=0.0)
