@@ -94,8 +94,8 @@ def test_figures_from_the_tools_json():
         },
     }  # fmt: skip
     found = search_figures(data, "net", tolerance=0.05)
-    assert found.visited == [(0.3, 0.8)] and found.front == [(0.3, 0.8)]
+    assert found.visited == [(30, 0.8)] and found.front == [(30, 0.8)]
     assert [choice.label for choice in found.choices] == ["5 %", "2 %"]
     assert found.choices[1].bits == {"a": (4, 6)} and found.choices[1].report_score == 0.7
-    assert found.cost == "batch traffic over 16 bits" and found.saving == (0.25, 0.78)
+    assert found.cost == "batch traffic, % of 16 bits" and found.saving == (0.25, 0.78)
     assert "arithmetic is float" in " ".join(found.notes)

@@ -29,14 +29,14 @@ def search_figures(result: Mapping[str, Any], name: str, tolerance: float = 0.01
     """
     figures = result["figures"]
     visited = [e for e in figures.get("visited", ()) if e.get("complete", True)]
-    points = {e["configuration"]: (e["traffic_ratio"], e["accuracy"]) for e in visited}
+    points = {e["configuration"]: (100 * e["traffic_ratio"], e["accuracy"]) for e in visited}
     saving = figures.get("best_saving")
     return SearchFigures(
         name=name,
         method=_METHODS.get(result["method"], result["method"]),
         baseline=figures.get("baseline", 1.0),
         metric=figures.get("metric", "accuracy"),
-        cost=f"batch traffic over {figures.get('settings', {}).get('baseline_bits', 32)} bits",
+        cost=f"batch traffic, % of {figures.get('settings', {}).get('baseline_bits', 32)} bits",
         visited=list(points.values()),
         front=[points[key] for key in figures.get("front", ())],
         choices=_choices(figures, tolerance),
@@ -55,7 +55,7 @@ def _choices(figures: Mapping[str, Any], tolerance: float) -> list[Choice]:
         Choice(
             f"{100 * t:g} %",
             selected[t]["accuracy"],
-            selected[t]["traffic_ratio"],
+            100 * selected[t]["traffic_ratio"],
             {layer: (pair[0], pair[1]) for layer, pair in selected[t]["bits"].items()},
             selected[t].get("report_accuracy"),
         )

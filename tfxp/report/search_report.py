@@ -63,7 +63,7 @@ class SearchFigures:
     method: str
     baseline: float
     metric: str = "accuracy"
-    cost: str = "batch traffic over 32 bits"
+    cost: str = "batch traffic, % of 32 bits"
     visited: Sequence[tuple[float, float]] = ()
     front: Sequence[tuple[float, float]] = ()
     choices: Sequence[Choice] = ()
@@ -163,7 +163,7 @@ def _choices(page: Page, figures: SearchFigures) -> None:
     )
     bars = {
         kind: [
-            Bar(name, (float(pair[index] or 0),), f"{pair[index]} bits")
+            Bar(name, (float(pair[index] or 0),), f"{pair[index]} bit")
             for name, pair in best.bits.items()
             if pair[index] is not None
         ]
