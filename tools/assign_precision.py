@@ -173,14 +173,14 @@ def lin(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     )
     sqnr = sqnr_of(stats, result.map, model, inputs)
     by_layer = {row["layer"]: row for row in sqnr}
-    keys = ("kappa", "weights_db", "predicted_db", "power_db", "measured_db")
+    keys = ("kappa", "kappa_data", "weights_db", "predicted_db", "power_db", "measured_db")
     table = [
         [d.layer, stats[d.layer].weight_count, stats[d.layer].macs, d.value,
          *(by_layer.get(d.layer, {}).get(key) for key in keys), d.reason]
         for d in result.trace
     ]  # fmt: skip
-    head = ["layer", "weights", "MACs", "bits", "dB/bit", "SQNR w", "out: harmonic", "powers"]
-    print(cli.format_table([*head, "measured", "why"], table))
+    head = ["layer", "weights", "MACs", "bits", "dB/bit w", "dB/bit out", "SQNR w"]
+    print(cli.format_table([*head, "out: harmonic", "powers", "measured", "why"], table))
     print(f"\nsize of weights: {result.figures['size_bits']:,} bit")
     figures = {**result.figures, "sqnr": sqnr, **swept}
     return Assignment(result.map, result.trace, result.stop_reason, figures)

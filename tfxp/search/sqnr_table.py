@@ -33,7 +33,8 @@ def sqnr_table(
         batch_size: samples per step.
 
     Returns:
-        A row per layer: `layer`, `kappa` (dB per bit of its weights, fitted), `weights_db`,
+        A row per layer: `layer`, `kappa` and `kappa_data` (dB per bit of its weights and of its
+        output, fitted), `weights_db`,
         `predicted_db` (harmonic rule), `power_db` (with measured powers), `measured_db`; None
         where there is nothing or nothing is lost. Empty if distributions were not measured.
     """
@@ -56,6 +57,7 @@ def sqnr_table(
             {
                 "layer": row.layer,
                 "kappa": _kappa(weights),
+                "kappa_data": _kappa(stats[row.layer].activations),
                 "weights_db": row.weights_db,
                 "predicted_db": row.rounded_db,
                 "power_db": other.rounded_db,
@@ -65,8 +67,8 @@ def sqnr_table(
     return rows
 
 
-def _kappa(weights: TensorStats | None) -> float | None:
+def _kappa(tensor: TensorStats | None) -> float | None:
     try:
-        return measure_kappa(weights).kappa if weights is not None else None
+        return measure_kappa(tensor).kappa if tensor is not None else None
     except DataError:  # on a coarse grid already: nothing is lost at any word length
         return None
