@@ -67,7 +67,7 @@ def test_work_and_parameters(name):
 
 
 def test_traffic_of_a_recurrent_network():
-    model = chain((7, 5), layers.LSTM(4, name="r"), layers.Dense(2, "tanh", name="d"))
+    model = chain((7, 5), layers.LSTM(4, name="r"), layers.Dense(2, name="d"))
     report = cost_report(tfxp.count_model(model), PrecisionMap.uniform(8, 8))
     # read 35 and 4, written 4 and 2, one byte each; biases of 32 bits
     weights = 8 * (5 * 16 + 4 * 16 + 8) + 32 * (16 + 2)

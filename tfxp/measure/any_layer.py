@@ -56,24 +56,16 @@ def any_workload(graph: LayerGraph) -> ModelStats:
     """
     layers: dict[str, LayerStats] = {}
     for _, call, spec in graph.in_order():
-        out = _sample(call.output_shapes)
-        inputs = [_sample(graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
+        out = sample_shape(call.output_shapes)
+        inputs = [sample_shape(graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
         producers = [graph.calls[ref.call].layer for ref in call.refs()]
-        macs = _macs(spec, inputs, out)
+        macs = layer_work(spec, inputs, out) or 0
         if spec.name in layers:  # a shared layer works once per call
             macs += layers[spec.name].macs
             producers = [*layers[spec.name].inputs, *producers]
-        kernels = _kernels(spec)
-        size = sum(math.prod(shape) for shape in kernels)
-        biases = sum(math.prod(shape) for shape in _shapes(spec)) - size
+        kernel, biases = layer_weights(spec)
         layers[spec.name] = LayerStats(
-            spec.name,
-            _kind(spec),
-            tuple(dict.fromkeys(producers)),
-            out,
-            kernels[0] if len(kernels) == 1 else ((size,) if size else ()),
-            macs,
-            biases,
+            spec.name, _kind(spec), tuple(dict.fromkeys(producers)), out, kernel, macs, biases
         )
     outputs = [graph.calls[ref.call].layer for ref in graph.outputs]
     return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, graph.aliases())
@@ -101,12 +93,30 @@ def _kind(spec: LayerSpec) -> str:
         return str(spec.config.get("function", spec.kind)).lower()
 
 
-def _macs(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+def layer_weights(spec: LayerSpec) -> tuple[Shape, int]:
+    """The kernel's shape (of several kernels: all their entries in a row), and how many biases."""
+    kernels = _kernels(spec)
+    size = sum(math.prod(shape) for shape in kernels)
+    biases = sum(math.prod(shape) for shape in _shapes(spec)) - size
+    return kernels[0] if len(kernels) == 1 else ((size,) if size else ()), biases
+
+
+def layer_work(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int | None:
+    """Multiply-accumulates of one call on one sample, padding taps included.
+
+    Args:
+        spec: the layer.
+        inputs: shapes of what it reads, without the batch.
+        out: shape of its output, without the batch.
+
+    Returns:
+        the count; None for a class that is not in the table.
+    """
     kind = "Recurrent" if spec.kind in _RECURRENT else spec.kind
     if kind.startswith("Conv") and kind.endswith("Transpose"):
         kind = "ConvTranspose"
     known = _COUNTS.get(kind)
-    return known(spec, inputs, out) if known is not None else 0
+    return known(spec, inputs, out) if known is not None else None
 
 
 def _dense(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
@@ -193,7 +203,7 @@ def _kernels(spec: LayerSpec) -> list[Shape]:
     return [shape for name, shape in pairs if len(shape) > 1 and "bias" not in name]
 
 
-def _sample(shapes: list[tuple[int | None, ...]], index: int = 0) -> Shape:
+def sample_shape(shapes: list[tuple[int | None, ...]], index: int = 0) -> Shape:
     """One sample's shape; sizes that are not known count as one."""
     if index >= len(shapes):
         return ()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
-import numpy as np
-
 from tfxp.errors import UnsupportedLayerError
-from tfxp.measure.any_layer import any_workload
+from tfxp.measure.any_layer import any_workload, layer_weights, layer_work, sample_shape
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan, prepare
@@ -49,12 +48,11 @@ def workload(plan: QuantizationPlan) -> ModelStats:
     closing = {point.layer: owner for owner, point in plan.points.items()}
     layers: dict[str, LayerStats] = {}
     graph = plan.graph
-    for number, call, spec in graph.in_order():
+    for number, _, spec in graph.in_order():
         owner = plan.aliases.get(spec.name, spec.name)
         if closing.get(spec.name, spec.name) != spec.name or owner != spec.name:
             continue
-        shape = call.output_shapes[0] if call.output_shapes else ()
-        stats = _layer_stats(spec, shape, _producers(plan, number))
+        stats = _layer_stats(plan, number)
         if spec.name in layers:  # a shared layer works once per call
             first = layers[spec.name]
             stats = _merge_calls(first, stats)
@@ -63,37 +61,29 @@ def workload(plan: QuantizationPlan) -> ModelStats:
     return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, dict(plan.aliases))
 
 
-def layer_macs(spec: LayerSpec, output_shape: tuple[int | None, ...]) -> int:
-    """Multiply-accumulates of one call on one sample, padding taps included."""
+def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
+    """What one call of a layer is and does."""
+    call = plan.graph.calls[number]
+    spec, role = plan.graph.layers[call.layer], role_of(plan.graph.layers[call.layer])
+    out = sample_shape(call.output_shapes)
+    read = [sample_shape(plan.graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
+    macs = layer_work(spec, read, out)
+    if macs is None:
+        macs = _registered_work(spec, out)
+    kernel, biases = ((), 0) if role.role == "batch_norm" else layer_weights(spec)
+    return LayerStats(spec.name, role.kind, _producers(plan, number), out, kernel, macs, biases)
+
+
+def _registered_work(spec: LayerSpec, out: tuple[int, ...]) -> int:
+    """The work of a class that only `register_layer` knows: its kernel once per position."""
     role = role_of(spec)
-    if role.role != "mac":
+    if role.role != "mac" or not role.weights:
         return 0
     weight = role.weights[0]
-    kernel = dict(zip(spec.weight_names, spec.weights, strict=True))[weight.attribute].shape
-    channels = int(np.prod(weight.channels(tuple(kernel))))
-    positions = _count(output_shape[1:]) // channels
-    return positions * _count(tuple(kernel))
-
-
-def _layer_stats(
-    spec: LayerSpec, shape: tuple[int | None, ...], inputs: tuple[str, ...]
-) -> LayerStats:
-    role = role_of(spec)
-    shapes = {
-        name: tuple(weight.shape)
-        for name, weight in zip(spec.weight_names, spec.weights, strict=True)
-    }
-    weight = shapes.get(role.weights[0].attribute, ()) if role.weights else ()
-    bias = shapes.get(str(role.bias), ())
-    return LayerStats(
-        spec.name,
-        role.kind,
-        inputs,
-        tuple(int(size or 1) for size in shape[1:]),
-        tuple(int(size) for size in weight),
-        layer_macs(spec, shape),
-        _count(bias) if bias else 0,
-    )
+    shapes = {n: tuple(w.shape) for n, w in zip(spec.weight_names, spec.weights, strict=True)}
+    kernel = shapes[weight.attribute]
+    positions = math.prod(out) // math.prod(weight.channels(kernel))
+    return positions * math.prod(kernel)
 
 
 def _merge_calls(first: LayerStats, more: LayerStats) -> LayerStats:
@@ -109,7 +99,3 @@ def _producers(plan: QuantizationPlan, number: int) -> tuple[str, ...]:
 def _owner_of(plan: QuantizationPlan, ref: Ref) -> str:
     name = plan.graph.calls[ref.call].layer
     return plan.aliases.get(name, name)
-
-
-def _count(shape: tuple[int | None, ...]) -> int:
-    return int(np.prod([int(size or 1) for size in shape], dtype=np.int64)) if shape else 1
