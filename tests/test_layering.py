@@ -36,6 +36,7 @@ TENSORFLOW_COLUMN = {
         "quantizers",
         "transforms",
         "quantization",
+        "assign",
         "measure",
         "callbacks",
         "models",

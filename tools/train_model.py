@@ -4,11 +4,15 @@
         --eval_data=test.npz --output=out/resnet8
     tools/train_model.py --grid=configs/train/grid_wrpn_cifar10.json --train_data=train.npz \
         --eval_data=test.npz --output=out/wrpn
+    tools/train_model.py --config=configs/train/lenet_mnist_sakr.json --train_data=mnist.npz \
+        --eval_data=mnist.npz --output=out/float --gradient_stats=out/float/stats.json
 
 A recipe says which network, which precision and how; a grid is a table of trainings that share one
 recipe. The output folder gets a checkpoint and a log line after every epoch, TensorBoard's events,
 and at the end model.keras and result.json. The same command again continues; finished rows of a
-grid are skipped, and results.json has the table.
+grid are skipped, and results.json has the table. With --gradient_stats a float training also
+writes what `assign_precision --method=sakr` needs for the precision of all tensors of training; a
+recipe whose precision is such a map trains in fixed point.
 """
 
 from __future__ import annotations
@@ -37,10 +41,16 @@ _EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.
 _THREADS = _FLAGS.DEFINE_integer(
     "threads", 0, "Threads of one operation; 0: all cores. 1 makes runs repeatable.", lower_bound=0
 )
+_STATS = _FLAGS.DEFINE_string(
+    "gradient_stats", None, "Where to write gradient statistics (.json) of a float --config."
+)
 _TENSORBOARD = _FLAGS.DEFINE_boolean("tensorboard", True, "Write TensorBoard's events.")
 _OUTPUT = _FLAGS.output("Folder for checkpoint, log, model and result.", required=True)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
+
+
+_PROBED = 200  # samples that noise gains are averaged over, as in the paper's scripts
 
 
 def main() -> None:
@@ -61,6 +71,7 @@ def main() -> None:
         figures: Any = _train_grid(train, evaluation)
     else:
         recipe = _changed(_recipe())
+        check_writable(_STATS.value)
         figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
     if _JSON.value:
         write_json(_JSON.value, figures)
@@ -85,8 +96,13 @@ def _changed(recipe: Any) -> Any:
 def _train(
     recipe: Any, train: Dataset, evaluation: Dataset | None, folder: Path, name: str
 ) -> dict[str, Any]:
+    from tfxp.callbacks import GradientProbe
     from tfxp.training import train_recipe
 
+    probes = []
+    if _STATS.value is not None:
+        sample = (evaluation or train).take(_PROBED).inputs(recipe.input_scale, recipe.input_shift)
+        probes = [GradientProbe(_STATS.value, sample, batch_size=min(recipe.batch_size, _PROBED))]
     with Progress(None, name, "step", _PROGRESS.value) as bar:
 
         def report(done: int, total: int, note: str) -> None:
@@ -98,6 +114,7 @@ def _train(
             train,
             evaluation,
             folder,
+            callbacks=probes,
             command=" ".join(["tools/train_model.py", *sys.argv[1:]]),
             tensorboard=_TENSORBOARD.value,
             progress=report,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import tensorflow as tf
 
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
 from tfxp.errors import ConfigError, DataError, ModelError
-from tfxp.files import check_writable
+from tfxp.files import check_writable, write_json
 from tfxp.keras import keras
 from tfxp.measure.jacobian import FORMS, jacobian_singular_values
 from tfxp.measure.noise_gains import noise_gains
@@ -115,6 +118,16 @@ class GradientProbe(keras.callbacks.Callback):
         model.train_step = types.MethodType(lambda _, data: self._train_step(data), model)
         model.train_function = None
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Take up what an interrupted training had seen before this epoch."""
+        if self.history or epoch == 0 or self._path is None:
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            state = json.loads(_partial(self._path).read_text(encoding="utf-8"))
+            self.history = [r for r in state["history"] if r["epoch"] < epoch]
+            self._variance.assign(state["variance"])
+            self._singular = state["singular"]
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Note the running variances and maxima of the epoch."""
         sigma = np.sqrt(np.maximum(self._variance.numpy(), 0.0))
@@ -128,6 +141,9 @@ class GradientProbe(keras.callbacks.Callback):
             record[tensor][name] = {"sigma": float(s), "max": float(m)}
         self.history.append(record)
         self._largest.assign(tf.zeros_like(self._largest))
+        if self._path is not None:
+            state = {"history": self.history, "variance": self._variance.numpy()}
+            write_json(_partial(self._path), {**state, "singular": self._singular})
         if epoch + 1 == self._jacobian_epoch:
             self._measure_jacobian()
 
@@ -141,6 +157,7 @@ class GradientProbe(keras.callbacks.Callback):
             self._gains = noise_gains(self.model, self._data[: self._samples])
             if self._path is not None:
                 self.stats().save(self._path)
+                _partial(self._path).unlink(missing_ok=True)
 
     def stats(self) -> TrainingStats:
         """What was learned, as the solver takes it.
@@ -238,6 +255,11 @@ class GradientProbe(keras.callbacks.Callback):
         largest = tf.stack([tf.reduce_max(tf.abs(gradient)) for gradient in held])
         self._largest.assign(tf.maximum(self._largest, largest))
         return 0
+
+
+def _partial(path: str | os.PathLike[str]) -> Path:
+    """Where the history of an unfinished training lies."""
+    return Path(f"{os.fspath(path)}.partial")
 
 
 def _check_model(model: Any) -> None:

@@ -9,12 +9,13 @@ from tfxp.errors import ConfigError, did_you_mean
 from tfxp.keras import keras, layers
 
 
-def lenet(classes: int = 10, width: float = 1.0) -> Any:
+def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) -> Any:
     """A LeNet-class network for MNIST: two 5 x 5 convolutions with max-pooling, two dense layers.
 
     Args:
         classes: number of outputs (logits).
         width: factor on filters and hidden units.
+        relu_max: clip activations from above, as fixed-point training wants it.
 
     References:
         LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, in Caffe's
@@ -23,10 +24,11 @@ def lenet(classes: int = 10, width: float = 1.0) -> Any:
     wide = _widen(width)
     x = inputs = layers.Input((28, 28, 1), name="input")
     for index, filters in enumerate((20, 50)):
-        x = layers.Conv2D(wide(filters), 5, activation="relu", name=f"conv{index}")(x)
+        name = f"conv{index}"
+        x = _norm_relu(layers.Conv2D(wide(filters), 5, name=name)(x), name, False, relu_max)
         x = layers.MaxPooling2D(2, name=f"pool{index}")(x)
     x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(wide(500), activation="relu", name="dense0")(x)
+    x = _norm_relu(layers.Dense(wide(500), name="dense0")(x), "dense0", False, relu_max)
     return keras.Model(inputs, layers.Dense(classes, name="dense1")(x), name="lenet")
 
 

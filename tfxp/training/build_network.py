@@ -17,6 +17,13 @@ from tfxp.precision import PrecisionMap
 from tfxp.quantization import load_model, quantize_model, wrpn_precision
 from tfxp.quantization.plan import prepare
 from tfxp.quantizers import UnitRange
+from tfxp.training.fixed_point_recipe import (
+    backward_settings,
+    is_training_map,
+    is_variant,
+    training_variant,
+)
+from tfxp.training.prepare_training import with_float_biases
 from tfxp.training.recipe import TrainingRecipe
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.rescale import rescale_for_wrpn
@@ -43,15 +50,23 @@ def build_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
     precision = precision_for(recipe.precision, model)
     if precision is None:
         return model
+    training = is_training_map(precision)
+    backward = (
+        None
+        if recipe.backward is None and not training
+        else backward_settings(recipe.backward, recipe.seed)
+    )
     on_grid = _wrpn_layers(model, precision)
     if recipe.clip_weights:
         _hold_within_unit_range(model, on_grid)
     # The recipe measures only what the map leaves open.
     needs = [precision.default, *precision.layers.values()]
-    stats = None
+    stats, fold = None, recipe.fold_batch_norm and not training
     if any(isinstance(rule.activations, int) for rule in needs):
-        stats = measure_model(model, x[:_SAMPLES], fold_batch_norm=recipe.fold_batch_norm)
-    return quantize_model(model, precision, stats, fold_batch_norm=recipe.fold_batch_norm)
+        stats = measure_model(model, x[:_SAMPLES], fold_batch_norm=fold)
+    if training:
+        precision = with_float_biases(precision)
+    return quantize_model(model, precision, stats, fold_batch_norm=fold, backward=backward)
 
 
 def float_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
@@ -81,6 +96,8 @@ def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
     if isinstance(wanted, str):
         path = str(find_config(wanted, "precision")) if wanted.endswith(".json") else wanted
         return PrecisionMap.parse(path)
+    if is_variant(wanted):
+        return training_variant(wanted)
     if isinstance(wanted, Mapping) and set(wanted) == {"wrpn"}:
         try:
             return wrpn_precision(model, **wanted["wrpn"])
@@ -90,6 +107,14 @@ def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
                 f"signed, per_channel ({error})."
             ) from None
     return PrecisionMap.from_dict(wanted, "precision of the recipe")
+
+
+def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
+    """The map of a recipe that trains in fixed point; None for any other."""
+    if isinstance(recipe.precision, Mapping) and "wrpn" in recipe.precision:
+        return None
+    precision = precision_for(recipe, None)
+    return precision if is_training_map(precision) else None
 
 
 def _settings(recipe: TrainingRecipe) -> dict[str, Any]:

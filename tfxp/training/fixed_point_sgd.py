@@ -214,16 +214,24 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             of the accumulators were clipped.
         """
         result = {}
-        for slots in getattr(self, "_slots", []):
-            if slots.counts is None:
-                continue
-            counts = dict(zip(_COUNTS, (float(n) for n in slots.counts.numpy()), strict=True))
-            elements, steps = max(counts.pop("elements"), 1), max(counts["steps"], 1)
+        for key, found in self.counts().items():
+            shares = {name: float(count) for name, count in found.items()}
+            elements, steps = max(shares.pop("elements"), 1), max(shares["steps"], 1)
             for name in ("weight_gradients", "weights", "accumulators"):
-                counts[name] /= elements
-            counts["accumulator_steps"] /= steps
-            result[f"{slots.layer}/{slots.attribute}"] = counts
+                shares[name] /= elements
+            shares["accumulator_steps"] /= steps
+            result[key] = shares
         return result
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The numbers behind `saturation`: steps, elements, and how many of them were clipped."""
+        return {
+            f"{slots.layer}/{slots.attribute}": dict(
+                zip(_COUNTS, map(int, slots.counts.numpy()), strict=True)
+            )
+            for slots in getattr(self, "_slots", [])
+            if slots.counts is not None
+        }
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -9,6 +9,7 @@ from typing import Any
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization import BackwardSettings, precision_of, quantize_model
 from tfxp.quantization.plan import prepare
+from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.training.fixed_point_sgd import FixedPointSGD
 from tfxp.training.tensor_precision import UpdatePrecision
@@ -76,12 +77,12 @@ def prepare_training(
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
-    precision = _with_float_biases(precision)
+    precision = with_float_biases(precision)
     backward = backward or BackwardSettings()
     ready = quantize_model(model, precision, stats, fold_batch_norm=False, backward=backward)
     optimizer = FixedPointSGD(
         learning_rate,
-        update_precision(model, ready, precision),
+        update_precision(ready, precision),
         others,
         momentum,
         gradient_rounding=weight_gradient_rounding or backward.gradient_rounding,
@@ -94,23 +95,20 @@ def prepare_training(
     return ready
 
 
-def update_precision(
-    model: Any, quantized: Any, precision: PrecisionMap
-) -> dict[str, dict[str, str]]:
+def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[str, str]]:
     """What `FixedPointSGD` needs of a map: layer -> names of formats.
 
     Args:
-        model: the float model.
-        quantized: what `quantize_model` made of it; has the formats of weights that the map gives
-            in bits.
+        quantized: what `quantize_model` made of the network; has the formats of weights that the
+            map gives in bits.
         precision: the map.
 
     Raises:
         PrecisionError: a weight gradient or accumulator has no full format.
     """
-    plan = prepare(model, fold=False)
-    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
     wrapped = any(isinstance(layer, FormatWrapper) for layer in quantized.layers)
+    plan = plan_of(quantized) if wrapped else prepare(quantized, fold=False)
+    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
     found = precision_of(quantized).layers if wrapped else {}
     result = {}
     for name in plan.macs:
@@ -156,7 +154,7 @@ def saturation_of(model: Any) -> dict[str, float]:
     }
 
 
-def _with_float_biases(precision: PrecisionMap) -> PrecisionMap:
+def with_float_biases(precision: PrecisionMap) -> PrecisionMap:
     """Biases float, as in the paper, where the map does not say otherwise."""
     if precision.default.bias is not None:
         return precision

@@ -44,14 +44,18 @@ class TrainingRecipe:
         weight_decay: None keeps the network's own regularizers; a number replaces them by
             L2(number) on all kernels, 0 by nothing.
         precision: None trains in float; a shorthand, a precision map (as an object, or the path
-            of one), or {"wrpn": arguments of `wrpn_precision`}.
+            of one), or {"wrpn": arguments of `wrpn_precision`}. A map with formats of gradients
+            and accumulators trains in fixed point, with BatchNormalization kept.
         fold_batch_norm: as for `tfxp.quantize_model`; WRPN keeps BatchNormalization.
         clip_weights: hold float weights under a WRPN grid within [-1, 1].
+        backward: how gradients run where `precision` is a training map (or {"training_map": file}
+            with "perturb", "bits" or "float"): fields of `BackwardSettings`, and "others", formats
+            of biases and of BatchNormalization's parameters.
         input_scale, input_shift: what data are multiplied by and shifted by.
         augment: "none", "flip" (left-right) or "pad_crop_flip".
         pad: pixels of zeros around an image before a random crop.
-        optimizer: "adam" or "sgd".
-        momentum: of sgd (Nesterov's); Adam's first moment stays at 0.9.
+        optimizer: "adam" or "sgd"; fixed-point training takes "sgd".
+        momentum: of sgd (Nesterov's; plain in fixed point); Adam's first moment stays at 0.9.
         learning_rate: after the warm-up.
         schedule: "cosine" to 0, "step" or "constant".
         step_epochs: "step": epochs after which the rate is multiplied by `step_factor`.
@@ -82,6 +86,7 @@ class TrainingRecipe:
     precision: Any = None
     fold_batch_norm: bool = True
     clip_weights: bool = False
+    backward: Mapping[str, Any] | None = None
     input_scale: float = 1.0
     input_shift: float = 0.0
     augment: str = "none"
@@ -158,6 +163,8 @@ class TrainingRecipe:
             wrong.append('step_epochs: got none; expected epochs for schedule "step"')
         if self.warmup_epochs and self.schedule != "cosine":
             wrong.append(f"warmup_epochs: got schedule {self.schedule!r}; expected cosine")
+        if self.backward is not None and not isinstance(self.backward, Mapping):
+            wrong.append(f"backward: got {self.backward!r}; expected null or an object")
         if not isinstance(self.callbacks, Mapping):
             wrong.append(f"callbacks: got {self.callbacks!r}; expected an object")
         return wrong

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.callbacks import FixedPointMonitor
 from tfxp.data import Dataset
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.keras import keras
 from tfxp.training.batches import evaluation_batches, steps_per_epoch, training_batches
-from tfxp.training.build_network import build_network
+from tfxp.training.build_network import build_network, training_map_of
 from tfxp.training.checkpoint import read_meta, restore_checkpoint, save_checkpoint
+from tfxp.training.fixed_point_recipe import fixed_point_optimizer
 from tfxp.training.recipe import TrainingRecipe
 from tfxp.training.recipe_callbacks import recipe_callbacks
 
@@ -75,6 +77,8 @@ def train_recipe(
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
     watchers = recipe_callbacks(recipe, model, measured, folder)
+    if training_map_of(recipe) is not None:
+        watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
     keeper = _Keeper(recipe, folder, meta, evaluation, progress, tensorboard)
     if stream_from < recipe.epochs:
         model.fit(
@@ -97,8 +101,10 @@ _MEASURED = 512
 
 def compile_for(model: Any, recipe: TrainingRecipe, steps: int) -> None:
     """Compile with the recipe's loss, optimizer and schedule; the optimizer's variables exist."""
-    rate = learning_rate(recipe, steps)
-    if recipe.optimizer == "adam":
+    rate, precision = learning_rate(recipe, steps), training_map_of(recipe)
+    if precision is not None:
+        optimizer = fixed_point_optimizer(model, precision, rate, recipe)
+    elif recipe.optimizer == "adam":
         optimizer = keras.optimizers.Adam(rate)
     else:
         optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True)
