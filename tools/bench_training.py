@@ -3,12 +3,17 @@
 Usage:
   tools/bench_training.py --model=pretrainedResnet.h5 --rounds=25 --json=training.json
   tools/bench_training.py            # the same architecture (MLPerf Tiny ResNet-8), random weights
+  tools/bench_training.py --backprop --batch_size=64   # fixed-point back-propagation
 
 Every round times each model once, in turn and from another start each time, so that whatever else
 the machine does meets all alike. A ratio is taken within a round; the median over rounds is
 printed, with the quartiles. Ratios are to "float", the given model with its BatchNormalization;
 "float folded" is the same network with BatchNormalization folded into the convolutions. "cpu" is
 the ratio of processor time of all threads, which other processes disturb less than wall time.
+
+With --backprop the network is Sakr's ConvNet at half width, trained by plain gradient descent: in
+float, with float gradients through rounded weights and activations (dual copy), with all five
+tensors in fixed point, with stochastic gradients, and in float under a GradientProbe.
 """
 
 from __future__ import annotations
@@ -42,10 +47,12 @@ _PRECISIONS = _FLAGS.DEFINE_list("precisions", ["w4a4", "w8a8"], "Shorthands; th
 _TFMOT = _FLAGS.DEFINE_boolean("tfmot", True, "Time tfmot's 8-bit model too.")
 _KEPT = _FLAGS.DEFINE_boolean("kept", True, "Time the first precision with BatchNorm kept too.")
 _OPTIMIZER = _FLAGS.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "Optimizer of the steps.")
+_BACKPROP = _FLAGS.DEFINE_boolean("backprop", False, "Time fixed-point back-propagation.")
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 
 TRAIN_BAR, PREDICT_BAR = 1.20, 1.30
+BACKPROP_BAR, PROBE_BAR = 1.60, 1.30
 _LEARNING_RATE = 1e-5  # small: what is timed must not drift into NaN or denormals
 _WARM_UP_STEPS = 3
 
@@ -76,19 +83,66 @@ def main() -> None:
         check_writable(_JSON.value)
     if not any(_PRECISIONS.value):
         raise ConfigError("precisions: got none; expected shorthands such as w4a4,w8a8.")
-    model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
-    batch = _batch(model)
     tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often
-    models, loss = _models(model, batch[0]), _loss(model, batch[1])
-    rows = [Row(name, _steps(made, loss, *batch)) for name, made in models.items()]
+    rows = _backprop_rows() if _BACKPROP.value else _rows()
     load = os.getloadavg()[0]
     for what in ("train", "predict"):
         _time(rows, what)
     figures = {"machine": _machine(load), "rows": [_figures(row, rows[0]) for row in rows]}
-    figures["bars"] = _bars(figures["rows"])
+    figures["bars"] = (_backprop_bars if _BACKPROP.value else _bars)(figures["rows"])
     _print(figures)
     if _JSON.value:
         write_json(_JSON.value, figures)
+
+
+def _rows() -> list[Row]:
+    model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
+    batch = _batch(model)
+    models, loss = _models(model, batch[0]), _loss(model, batch[1])
+    return [Row(name, _steps(made, loss, *batch)) for name, made in models.items()]
+
+
+def _backprop_rows() -> list[Row]:
+    """Sakr's ConvNet in float and in fixed point; the optimizer is plain gradient descent."""
+    from tfxp.callbacks import GradientProbe
+    from tfxp.models import build_model
+    from tfxp.quantization import BackwardSettings
+    from tfxp.training import prepare_training
+
+    keras.utils.set_random_seed(_SEED.value)
+    model = build_model("convnet", width=0.5, relu_max=2.0)
+    x, y = _batch(model)
+    x, loss = x / 256, _loss(model, y)
+    ready = {"float": keras.models.clone_model(model), "float, probed": model}
+    for one in ready.values():
+        one.compile(keras.optimizers.SGD(_LEARNING_RATE), loss)
+    GradientProbe(every=10).set_model(model)
+    stochastic = BackwardSettings(gradient_rounding="stochastic")
+    for name, pmap, backward in (
+        ("tfxp dual copy", _training_map(gradients=False), None),
+        ("tfxp five tensors", _training_map(), None),
+        ("tfxp stochastic", _training_map(), stochastic),
+    ):
+        ready[name] = prepare_training(
+            model, pmap, loss=loss, learning_rate=_LEARNING_RATE, backward=backward
+        )
+    return [Row(name, _compiled_steps(made, x, y)) for name, made in ready.items()]
+
+
+def _training_map(gradients: bool = True) -> tfxp.PrecisionMap:
+    """Word lengths as the criteria give them for this network; ranges do not change the time."""
+    fields = {"weights": "Q0.11", "activations": "UQ1.7"}
+    if gradients:
+        fields |= {"weight_gradients": "Q-3.12", "accumulators": "Q-12.22"}
+        fields |= {"activation_gradients": "Q-10.20"}
+    return tfxp.PrecisionMap.from_dict(
+        {
+            "schema": 1,
+            "rounding": "half_away",
+            "default": fields,
+            "layers": {"@inputs": {"activations": "UQ0.8"}, "dense2": {"activations": "float"}},
+        }
+    )
 
 
 def _models(model: Any, images: np.ndarray) -> dict[str, Any]:
@@ -119,6 +173,10 @@ def _tfmot(model: Any) -> Any:
 def _steps(model: Any, loss: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Step]:
     optimizer = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[_OPTIMIZER.value]
     model.compile(optimizer(_LEARNING_RATE), loss)
+    return _compiled_steps(model, x, y)
+
+
+def _compiled_steps(model: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Step]:
     images, labels = tf.constant(x), tf.constant(y)
     return {
         "train": lambda: model.train_on_batch(images, labels),
@@ -183,6 +241,15 @@ def _bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
         for row in theirs:
             result[f"{what} below tfmot"] = ratio < row[f"{what}_wall"]["ratio"]
     return result
+
+
+def _backprop_bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Whether fixed-point training and the probe keep within their bars."""
+    ratios = {row["name"]: row["train_wall"]["ratio"] for row in rows}
+    return {
+        f"five tensors <= {BACKPROP_BAR:.2f}": ratios["tfxp five tensors"] <= BACKPROP_BAR,
+        f"probe <= {PROBE_BAR:.2f}": ratios["float, probed"] <= PROBE_BAR,
+    }
 
 
 def _machine(load: float) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class GradientProbe(keras.callbacks.Callback):
         memory: m; 0.9 in the authors' script.
         samples: how many of `data` the noise gains are averaged over.
         batch_size: how many of `data` the Jacobian is taken on.
-        jacobian: "simplified" (the authors' script) or "exact".
+        jacobian: "exact" or "simplified" (the authors' script); see `jacobian_singular_values`.
         jacobian_epoch: when the Jacobian is taken; at the end of shorter trainings.
 
     Raises:
@@ -79,7 +79,7 @@ class GradientProbe(keras.callbacks.Callback):
         memory: float = 0.9,
         samples: int = 200,
         batch_size: int = 64,
-        jacobian: str = "simplified",
+        jacobian: str = "exact",
         jacobian_epoch: int = 5,
     ) -> None:
         super().__init__()
