@@ -263,7 +263,7 @@ def _machine(load: float) -> dict[str, Any]:
         "batch_size": _BATCH_SIZE.value,
         "rounds": _ROUNDS.value,
         "steps": _STEPS.value,
-        "optimizer": _OPTIMIZER.value,
+        "optimizer": "sgd" if _BACKPROP.value else _OPTIMIZER.value,
     }
 
 

@@ -28,6 +28,7 @@ from tfxp.data import Dataset, load_npz
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, find_config, write_json
 from tfxp.progress import Progress
+from tfxp.report.training_plots import accuracy_by_row, bits_table, plot_trainings
 
 _FLAGS = cli.ToolFlags(__doc__)
 _CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
@@ -46,6 +47,7 @@ _STATS = _FLAGS.DEFINE_string(
 )
 _TENSORBOARD = _FLAGS.DEFINE_boolean("tensorboard", True, "Write TensorBoard's events.")
 _OUTPUT = _FLAGS.output("Folder for checkpoint, log, model and result.", required=True)
+_PLOT = _FLAGS.DEFINE_string("plot", None, "Picture of a grid: learning curves, or a w x a table.")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
@@ -55,7 +57,7 @@ _PROBED = 200  # samples that noise gains are averaged over, as in the paper's s
 
 def main() -> None:
     """Train one recipe, or what is left of a grid."""
-    check_writable(_JSON.value, Path(_OUTPUT.value) / "result.json")
+    check_writable(_JSON.value, _PLOT.value, Path(_OUTPUT.value) / "result.json")
     train = load_npz(_TRAIN_DATA.value, limit=_LIMIT.value, labels=True, default_split="train")
     if (_CONFIG.value is None) == (_GRID.value is None):
         raise ConfigError("config and grid: got both or neither; expected one of them.")
@@ -146,7 +148,28 @@ def _train_grid(train: Dataset, evaluation: Dataset | None) -> dict[str, Any]:
             write_json(folder / "results.json", results)
     write_json(folder / "results.json", results)
     print(cli.format_table(["run", "accuracy", "seconds"], _table(results)))
+    _print_by_row(results)
+    if _PLOT.value and results:
+        plot_trainings(results, _PLOT.value)
     return results
+
+
+def _print_by_row(results: dict[str, Any]) -> None:
+    """Means over seeds: by bits where the rows are called w4a8 and so on, else a line per row."""
+    table = bits_table(results) if results else None
+    if table is not None:
+        down, across, values = table
+        cells = [
+            [a, *(f"{100 * v:.2f} %" for v in row)] for a, row in zip(down, values, strict=True)
+        ]
+        print(cli.format_table(["activations \\ weights", *across], cells))
+        return
+    rows = [
+        [name, f"{100 * values.mean():.2f} %", f"{100 * (values.max() - values.min()):.2f}"]
+        + [str(len(values))]
+        for name, values in accuracy_by_row(results).items()
+    ]
+    print(cli.format_table(["row", "mean accuracy", "spread", "seeds"], rows))
 
 
 def _table(results: dict[str, Any]) -> list[list[str]]:

@@ -1,0 +1,123 @@
+"""Pictures of a table of trainings: learning curves, and accuracy by bits."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfxp.errors import DataError
+from tfxp.files import atomic_path
+
+_SEED = re.compile(r"(.*)_seed\d+")
+_BITS = re.compile(r"w(\d+|f)a(\d+|f)")
+_FLOAT = 1000  # sorts behind every number of bits
+
+
+def accuracy_by_row(results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Row -> accuracies of its seeds.
+
+    Example:
+        >>> accuracy_by_row({"a_seed0": {"accuracy": 0.5}, "a_seed1": {"accuracy": 0.75}})
+        {'a': array([0.5 , 0.75])}
+    """
+    rows: dict[str, list[float]] = {}
+    for name, result in results.items():
+        if result.get("accuracy") is not None:
+            rows.setdefault(row_of(name), []).append(result["accuracy"])
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def row_of(name: str) -> str:
+    """The row of a run such as "w4a8_seed1"."""
+    match = _SEED.fullmatch(name)
+    return match.group(1) if match else name
+
+
+def bits_table(results: Mapping[str, Any]) -> tuple[list[str], list[str], np.ndarray] | None:
+    """Mean accuracy by activation bits (down) and weight bits (across), as in Lin's table.
+
+    Returns:
+        Labels of the rows, of the columns, and the values, NaN where nothing was trained; None if
+        the rows are not called w4a8, wfa4 and so on.
+    """
+    means: dict[tuple[int, int], float] = {}
+    for name, values in accuracy_by_row(results).items():
+        match = _BITS.fullmatch(name)
+        if match is None:
+            return None
+        weights, activations = (_FLOAT if bits == "f" else int(bits) for bits in match.groups())
+        means[activations, weights] = float(values.mean())
+    down = sorted({key[0] for key in means})
+    across = sorted({key[1] for key in means})
+    table = np.array([[means.get((a, w), np.nan) for w in across] for a in down])
+    return [_label(bits) for bits in down], [_label(bits) for bits in across], table
+
+
+def plot_trainings(results: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Save a picture: accuracy by bits where the rows are precisions, else learning curves.
+
+    Args:
+        results: run -> what `train_recipe` returned.
+        path: .png, .svg or .pdf.
+
+    Raises:
+        DataError: no run has an accuracy.
+    """
+    import matplotlib
+
+    if not accuracy_by_row(results):
+        raise DataError("results of trainings: got no accuracy; expected evaluated runs.")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    table = bits_table(results)
+    if table is None:
+        _curves(axes, results)
+    else:
+        _heat(axes, *table)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+def _curves(axes: Any, results: Mapping[str, Any]) -> None:
+    """Test accuracy by epoch: a line per row, its mean over seeds, a band from least to most."""
+    curves: dict[str, list[list[tuple[int, float]]]] = {}
+    for name, result in results.items():
+        points = [
+            (row["epoch"], 100 * row["val_accuracy"])
+            for row in result["epochs"]
+            if "val_accuracy" in row
+        ]
+        curves.setdefault(row_of(name), []).append(points)
+    for number, (name, runs) in enumerate(curves.items()):
+        epochs = [epoch for epoch, _ in runs[0]]
+        values = np.array([[value for _, value in run] for run in runs if len(run) == len(epochs)])
+        style = "-" if number < 10 else "--"
+        (line,) = axes.plot(epochs, values.mean(axis=0), style, color=f"C{number % 10}", label=name)
+        axes.fill_between(
+            epochs, values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color()
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize="small", ncols=2, loc="lower right")
+
+
+def _heat(axes: Any, down: list[str], across: list[str], table: np.ndarray) -> None:
+    axes.imshow(100 * table, aspect="auto", cmap="viridis")
+    axes.set_xticks(range(len(across)), across)
+    axes.set_yticks(range(len(down)), down)
+    axes.set_xlabel("bits of weights")
+    axes.set_ylabel("bits of activations")
+    for (i, j), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            axes.text(j, i, f"{100 * value:.2f} %", ha="center", va="center", color="white")
+
+
+def _label(bits: int) -> str:
+    return "float" if bits == _FLOAT else str(bits)
