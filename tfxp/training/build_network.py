@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.data import Dataset
 from tfxp.errors import ConfigError
 from tfxp.files import find_config
 from tfxp.formats import WrpnFormat
@@ -63,7 +64,8 @@ def build_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
     needs = [precision.default, *precision.layers.values()]
     stats, fold = None, recipe.fold_batch_norm and not training
     if any(isinstance(rule.activations, int) for rule in needs):
-        stats = measure_model(model, x[:_SAMPLES], fold_batch_norm=fold)
+        sample = Dataset(x[:_SAMPLES]).shaped(model.inputs[0].shape[1:]).x
+        stats = measure_model(model, sample, fold_batch_norm=fold)
     if training:
         precision = with_float_biases(precision)
     return quantize_model(model, precision, stats, fold_batch_norm=fold, backward=backward)
