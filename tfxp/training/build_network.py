@@ -115,7 +115,7 @@ def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
     """The map of a recipe that trains in fixed point; None for any other."""
     if isinstance(recipe.precision, Mapping) and "wrpn" in recipe.precision:
         return None
-    precision = precision_for(recipe, None)
+    precision = precision_for(recipe.precision, None)
     return precision if is_training_map(precision) else None
 
 
