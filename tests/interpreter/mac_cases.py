@@ -160,6 +160,12 @@ class PackedModel(Model):
 
 D, F, C = "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"
 SAME_EVERYWHERE = [
+    # more zeros among weights than among activations
+    Case(shape=(2, 12, 11, 9), units=13, weight_zeros=0.9),
+    Case(shape=(1, 9, 14, 8), units=12, groups=2, padding=1, dilation=2, weight_zeros=0.9),
+    Case(shape=(1, 12, 12, 6), units=6, x="INT16", bias="INT64", weight_zeros=0.9, taps=(2, 3)),
+    Case(shape=(1, 40, 5, 3), units=5, x="UINT8", w="UINT8", per_channel=False, weight_zeros=0.9),
+    Case(shape=(1, 10, 10, 7), units=4, taps=(1, 1), weight_zeros=0.97, activation=1),
     # channels behind the last whole eight round otherwise in these two
     Case(op=D, shape=(1, 9, 11, 21), w="INT4"),
     Case(op=D, shape=(1, 9, 8, 5), w="INT4", multiplier=2, stride=2),

@@ -86,6 +86,7 @@ def brute_force(case, x):
 
 COUNTED = [
     Case(),
+    Case(shape=(2, 12, 11, 3), units=4, weight_zeros=0.9),
     Case(stride=2, padding=1, shape=(2, 7, 6, 3), units=4),
     Case(dilation=2, shape=(1, 6, 6, 4), units=6, groups=2),
     Case(op="DEPTHWISE_CONV_2D", shape=(1, 5, 5, 4), multiplier=2),

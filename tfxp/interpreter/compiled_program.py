@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled_elementwise import add_codes, average_windows, softmax_rows
 from tfxp.interpreter.mac.compiled_depthwise import convolve_depthwise
+from tfxp.interpreter.mac.compiled_planes import convolve_planes
 from tfxp.interpreter.mac.compiled_scatter import convolve_scatter
 from tfxp.interpreter.mac.memory import longs_at
 from tfxp.interpreter.step import (
     ADD,
     AVERAGE_POOL,
     DEPTHWISE,
+    PLANES,
     SCATTER,
     SOFTMAX,
     Step,
@@ -43,6 +45,8 @@ def run_program(program: Any, counts: Any) -> None:
         record = longs_at(record_at, _LONGEST)
         if opcode == SCATTER:
             convolve_scatter(x_at, out_at, count, record, scratch_at, counts[i])
+        elif opcode == PLANES:
+            convolve_planes(x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == DEPTHWISE:
             convolve_depthwise(x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == ADD:

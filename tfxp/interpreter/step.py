@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: What `compiled_program` knows how to run.
-SCATTER, DEPTHWISE, ADD, AVERAGE_POOL, SOFTMAX = range(5)
+SCATTER, PLANES, DEPTHWISE, ADD, AVERAGE_POOL, SOFTMAX = range(6)
 
 
 @dataclass(frozen=True)

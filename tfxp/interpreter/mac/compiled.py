@@ -25,10 +25,14 @@ from tfxp.interpreter.mac.packing import (
     share_scratch,
     visit_fields,
 )
+from tfxp.interpreter.mac.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.mac.running import booking, positions_of
 from tfxp.interpreter.mac.scatter_layout import ScatterLayout, scatter_record
 from tfxp.interpreter.registry import Node
-from tfxp.interpreter.step import DEPTHWISE, SCATTER, Step
+from tfxp.interpreter.step import DEPTHWISE, PLANES, SCATTER, Step
+
+#: Weights are listed where their products alone take less than this share of all.
+_WORTH_LISTING = 0.85
 
 
 class Plan:
@@ -41,17 +45,24 @@ class Plan:
 
     def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         self.layer, self.axes = layer, (rows, columns)
-        self.depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
+        depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
         self.exact = fits_32_bits(layer)
         self.dtype = layer.requantizer.dtype
         self.shape = (rows.out, columns.out, layer.channels_out)
         if not self.exact:
             return
-        if self.depthwise:
+        if depthwise:
             self.record, self._held = _depthwise_record(layer, rows, columns)
+            self.opcode = DEPTHWISE
         else:
             layout = ScatterLayout(layer, rows, columns)
             self.record, self._held = scatter_record(layout, rows, columns), layout.kept
+            self.opcode = SCATTER
+            share = cost_share(layer, rows, columns)
+            if share is not None and share < _WORTH_LISTING:
+                lists = WeightLists(layer, rows, columns, self.record)
+                self.record, self._held = lists.record, [*layout.kept, *lists.kept]
+                self.opcode = PLANES
         self.scratch_bytes = int(self.record[RECORD - 1])
 
 
@@ -74,8 +85,8 @@ def run_compiled(
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     out = np.empty((x.shape[0], *plan.shape), plan.dtype)
-    opcode, scratch = (DEPTHWISE if plan.depthwise else SCATTER), plan.scratch_bytes
-    step = Step(opcode, (x,), out, x.shape[0], plan.record, plan, scratch)
+    scratch = plan.scratch_bytes
+    step = Step(plan.opcode, (x,), out, x.shape[0], plan.record, plan, scratch)
     result = MacResult.of(out, run_step(step).tolist())
     positions = positions_of(layer, x, rows, columns)
     node.step = replace(step, book=booking(node, layer, result, x.size, positions))

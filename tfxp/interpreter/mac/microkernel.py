@@ -48,7 +48,7 @@ INTS = ir.VectorType(I32, LANES)
 SCATTER_SIZES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18) if USE_AVX512 else (1, 2, 3, 4, 6)
 
 
-def _interleaved(half: int) -> list[int]:
+def interleaved(half: int) -> list[int]:
     """How two vectors interleave within 128-bit lanes (x86 vpunpcklwd, vpunpckhwd)."""
     places = [8 * lane + 4 * half + i for lane in range(LANES // 4) for i in range(4)]
     return [place for p in places for place in (p, p + 2 * LANES)]
@@ -66,7 +66,8 @@ def row_order(vectors: int) -> NDArray[np.int64]:
     return fours.transpose(0, 2, 1, 3).reshape(-1)
 
 
-def _index(values: list[int]) -> ir.Constant:
+def indices(values: list[int]) -> ir.Constant:
+    """A constant vector of places, for shuffles."""
     return ir.Constant(ir.VectorType(I32, len(values)), [ir.Constant(I32, v) for v in values])
 
 
@@ -85,7 +86,7 @@ def multiply_add(b: Any, total: Any, left: Any, right: Any) -> Any:
         return b.add(total, product)
 
     def half(vector: Any, first: int) -> Any:
-        picks = _index(list(range(first, shorts.count, 2)))
+        picks = indices(list(range(first, shorts.count, 2)))
         return b.sext(b.shuffle_vector(vector, ir.Constant(shorts, ir.Undefined), picks), ints)
 
     products = [b.mul(half(left, k), half(right, k)) for k in (0, 1)]
@@ -128,7 +129,7 @@ class _ScatterPixels:
                 for row in rows
             ]
             for half in range(min(2, len(sums) - k)):
-                mixed = b.shuffle_vector(*loaded, _index(_interleaved(half)))
+                mixed = b.shuffle_vector(*loaded, indices(interleaved(half)))
                 result[k + half] = multiply_add(b, sums[k + half], mixed, activations)
         return result
 
@@ -246,7 +247,7 @@ def splat(b: Any, scalar: Any, lanes: int) -> Any:
     vector = ir.VectorType(scalar.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
     first = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-    return b.shuffle_vector(first, undefined, _index([0] * lanes))
+    return b.shuffle_vector(first, undefined, indices([0] * lanes))
 
 
 def _store_places(b: Any, mask: Any, places: Any, positions: Any, base: Any) -> None:
