@@ -4,7 +4,8 @@
     tools/bench_interpreter.py --sweep --json=bench.json
 
 A model is timed image by image on real data (natural zeros). The sweep times one 3x3 convolution,
-64 to 64 channels, at 0 to 95 % zero activations and with ternary weights, skipping on and off.
+64 to 64 channels, at 0 to 95 % zero activations and with ternary and pruned weights, skipping on
+and off.
 Times are processor time of the one thread that works, which other processes on the machine
 disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs
 or machines do not.
@@ -110,12 +111,13 @@ def interleave(runs: Runs, images: int, rounds: int, bar: Progress) -> dict[str,
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def convolution(size: int, rng: np.random.Generator, ternary: bool) -> bytes:
-    """A 3x3 convolution of 64 to 64 channels as a model; ternary weights are half zeros."""
+def convolution(size: int, rng: np.random.Generator, kind: str, zeros: float) -> bytes:
+    """A 3x3 convolution of 64 to 64 channels as a model, with a share of its weights zero."""
     channels = 64
-    weights = rng.integers(-127, 128, (channels, 3, 3, channels)).astype(np.int8)
-    if ternary:
-        weights = rng.choice(np.array([-1, 0, 0, 1], np.int8), weights.shape)
+    shape = (channels, 3, 3, channels)
+    values = np.array([-1, 1]) if kind == "ternary" else np.arange(1, 128)
+    weights = (rng.choice(values, shape) * rng.choice([-1, 1], shape)).astype(np.int8)
+    weights[rng.random(shape) < zeros] = 0
     scale = Quantization(np.full(channels, 0.01), np.zeros(channels), 0)
     image = (1, size, size, channels)
     graph = IntegerGraph(
@@ -137,17 +139,23 @@ def sweep(bar: Progress) -> list[dict[str, Any]]:
     """A row per share of zeros."""
     rows = []
     rng = np.random.default_rng(_SEED.value)
-    for ternary, zeros in SWEEP:
-        content = convolution(_SIZE.value, rng, ternary)
+    for kind, weight_zeros, zeros in SWEEP:
+        content = convolution(_SIZE.value, rng, kind, weight_zeros)
         codes = rng.integers(-127, 128, (2, _SIZE.value, _SIZE.value, 64)).astype(np.int8)
         codes[rng.random(codes.shape) < zeros] = -128
         medians = interleave(all_runs(content, codes), len(codes), _ROUNDS.value, bar)
-        weights = "ternary" if ternary else "int8"
-        rows.append({"weights": weights, "zeros": zeros, "seconds": medians})
+        row = {"weights": kind, "weight_zeros": weight_zeros, "zeros": zeros}
+        rows.append({**row, "seconds": medians})
     return rows
 
 
-SWEEP = [(False, z) for z in (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)] + [(True, 0.0), (True, 0.5)]
+#: Weights, share of them that are zero, share of activations that are zero.
+SWEEP = [
+    *(("int8", 0.0, zeros) for zeros in (0.0, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95)),
+    *(("ternary", 0.5, zeros) for zeros in (0.0, 0.5, 0.9)),
+    *(("ternary", 0.75, zeros) for zeros in (0.0, 0.5)),
+    *(("int8", weight_zeros, 0.0) for weight_zeros in (0.75, 0.9)),
+]
 
 
 def time_model(bar: Progress) -> dict[str, Any]:
@@ -205,7 +213,8 @@ def main() -> None:
         if _SWEEP.value:
             figures["sweep"] = sweep(bar)
             for row in figures["sweep"]:
-                named.append((f"{row['weights']}, {row['zeros']:.0%} zeros", row["seconds"]))
+                weights = f"{row['weights']} weights, {row['weight_zeros']:.0%} zero"
+                named.append((f"{weights}; activations {row['zeros']:.0%}", row["seconds"]))
     others = [name for name in named[0][1] if name != "tfxp"]
     header = ["what", "tfxp ms", *(f"x vs {name}" for name in others)]
     print(cli.format_table(header, ratio_rows(named)))

@@ -32,7 +32,7 @@ from tfxp.interpreter.registry import Node
 from tfxp.interpreter.step import DEPTHWISE, PLANES, SCATTER, Step
 
 #: Weights are listed where their products alone take less than this share of all.
-_WORTH_LISTING = 0.85
+_WORTH_LISTING = 0.9
 
 
 class Plan:
