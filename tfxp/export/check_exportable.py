@@ -6,7 +6,7 @@ import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.export.graph_builder import storage_type
-from tfxp.export.integer_weights import integer_layer
+from tfxp.export.integer_weights import IntegerLayers, row_blocks
 from tfxp.export.operators import no_operator, writer_of
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
@@ -26,14 +26,22 @@ _EXACT_FACTORS = (1, 2, 4, 8, 16)
 _SMALLEST_MUL_RATIO = 2.0**-16
 
 
-def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
+def check_exportable(
+    plan: QuantizationPlan, formats: NetworkFormats, layers: IntegerLayers | None = None
+) -> None:
     """Raise one error that lists everything that cannot be written as integers.
+
+    Args:
+        plan: quantization points of the network.
+        formats: formats of its tensors.
+        layers: the network's integers, where they are needed elsewhere too.
 
     Raises:
         ExportError: some tensors are float or too wide, or some layers have no integer form.
     """
     complaints = []
     storage = storage_type(formats)
+    layers = IntegerLayers(plan, formats) if layers is None else layers
     for name, layer in formats.items():
         role = plan.role(name)
         if layer.activations is None:
@@ -53,9 +61,7 @@ def check_exportable(plan: QuantizationPlan, formats: NetworkFormats) -> None:
             complaints.append(
                 f"{name}: weights have {layer.weights[0].bits} bits; at most 16 can be stored"
             )
-        elif (
-            role.role == "mac" and storage == "INT8" and _largest_bias(plan, formats, name) >= 2**31
-        ):
+        elif role.role == "mac" and storage == "INT8" and _largest_bias(layers, name) >= 2**31:
             complaints.append(
                 f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
                 "input or kernel a coarser format"
@@ -79,23 +85,27 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _largest_bias(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> int:
-    bias = integer_layer(plan, formats, name).bias
+def _largest_bias(layers: IntegerLayers, name: str) -> int:
+    bias = layers[name].bias
     return 0 if bias is None else int(np.abs(bias).max(initial=0))
 
 
 def exactness_notes(
-    plan: QuantizationPlan, formats: NetworkFormats, pack_int4: bool = False
+    plan: QuantizationPlan,
+    formats: NetworkFormats,
+    pack_int4: bool = False,
+    layers: IntegerLayers | None = None,
 ) -> list[str]:
     """Which tensors may differ between Keras and the integer file, and why; empty if none."""
     notes = []
+    layers = IntegerLayers(plan, formats) if layers is None else layers
     if storage_type(formats) == "INT16":
         notes.append(
             "activations wider than 8 bits: LiteRT's int16 kernels round differently from Keras' "
             "simulation, and float32 sums are not exact; interpreter and LiteRT still agree"
         )
     for name in plan.macs:
-        notes += _mac_notes(plan, formats, name)
+        notes += _mac_notes(plan, formats, name, layers)
     for name, point in plan.points.items():
         if point.role == "add":
             notes += _add_notes(plan, formats, name)
@@ -120,21 +130,26 @@ def exactness_notes(
     return notes
 
 
-def largest_sum(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> int:
+def largest_sum(
+    plan: QuantizationPlan, formats: NetworkFormats, name: str, layers: IntegerLayers
+) -> int:
     """Largest possible |accumulator| of a layer, biases included, in accumulator steps."""
-    layer = integer_layer(plan, formats, name)
+    layer = layers[name]
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
     largest = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids if fmt is not None)
-    kernel = np.abs(layer.weights.astype(np.int64))
-    sums = plan.role(name).weights[0].as_matrix(kernel).sum(axis=0) * largest
+    matrix = plan.role(name).weights[0].as_matrix(layer.weights)
+    blocks = (np.abs(matrix[rows].astype(np.int64)) for rows in row_blocks(matrix))
+    sums = sum(block.sum(axis=0) for block in blocks) * largest
     if layer.bias is not None:
         sums = sums + np.abs(layer.bias)
     return int(sums.max())
 
 
-def _mac_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+def _mac_notes(
+    plan: QuantizationPlan, formats: NetworkFormats, name: str, layers: IntegerLayers
+) -> list[str]:
     notes = []
-    total = largest_sum(plan, formats, name)
+    total = largest_sum(plan, formats, name, layers)
     if total >= EXACT_LIMIT:
         notes.append(
             f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
@@ -142,7 +157,7 @@ def _mac_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> li
         )
     output = formats[name].activations
     assert output is not None
-    scale = integer_layer(plan, formats, name).weight_scale.max()
+    scale = layers[name].weight_scale.max()
     ratios = [step / output.scale for step in _input_scales(plan, formats, name, scale)]
     if max(ratios) >= _LARGEST_RATIO:
         notes.append(

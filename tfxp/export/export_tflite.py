@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.integer_weights import IntegerLayers
 from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
@@ -99,14 +100,21 @@ def export_tflite(
     check_writable(path)
     plan = plan_of(qmodel)
     formats = network_formats(qmodel, plan)
-    check_exportable(plan, formats)
-    notes = exactness_notes(plan, formats, pack_int4)
-    options = {"pack_int4": pack_int4, "fine_bias": fine_bias}
-    graph = integer_graph_of(qmodel, softmax=softmax, **options)
+    layers = IntegerLayers(plan, formats)
+    check_exportable(plan, formats, layers)
+    notes = exactness_notes(plan, formats, pack_int4, layers)
+    graph = _with_metadata(
+        qmodel, GraphBuilder(plan, formats, softmax, pack_int4, fine_bias, layers)
+    )
+    layers.clear()  # the graph holds them in the file's order by now
     content = write_tflite(graph)
     checked = None
     if verify is not None:
-        logits = graph if not softmax else integer_graph_of(qmodel, **options)
+        logits = (
+            graph
+            if not softmax
+            else integer_graph_of(qmodel, pack_int4=pack_int4, fine_bias=fine_bias)
+        )
         checked = verify_graph(
             logits_function(qmodel, plan),
             logits,
@@ -115,7 +123,8 @@ def export_tflite(
             progress=progress,
         )
     write_bytes(path, content)
-    floats = sum(int(np.prod(array.shape)) for array in _float_weights(plan)) * 4
+    specs = plan.graph.layers.values()
+    floats = sum(int(np.prod(weight.shape)) for spec in specs for weight in spec.weights) * 4
     storage = graph.tensors[graph.inputs[0]].type
     return ExportReport(os.fspath(path), len(content), floats, storage, tuple(notes), checked)
 
@@ -131,7 +140,10 @@ def integer_graph_of(
     plan = plan_of(qmodel)
     formats = network_formats(qmodel, plan)
     check_exportable(plan, formats)
-    builder = GraphBuilder(plan, formats, softmax, pack_int4, fine_bias)
+    return _with_metadata(qmodel, GraphBuilder(plan, formats, softmax, pack_int4, fine_bias))
+
+
+def _with_metadata(qmodel: Any, builder: GraphBuilder) -> IntegerGraph:
     graph = builder.build()
     content = {
         "schema": 1,
@@ -159,7 +171,3 @@ def logits_function(
 
 def _input_formats(plan: QuantizationPlan, formats: Any) -> list[Any]:
     return [formats[plan.graph.calls[ref.call].layer].activations for ref in plan.graph.inputs]
-
-
-def _float_weights(plan: QuantizationPlan) -> list[np.ndarray]:
-    return [array for spec in plan.graph.layers.values() for array in spec.arrays().values()]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import ExportError
-from tfxp.export.integer_weights import IntegerLayer, integer_layer
+from tfxp.export.integer_weights import IntegerLayer, IntegerLayers
 from tfxp.export.mac_operators import absorb_batch_norm
 from tfxp.export.operators import writer_of
 from tfxp.formats import Format, int8_zero_point
@@ -83,6 +83,7 @@ class GraphBuilder:
         pack_int4: whether kernels of up to 4 bits are stored two codes to a byte.
         fine_bias: whether kernels in front of an absorbed BatchNormalization are multiplied to
             fill their storage, which makes the steps of its offsets finer.
+        layers: the network's integers, where they are needed elsewhere too.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class GraphBuilder:
         softmax: bool = False,
         pack_int4: bool = False,
         fine_bias: bool = True,
+        layers: IntegerLayers | None = None,
     ) -> None:
         self.plan, self.formats = plan, formats
         self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
@@ -100,6 +102,7 @@ class GraphBuilder:
         self.values: dict[Ref, Value] = {}
         kinds = {spec.kind for spec in plan.graph.layers.values()}
         self._batch = 1 if kinds & set(_ONE_IMAGE) else None
+        self._encoded = IntegerLayers(plan, formats) if layers is None else layers
         self._layers: dict[str, IntegerLayer] = {}
         self._constants: dict[tuple[Any, ...], int] = {}
         self.tensor_formats: dict[str, str] = {}
@@ -270,7 +273,7 @@ class GraphBuilder:
     def integers(self, name: str) -> IntegerLayer:
         """The integers of a layer with weights, a kept BatchNormalization absorbed."""
         if name not in self._layers:
-            layer = integer_layer(self.plan, self.formats, name)
+            layer = self._encoded[name]
             packed = self.pack_int4 and layer.weight_formats[0].bits <= 4
             bits = 4 if packed else 8 * layer.weights.dtype.itemsize
             self._layers[name] = absorb_batch_norm(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale, network_formats
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.weight_spec import WeightSpec
+
+_BLOCK = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +80,18 @@ def integer_weights(qmodel: Any) -> dict[str, IntegerLayer]:
     return {name: integer_layer(plan, formats, name) for name in plan.macs}
 
 
+class IntegerLayers(dict[str, IntegerLayer]):
+    """The integers of a network's layers, encoded when first asked for."""
+
+    def __init__(self, plan: QuantizationPlan, formats: NetworkFormats) -> None:
+        super().__init__()
+        self._plan, self._formats = plan, formats
+
+    def __missing__(self, name: str) -> IntegerLayer:
+        self[name] = integer_layer(self._plan, self._formats, name)
+        return self[name]
+
+
 def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> IntegerLayer:
     """The integers of one layer."""
     spec, role = plan.graph.layers[name], plan.role(name)
@@ -104,16 +119,22 @@ def _encode_kernel(
         sizes = weight.as_matrix(np.abs(kernel))
         means = sizes.mean(0 if layer.rule.per_channel else None, dtype=np.float64)
         return encode(kernel, formats[0]).astype(np.int8), np.atleast_1d(means)
-    matrix = weight.as_matrix(kernel)
-    if len(formats) == 1:
-        codes = encode(matrix, formats[0], rounding)
-    else:
-        pairs = zip(matrix.T, formats, strict=True)
-        codes = np.stack([encode(column, fmt, rounding) for column, fmt in pairs], axis=1)
-    bits = formats[0].bits
-    dtype = np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32
-    codes = weight.from_matrix(codes, kernel.shape).astype(dtype)
-    return codes, np.array([fmt.scale for fmt in formats])
+    matrix, bits = weight.as_matrix(kernel), formats[0].bits
+    codes = np.empty(matrix.shape, np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32)
+    for rows in row_blocks(matrix):  # encoding takes several times the memory of what it encodes
+        if len(formats) == 1:
+            codes[rows] = encode(matrix[rows], formats[0], rounding)
+            continue
+        for column, fmt in enumerate(formats):
+            codes[rows, column] = encode(matrix[rows, column], fmt, rounding)
+    return weight.from_matrix(codes, kernel.shape), np.array([fmt.scale for fmt in formats])
+
+
+def row_blocks(matrix: np.ndarray) -> Iterator[slice]:
+    """Slices of rows with about a million elements each."""
+    step = max(_BLOCK // max(matrix.shape[1], 1), 1)
+    for start in range(0, len(matrix), step):
+        yield slice(start, start + step)
 
 
 def _binary_factor(scale: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray | float:

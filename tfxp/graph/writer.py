@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import flatbuffers
@@ -38,7 +39,7 @@ class _Writer:
     def __init__(self) -> None:
         empty = S.BufferT()
         self.buffers = [empty]
-        self.known: dict[bytes, int] = {}
+        self.known: dict[bytes, int] = {}  # digest of a buffer -> its number
         self.codes: list[Any] = []
         self.code_of: dict[tuple[str, int, str], int] = {}
 
@@ -56,17 +57,23 @@ class _Writer:
         if graph.signatures:
             model.signatureDefs = [self._signature(entry) for entry in graph.signatures]
         model.operatorCodes, model.buffers = self.codes, self.buffers
-        builder = _AlignedBuilder(1024 + sum(len(b) for b in self.known))
+        # Large enough from the start: a builder that runs full doubles, and holds both meanwhile.
+        content = sum(buffer.data.size for buffer in self.buffers[1:])
+        entries = sum(len(s.tensors) + len(s.operators) for s in model.subgraphs)
+        builder = _AlignedBuilder(2**16 + content + 32 * len(self.buffers) + 512 * entries)
         builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        del model
+        self.buffers.clear()
+        return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
     def _buffer(self, content: bytes) -> int:
-        if content not in self.known:
+        digest = hashlib.blake2b(content).digest()
+        if digest not in self.known:
             buffer = S.BufferT()
             buffer.data = np.frombuffer(content, np.uint8)
             self.buffers.append(buffer)
-            self.known[content] = len(self.buffers) - 1
-        return self.known[content]
+            self.known[digest] = len(self.buffers) - 1
+        return self.known[digest]
 
     def _metadata(self, name: str, content: bytes) -> Any:
         entry = S.MetadataT()

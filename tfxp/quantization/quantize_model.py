@@ -64,7 +64,6 @@ def quantize_model(
     plan = _prepare_for(model, precision, fold_batch_norm)
     formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
     quantized = wrap_layers(plan, formats, backward).to_model(model.name)
-    _copy_weights(plan, quantized)
     assign_formats(quantized, plan, formats)
     quantized._tfxp_stats = stats
     return quantized
@@ -181,7 +180,7 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
     layer = spec.cls.from_config({**spec.config, "name": spec.name})
     owner = plan.aliases.get(spec.name, spec.name)
     wrapper = FormatWrapper(layer, config, owner, spec.aliases, name=spec.name)
-    return LayerSpec(spec.name, FormatWrapper, wrapper.get_config())
+    return LayerSpec(spec.name, FormatWrapper, wrapper.get_config(), wraps=spec)
 
 
 def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
@@ -189,9 +188,3 @@ def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
     spec.config["name"] = spec.name
     spec.aliases = list(wrapper.aliases)
     spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)
-
-
-def _copy_weights(plan: QuantizationPlan, quantized: Any) -> None:
-    for layer in quantized.layers:
-        if isinstance(layer, FormatWrapper):
-            layer.layer.set_weights(list(plan.graph.layers[layer.name].arrays().values()))

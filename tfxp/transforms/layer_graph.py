@@ -31,7 +31,7 @@ class LayerSpec:
     """A layer, ready to be built again: class, configuration and weights.
 
     `weights` holds the variables of the original layer until a transform replaces them by arrays;
-    `arrays()` reads either.
+    `arrays()` reads either. A wrapper takes the weights of the layer it wraps from `wraps`.
     """
 
     name: str
@@ -40,6 +40,7 @@ class LayerSpec:
     weights: list[Any] = dataclasses.field(default_factory=list)
     weight_names: list[str] = dataclasses.field(default_factory=list)
     aliases: list[str] = dataclasses.field(default_factory=list)
+    wraps: LayerSpec | None = None
 
     @property
     def kind(self) -> str:
@@ -47,8 +48,9 @@ class LayerSpec:
         return self.cls.__name__
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Weights by name ("kernel", "bias", "gamma", …), in the layer's order."""
-        values = [np.asarray(weight) for weight in self.weights]
+        """Weights by name ("kernel", "bias", "gamma", …), in the layer's order; not to be written
+        to, since they may be the variables' own memory."""
+        values = [np.asarray(_value(weight)) for weight in self.weights]
         return dict(zip(self.weight_names, values, strict=True))
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
@@ -351,9 +353,27 @@ def _build(graph: LayerGraph, name: str) -> Any:
     single = graph.output_structure is None
     model = keras.Model(inputs, outputs[0] if single else outputs, name=name)
     for key, layer in layers.items():
-        if graph.layers[key].weights:
-            layer.set_weights([np.asarray(weight) for weight in graph.layers[key].weights])
+        spec = graph.layers[key]
+        if spec.weights:
+            _assign(layer, spec.weights)
+        if spec.wraps is not None:
+            _assign(layer.layer, spec.wraps.weights)
     return model
+
+
+def _assign(layer: Any, weights: list[Any]) -> None:
+    """Give a layer its weights; variables share memory until one of them changes."""
+    own = layer.weights
+    if len(own) != len(weights):
+        raise ModelError(f"layer {layer.name!r}: got {len(weights)} weights; expected {len(own)}.")
+    for variable, weight in zip(own, weights, strict=True):
+        variable.assign(_value(weight))
+    vars(layer).pop("add_weight", None)
+
+
+def _value(weight: Any) -> Any:
+    """A weight's value without a copy: a tensor for variables."""
+    return weight.read_value() if isinstance(weight, tf.Variable) else weight
 
 
 def _is_input(spec: LayerSpec) -> bool:
@@ -361,4 +381,22 @@ def _is_input(spec: LayerSpec) -> bool:
 
 
 def _new_layer(spec: LayerSpec) -> Any:
-    return spec.cls.from_config({**spec.config, "name": spec.name})
+    layer = spec.cls.from_config({**spec.config, "name": spec.name})
+    if spec.weights:
+        _start_from_zeros(layer)
+    if spec.wraps is not None:
+        _start_from_zeros(layer.layer)
+    return layer
+
+
+def _start_from_zeros(layer: Any) -> None:
+    """Skip the initializers of weights that are assigned later: a large random one takes three
+    times its memory, and time."""
+    original = layer.add_weight
+
+    def add_weight(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 4:
+            kwargs["initializer"] = "zeros"
+        return original(*args, **kwargs)
+
+    object.__setattr__(layer, "add_weight", add_weight)
