@@ -8,9 +8,13 @@
         --eval_data=search.npz --report_data=others.npz --tolerance=0.01 --ledger=run.jsonl \\
         --output=map.json --report=judd.html
     tools/assign_precision.py --method=sakr --training_stats=run.json --output=training.json
+    tools/assign_precision.py --method=adaption --model=net.h5 --data=calibration.npz \
+        --weight_bits=16 --activation_bits=16 --output=map.json
     tools/assign_precision.py --method=uniform --model=net.h5 --weight_bits=4 --activation_bits=6
 
 uniform  the same bits everywhere.
+adaption a format per layer from ranges, a bit budget and a clip budget, before the ReLU as in the
+         paper or behind it; zeros before and after, and what skipping them saves.
 lin      bits of weights from what they cost and how noise adds up; --data is needed only where
          statistics are asked for (--fraction, --kappa=measured, the table of SQNR), --eval_data
          for --sweep (accuracy against size, beside equal bits) and --dense_sweep.
@@ -29,6 +33,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.assign import (
+    AdaptionAssigner,
     Assignment,
     BitSpace,
     EvaluationLedger,
@@ -45,6 +50,7 @@ from tfxp.assign import (
     size_curve,
     smallest_within,
 )
+from tfxp.assign.adaption import PLACEMENTS, zero_table
 from tfxp.assign.judd import uniform_start, wide_values
 from tfxp.assign.sakr import TENSORS
 from tfxp.assign.search_space import ARITHMETICS, RANGES
@@ -61,7 +67,9 @@ from tfxp.report.assign_plots import plot_profile, plot_result
 from tfxp.report.search_figures import search_figures
 
 _FLAGS = cli.ToolFlags(__doc__)
-_METHOD = _FLAGS.DEFINE_enum("method", "lin", ["uniform", "lin", "judd", "sakr"], "How.")
+_METHOD = _FLAGS.DEFINE_enum(
+    "method", "lin", ["uniform", "adaption", "lin", "judd", "sakr"], "How."
+)
 _MODEL = _FLAGS.DEFINE_string("model", None, "Keras model, statistics (.json), paper's network.")
 _DATA = _FLAGS.data("Samples to measure on.", required=False)
 _EVAL = _FLAGS.eval_data()
@@ -77,6 +85,17 @@ _BATCH = _FLAGS.batch_size(64)
 _WEIGHTS = _FLAGS.DEFINE_integer("weight_bits", 8, "uniform: bits of weights.", lower_bound=1)
 _DATA_BITS = _FLAGS.DEFINE_integer(
     "activation_bits", None, "uniform (8), lin (16): bits of activations.", lower_bound=1
+)
+_WEIGHT_CLIP = _FLAGS.DEFINE_float("weight_clip", 0.0, "adaption: share of weights to clip.")
+_CLIP = _FLAGS.DEFINE_float("clip", 0.01, "adaption: share of activations that may clip.")
+_PLACEMENT = _FLAGS.DEFINE_enum("placement", PLACEMENTS[0], PLACEMENTS, "adaption: ReLU.")
+_ROUND_BIAS = _FLAGS.DEFINE_boolean("round_bias", True, "adaption: biases on a grid, or float.")
+_FLOAT_EDGES = _FLAGS.DEFINE_boolean(
+    "float_edges", False, "adaption: input and output stay float, as in the paper (no export)."
+)
+_FLOAT_LAYERS = _FLAGS.DEFINE_list("float_layers", [], "adaption: names or patterns, e.g. heads.")
+_ROUNDING = _FLAGS.DEFINE_enum(
+    "rounding", "engine", ["engine", "half_away", "stochastic"], "adaption: rounding mode."
 )
 _EDGE_BITS = _FLAGS.DEFINE_integer("edge_bits", None, "uniform: first and last layer.")
 _ANCHOR_BITS = _FLAGS.DEFINE_float("anchor_bits", None, "lin: bits of the first convolution.")
@@ -168,9 +187,7 @@ def lin(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
         widths=[whole_number(_WIDTHS, width) for width in _WIDTHS.value] or None,
         fraction=None if _FRACTION.value == "fit" else _FRACTION.value,
     )
-    result, swept = (
-        sweep(assigner, stats, model) if _SWEEP.value else (assigner.assign(stats), {})
-    )
+    result, swept = sweep(assigner, stats, model) if _SWEEP.value else (assigner.assign(stats), {})
     sqnr = sqnr_of(stats, result.map, model, inputs)
     by_layer = {row["layer"]: row for row in sqnr}
     keys = ("kappa", "kappa_data", "weights_db", "predicted_db", "power_db", "measured_db")
@@ -300,9 +317,7 @@ def reported(
     return {"report_baseline": scorer.float_score.accuracy, "report_samples": scorer.total}
 
 
-def evaluator(
-    model: Any, first: PrecisionMap, stats: ModelStats, path: str | None = None
-) -> Any:
+def evaluator(model: Any, first: PrecisionMap, stats: ModelStats, path: str | None = None) -> Any:
     """The fast evaluator of maps that leave the same tensors in float as a first one."""
     from tfxp.search import FastEvaluator
 
@@ -333,6 +348,25 @@ def sakr() -> Assignment:
     return Assignment(pmap, result.trace, result.stop_reason, figures)
 
 
+def adaption(stats: ModelStats) -> Assignment:
+    """Formats per layer, and the table of zeros."""
+    result = AdaptionAssigner(
+        _WEIGHTS.value,
+        _DATA_BITS.value or _WEIGHTS.value,
+        _WEIGHT_CLIP.value,
+        _CLIP.value,
+        _PLACEMENT.value,
+        _ROUND_BIAS.value,
+        _FLOAT_EDGES.value,
+        tuple(_FLOAT_LAYERS.value),
+        _ROUNDING.value,
+    ).assign(stats)
+    rows = [[made.layer, made.tensor, made.value, made.reason] for made in result.trace]
+    print(cli.format_table(["layer", "tensor", "format", ""], rows))
+    print(cli.format_table(*zero_table(result)))
+    return result
+
+
 def main() -> None:
     """Assign, print, write."""
     paths = (_JSON, _OUTPUT, _PLOT, _PROFILE, _LEDGER, _REPORT)
@@ -340,6 +374,8 @@ def main() -> None:
     stats, model, inputs = (None, None, None) if _METHOD.value == "sakr" else load_stats()
     if stats is None:
         result = sakr()
+    elif _METHOD.value == "adaption":
+        result = adaption(stats)
     elif _METHOD.value == "judd":
         result = judd(stats, model, inputs)
     elif _METHOD.value == "lin":

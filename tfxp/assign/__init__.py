@@ -1,5 +1,6 @@
-"""Precision by analysis: uniform, Lin's SQNR allocation, Judd's descent, Sakr's criteria."""
+"""Precision by analysis: uniform, ADaPTION, Lin's SQNR allocation, Judd's descent, Sakr."""
 
+from tfxp.assign.adaption import AdaptionAssigner
 from tfxp.assign.assignment import Assignment, Decision, PrecisionAssigner
 from tfxp.assign.descent import Evaluation, JuddDescent
 from tfxp.assign.evaluation_ledger import EvaluationLedger
@@ -24,6 +25,7 @@ from tfxp.assign.word_space import WordSpace
 
 __all__ = [
     "DISTRIBUTIONS",
+    "AdaptionAssigner",
     "Assignment",
     "BitSpace",
     "Configuration",

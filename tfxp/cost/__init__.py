@@ -10,6 +10,7 @@ from tfxp.cost.memory import memory_bits
 from tfxp.cost.selection import resolve_precision, select_layers, weight_bits
 from tfxp.cost.stages import Stage, stages_of
 from tfxp.cost.training import BASELINES, training_cost, training_precision
+from tfxp.cost.zero_skip import ZeroSkipMachine, ZeroSkipRow, zero_skip
 
 __all__ = [
     "BASELINES",
@@ -18,6 +19,8 @@ __all__ = [
     "EnergyTable",
     "Figure",
     "Stage",
+    "ZeroSkipMachine",
+    "ZeroSkipRow",
     "cost_report",
     "executed_macs",
     "graph_precision",
@@ -31,4 +34,5 @@ __all__ = [
     "training_cost",
     "training_precision",
     "weight_bits",
+    "zero_skip",
 ]

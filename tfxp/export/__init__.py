@@ -10,6 +10,15 @@ from tfxp.export.integer_weights import (
     save_c_header,
     save_npz,
 )
+from tfxp.export.nullhop import (
+    NullhopLayer,
+    NullhopNetwork,
+    check_nullhop,
+    load_nullhop,
+    nullhop_network,
+    run_nullhop,
+    save_nullhop,
+)
 from tfxp.export.trace_keras import KerasTracer
 from tfxp.export.verify import Verification, verify_graph
 
@@ -18,13 +27,20 @@ __all__ = [
     "GraphBuilder",
     "IntegerLayer",
     "KerasTracer",
+    "NullhopLayer",
+    "NullhopNetwork",
     "Value",
     "Verification",
     "c_header",
+    "check_nullhop",
     "export_tflite",
     "integer_graph_of",
     "integer_weights",
+    "load_nullhop",
+    "nullhop_network",
+    "run_nullhop",
     "save_c_header",
     "save_npz",
+    "save_nullhop",
     "verify_graph",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+from numpy.typing import NDArray
 
 from tfxp.errors import TfliteFormatError
 from tfxp.graph.element_types import element_bits, numpy_type, pack_codes, stored_bytes
@@ -66,7 +67,7 @@ class _Writer:
         self.buffers.clear()
         return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
-    def _buffer(self, content: bytes) -> int:
+    def _buffer(self, content: bytes | NDArray[np.uint8]) -> int:
         digest = hashlib.blake2b(content).digest()
         if digest not in self.known:
             buffer = S.BufferT()
@@ -171,10 +172,19 @@ class _AlignedBuilder(flatbuffers.Builder):
     __slots__ = ()
 
     def CreateNumpyVector(self, x: Any) -> Any:
-        """Writes a vector; the data of byte vectors lands on a multiple of 16."""
-        if x.dtype == np.uint8 and x.size:
-            self.Prep(16, x.size)
-        return super().CreateNumpyVector(x)
+        """Writes a vector; the data of byte vectors lands on a multiple of 16.
+
+        Byte vectors are copied straight to their place, without the two copies on the way that
+        the base class makes; weights may be most of the memory there is.
+        """
+        if x.dtype != np.uint8 or not x.size:
+            return super().CreateNumpyVector(x)
+        self.Prep(16, x.size)
+        self.StartVector(1, x.size, 1)
+        self.head -= x.size
+        np.frombuffer(self.Bytes, np.uint8)[self.head : self.head + x.size] = x
+        self.vectorNumElems = x.size
+        return self.EndVector()
 
 
 def _raw(text: str) -> bytes:
@@ -207,7 +217,8 @@ def _operator_number(name: str) -> int:
     return int(number)
 
 
-def _content(index: int, tensor: Tensor) -> bytes:
+def _content(index: int, tensor: Tensor) -> bytes | NDArray[np.uint8]:
+    """A constant as it is stored: its own memory where that will do."""
     what = f"data of tensor {index} ({tensor.name!r}, {tensor.type} {list(tensor.shape)})"
     data = np.asarray(tensor.data)
     if tensor.type in ("STRING", "RESOURCE", "VARIANT") or "sparsity" in tensor.extra:
@@ -218,7 +229,7 @@ def _content(index: int, tensor: Tensor) -> bytes:
     if not np.array_equal(typed, data, equal_nan=typed.dtype.kind in "fc"):
         raise TfliteFormatError(f"{what}: got values outside the type; expected {tensor.type}")
     if element_bits(tensor.type) == 8 * typed.itemsize:
-        return typed.tobytes()
+        return np.ascontiguousarray(typed).reshape(-1).view(np.uint8)
     limit = 2 ** element_bits(tensor.type)
     low = 0 if tensor.type.startswith("U") else -limit // 2
     if typed.size and (int(typed.min()) < low or int(typed.max()) >= low + limit):

@@ -16,6 +16,7 @@ _NAMES = {
     "sakr_convnet": "tfxp.models.paper_networks",
     "sakr_resnet20": "tfxp.models.paper_networks",
     "vgg16": "tfxp.models.paper_networks",
+    "vgg19": "tfxp.models.paper_networks",
     "wrpn_alexnet": "tfxp.models.paper_networks",
     "wrpn_resnet34": "tfxp.models.paper_networks",
     "KERAS_MODELS": "tfxp.models.keras_models",

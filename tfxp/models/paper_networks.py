@@ -169,10 +169,23 @@ def vgg16() -> ModelStats:
         Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
         Recognition", ICLR 2015, table 1, configuration D.
     """
+    return _vgg((2, 2, 3, 3, 3))
+
+
+def vgg19() -> ModelStats:
+    """VGG19 for ImageNet, named as in Keras, which ADaPTION converted too.
+
+    References:
+        Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+        Recognition", ICLR 2015, table 1, configuration E.
+    """
+    return _vgg((2, 2, 4, 4, 4))
+
+
+def _vgg(repeats_by_block: tuple[int, ...]) -> ModelStats:
     net = NetworkCounter((224, 224, 3))
-    for block, (repeats, filters) in enumerate(
-        ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), start=1
-    ):
+    blocks = zip(repeats_by_block, (64, 128, 256, 512, 512), strict=True)
+    for block, (repeats, filters) in enumerate(blocks, start=1):
         for index in range(1, repeats + 1):
             net.conv(f"block{block}_conv{index}", filters, 3)
         net.pool(f"block{block}_pool", 2)
@@ -188,6 +201,7 @@ PAPER_NETWORKS: dict[str, Callable[[], ModelStats]] = {
     "sakr_convnet": sakr_convnet,
     "sakr_resnet20": sakr_resnet20,
     "vgg16": vgg16,
+    "vgg19": vgg19,
     "wrpn_alexnet": wrpn_alexnet,
     "wrpn_resnet34": wrpn_resnet34,
 }
