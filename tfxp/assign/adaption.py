@@ -120,7 +120,7 @@ class AdaptionAssigner:
         has_weights = layer.weights is not None
         if any(re.fullmatch(pattern, layer.name) for pattern in self.float_layers):
             trace.append(Decision(layer.name, "all", FLOAT, "stays float as asked"))
-            return LayerPrecision(activations=FLOAT, **({"weights": FLOAT} if has_weights else {}))
+            return LayerPrecision(FLOAT if has_weights else None, FLOAT)
         fields: dict[str, Any] = {}
         if layer.weights is not None:
             fields["weights"] = self._fit(layer.weights, self.weight_bits, self.weight_budget)

@@ -108,6 +108,7 @@ def nullhop_network(qmodel: Any, sample: np.ndarray) -> NullhopNetwork:
         )
     source = plan.graph.calls[plan.graph.inputs[0].call].layer
     fmt = formats[source].activations
+    assert isinstance(fmt, FixedPointFormat)  # else there was a complaint
     layers, input_bits = [], fmt.fractional_bits
     for place, name in enumerate(chain):
         layers.append(_layer(plan, formats, name, input_bits, compressed=int(place > 0)))
@@ -299,7 +300,9 @@ def _parse(lines: list[str]) -> NullhopNetwork:
         del lines[:count]
         return np.array(values, np.int64)
 
-    layers, pixels, bits = [], np.zeros(0, np.int64), _DEFAULT_BITS
+    layers: list[NullhopLayer] = []
+    pixels: np.ndarray = np.zeros(0, np.int64)
+    bits = _DEFAULT_BITS
     for place in range(number()):
         fields = {name: number() for name, _ in _FIELDS}
         more = dict.fromkeys((name for name, _ in _BITS), _DEFAULT_BITS) | {"input_bits": bits}

@@ -68,7 +68,7 @@ class _Writer:
         return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
     def _buffer(self, content: bytes | NDArray[np.uint8]) -> int:
-        digest = hashlib.blake2b(content).digest()
+        digest = hashlib.blake2b(memoryview(content)).digest()  # type: ignore[arg-type]
         if digest not in self.known:
             buffer = S.BufferT()
             buffer.data = np.frombuffer(content, np.uint8)
@@ -183,7 +183,7 @@ class _AlignedBuilder(flatbuffers.Builder):
         self.StartVector(1, x.size, 1)
         self.head -= x.size
         np.frombuffer(self.Bytes, np.uint8)[self.head : self.head + x.size] = x
-        self.vectorNumElems = x.size
+        setattr(self, "vectorNumElems", x.size)  # noqa: B010  a slot that the base class has
         return self.EndVector()
 
 
