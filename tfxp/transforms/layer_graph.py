@@ -50,7 +50,7 @@ class LayerSpec:
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights by name ("kernel", "bias", "gamma", …), in the layer's order; not to be written
         to, since they may be the variables' own memory."""
-        values = [np.asarray(_value(weight)) for weight in self.weights]
+        values = [np.asarray(value_of(weight)) for weight in self.weights]
         return dict(zip(self.weight_names, values, strict=True))
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
@@ -129,7 +129,9 @@ class LayerGraph:
 
     def to_model(self, name: str | None = None) -> Any:
         """Build a Keras model from the graph, weights set."""
-        return _build(self, name or self.name)
+        from tfxp.transforms.build_model import build_model
+
+        return build_model(self, name or self.name)
 
     def add_layer(self, spec: LayerSpec) -> LayerSpec:
         """Add a layer; its name is made unique."""
@@ -333,70 +335,6 @@ def _is_symbolic(value: Any) -> bool:
     return hasattr(value, "_keras_history")
 
 
-def _build(graph: LayerGraph, name: str) -> Any:
-    layers = {key: _new_layer(spec) for key, spec in graph.layers.items() if not _is_input(spec)}
-    tensors: dict[Ref, Any] = {}
-    for number, call, spec in graph.in_order():
-        if _is_input(spec):
-            config = spec.config
-            tensors[Ref(number)] = keras.Input(
-                batch_shape=config["batch_input_shape"], dtype=config["dtype"], name=spec.name
-            )
-            continue
-        args, kwargs = call.map_refs(tensors.__getitem__)
-        results = tf.nest.flatten(layers[call.layer](*args, **kwargs))
-        tensors.update({Ref(number, index): value for index, value in enumerate(results)})
-    inputs = [tensors[ref] for ref in graph.inputs]
-    outputs = [tensors[ref] for ref in graph.outputs]
-    if isinstance(graph.output_structure, dict):
-        outputs = tf.nest.pack_sequence_as(graph.output_structure, outputs)
-    single = graph.output_structure is None
-    model = keras.Model(inputs, outputs[0] if single else outputs, name=name)
-    for key, layer in layers.items():
-        spec = graph.layers[key]
-        if spec.weights:
-            _assign(layer, spec.weights)
-        if spec.wraps is not None:
-            _assign(layer.layer, spec.wraps.weights)
-    return model
-
-
-def _assign(layer: Any, weights: list[Any]) -> None:
-    """Give a layer its weights; variables share memory until one of them changes."""
-    own = layer.weights
-    if len(own) != len(weights):
-        raise ModelError(f"layer {layer.name!r}: got {len(weights)} weights; expected {len(own)}.")
-    for variable, weight in zip(own, weights, strict=True):
-        variable.assign(_value(weight))
-    vars(layer).pop("add_weight", None)
-
-
-def _value(weight: Any) -> Any:
+def value_of(weight: Any) -> Any:
     """A weight's value without a copy: a tensor for variables."""
     return weight.read_value() if isinstance(weight, tf.Variable) else weight
-
-
-def _is_input(spec: LayerSpec) -> bool:
-    return issubclass(spec.cls, keras.layers.InputLayer)
-
-
-def _new_layer(spec: LayerSpec) -> Any:
-    layer = spec.cls.from_config({**spec.config, "name": spec.name})
-    if spec.weights:
-        _start_from_zeros(layer)
-    if spec.wraps is not None:
-        _start_from_zeros(layer.layer)
-    return layer
-
-
-def _start_from_zeros(layer: Any) -> None:
-    """Skip the initializers of weights that are assigned later: a large random one takes three
-    times its memory, and time."""
-    original = layer.add_weight
-
-    def add_weight(*args: Any, **kwargs: Any) -> Any:
-        if len(args) < 4:
-            kwargs["initializer"] = "zeros"
-        return original(*args, **kwargs)
-
-    object.__setattr__(layer, "add_weight", add_weight)
