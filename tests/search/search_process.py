@@ -21,7 +21,7 @@ TRIALS = 24
 def make_search(directory, method, **options):
     model = classifier()
     data = labelled(model, 120)
-    options = {"tolerance": 0.03, "patience": 10.0, "progress": False, **options}
+    options = {"tolerance": 0.03, "patience": 10.0, "progress": False, "batch_size": 20, **options}
     trials = None if method == "greedy" else TRIALS
     return PrecisionSearch(
         model, data, method=method, max_trials=trials, directory=directory, **options
