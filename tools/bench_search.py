@@ -125,23 +125,28 @@ def time_kind(model: Any, data: Dataset, stats: Any, evaluators: list[Any], maps
         "bounded": bounded,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
     equal = True
     for number, pmap in enumerate(maps):
         names, answers = list(ways), {}
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            started = time.perf_counter()
+            started, processor = time.perf_counter(), time.process_time()
             answers[name] = ways[name](pmap)
             seconds[name].append(time.perf_counter() - started)
+            cpu[name].append(time.process_time() - processor)
         equal &= round(answers["rebuild"] * len(data)) == round(answers["all images"] * len(data))
         equal &= (answers["bounded"] >= at_least) == (answers["all images"] >= at_least)
     mean = {name: statistics.fmean(values) for name, values in seconds.items()}
+    mean_cpu = {name: statistics.fmean(values) for name, values in cpu.items()}
     return {
         "maps": len(maps),
         "equal": equal,
         "seconds": mean,
         "per_second": {name: 1 / value for name, value in mean.items()},
         "speedup": {name: mean["rebuild"] / value for name, value in mean.items()},
+        "cpu_seconds": mean_cpu,
+        "cpu_speedup": {name: mean_cpu["rebuild"] / value for name, value in mean_cpu.items()},
         "images_seen_bounded": statistics.fmean(seen),
     }
 
@@ -256,8 +261,10 @@ def show_trials(figures: dict[str, Any]) -> None:
     rows = []
     for kind, row in figures["trials"].items():
         for way, value in row["seconds"].items():
-            rows.append([kind, way, value, row["per_second"][way], row["speedup"][way]])
-    print(cli.format_table(["maps", "way", "seconds", "trials/s", "times rebuild"], rows))
+            figure = row["per_second"][way], row["speedup"][way], row["cpu_speedup"][way]
+            rows.append([kind, way, value, *figure])
+    head = ["maps", "way", "seconds", "trials/s", "times rebuild", "by processor time"]
+    print(cli.format_table(head, rows))
     for kind, row in figures["trials"].items():
         seen = row["images_seen_bounded"]
         print(f"{kind}: {row['maps']} maps, answers equal: {row['equal']}; bounded {seen:.0f} seen")
