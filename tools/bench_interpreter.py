@@ -220,8 +220,10 @@ def main() -> None:
     print(cli.format_table(header, ratio_rows(named)))
     if "model" in figures:
         model = figures["model"]
-        print(f"executed MACs {model['executed_share']:.1%}, start {model['start_seconds']:.2f} s, "
-              f"peak memory {model['peak_memory_mib']:.0f} MiB")
+        print(
+            f"executed MACs {model['executed_share']:.1%}, start {model['start_seconds']:.2f} s, "
+            f"peak memory {model['peak_memory_mib']:.0f} MiB"
+        )
     if _JSON.value:
         write_json(_JSON.value, figures)
 

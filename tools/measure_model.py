@@ -1,18 +1,31 @@
-"""Measure a Keras model on data: ranges, zeros and sizes of every tensor that can be quantized.
+"""Measure a Keras model on data: ranges, zeros, noise and sizes of every tensor that is quantized.
 
     tools/measure_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \
-        --output=resnet8_stats.json
+        --output=resnet8_stats.json --html=ranges.html
+    tools/measure_model.py --model=resnet8.h5 --data=cifar10_train.npz --precision=w6a6 \
+        --json=figures.json --html=before_and_after.html
+    tools/measure_model.py --model=quantized.keras --data=cifar10_test.npz --html=noise.html
 
-The statistics file is what quantize_model.py --stats and assign_precision.py take.
+The statistics file is what quantize_model.py --stats and assign_precision.py take. With --precision
+the model is also quantized and measured again: SQNR of every layer against the float model, zeros
+before and after. A model that is quantized already is measured on its grids. --json has more than
+the table: percentiles, histograms over powers of two, and for the word lengths of --candidate_bits
+what every format would clip.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import tfxp
 from tfxp import cli
 from tfxp.data import load_npz
+from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.formats import TensorStats, candidates
+from tfxp.formats.tensor_stats import LOG2_LOW
+from tfxp.precision import LayerStats, ModelStats, PrecisionMap
 from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -23,48 +36,94 @@ _LIMIT = _FLAGS.limit()
 _INPUT_SCALE = _FLAGS.input_scale()
 _INPUT_SHIFT = _FLAGS.input_shift()
 _BATCH_SIZE = _FLAGS.batch_size(64)
+_PRECISION = _FLAGS.precision()
+_BITS = _FLAGS.DEFINE_list("candidate_bits", ["4", "6", "8", "16"], "Word lengths for --json.")
 _OUTPUT = _FLAGS.output("Statistics file to write (.json).")
+_HTML = _FLAGS.DEFINE_string("html", None, "Save a page with the ranges and all figures (.html).")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
+_TENSORS = ("activations", "pre_activations", "weights", "bias")
+_PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 
 
 def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
-    check_writable(_OUTPUT.value, _JSON.value)
+    check_writable(_OUTPUT.value, _JSON.value, _HTML.value)
+    bits = word_lengths()
     model = tfxp.load_model(_MODEL.value)
     data = load_npz(_DATA.value, split=_SPLIT.value, limit=_LIMIT.value, default_split="train")
     x = data.shaped(model.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
-    with Progress(len(x), "measuring", "sample", _PROGRESS.value) as bar:
-        stats = tfxp.measure_model(
-            model,
-            x,
-            batch_size=_BATCH_SIZE.value,
-            progress=lambda done, _: bar.step(done - bar.done),
-        )
+    stats, after, precision = measured(model, x)
     header = ["layer", "kind", "output", "weights", "MACs", "min", "max", "std", "zeros"]
-    print(cli.format_table(header, [row(layer) for layer in stats.layers.values()]))
+    quantized = [*header, "zeros after", "SQNR"] if after else header
+    rows = [row(layer, after) for layer in stats.layers.values()]
+    print(cli.format_table(quantized, rows))
     sizes = f"{stats.weight_count:,} weights; {stats.macs:,} MACs a sample"
     print(f"{stats.samples:,} samples; {sizes}")
+    for name, value in (after or stats).output_sqnr.items():
+        print(f"SQNR at the output {name}: {value:.1f} dB")
     if _OUTPUT.value:
         stats.save(_OUTPUT.value)
         print(f"Statistics are in {_OUTPUT.value}.")
     if _JSON.value:
-        write_json(_JSON.value, figures(stats))
+        write_json(_JSON.value, figures(stats, after, bits))
+    if _HTML.value:
+        write_page(stats, after, precision)
 
 
-def row(layer: LayerStats) -> list[object]:
+def word_lengths() -> list[int]:
+    """What --candidate_bits says.
+
+    Raises:
+        ConfigError: something else than whole numbers.
+    """
+    if not all(text.isdigit() and 1 <= int(text) <= 32 for text in _BITS.value):
+        raise ConfigError(f"candidate_bits: got {_BITS.value}; expected numbers from 1 to 32.")
+    return [int(text) for text in _BITS.value]
+
+
+def measured(model: Any, x: Any) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
+    """Statistics before and after quantization, and the formats; after is None without any."""
+    from tfxp.measure import is_quantized
+
+    if is_quantized(model):
+        if _PRECISION.value:
+            raise ConfigError("precision: got one for a model that is quantized already.")
+        stats = measure(model, x, "measuring")
+        return stats, stats, tfxp.precision_of(model)
+    stats = measure(model, x, "measuring")
+    if not _PRECISION.value:
+        return stats, None, PrecisionMap.uniform("float", "float")
+    qmodel = tfxp.quantize_model(model, cli.read_precision(_PRECISION.value), stats)
+    return stats, measure(qmodel, x, "measuring the quantized model"), tfxp.precision_of(qmodel)
+
+
+def measure(model: Any, x: Any, title: str) -> ModelStats:
+    """One pass with a progress bar."""
+    with Progress(len(x), title, "sample", _PROGRESS.value) as bar:
+        return tfxp.measure_model(model, x, batch_size=_BATCH_SIZE.value, progress=bar.reach)
+
+
+def row(layer: LayerStats, after: ModelStats | None) -> list[object]:
     """One line of the table."""
     shape = "x".join(map(str, layer.output_shape))
-    sizes: list[object] = [layer.name, layer.kind, shape, layer.weight_count, layer.macs]
+    cells: list[object] = [layer.name, layer.kind, shape, layer.weight_count, layer.macs]
     seen = layer.activations
     if seen is None:
-        return [*sizes, "", "", "", ""]
-    spread = [f"{value:.4g}" for value in (seen.min, seen.max, seen.std)]
-    return [*sizes, *spread, f"{seen.zero_fraction:.1%}"]
+        return [*cells, *[""] * (6 if after else 4)]
+    cells += [f"{value:.4g}" for value in (seen.min, seen.max, seen.std)]
+    cells.append(f"{seen.zero_fraction:.1%}")
+    if after:
+        other = after[layer.name]
+        zeros = "" if other.activations is None else f"{other.activations.zero_fraction:.1%}"
+        noise = other.sqnr.get("activations")
+        text = "exact" if noise == math.inf else f"{noise:.1f} dB"
+        cells += [zeros, "" if noise is None else text]
+    return cells
 
 
-def figures(stats: ModelStats) -> dict[str, object]:
-    """The table for programs."""
+def figures(stats: ModelStats, after: ModelStats | None, bits: list[int]) -> dict[str, object]:
+    """The table for programs, and more."""
     rows = []
     for layer in stats.layers.values():
         entry: dict[str, object] = {
@@ -74,24 +133,57 @@ def figures(stats: ModelStats) -> dict[str, object]:
             "weight_count": layer.weight_count,
             "macs": layer.macs,
         }
-        for name in ("activations", "pre_activations", "weights", "bias"):
+        for name in _TENSORS:
             seen = getattr(layer, name)
             if seen is not None:
-                entry[name] = {
-                    "min": seen.min,
-                    "max": seen.max,
-                    "mean": seen.mean,
-                    "std": seen.std,
-                    "kurtosis": seen.kurtosis,
-                    "zero_fraction": seen.zero_fraction,
-                }
+                entry[name] = {**tensor_figures(seen), "candidates": split(seen, bits)}
+        if after:
+            other = after[layer.name]
+            entry["after"] = {
+                name: tensor_figures(getattr(other, name))
+                for name in _TENSORS
+                if getattr(other, name) is not None
+            }
+            entry["sqnr_db"] = dict(other.sqnr)
         rows.append(entry)
     return {
         "samples": stats.samples,
         "macs": stats.macs,
         "weight_count": stats.weight_count,
+        "output_sqnr_db": (after or stats).output_sqnr,
         "layers": rows,
     }
+
+
+def tensor_figures(seen: TensorStats) -> dict[str, object]:
+    """Everything about one distribution."""
+    octaves = {LOG2_LOW + i: int(n) for i, n in enumerate(seen.log2_counts) if n}
+    return {
+        "count": seen.count,
+        "min": seen.min,
+        "max": seen.max,
+        "mean": seen.mean,
+        "std": seen.std,
+        "kurtosis": seen.kurtosis,
+        "zero_fraction": seen.zero_fraction,
+        "percentiles": {f"{q:g}": seen.percentile(q) for q in _PERCENTILES},
+        "log2_histogram": octaves,
+    }
+
+
+def split(seen: TensorStats, bits: list[int]) -> dict[int, list[dict[str, object]]]:
+    """Word length -> formats with what they clip."""
+    return {width: [found.to_dict() for found in candidates(seen, width)] for width in bits}
+
+
+def write_page(stats: ModelStats, after: ModelStats | None, precision: PrecisionMap) -> None:
+    """The page for people."""
+    from tfxp.report import ModelFigures, model_costs, model_page
+
+    name = _MODEL.value.rstrip("/").split("/")[-1]
+    costs = model_costs(stats, precision) if after else {}
+    model_page(ModelFigures(name, stats, precision, after=after, costs=costs)).write(_HTML.value)
+    print(f"Look at {_HTML.value}.")
 
 
 run = cli.entry_point(main, _FLAGS)

@@ -202,12 +202,15 @@ class Quickstart:
     def write(self) -> None:
         """The figures for programs, and the page for people."""
         import tfxp
-        from tfxp.report import ModelFigures, model_page
+        from tfxp.report import ModelFigures, model_costs, model_page
 
+        precision = tfxp.precision_of(self.qmodel)
         figures = ModelFigures(
             name="Handwritten digits",
             stats=self.stats,
-            precision=tfxp.precision_of(self.qmodel),
+            precision=precision,
+            after=tfxp.measure_model(self.qmodel, self.test.x),
+            costs=model_costs(self.stats, precision),
             runs=self.counted.to_dict()["layers"],
             accuracies={
                 "float": self.summary["float_accuracy"],

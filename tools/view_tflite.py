@@ -1,7 +1,7 @@
 """Print a .tflite model as searchable text: operators, tensors, scales, options, metadata.
 
-    tools/view_tflite.py --model=model.tflite | grep CONV_2D
-    tools/view_tflite.py --model=model.tflite --weights=8 --output=model.txt
+tools/view_tflite.py --model=model.tflite | grep CONV_2D
+tools/view_tflite.py --model=model.tflite --weights=8 --output=model.txt
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """The report page: well-formed, self-contained, and true to its figures."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from math import inf
 
 import numpy as np
 import pytest
@@ -143,6 +145,14 @@ def figures(rng):
         64 * 1024,
         1000,
         {"LiteRT": 0},
+        after=ModelStats(
+            {
+                layer.name: dataclasses.replace(layer, sqnr={"activations": 21.25, "weights": inf})
+                for layer in layers
+            },
+            ("dense",),
+        ),
+        costs={"traffic, bits": (1000.0, 8000.0)},
     )
 
 
@@ -160,16 +170,21 @@ def test_model_page_shows_every_figure(figures):
         "50 % of 2,304",
         "25 %",
         "12 %",
+        "21.2 dB",
+        "exact",
+        "traffic, bits",
     ):
         assert text in page, text
     body = page[page.index("<body>") : page.index("</body>") + 7]
-    assert len(list(ElementTree.fromstring(body).iter("figure"))) == 7
+    assert len(list(ElementTree.fromstring(body).iter("figure"))) == 10
 
 
 def test_model_page_leaves_out_what_is_not_known(figures):
     bare = ModelFigures("Net", figures.stats, figures.precision)
     page = model_page(bare).html()
-    assert "Zeros" not in page and "Accuracy" not in page and "Layers" in page
+    assert "Zeros" in page  # as measured
+    for heading in ("Accuracy", "Multiplications", "Noise", "Costs"):
+        assert f"<h2>{heading}</h2>" not in page
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -215,4 +230,4 @@ def test_a_browser_shows_the_figures(figures, tmp_path, width):
     found = re.search(r"<title>probe (\d+) (\d+) (\d+) (\d+)</title>", done.stdout)
     assert found, done.stderr[-500:]
     count, bad, wide, inner = map(int, found.groups())
-    assert (count, bad, wide) == (7, 0, 0), f"window of {inner}"
+    assert (count, bad, wide) == (10, 0, 0), f"window of {inner}"

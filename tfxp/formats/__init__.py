@@ -1,5 +1,6 @@
 """Number formats as values: fixed point and WRPN grids, rounding, codes, and fitting."""
 
+from tfxp.formats.candidates import Candidate, candidate, candidates
 from tfxp.formats.codec import decode, decode_scalar, encode, encode_scalar, quantize
 from tfxp.formats.fit import (
     FITS,
@@ -20,12 +21,15 @@ from tfxp.formats.wrpn import WrpnFormat
 __all__ = [
     "FITS",
     "MAX_BITS",
+    "Candidate",
     "FixedPointFormat",
     "Format",
     "Overflow",
     "Rounding",
     "TensorStats",
     "WrpnFormat",
+    "candidate",
+    "candidates",
     "decibels",
     "decode",
     "decode_scalar",

@@ -8,7 +8,7 @@ from tfxp.report.charts import (
     histogram_chart,
     range_chart,
 )
-from tfxp.report.model_report import ModelFigures, model_page
+from tfxp.report.model_report import ModelFigures, model_costs, model_page
 from tfxp.report.page import Page, html_table
 from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, scatter_chart
 from tfxp.report.search_report import Choice, SearchFigures, search_page
@@ -28,6 +28,7 @@ __all__ = [
     "histogram_chart",
     "html_table",
     "mark_chart",
+    "model_costs",
     "model_page",
     "range_chart",
     "scatter_chart",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfxp.cost import cost_report
 from tfxp.formats import Format, TensorStats, parse_format
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 from tfxp.report.charts import (
@@ -34,6 +36,8 @@ class ModelFigures:
         float_bytes: size of the weights in float32.
         elements: output elements compared.
         mismatches: engine -> elements where it differs from Keras.
+        after: measurements of the quantized network, for its noise and its zeros.
+        costs: what is counted -> (of this network, of the float one), as `cost_report` totals.
     """
 
     name: str
@@ -45,6 +49,30 @@ class ModelFigures:
     float_bytes: int = 0
     elements: int = 0
     mismatches: Mapping[str, int] = field(default_factory=dict)
+    after: ModelStats | None = None
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+_COSTS = {
+    "model_size_bits": "weights and biases, bits",
+    "traffic_bits": "traffic, bits",
+    "activation_peak_bits": "most activations at a time, bits",
+    "bit_operations": "bit operations",
+}
+
+
+def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[float, float]]:
+    """What a network costs in a precision and in float32, for `ModelFigures.costs`.
+
+    Example:
+        >>> from tfxp.models import count_network
+        >>> net = count_network("sakr_convnet")
+        >>> model_costs(net, PrecisionMap.uniform(8, 8))["traffic, bits"]
+        (13893200.0, 55572800.0)
+    """
+    own = cost_report(stats, precision).totals
+    base = cost_report(stats, PrecisionMap.uniform("float", "float")).totals
+    return {text: (float(own[key]), float(base[key])) for key, text in _COSTS.items()}
 
 
 def model_page(figures: ModelFigures) -> Page:
@@ -57,9 +85,11 @@ def model_page(figures: ModelFigures) -> Page:
     )
     page.tiles(_tiles(figures))
     _layers(page, figures)
+    _noise(page, figures)
     _ranges(page, figures)
     _zeros(page, figures)
     _macs(page, figures)
+    _costs(page, figures)
     _accuracies(page, figures)
     return page
 
@@ -73,6 +103,9 @@ def _tiles(figures: ModelFigures) -> list[tuple[str, str]]:
         tiles.append(
             (size, f"integer file ({figures.float_bytes / 1024:.1f} KiB of float weights)")
         )
+    if figures.after is not None:
+        for name, value in figures.after.output_sqnr.items():
+            tiles.append((f"{value:.1f} dB", f"SQNR at the output {name}"))
     total, executed = (_sum(figures.runs, key) for key in ("macs_total", "macs_executed"))
     if total:
         tiles.append((percent(executed / total), "of multiplications have no zero in them"))
@@ -128,6 +161,7 @@ def _ranges(page: Page, figures: ModelFigures) -> None:
         "Ranges of activations",
         "The band is what the format can hold: from half a step to the largest value.",
         range_chart([RangeRow(*row) for row in activations], _RANGE_CAPTION),
+        histogram_chart([Histogram(*row) for row in activations], _ACTIVATION_CAPTION),
     )
     page.section(
         "Ranges of weights",
@@ -140,14 +174,55 @@ def _ranges(page: Page, figures: ModelFigures) -> None:
     )
 
 
+_ACTIVATION_CAPTION = (
+    "Values without the zeros; lines are the values that the format has, where they are few."
+)
 _RANGE_CAPTION = (
     "↓ share of values that become zero though they are not, ↑ share that is clipped."
     " Measured before fine-tuning."
 )
 
 
+def _noise(page: Page, figures: ModelFigures) -> None:
+    """SQNR of the quantized network, layer by layer."""
+    if figures.after is None:
+        return
+    charts = []
+    for tensor, what in (("activations", "activations"), ("weights", "weights")):
+        found = {n: x.sqnr[tensor] for n, x in figures.after.layers.items() if tensor in x.sqnr}
+        top = max([value for value in found.values() if math.isfinite(value)], default=1.0)
+        bars = [_noise_bar(name, value, max(top, 1.0)) for name, value in found.items()]
+        caption = f"SQNR of {what} against the float network, in dB."
+        charts.append(bar_chart(bars, [what], caption, top=max(top, 1.0)))
+    page.section(
+        "Noise",
+        "Of activations, what has built up from the input to there: a drop from one layer to the"
+        " next shows where precision is lost. 6 dB are about one bit.",
+        *charts,
+    )
+
+
+def _noise_bar(name: str, value: float, top: float) -> Bar:
+    """A bar of dB; what lost nothing fills its row."""
+    exact = not math.isfinite(value)
+    length = top if exact else min(max(value, 0.0), top)
+    return Bar(name, (length,), "exact" if exact else f"{value:.1f} dB")
+
+
+def _costs(page: Page, figures: ModelFigures) -> None:
+    if not figures.costs:
+        return
+    rows = [
+        [name, own, base, percent(own / base) if base else ""]
+        for name, (own, base) in figures.costs.items()
+    ]
+    header = ["", "this network", "in float32", "share"]
+    page.section("Costs", "A sample at a time.", html_table(header, rows))
+
+
 def _zeros(page: Page, figures: ModelFigures) -> None:
     if not figures.runs:
+        _measured_zeros(page, figures)
         return
     charts = []
     for key, what in (("input", "activations read"), ("weights", "weights")):
@@ -158,6 +233,27 @@ def _zeros(page: Page, figures: ModelFigures) -> None:
         caption = f"Zeros among the {what} of each multiplying operator, in the integer run."
         charts.append(bar_chart(bars, [f"zeros among {what}"], caption, top=1.0))
     page.section("Zeros", "A zero costs nothing where the hardware skips it.", *charts)
+
+
+def _measured_zeros(page: Page, figures: ModelFigures) -> None:
+    """Zeros as measured in Keras, where no integers were run."""
+    both = [(figures.stats, "float")]
+    if figures.after is not None and figures.after is not figures.stats:
+        both.append((figures.after, "quantized"))
+    charts = []
+    for tensor in ("activations", "weights"):
+        bars = []
+        for name in figures.stats.layers:
+            for stats, kind in both:
+                seen = getattr(stats[name], tensor)
+                if seen is not None and seen.count:
+                    label = name if len(both) == 1 else f"{name}, {kind}"
+                    share = seen.zero_fraction
+                    bars.append(Bar(label, (share,), percent(share)))
+        if any(bar.parts[0] for bar in bars):
+            charts.append(bar_chart(bars, [f"zeros among {tensor}"], "", top=1.0))
+    if charts:
+        page.section("Zeros", "A zero costs nothing where the hardware skips it.", *charts)
 
 
 def _macs(page: Page, figures: ModelFigures) -> None:

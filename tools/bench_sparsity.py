@@ -1,0 +1,146 @@
+"""How zeros grow as bits get fewer: shares per layer, skipped operations, accuracy.
+
+    tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \
+        --eval_data=cifar10_test.npz --images=100 --json=sparsity.json --plot=sparsity.svg
+
+Every word length is converted as assign_precision.py --method=adaption does behind the ReLU (no
+weight clips, one activation in a thousand may), measured in Keras on --limit samples of --data,
+evaluated on all of --eval_data, exported, and run in the interpreter on --images of --eval_data,
+which counts the operations that it skips. Nothing is calibrated or fine-tuned.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+import tfxp
+from tfxp import cli
+from tfxp.assign import AdaptionAssigner
+from tfxp.data import evaluate_metric, load_npz
+from tfxp.errors import ConfigError
+from tfxp.export import KerasTracer
+from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.precision import ModelStats
+
+_FLAGS = cli.ToolFlags(__doc__)
+_MODEL = _FLAGS.model()
+_DATA = _FLAGS.data("Samples to choose formats and count zeros on.")
+_EVAL = _FLAGS.eval_data(required=True)
+_LIMIT = _FLAGS.limit()
+_INPUT_SCALE = _FLAGS.input_scale()
+_INPUT_SHIFT = _FLAGS.input_shift()
+_BITS = _FLAGS.DEFINE_list(
+    "bits", ["16", "8", "6", "4"], "Word lengths of weights and activations."
+)
+_IMAGES = _FLAGS.DEFINE_integer("images", 200, "Samples for the interpreter.", lower_bound=1)
+_EVAL_LIMIT = _FLAGS.DEFINE_integer("eval_limit", None, "Samples of --eval_data (default: all).")
+_PLOT = _FLAGS.DEFINE_string("plot", None, "Save the shares of zeros as a picture.")
+_JSON = _FLAGS.json()
+_CLIP = 1e-3
+
+
+def main() -> None:
+    """Convert, measure, run, print."""
+    check_writable(_JSON.value, _PLOT.value)
+    if not all(text.isdigit() for text in _BITS.value):
+        raise ConfigError(f"bits: got {_BITS.value}; expected whole numbers.")
+    model = tfxp.load_model(_MODEL.value)
+    shape = model.inputs[0].shape[1:]
+    scale = _INPUT_SCALE.value, _INPUT_SHIFT.value
+    x = load_npz(_DATA.value, limit=_LIMIT.value, default_split="train").shaped(shape)
+    tests = load_npz(_EVAL.value, limit=_EVAL_LIMIT.value, default_split="test").shaped(shape)
+    stats = tfxp.measure_model(model, x.inputs(*scale))
+    results = {"float": {"zeros": zeros_of(stats), "accuracy": accuracy(model, tests, scale)}}
+    for text in _BITS.value:
+        bits = int(text)
+        assigner = AdaptionAssigner(bits, bits, 0.0, _CLIP, placement="post_activation")
+        qmodel = tfxp.quantize_model(model, assigner.assign(stats).map)
+        after = tfxp.measure_model(qmodel, x.inputs(*scale))
+        results[f"{bits} bits"] = {
+            "zeros": zeros_of(after),
+            "accuracy": accuracy(qmodel, tests, scale),
+            "output_sqnr_db": after.output_sqnr,
+            **skipped(qmodel, tests.inputs(*scale)[: _IMAGES.value]),
+        }
+        print(f"{bits} bits done", file=sys.stderr, flush=True)
+    show(results)
+    if _PLOT.value:
+        plot(results, _PLOT.value)
+    if _JSON.value:
+        write_json(_JSON.value, results)
+
+
+def accuracy(model: Any, tests: Any, scale: tuple[float, float]) -> float:
+    """Top-1 accuracy in Keras."""
+    return evaluate_metric("accuracy", model.predict(tests.inputs(*scale), verbose=0), tests)
+
+
+def zeros_of(stats: ModelStats) -> dict[str, float]:
+    """Layer -> share of zeros in its output."""
+    return {
+        layer.name: layer.activations.zero_fraction
+        for layer in stats.layers.values()
+        if layer.activations is not None
+    }
+
+
+def skipped(qmodel: Any, images: np.ndarray) -> dict[str, Any]:
+    """What the interpreter executed and skipped, counted in its run."""
+    tracer = KerasTracer(qmodel)
+    runner = tfxp.Interpreter(tracer.graph)
+    runner.allocate_tensors()
+    runner.predict_codes(tracer.codes([images])[0])
+    report = runner.report()
+    rows = report.to_dict()["layers"]
+    return {
+        "macs": report.macs_total // len(images),
+        "executed": report.macs_executed / report.macs_total,
+        "skipped_activation": sum(r["macs_skipped_activation"] for r in rows) / report.macs_total,
+        "skipped_weight": sum(r["macs_skipped_weight"] for r in rows) / report.macs_total,
+    }
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print a table of zeros, and one of operations and accuracy."""
+    names = list(results["float"]["zeros"])
+    table = [[name, *(f"{r['zeros'][name]:.1%}" for r in results.values())] for name in names]
+    print(cli.format_table(["zeros in the output of", *results], table))
+    keys = ("executed", "skipped_activation", "skipped_weight")
+    rows = []
+    for name, result in results.items():
+        shares = [f"{result[key]:.1%}" if key in result else "" for key in keys]
+        rows.append([name, f"{result['accuracy']:.2%}", *shares])
+    header = ["", "top-1", "MACs executed", "zero activation", "zero weight"]
+    print(cli.format_table(header, rows))
+
+
+def plot(results: dict[str, Any], path: str) -> None:
+    """Shares of zeros by layer, a line per word length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
+    for name, result in results.items():
+        shares = [100 * share for share in result["zeros"].values()]
+        axes.plot(list(result["zeros"]), shares, "o-", ms=4, label=name)
+    axes.set_ylabel("zeros in the output, %")
+    axes.tick_params(axis="x", rotation=60)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
+
+
+run = cli.entry_point(main, _FLAGS)
+
+if __name__ == "__main__":
+    run()
