@@ -372,3 +372,79 @@ def tensor_functions():
     g = tf.reduce_mean(f, axis=[1, 2]) * tf.reduce_max(f, axis=[1, 2])
     h = tf.clip_by_value(layers.Dense(4)(tf.squeeze(tf.expand_dims(g, 1), 1)), 0.0, 2.0)
     return keras.Model(inputs, [h, -f])
+
+
+# --- in float between quantized tensors ----------------------------------------------------------
+
+
+@case("keras", tokens=11)
+def recurrent():
+    """Tokens of which 0 stands for nothing: masks reach every layer that asks for one."""
+    x = inputs = keras.Input((7,))
+    x = layers.Embedding(11, 6, mask_zero=True)(x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x, state = layers.GRU(5, return_sequences=True, return_state=True)(x)
+    y = layers.SimpleRNN(3)(x, initial_state=layers.Dense(3)(state))
+    return keras.Model(inputs, [layers.Dense(2)(y), layers.GlobalAveragePooling1D()(x)])
+
+
+@case("keras")
+def encoder_decoder():
+    """States of one LSTM start another."""
+    source, target = keras.Input((5, 3)), keras.Input((4, 3))
+    _, hidden, cell = layers.LSTM(4, return_state=True)(source)
+    y = layers.LSTM(4, return_sequences=True)(target, initial_state=[hidden, cell])
+    return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
+
+
+@case("keras")
+def attention():
+    x = inputs = keras.Input((5, 6))
+    y = layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.LayerNormalization()(layers.Add()([x, y]))
+    y, scores = layers.MultiHeadAttention(1, 4)(x, y, return_attention_scores=True)
+    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
+
+
+@case("keras")
+def time_distributed():
+    x = inputs = keras.Input((4, 8, 6, 3))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)
+    x = layers.TimeDistributed(layers.GlobalAveragePooling2D())(x)
+    x = layers.Masking(0.0)(x)
+    return keras.Model(inputs, layers.LSTM(3)(x))
+
+
+@case()
+def time_distributed_dense():
+    return chain(
+        layers.TimeDistributed(layers.Dense(5, activation="relu")),
+        layers.TimeDistributed(layers.Activation("tanh")),
+        layers.Dense(2),
+        shape=(4, 6),
+    )
+
+
+# --- topologies ----------------------------------------------------------------------------------
+
+
+@case()
+def models_of_models():
+    """A model in a model in a model; one of them used twice, one layer shared across models."""
+    norm = layers.BatchNormalization(name="norm")
+    x = i = keras.Input((8, 6, 4))
+    x = layers.ReLU()(norm(layers.Conv2D(4, 3, padding="same")(x)))
+    inner = keras.Model(i, x, name="inner")
+    x = i = keras.Input((8, 6, 4))
+    outer = keras.Model(i, layers.Add()([inner(inner(x)), x]), name="outer")
+    head = keras.Sequential([keras.Input((8, 6, 4)), layers.Conv2D(3, 3), layers.Flatten()], "head")
+    x = i = keras.Input((8, 6, 4))
+    return keras.Model(i, layers.Dense(2)(head(outer(norm(x)))))
+
+
+@case()
+def shared_submodel():
+    encoder = keras.Sequential([keras.Input((9, 3)), layers.Conv1D(4, 3), layers.LeakyReLU(0.25)])
+    a, b = keras.Input((9, 3)), keras.Input((9, 3))
+    y = layers.Subtract()([encoder(a), encoder(b)])
+    return keras.Model([a, b], layers.GlobalMaxPooling1D()(y))

@@ -295,7 +295,8 @@ def test_unsupported_layers_are_named_all_at_once():
     x = layers.MaxPooling2D(data_format="channels_first", name="first")(x)
     x = tf.reduce_sum(x, axis=1)
     model = keras.Model(inputs, x)
-    for call in (lambda: tfxp.quantize_model(model, "w8a8"), lambda: tfxp.count_model(model)):
+    x = np.zeros((2, 8, 6, 3))
+    for call in (lambda: tfxp.quantize_model(model, "w8a8"), lambda: tfxp.measure_model(model, x)):
         with pytest.raises(UnsupportedLayerError) as error:
             call()
         text = str(error.value)

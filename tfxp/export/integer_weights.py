@@ -101,7 +101,7 @@ def integer_layer(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
     count = int(np.prod(role.weights[0].channels(kernel.shape)))
     bias = arrays.get(str(role.bias))
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    if bias is None or any(grid is None for grid in grids):
+    if bias is None or not grids or any(grid is None for grid in grids):
         return IntegerLayer(name, codes, formats[name].weights, scale, None, None, count)
     step = accumulator_scale(name, plan, formats) * _binary_factor(scale, formats[name].weights)
     step = np.broadcast_to(step, bias.shape).astype(np.float64)

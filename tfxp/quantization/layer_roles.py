@@ -57,7 +57,7 @@ def role_of(spec: LayerSpec) -> LayerRole:
 
 def _found(spec: LayerSpec) -> tuple[WeightSpec, ...]:
     """The kernels of layers inside a layer; those that no attribute leads to stay float."""
-    kernels = [name for name in spec.weight_names if name.endswith("kernel") and "/" not in name]
+    kernels = [name for name in spec.weight_names if name.endswith("kernel") and "." in name]
     return tuple(WeightSpec(name, 2 if "depthwise" in name else 1) for name in kernels)
 
 

@@ -112,7 +112,7 @@ def _room_for_bias(
     """
     layer = formats[name]
     grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    if not isinstance(layer.rule.weights, int) or any(grid is None for grid in grids):
+    if not isinstance(layer.rule.weights, int) or not grids or any(g is None for g in grids):
         return layer
     step = max(grid.scale for grid in grids if grid is not None)
     wide = any(grid.bits > _SIGNED_ABOVE_BITS for grid in grids if grid is not None)

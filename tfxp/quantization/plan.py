@@ -44,7 +44,8 @@ class QuantizationPlan:
     Args:
         graph: normalised graph, BatchNormalization folded or kept.
         points: owner -> point.
-        sources: tensor -> owner of the format it has; softmax outputs are absent.
+        sources: tensor -> owner of the format it has; what has none is absent: outputs of softmax
+            layers, states of recurrent ones, indices.
         aliases: layers that were folded or closed another -> the owner.
     """
 
@@ -75,9 +76,10 @@ class QuantizationPlan:
     def selected(self) -> dict[str, list[str]]:
         """What the selectors of a precision map stand for in this network."""
         graph = self.graph
-        outputs = [self.sources[ref] for ref in self._quantized_outputs()]
+        outputs = [self.sources[ref] for ref in self._quantized_outputs() if ref in self.sources]
+        inputs = [graph.calls[ref.call].layer for ref in graph.inputs]
         return {
-            "@inputs": [graph.calls[ref.call].layer for ref in graph.inputs],
+            "@inputs": [name for name in inputs if name in self.points],
             "@outputs": list(dict.fromkeys(outputs)),
             "@first": _nearest_macs(self, graph.inputs, forward=True),
             "@last": _nearest_macs(self, graph.outputs, forward=False),
@@ -132,6 +134,8 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
         positive = _keeps_sign(spec, role) and bool(signs) and all(signs)
         positive = positive or _is_positive(spec)
         nonnegative[result] = positive
+        if role == "input" and _only_embedded(graph, number):
+            continue
         if role in OWN_FORMAT:
             layer = _closing_layer(graph, number, spec.name in pre_activation)
             relu = is_relu(graph.layers[layer]) is not None
@@ -139,11 +143,23 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
             sources[result] = spec.name
             if layer != spec.name:
                 aliases[layer] = spec.name
-        elif role != "softmax" and reads:
+        elif role != "softmax" and reads and reads[0] in sources:
             sources[result] = sources[reads[0]]
-        elif role == "softmax" and reads:
+        elif role == "softmax" and reads and reads[0] in sources:
             aliases[spec.name] = sources[reads[0]]
     return QuantizationPlan(graph, points, sources, aliases)
+
+
+def _only_embedded(graph: LayerGraph, number: int) -> bool:
+    """Whether a tensor holds indices of embeddings, which have no format."""
+    readers = graph.consumers(Ref(number))
+    return bool(readers) and all(_takes_indices(graph, reader) for reader in readers)
+
+
+def _takes_indices(graph: LayerGraph, number: int) -> bool:
+    spec = graph.layers[graph.calls[number].layer]
+    moved = role_of(spec).role == "keep" and _only_embedded(graph, number)
+    return spec.kind == "Embedding" or moved
 
 
 def _keeps_sign(spec: LayerSpec, role: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,8 @@ def wrap_layers(
         if spec.name not in result.layers:
             result.add_layer(_wrapped_spec(spec, registry, plan))
         args, kwargs = call.map_refs(moved.__getitem__)
+        if result.layers[spec.name].cls is FormatWrapper:
+            args, kwargs = _named_arguments(spec, args, kwargs)
         new = result.add_call(spec.name, args, kwargs)
         if spec.kind == "InputLayer":
             result.inputs.append(new)
@@ -126,6 +129,14 @@ def wrap_layers(
     result.outputs = [moved[ref] for ref in graph.outputs]
     result.output_structure = graph.output_structure
     return result
+
+
+def _named_arguments(
+    spec: LayerSpec, args: Any, kwargs: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """All arguments but the first by name: a wrapper has its own second one."""
+    names = list(inspect.signature(spec.cls.call).parameters)[1:]
+    return args[:1], {**dict(zip(names[1:], args[1:], strict=False)), **kwargs}
 
 
 def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGraph:

@@ -65,6 +65,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         self._plan = plan
         self._formats = formats
         self._backward = backward or BackwardSettings()
+        # Means over sequences that end early divide by other counts.
+        self._masked = any(_makes_mask(spec) for spec in plan.graph.layers.values())
         self._points = {point.layer: point for point in plan.points.values()}
 
     def supports(self, layer: Any) -> bool:
@@ -146,7 +148,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if point is None or self._formats[point.owner].activations is None:
             return None
         explicit = _explicit(self._formats[point.owner].rule.rounding)
-        if point.role == "mean" and explicit is None and self._has_integer_input(point):
+        exact_mean = explicit is None and not self._masked and self._has_integer_input(point)
+        if point.role == "mean" and exact_mean:
             return MeanQuantizer(self._mean_count(point))
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
             # Half to even is the paper's formula in every float library; it differs from the ADD of
@@ -165,8 +168,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         )
 
     def _has_integer_input(self, point: Point) -> bool:
-        owners = self._plan.input_owners(point.owner)
-        return all(self._formats[owner].activations is not None for owner in owners)
+        grids = [self._formats[o].activations for o in self._plan.input_owners(point.owner)]
+        return bool(grids) and all(grid is not None for grid in grids)
 
     def _mean_count(self, point: Point) -> int:
         call = self._plan.graph.calls[self._plan.graph.uses(point.owner)[0]]
@@ -176,22 +179,24 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""
-        owner = self._plan.input_owners(name)[0]
+        owner = next(iter(self._plan.input_owners(name)), None)
         limit = is_relu(self._plan.graph.layers[name])
-        if limit is None or np.isinf(limit) or self._formats[owner].activations is None:
+        if limit is None or np.isinf(limit) or owner is None:
+            return None
+        if self._formats[owner].activations is None:
             return None
         return ActivationQuantizer("half_even", nonnegative=True, seed=seed_of(name))
 
     def _interpolation(self, name: str) -> FormatQuantizer | None:
-        owner = self._plan.input_owners(name)[0]
-        if self._formats[owner].activations is None:
+        owner = next(iter(self._plan.input_owners(name)), None)
+        if owner is None or self._formats[owner].activations is None:
             return None
         positive = self._plan.points[owner].nonnegative
         return ActivationQuantizer("half_up", nonnegative=positive, seed=seed_of(name))
 
     def _average_pool(self, name: str) -> FormatQuantizer | None:
-        owner = self._plan.input_owners(name)[0]
-        if self._formats[owner].activations is None:
+        owner = next(iter(self._plan.input_owners(name)), None)
+        if owner is None or self._formats[owner].activations is None:
             return None
         spec = self._plan.graph.layers[name]
         call = self._plan.graph.calls[self._plan.graph.uses(name)[0]]
@@ -222,6 +227,10 @@ def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
     padding = max((outputs - 1) * step + size - length, 0)
     start = np.arange(outputs) * step - padding // 2
     return np.minimum(start + size, length) - np.maximum(start, 0)
+
+
+def _makes_mask(spec: LayerSpec) -> bool:
+    return spec.kind == "Masking" or bool(spec.config.get("mask_zero"))
 
 
 def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:

@@ -51,6 +51,8 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
     def build(self, input_shape: Any) -> None:
         """Build the layer, then the quantizers' variables."""
         keras.layers.Wrapper.build(self, input_shape)
+        if isinstance(self.layer, keras.layers.MultiHeadAttention):
+            _build_projections(self.layer)
         config = self.quantize_config
         weights = {}
         for path, quantizer in config.weight_quantizers.items():
@@ -58,8 +60,7 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
             weights[path] = quantizer.build(variable.shape, path.replace(".", "_"), self)
         output = None
         if config.output_quantizer is not None:
-            shape = self.layer.compute_output_shape(input_shape)
-            output = config.output_quantizer.build(shape, "output", self)
+            output = config.output_quantizer.build(None, "output", self)  # one scale, any shape
         # Past Keras' attribute tracking, which would list these variables a second time.
         object.__setattr__(self, "weight_variables", weights)
         object.__setattr__(self, "output_variables", output)
@@ -216,6 +217,17 @@ class QuantizeInput(keras.layers.Layer):
         if not isinstance(quantizer, FormatQuantizer):
             quantizer = keras.utils.legacy.deserialize_keras_object(quantizer)
         return cls(**{**config, "quantizer": quantizer})
+
+
+def _build_projections(attention: Any) -> None:
+    """Create the kernels inside an attention layer, which Keras leaves to its first call."""
+    query, key, value = attention._query_shape, attention._key_shape, attention._value_shape
+    heads = (*query[:-1], attention._num_heads, attention._value_dim)
+    for part, shape in (("query", query), ("key", key), ("value", value), ("output", heads)):
+        inner = getattr(attention, f"_{part}_dense")
+        if not inner.built:
+            with tf.name_scope(inner.name):
+                inner.build(tf.TensorShape(shape))
 
 
 def _resolve(layer: Any, path: str) -> Any:

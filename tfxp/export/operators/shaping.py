@@ -19,6 +19,7 @@ _WHOLE: Range = (None, None, 1)
     "Dropout",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "SpatialDropout3D",
     "AlphaDropout",
     "GaussianDropout",
     "GaussianNoise",

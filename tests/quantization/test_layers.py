@@ -1,0 +1,145 @@
+"""Layers beyond the main job's: quantized, saved, stripped, given other precisions."""
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.layer_cases import LAYER_CASES, build, inputs_of
+from tfxp.errors import ExportError
+from tfxp.export import integer_graph_of
+from tfxp.formats import quantize
+from tfxp.keras import keras, layers, tf
+from tfxp.precision import LayerPrecision, PrecisionMap
+
+SAMPLES = 6
+IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
+COMMON = {"recurrent", "attention"}
+
+
+def outputs(model, x):
+    return [np.asarray(part) for part in tf.nest.flatten(model(x, training=False))]
+
+
+def quantized(name, precision):
+    model = build(name)
+    x = inputs_of(name, model, SAMPLES)
+    return model, tfxp.quantize_model(model, precision, tfxp.measure_model(model, x)), x
+
+
+def sometimes(names, common):
+    return [n if n in common else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("name", sometimes(IN_KERAS, COMMON))
+def test_layers_without_integer_operators(name, tmp_path):
+    model, qmodel, x = quantized(name, "w12a14")
+    wanted = outputs(model, x)
+    for fine, real in zip(outputs(qmodel, x), wanted, strict=True):
+        assert np.abs(fine - real).max() < 0.02 * max(1, np.abs(real).max())
+    tfxp.set_precision(qmodel, "w3a4")
+    coarse = outputs(qmodel, x)
+    assert any(np.abs(c - r).max() > 1e-3 for c, r in zip(coarse, wanted, strict=True))
+    weights_on_their_grids(qmodel)
+    path = tmp_path / "q.keras"
+    qmodel.save(path)
+    for again, first in zip(outputs(tfxp.load_model(path), x), coarse, strict=True):
+        assert np.array_equal(again, first)
+    with pytest.raises(ExportError, match="quantized in Keras only"):
+        tfxp.export_tflite(qmodel, tmp_path / "q.tflite")
+    assert not (tmp_path / "q.tflite").exists()
+
+
+def weights_on_their_grids(qmodel):
+    """What `strip` returns computes with the formats that `precision_of` tells."""
+    rules, plain = tfxp.precision_of(qmodel).layers, tfxp.strip(qmodel)
+    checked = 0
+    for layer in plain.layers:
+        rule = rules.get(layer.name)
+        if rule is None or rule.weights in (None, "float"):
+            continue
+        for variable in layer.trainable_weights:
+            if variable.name.split("/")[-1].split(":")[0] in ("kernel", "recurrent_kernel"):
+                value = variable.numpy()
+                assert np.array_equal(value, quantize(value, rule.weights)), variable.name
+                checked += 1
+    assert checked
+
+
+@pytest.mark.parametrize("suffix", [".h5", ""])
+def test_recurrent_models_in_other_files(tmp_path, suffix):
+    _, qmodel, x = quantized("recurrent", "w4a6")
+    path = tmp_path / f"model{suffix}"
+    qmodel.save(path)
+    for again, first in zip(outputs(tfxp.load_model(path), x), outputs(qmodel, x), strict=True):
+        assert np.array_equal(again, first)
+
+
+def test_masks_are_not_dropped():
+    """The vector that stands for nothing may be any: no layer looks at it."""
+    _, qmodel, x = quantized("recurrent", "w8a8")
+    x[:, 4:] = 0
+    before = outputs(qmodel, x)
+    table = qmodel.get_layer("embedding").layer.embeddings
+    values = table.numpy()
+    values[0] = -values[0] + 1
+    table.assign(values)
+    for a, b in zip(outputs(qmodel, x), before, strict=True):
+        assert np.array_equal(a, b)
+    values[3] = -values[3] + 1  # that of a token is looked at
+    table.assign(values)
+    x[:, 0] = 3
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(outputs(qmodel, x), before, strict=True))
+
+
+def test_training_moves_kernels_inside_layers():
+    _, qmodel, x = quantized("recurrent", "w4a6")
+    before = [w.numpy() for w in qmodel.trainable_weights]
+    qmodel.compile(keras.optimizers.Adam(0.01), "mse")
+    qmodel.fit(x, [np.ones((SAMPLES, 2)), np.ones((SAMPLES, 5))], epochs=1, verbose=0)
+    moved = [w.name for w, b in zip(qmodel.trainable_weights, before, strict=True)
+             if np.abs(w.numpy() - b).max() > 0]  # fmt: skip
+    assert len(moved) == len(before)
+
+
+@pytest.mark.parametrize("name", sometimes(
+    [name for name in LAYER_CASES if name not in IN_KERAS], {"conv_1d", "prelu"}
+))  # fmt: skip
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_files_bring_back_the_same_model(name, suffix, tmp_path):
+    _, qmodel, x = quantized(name, "w4a6")
+    path = tmp_path / f"model{suffix}"
+    qmodel.save(path)
+    again = tfxp.load_model(path)
+    for a, b in zip(outputs(again, x), outputs(qmodel, x), strict=True):
+        assert np.array_equal(a, b)
+    assert tfxp.precision_of(again).to_dict() == tfxp.precision_of(qmodel).to_dict()
+    rebuilt = tfxp.quantize_model(tfxp.strip(qmodel), tfxp.precision_of(qmodel))
+    for a, b in zip(outputs(rebuilt, x), outputs(qmodel, x), strict=True):
+        assert np.array_equal(a, b)
+
+
+@keras.utils.register_keras_serializable("tests")
+class Mirror(layers.Layer):
+    """Left and right swapped."""
+
+    def call(self, x):
+        return x[:, :, ::-1]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def write_mirror(builder, number, call, spec):
+    (source,) = builder.read(call)
+    output = builder.like(source, spec.name)
+    axis = builder.constant("mirror_axis", np.array([2], np.int32), "INT32")
+    builder.put(number, builder.emit("REVERSE_V2", [source.index, axis], output))
+
+
+def test_a_layer_of_ones_own_is_quantized_and_exported():
+    tfxp.register_layer("Mirror", tfxp.LayerRole("keep", "reshape", write=write_mirror))
+    inputs = keras.Input((6, 4, 3))
+    model = keras.Model(inputs, Mirror()(layers.Conv2D(4, 3, activation="relu")(inputs)))
+    precision = PrecisionMap(LayerPrecision(weights="Q0.4", activations="Q3.4"))
+    graph = integer_graph_of(tfxp.quantize_model(model, precision))
+    assert [operator.name for operator in graph.operators] == ["CONV_2D", "REVERSE_V2"]

@@ -1,0 +1,50 @@
+"""The table of docs/layers.md against the tables of the code, row by row."""
+
+from pathlib import Path
+
+from tfxp.export.operators import WRITERS
+from tfxp.export.operators.writers import no_operator
+from tfxp.keras import layers
+from tfxp.quantization.layer_table import LAYERS
+from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.tensor_functions import _TABLE as FUNCTIONS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
+# Classes whose writer goes by their function.
+BY_FUNCTION = {"LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu"}
+
+
+def code_rows():
+    rows = {}
+    for name, role in LAYERS.items():
+        writer = WRITERS.get(BY_FUNCTION.get(name, name))
+        weights = ", ".join(weight.attribute for weight in role.weights)
+        weights = "kernels inside" if role.finds_weights else weights or "–"
+        exported, exact = (writer.operators, writer.exact) if writer else ("–", "in Keras only")
+        rows[name] = (role.role, weights, exported, exact)
+    return rows
+
+
+def page_rows(page, heading):
+    text = page.split(heading, 1)[1].split("\n## ", 1)[0]
+    lines = [line.strip("| \n") for line in text.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip(" `") for cell in line.split(" | ")] for line in lines[1:]]
+    return {row[0]: tuple(row[1:]) for row in rows}
+
+
+def test_every_layer_has_its_row():
+    assert page_rows(PAGE.read_text(encoding="utf-8"), "## Layers") == code_rows()
+
+
+def test_every_function_of_tensors_is_named():
+    named = PAGE.read_text(encoding="utf-8").split("## Rewritten", 1)[1]
+    missing = [name for name in FUNCTIONS if f"`{name}`" not in named]
+    assert not missing
+
+
+def test_what_is_not_exported_gives_a_reason():
+    for name in LAYERS:
+        key = BY_FUNCTION.get(name, name)
+        if key not in WRITERS:
+            spec = LayerSpec(name, getattr(layers, name), {})
+            assert "has no integer operator (" in no_operator(spec)
