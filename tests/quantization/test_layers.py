@@ -119,7 +119,7 @@ def test_files_bring_back_the_same_model(name, suffix, tmp_path):
 
 
 @keras.utils.register_keras_serializable("tests")
-class Mirror(layers.Layer):
+class Flipped(layers.Layer):
     """Left and right swapped."""
 
     def call(self, x):
@@ -129,17 +129,17 @@ class Mirror(layers.Layer):
         return input_shape
 
 
-def write_mirror(builder, number, call, spec):
+def write_flipped(builder, number, call, spec):
     (source,) = builder.read(call)
     output = builder.like(source, spec.name)
-    axis = builder.constant("mirror_axis", np.array([2], np.int32), "INT32")
+    axis = builder.constant("flipped_axis", np.array([2], np.int32), "INT32")
     builder.put(number, builder.emit("REVERSE_V2", [source.index, axis], output))
 
 
 def test_a_layer_of_ones_own_is_quantized_and_exported():
-    tfxp.register_layer("Mirror", tfxp.LayerRole("keep", "reshape", write=write_mirror))
+    tfxp.register_layer("Flipped", tfxp.LayerRole("keep", "reshape", write=write_flipped))
     inputs = keras.Input((6, 4, 3))
-    model = keras.Model(inputs, Mirror()(layers.Conv2D(4, 3, activation="relu")(inputs)))
+    model = keras.Model(inputs, Flipped()(layers.Conv2D(4, 3, activation="relu")(inputs)))
     precision = PrecisionMap(LayerPrecision(weights="Q0.4", activations="Q3.4"))
     graph = integer_graph_of(tfxp.quantize_model(model, precision))
     assert [operator.name for operator in graph.operators] == ["CONV_2D", "REVERSE_V2"]
