@@ -101,6 +101,19 @@ def test_what_is_clipped_is_counted():
     }  # fmt: skip
 
 
+def test_the_tie_that_an_accumulator_cannot_hold_is_no_saturation():
+    names = {"weights": "Q0.3", "weight_gradients": "Q0.7", "accumulators": "Q-4.8"}
+    kernel = variable([-0.5])
+    optimizer = FixedPointSGD(0.5, {"layer": names})
+    optimizer.build([kernel])
+    # -0.5 - 0.0625 is half way; away from zero to -0.625 leaves 1/16, one code above the format.
+    optimizer.apply_gradients([(tf.constant([0.125]), kernel)])
+    assert kernel.numpy().tolist() == [-0.625]
+    accumulator = next(v for v in optimizer.variables if "accumulator" in v.name)
+    assert accumulator.numpy().tolist() == [15]
+    assert optimizer.saturation()["layer/kernel"]["accumulators"] == 0
+
+
 def test_gradients_that_are_not_finite_change_nothing():
     kernel, bias = variable([0.5, -0.5]), variable([0.25], "layer/bias")
     optimizer = FixedPointSGD(0.5, {"layer": LAYER0}, momentum=0.5)

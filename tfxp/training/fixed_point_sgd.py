@@ -171,8 +171,10 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             total, formats.weights, self.rounding, slots.seed
         )
         weights = codes * formats.weights.scale
+        # Half a step of the weights, which ties of negative weights leave, is one code more than
+        # the accumulator has; that alone is no sign of a range too small.
         rest, clipped["accumulators"] = quantize_exactly(
-            total - weights, formats.accumulators, self.rounding, slots.seed
+            total - weights, formats.accumulators, self.rounding, slots.seed, let_pass=1
         )
         variable.assign(tf.cast(weights, variable.dtype))
         slots.accumulator.assign(tf.cast(rest, tf.int32))
@@ -209,9 +211,10 @@ class FixedPointSGD(keras.optimizers.Optimizer):
 
         Returns:
             For every variable in fixed point: `steps`, the clipped share of its
-            `weight_gradients`, `weights` and `accumulators`, the number of gradient elements that
-            were `not_finite`, and `accumulator_steps`, the share of steps on which more than 0.1 %
-            of the accumulators were clipped.
+            `weight_gradients`, `weights` and `accumulators` (these by more than one code, since
+            a tie leaves r_acc itself), the number of gradient elements that were `not_finite`,
+            and `accumulator_steps`, the share of steps on which more than 0.1 % of the
+            accumulators were clipped.
         """
         result = {}
         for key, found in self.counts().items():

@@ -90,15 +90,26 @@ def _format(rule: LayerPrecision, field: str, where: str) -> FixedPointFormat | 
 
 
 def quantize_exactly(
-    x: tf.Tensor, fmt: FixedPointFormat, rounding: str, seed: int | None = None
+    x: tf.Tensor,
+    fmt: FixedPointFormat,
+    rounding: str,
+    seed: int | None = None,
+    let_pass: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Codes of a float64 tensor, and how many saturated.
 
         code = clip(round(x / s), qmin, qmax)
+
+    Args:
+        x: float64.
+        fmt: the format.
+        rounding: rounding mode.
+        seed: seed of stochastic rounding.
+        let_pass: codes that are clipped by no more than this do not count.
 
     Returns:
         Codes as float64, and a count as int64. NaN is no code and counts as not saturated.
     """
     codes = round_by_name(x / fmt.scale, rounding, seed)
     held = tf.clip_by_value(codes, fmt.qmin, fmt.qmax)
-    return held, tf.math.count_nonzero(tf.not_equal(codes, held))
+    return held, tf.math.count_nonzero(tf.abs(codes - held) > let_pass)
