@@ -108,6 +108,7 @@ def test_fit_in_a_graph_equals_eager_steps(rng):
     assert all((a == b).all() for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_saved_and_resumed_exactly(name, tmp_path, rng):
     x, y = data(rng, 16)
