@@ -12,7 +12,8 @@ Greedy steps lower one word at a time from one map, in the order of a descent. A
 "rebuild" and "all images" must be equal, and "bounded" must decide alike.
 
 Then greedy descent, evolution and Bayesian search run from the same warm start with the same
-tolerance, and it is counted after how many trials each costs no more than greedy's result.
+tolerance; the latter two get a quarter of greedy's trials, and it is counted after how many of them
+their result costs no more than greedy's.
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ def compare_searches(model: Any, data: Dataset) -> list[dict[str, Any]]:
     rows = [greedy]
     for method in ("evolution", "bayesian"):
         for seed in range(_SEEDS.value):
-            rows.append(run_search(model, data, method, seed, max(count // 2, 20), target))
+            most = max(int(EVALUATIONS_BAR * count), 1)
+            rows.append(run_search(model, data, method, seed, most, target))
             if rows[-1]["reached_after"] is not None:
                 rows[-1]["share"] = rows[-1]["reached_after"] / count
     return rows

@@ -68,13 +68,14 @@ _DIRECTORY = _FLAGS.DEFINE_string(
     "directory", None, "Folder that keeps every trial; run the same command to go on."
 )
 _OUTPUT = _FLAGS.output("The best precision map.")
+_REPORT = _FLAGS.DEFINE_string("report", None, "Write a page about the search (.html).")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
 
 def main() -> int | None:
     """Search, print the front, write the map."""
-    check_writable(_OUTPUT.value, _JSON.value)
+    check_writable(_OUTPUT.value, _JSON.value, _REPORT.value)
     settings = read_settings()
     model = tfxp.load_model(_MODEL.value)
     shape = model.inputs[0].shape[1:]
@@ -102,6 +103,8 @@ def main() -> int | None:
             described(result.map, search, result.best).save(_OUTPUT.value)
     if _JSON.value:
         write_json(_JSON.value, figures)
+    if _REPORT.value:
+        write_page(result, search, figures.get("report"))
     if result.interrupted:
         return 130
     if result.best is None and result.trials:
@@ -177,11 +180,7 @@ def print_result(result: Any) -> None:
 
 def bits_of(trial: Any) -> str:
     """ "8/6" for each unit: bits of weights and activations."""
-    units: dict[str, dict[str, int]] = {}
-    for unit, family, bits in trial.configuration.values:
-        units.setdefault(unit, {})[family] = bits
-    pairs = ((u.get("weights", "-"), u.get("activations", "-")) for u in units.values())
-    return " ".join(f"{weights}/{activations}" for weights, activations in pairs)
+    return " ".join(f"{w or '-'}/{a or '-'}" for w, a in words_of(trial).values())
 
 
 def report_on(search: Any, model: Any, pmap: PrecisionMap, shape: Any) -> Any:
@@ -197,6 +196,54 @@ def report_on(search: Any, model: Any, pmap: PrecisionMap, shape: Any) -> Any:
     score, before = other.evaluate(pmap), other.float_score
     print(f"on {len(data):,} other samples: {score.accuracy:.4f}, float {before.accuracy:.4f}")
     return {"accuracy": score.accuracy, "float": before.accuracy, "samples": len(data)}
+
+
+def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
+    """One HTML page: the trials, the front, and the bits of its best maps."""
+    from tfxp.report.search_report import Choice, SearchFigures, search_page
+
+    name, goal = result.goal.cost, result.goal
+
+    def point(trial: Any) -> tuple[float, float]:
+        return 100 * trial.costs[name] / goal.reference, trial.accuracy
+
+    best = [] if result.best is None else [result.best]
+    others = [t for t in result.front if t.accepted and t is not result.best][:3]
+    choices = [
+        Choice(
+            f"trial {trial.number}",
+            trial.accuracy,
+            point(trial)[0],
+            words_of(trial),
+            report["accuracy"] if report and trial is result.best else None,
+        )
+        for trial in [*best, *others]
+    ]
+    figures = SearchFigures(
+        name=_MODEL.value,
+        method=f"{search.settings.method} search",
+        baseline=goal.baseline,
+        metric=search.settings.metric,
+        cost=f"{name}, % of float",
+        visited=[point(t) for t in result.trials if t.complete],
+        front=[point(t) for t in result.front],
+        choices=choices,
+        report_baseline=report["float"] if report else None,
+        notes=[
+            f"Looked for: {goal.describe()}.",
+            f"{len(result.trials)} trials on {search.evaluator.total:,} samples; "
+            f"{sum(not t.complete for t in result.trials)} of them were cut short, since they "
+            "could not matter, and are not shown.",
+        ],
+    )
+    search_page(figures).write(_REPORT.value)
+
+
+def words_of(trial: Any) -> dict[str, tuple[int | None, int | None]]:
+    """Unit -> bits of weights and of activations."""
+    bits = trial.configuration.to_dict()
+    units = dict.fromkeys(unit for unit, _ in bits)
+    return {u: (bits.get((u, "weights")), bits.get((u, "activations"))) for u in units}
 
 
 def described(pmap: PrecisionMap, search: Any, best: Any) -> PrecisionMap:

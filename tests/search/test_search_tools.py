@@ -35,7 +35,9 @@ def test_search_and_go_on(files, tmp_path, capsys):
     assert exit_of("search_precision", *arguments, "--max_trials=8") == 0
     out = capsys.readouterr().out
     assert "8 trials, 8 of them now" in out and "best: trial" in out
-    assert exit_of("search_precision", *arguments, "--max_trials=12") == 0
+    page = tmp_path / "page.html"
+    assert exit_of("search_precision", *arguments, "--max_trials=12", f"--report={page}") == 0
+    assert "evolution search" in page.read_text(encoding="utf-8")
     out = capsys.readouterr().out
     assert "12 trials, 4 of them now" in out and "on 60 other samples" in out
     figures = json.loads((tmp_path / "result.json").read_text())
