@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -161,7 +162,10 @@ def test_ctrl_c_keeps_what_was_found(tmp_path, monkeypatch):
     monkeypatch.setattr(PrecisionTuner, "run_trial", impatient)
     result = make_search(tmp_path, "evolution").run()
     assert result.interrupted and len(result.trials) == 5 and result.best is not None
+    shutil.rmtree(tmp_path / "oracle")  # the ledger alone is enough
     rest = make_search(tmp_path, "evolution").run()
+    numbers = [trial.number for trial in rest.trials]
+    assert len(set(numbers)) == len(numbers) > 5
     assert not rest.interrupted and rest.trials[:5] == result.trials
 
 
