@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from tfxp.assign import LinAssigner, SizePoint, savings, size_curve
+from tfxp.assign import (
+    LinAssigner,
+    SizePoint,
+    best_saving,
+    savings,
+    size_curve,
+    smallest_within,
+)
 from tfxp.errors import ConfigError
 from tfxp.models import count_network
 
@@ -82,3 +89,20 @@ def test_unlike_ends():
     assert [(s.accuracy, s.equal_bits, s.share) for s in found] == [(0.8, 400, 0.375)]
     with pytest.raises(ConfigError, match="points of one kind"):
         savings(points)
+
+
+def test_choices_below_saturation():
+    equal = [SizePoint("equal", b, {}, 100 * b, a) for b, a in ((2, 0.5), (4, 0.8), (9, 0.9))]
+    allocated = [
+        SizePoint("allocated", b, {}, size, a)
+        for b, size, a in ((1, 150, 0.5), (3, 210, 0.83), (5, 300, 0.86), (7, 310, 0.896))
+    ]
+    points = [*equal, *allocated]
+    # 0.896 is saturated, 0.5 is no use; 0.83 needs 550 equal bits and 0.86 needs 700
+    assert best_saving(points, 0.9) == max(
+        (s for s in savings(points) if s.accuracy in (0.83, 0.86)), key=lambda s: s.share
+    )
+    assert best_saving(points, 0.9, saturated=0.05).accuracy == 0.83
+    assert best_saving(points, 2.0) is None
+    assert smallest_within(points, 0.9, 0.05).size_bits == 300
+    assert smallest_within(points, 0.9, 0.001) is None

@@ -150,9 +150,19 @@ def savings(points: Sequence[SizePoint]) -> list[Saving]:
     return result
 
 
-def best_saving(points: Sequence[SizePoint], baseline: float, worst: float = 0.1) -> Saving | None:
-    """The largest saving below saturation: below float's score, yet within `worst` of it."""
-    useful = [s for s in savings(points) if (1 - worst) * baseline <= s.accuracy < baseline]
+def best_saving(
+    points: Sequence[SizePoint], baseline: float, saturated: float = 0.01, worst: float = 0.1
+) -> Saving | None:
+    """The largest saving below saturation, where sizes still buy accuracy.
+
+    Args:
+        points: both kinds.
+        baseline: score of the float network.
+        saturated: relative loss below which scores of different sizes differ by chance only.
+        worst: relative loss beyond which nobody would use the network.
+    """
+    found = savings(points)
+    useful = [s for s in found if saturated <= 1 - s.accuracy / baseline <= worst]
     return max(useful, key=lambda saving: saving.share, default=None)
 
 
