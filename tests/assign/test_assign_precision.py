@@ -97,6 +97,10 @@ def test_judd_on_a_tiny_model(tmp_path, capsys):
         (["--method=lin", "--model=lin_cifar10", "--anchor_bits=8", "--kappa=many"],
          "--kappa: got 'many'"),
         (["--method=judd", "--model=lin_cifar10"], "expected both"),
+        (["--method=lin", "--model=lin_cifar10", "--anchor_bits=8", "--rho=gone.json"],
+         "--rho: "),
+        (["--method=lin", "--model=lin_cifar10", "--anchor_bits=8", "--rho=macs"],
+         "expected a positive number"),
     ],
 )  # fmt: skip
 def test_one_sentence_for_bad_input(arguments, message, capsys):
