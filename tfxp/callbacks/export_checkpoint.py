@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import tempfile
 import time
 import warnings
 from typing import Any
@@ -26,10 +27,11 @@ _MODES = ("auto", "max", "min")
 class ExportCheckpoint(keras.callbacks.Callback):
     """Exports the model as `.tflite` at every epoch that is the best so far, and verifies it.
 
-    An export takes seconds. The first is made at once; where another would take the callback beyond
-    `max_share` of the time spent on training, the best weights are kept in memory instead and
-    exported when the training ends. After `fit` the file always is the best epoch's. It is written
-    whole or not at all, so what is there can be picked up at any time.
+    An export takes seconds; a trial before the first step, which is thrown away, says how many.
+    Where one would take the callback beyond `max_share` of the time spent on training, the best
+    weights are kept in memory instead, and exported when the training ends. After `fit` the file
+    always is the best epoch's. It is written whole or not at all, so what is there can be picked
+    up at any time.
 
     Args:
         path: file to write.
@@ -94,6 +96,10 @@ class ExportCheckpoint(keras.callbacks.Callback):
         check_exportable(plan, network_formats(self.model, plan))
         batch = first_samples(self.model, self._verify, self._samples)
         self._inputs = [part.numpy() for part in batch]
+        self._pending, self.best, self.best_epoch = None, None, None
+        if self._max_share is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._timed_export(os.path.join(folder, "trial.tflite"))
         self._started = time.perf_counter()
         self.seconds = 0.0
 
@@ -133,11 +139,15 @@ class ExportCheckpoint(keras.callbacks.Callback):
         training = time.perf_counter() - self._started - self.seconds
         return self.seconds + self._cost <= self._max_share * training
 
-    def _export(self) -> None:
+    def _timed_export(self, path: str | os.PathLike[str]) -> Any:
         started = time.perf_counter()
         inputs = self._inputs if len(self._inputs) > 1 else self._inputs[0]
-        self.report = export_tflite(self.model, self.path, verify=inputs, **self._options)
+        report = export_tflite(self.model, path, verify=inputs, **self._options)
         self._cost = time.perf_counter() - started
+        return report
+
+    def _export(self) -> None:
+        self.report = self._timed_export(self.path)
         self.seconds += self._cost
         figures = self.report.to_dict()
         if not self.report.verification.exact and not self.report.notes:
