@@ -34,6 +34,9 @@ _FLAGS = cli.ToolFlags(__doc__)
 _CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
 _GRID = _FLAGS.DEFINE_string("grid", None, "Table of trainings (.json), instead of --config.")
 _ROWS = _FLAGS.DEFINE_list("rows", [], "Only these rows of the grid, such as 2x_w2a2_seed0.")
+_MODEL = _FLAGS.DEFINE_string(
+    "model", None, "Trained Keras model to start from, instead of the recipe's own."
+)
 _TRAIN_DATA = _FLAGS.train_data(required=True)
 _EVAL_DATA = _FLAGS.eval_data()
 _LIMIT = _FLAGS.limit()
@@ -91,7 +94,9 @@ def _recipe() -> Any:
 
 
 def _changed(recipe: Any) -> Any:
-    changes = {"seed": _SEED.value, "epochs": _EPOCHS.value}
+    changes: dict[str, Any] = {"seed": _SEED.value, "epochs": _EPOCHS.value}
+    if _MODEL.value is not None:
+        changes["model"] = {"file": _MODEL.value}
     return recipe.updated({key: value for key, value in changes.items() if value is not None})
 
 

@@ -49,7 +49,10 @@ def codes_by_hand(kernel, gamma, bits):
     return codes * np.where(gamma < 0, -1, 1)
 
 
-@pytest.mark.parametrize("bits", [(4, 4), (2, 4), (2, 2), (1, 1), (8, 8)])
+MORE = [pytest.param(bits, marks=pytest.mark.slow) for bits in ((2, 4), (4, 4), (8, 8))]
+
+
+@pytest.mark.parametrize("bits", [(2, 2), (1, 1), *MORE])
 def test_integers_of_a_trained_network(model, bits):
     x = inputs_of(model, 32)
     trained, whole = exportable(model, x, *bits)

@@ -209,12 +209,22 @@ def test_callbacks_of_a_recipe(narrow, data, tmp_path):
         train_recipe(recipe.updated({"callbacks": wrong}), data, None, tmp_path / "other")
 
 
+@pytest.mark.parametrize("factor", [0, -1.5, 1.01])
+def test_widening_that_changes_nothing_is_refused(factor, narrow, data):
+    words = "expected a number above 0" if factor <= 0 else "stem"
+    with pytest.raises(ConfigError, match=words):
+        build_network(recipe_of(narrow, widen=factor), data.inputs(1 / 255))
+
+
 def weights_of(folder):
     with np.load(folder / "checkpoint.npz") as arrays:
         return {key: arrays[key] for key in arrays.files if key != "meta"}
 
 
-@pytest.mark.parametrize("precision", [None, W2A2], ids=["float", "w2a2"])
+FLOAT = pytest.param(None, marks=pytest.mark.slow, id="float")
+
+
+@pytest.mark.parametrize("precision", [FLOAT, pytest.param(W2A2, id="w2a2")])
 def test_training_learns_and_resumes_exactly(precision, narrow, data, tmp_path):
     tf.config.experimental.enable_op_determinism()
     recipe = recipe_of(
