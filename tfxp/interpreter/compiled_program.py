@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled_elementwise import add_codes, average_windows, softmax_rows
 from tfxp.interpreter.mac.compiled_depthwise import convolve_depthwise
-from tfxp.interpreter.mac.compiled_planes import convolve_planes
+from tfxp.interpreter.mac.compiled_planes import convolve_planes, prefers_scatter
 from tfxp.interpreter.mac.compiled_scatter import convolve_scatter
 from tfxp.interpreter.mac.memory import longs_at
 from tfxp.interpreter.step import (
@@ -46,7 +46,16 @@ def run_program(program: Any, counts: Any) -> None:
         if opcode == SCATTER:
             convolve_scatter(x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == PLANES:
-            convolve_planes(x_at, out_at, count, record, scratch_at, counts[i])
+            size = 2 if record[9] == 2 else 1
+            read = size * record[0] * record[1] * record[2]
+            written = size * record[4] * record[5] * record[6]
+            for n in range(count):
+                image_at, to_at = x_at + n * read, out_at + n * written
+                if prefers_scatter(image_at, record):
+                    listed = longs_at(record[19], _LONGEST)
+                    convolve_scatter(image_at, to_at, 1, listed, scratch_at, counts[i])
+                else:
+                    convolve_planes(image_at, to_at, 1, record, scratch_at, counts[i])
         elif opcode == DEPTHWISE:
             convolve_depthwise(x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == ADD:

@@ -142,21 +142,22 @@ def _check_input(node: Node, x: Array, channels: int) -> None:
 @kernel("CONV_2D", prepare=_prepare_convolution, batch=True)
 def conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Convolution with dilation and groups; padding taps read zeros."""
-    x = inputs[0]
-    rows, columns = _axes_of(node, x)
-    if "layer" in node.cache:
-        return [run_layer(node, node.cache["layer"], x, rows, columns)]
-    return [float_convolution(node, x, inputs[1].transpose(1, 2, 3, 0), inputs, (rows, columns))]
+    return _convolve(node, inputs, (1, 2, 3, 0))
 
 
 @kernel("DEPTHWISE_CONV_2D", prepare=_prepare_depthwise, batch=True)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """One filter per channel, or `depth_multiplier` of them."""
+    return _convolve(node, inputs, (1, 2, 0, 3))
+
+
+def _convolve(node: Node, inputs: Sequence[Any], order: tuple[int, ...]) -> list[Array]:
+    """Either convolution; `order` brings weights into the form (kh, kw, C / groups, OC)."""
     x = inputs[0]
     rows, columns = _axes_of(node, x)
     if "layer" in node.cache:
         return [run_layer(node, node.cache["layer"], x, rows, columns)]
-    return [float_convolution(node, x, inputs[1].transpose(1, 2, 0, 3), inputs, (rows, columns))]
+    return [float_convolution(node, x, inputs[1].transpose(order), inputs, (rows, columns))]
 
 
 def _prepare_transposed(node: Node) -> None:

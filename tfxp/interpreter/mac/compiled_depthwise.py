@@ -20,6 +20,7 @@ from tfxp.interpreter.mac.memory import (
     inlined,
     ints_at,
     longs_at,
+    shared,
     shorts_at,
 )
 from tfxp.interpreter.mac.microkernel import LANES
@@ -32,7 +33,7 @@ _byte_half, _unsigned_half = depthwise_block("int8", 8, 1), depthwise_block("uin
 _short_half = depthwise_block("int16", 8, 1)
 
 
-@inlined
+@shared
 def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps: Any, steps: Any,
            zero: Any) -> Any:  # fmt: skip
     """The largest block that fits in `channels`; returns how many channels it took."""
@@ -61,7 +62,7 @@ def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps:
     return 8
 
 
-@inlined
+@shared
 def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
     """(first tap, number of taps) of those that fall on 0 <= first + tap * step < size."""
     low = 0 if first >= 0 else -(first // step)
@@ -69,7 +70,7 @@ def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
     return low, max(0, high - low)
 
 
-@inlined
+@shared
 def _value(x_at: Any, kind: Any, index: Any) -> Any:
     """One code."""
     if kind == 2:

@@ -11,7 +11,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from tfxp.interpreter.mac.compiled_scatter import convolve_scatter
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
 from tfxp.interpreter.mac.counting import book_visits, count_row
 from tfxp.interpreter.mac.memory import (
@@ -20,6 +19,7 @@ from tfxp.interpreter.mac.memory import (
     inlined,
     ints_at,
     longs_at,
+    shared,
     shorts_at,
 )
 from tfxp.interpreter.mac.microkernel_planes import PIXELS, add_weights
@@ -65,9 +65,10 @@ def _multiply(record: Any, planes_at: Any, tile_at: Any, acc_at: Any) -> None:
                 acc[pixel * oc + channel] = tile[channel * PIXELS + pixel]
 
 
-@inlined
-def _nonzero(image_at: Any, kind: Any, size: Any, zero: Any) -> Any:
-    """How many codes are not zero."""
+@shared
+def prefers_scatter(image_at: Any, record: Any) -> Any:
+    """Whether an image has so few non-zero codes that listing these is cheaper."""
+    size, zero, kind = record[0] * record[1] * record[2], record[7], record[9]
     count = np.int64(0)
     if kind == 2:
         wide, wanted_wide = shorts_at(image_at, size), np.int16(zero)
@@ -77,14 +78,14 @@ def _nonzero(image_at: Any, kind: Any, size: Any, zero: Any) -> Any:
         codes, wanted = bytes_at(image_at, size), np.int8(zero)
         for i in range(size):
             count += codes[i] != wanted
-    return count
+    return count << 16 <= record[20] * size
 
 
 @numba.njit(cache=True, nogil=True)
 def convolve_planes(
     x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
 ) -> None:
-    """A convolution of a batch of images, by the sparser of weights and activations.
+    """A convolution of a batch of images, weight by weight.
 
     Args:
         x_at: codes (N, H, W, C).
@@ -104,9 +105,6 @@ def convolve_planes(
     row_class = longs_at(record[24], height)
     for n in range(images):
         image_at, to_at = x_at + size * n * codes, out_at + size * n * written
-        if _nonzero(image_at, kind, codes, zero) << 16 <= record[20] * codes:
-            convolve_scatter(image_at, to_at, 1, longs_at(record[19], 56), scratch_at, counts)
-            continue
         fill_ints(sums_at, SUMS, 0)
         fill_ints(seen_at, record[26] * width * channels, 0)
         for y in range(height):

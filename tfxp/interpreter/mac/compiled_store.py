@@ -11,9 +11,9 @@ from tfxp.interpreter.mac.memory import (
     doubles_at,
     fill_ints,
     floats_at,
-    inlined,
     ints_at,
     longs_at,
+    shared,
     shorts_at,
 )
 from tfxp.interpreter.mac.microkernel_store import store_vectors
@@ -26,7 +26,7 @@ _shorts8, _shorts16 = store_vectors("int16", 8), store_vectors("int16", 16)
 SUMS = 5 * 16 + 5 * 8
 
 
-@inlined
+@shared
 def _store_vectors(
     size: Any, from_at: Any, scale_at: Any, restart_at: Any, to_at: Any, length: Any,
     limits_at: Any, sums_at: Any
@@ -48,7 +48,7 @@ def _store_vectors(
     return done + 8 * eights
 
 
-@inlined
+@shared
 def _store_float32(
     acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
     sums_at: Any, size: Any, out_at: Any
@@ -83,7 +83,7 @@ def _store_float32(
                 wide[j] = code
 
 
-@inlined
+@shared
 def book_sums(sums_at: Any, requantization: Any, counts: Any) -> None:
     """Adds what `_store_float32` saw to the counts of a run, and starts again from zero."""
     sums = ints_at(sums_at, SUMS)
@@ -96,7 +96,7 @@ def book_sums(sums_at: Any, requantization: Any, counts: Any) -> None:
     fill_ints(sums_at, SUMS, 0)
 
 
-@inlined
+@shared
 def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> Any:
     """One accumulator in one of the other roundings."""
     if mode == _DOUBLE:
@@ -120,7 +120,7 @@ def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> An
     return -magnitude if high < 0 else magnitude
 
 
-@inlined
+@shared
 def _store_fixed(
     acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
     size: Any, out_at: Any, counts: Any
@@ -159,7 +159,7 @@ def _store_fixed(
                 wide[p * channels + j] = code
 
 
-@inlined
+@shared
 def store_row(
     acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
     sums_at: Any, size: Any, out_at: Any, counts: Any

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.mac.memory import bytes_at, inlined, ints_at, longs_at, shorts_at
+from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shared, shorts_at
 
 
-@inlined
+@shared
 def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> None:
     """Adds 1 to `seen` wherever a code of the row is not zero.
 
@@ -31,7 +31,7 @@ def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> Non
             seen[i] = np.int32(seen[i] + (codes[i] != wanted))
 
 
-@inlined
+@shared
 def book_visits(seen_at: Any, record: Any, elements: Any, counts: Any) -> None:
     """Executed MACs and zeros from the rows counted by `count_row`.
 

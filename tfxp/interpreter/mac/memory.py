@@ -14,9 +14,11 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-#: For parts of a kernel: taken into the function that calls them, which is compiled once, where a
+#: For parts of a kernel that one place calls: taken into it before anything is compiled, where a
 #: function of its own would be optimised again at every level of calls above it.
 inlined = numba.njit(nogil=True, inline="always")
+#: For what many places call: compiled once, and for the optimiser to take into its callers.
+shared = numba.njit(nogil=True)
 
 
 @intrinsic
@@ -27,49 +29,49 @@ def _pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(types.int64), codegen
 
 
-@inlined
+@shared
 def bytes_at(address: Any, size: Any) -> Any:
     """int8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int8)
 
 
-@inlined
+@shared
 def unsigned_bytes_at(address: Any, size: Any) -> Any:
     """uint8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.uint8)
 
 
-@inlined
+@shared
 def shorts_at(address: Any, size: Any) -> Any:
     """int16 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int16)
 
 
-@inlined
+@shared
 def ints_at(address: Any, size: Any) -> Any:
     """int32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int32)
 
 
-@inlined
+@shared
 def longs_at(address: Any, size: Any) -> Any:
     """int64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int64)
 
 
-@inlined
+@shared
 def floats_at(address: Any, size: Any) -> Any:
     """float32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float32)
 
 
-@inlined
+@shared
 def doubles_at(address: Any, size: Any) -> Any:
     """float64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float64)
 
 
-@inlined
+@shared
 def fill_ints(address: Any, size: Any, value: Any) -> None:
     """Sets int32 elements to a value; `array[:] = value` would compile error messages as well."""
     array = ints_at(address, size)
@@ -77,7 +79,7 @@ def fill_ints(address: Any, size: Any, value: Any) -> None:
         array[i] = value
 
 
-@inlined
+@shared
 def copy_ints(to: Any, source: Any, size: Any) -> None:
     """Copies int32 elements."""
     array, values = ints_at(to, size), ints_at(source, size)
