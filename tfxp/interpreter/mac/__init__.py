@@ -6,5 +6,9 @@ Every operator of this family is brought into the form of a grouped convolution:
 - `layer.py`: the canonical form and how it is read from an operator
 - `requantizer.py`: which rounding applies, and applying it
 - `definition.py`: accumulation and counting in NumPy, the definition
-- `packing.py`, `microkernel.py`, `compiled.py`: the Numba twin that skips zeros
+- `compiled.py`: the Numba twin; which kernel a layer takes
+- `compiled_scatter.py`, `compiled_planes.py`, `compiled_depthwise.py`: the kernels, which skip zero
+  activations, zero weights, and neither; `compiled_plain.py`: what 32 bits do not hold
+- `scatter_layout.py`, `planes_layout.py`, `packing.py`: layers laid out for them
+- `microkernel*.py`: their inner loops
 """
