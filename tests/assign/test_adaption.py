@@ -1,5 +1,7 @@
 """ADaPTION's formats against a brute-force search over the values themselves."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tfxp.assign import AdaptionAssigner
 from tfxp.cost import ZeroSkipMachine, zero_skip
 from tfxp.errors import ConfigError, DataError
 from tfxp.formats import TensorStats
-from tfxp.precision import LayerPrecision, LayerStats, ModelStats
+from tfxp.precision import LayerPrecision, LayerStats, ModelStats, PrecisionMap
 
 GRID = 2.0**-7  # values on a grid, so that shares from the histogram are exact
 
@@ -129,3 +131,23 @@ def test_bad_arguments(options):
 def test_nothing_measured():
     with pytest.raises(DataError, match="no measured tensor"):
         AdaptionAssigner().assign(ModelStats({"c": LayerStats("c", "conv")}))
+
+
+def test_the_tool_writes_the_map_and_the_table_of_zeros(net, tmp_path, capsys):
+    from tools import assign_precision
+
+    stats, _ = net
+    stats.save(tmp_path / "stats.json")
+    flags = ["--method=adaption", f"--model={tmp_path}/stats.json", f"--output={tmp_path}/map.json",
+             "--weight_bits=8", "--activation_bits=6", "--placement=post_activation",
+             f"--json={tmp_path}/figures.json"]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        assign_precision.run(["assign_precision", *flags])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "zero weights" in printed and "cycles" in printed
+    wanted = AdaptionAssigner(8, 6, placement="post_activation").assign(stats)
+    assert PrecisionMap.load(tmp_path / "map.json").layers == wanted.map.layers
+    skipped = json.loads((tmp_path / "figures.json").read_text())["figures"]["zero_skip"]
+    assert [row["name"] for row in skipped] == ["conv", "fc"]
+    assert skipped[1]["zeros"] == pytest.approx(wanted.figures["zeros"]["conv"]["activations"])
