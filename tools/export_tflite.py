@@ -53,6 +53,9 @@ _FINE_BIAS = _FLAGS.DEFINE_boolean(
 )
 _WEIGHTS_NPZ = _FLAGS.DEFINE_string("weights_npz", None, "Also write integer weights as .npz.")
 _WEIGHTS_HEADER = _FLAGS.DEFINE_string("weights_header", None, "Also write them as a C header.")
+_NULLHOP = _FLAGS.DEFINE_string(
+    "nullhop", None, "Also write a chain's convolutions as NullHop text, read back and checked."
+)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
@@ -60,6 +63,9 @@ _PROGRESS = _FLAGS.progress()
 def main() -> int:
     """Export, verify, and say what was found; 1 if anything differs."""
     check_writable(_OUTPUT.value, _JSON.value, _WEIGHTS_NPZ.value, _WEIGHTS_HEADER.value)
+    check_writable(_NULLHOP.value)
+    if _NULLHOP.value and _VERIFY_DATA.value is None:
+        raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:
         raise ConfigError("float_bits: got no --data to measure on; expected some samples.")
     qmodel = tfxp.load_model(_MODEL.value)
@@ -83,10 +89,23 @@ def main() -> int:
     if _WEIGHTS_HEADER.value:
         save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
     _print(report)
+    differ = _write_nullhop(qmodel, x[0]) if _NULLHOP.value else {}
     if _JSON.value:
-        write_json(_JSON.value, report.to_dict())
+        write_json(_JSON.value, {**report.to_dict(), **({"nullhop": differ} if differ else {})})
     checked = report.verification
-    return 0 if checked is None or checked.exact else 1
+    return int(not (checked is None or checked.exact) or any(differ.values()))
+
+
+def _write_nullhop(qmodel: Any, sample: Any) -> dict[str, int]:
+    """Write the text, read it back, compute it; layer -> values that differ from Keras."""
+    from tfxp.export import check_nullhop, nullhop_network, save_nullhop
+
+    save_nullhop(_NULLHOP.value, nullhop_network(qmodel, sample))
+    differ = check_nullhop(_NULLHOP.value, qmodel, sample)
+    wrong = {name: count for name, count in differ.items() if count}
+    result = f"values that differ from Keras: {wrong}" if wrong else "all values as in Keras"
+    print(f"{_NULLHOP.value}: {len(differ)} convolutions, read back and computed: {result}")
+    return differ
 
 
 def _completed(qmodel: Any) -> Any:

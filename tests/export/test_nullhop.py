@@ -46,6 +46,24 @@ def test_read_back_it_is_the_model(net, tmp_path, placement, bits):
     assert check_nullhop(path, qmodel, x[0]) == {"a": 0, "b": 0, "c": 0}
 
 
+def test_the_tool_writes_and_checks_it(net, tmp_path, capsys):
+    from tools import export_tflite
+
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, AdaptionAssigner(8, 8, 0.0, 0.0).assign(stats).map)
+    qmodel.save(tmp_path / "q.keras")
+    np.savez(tmp_path / "data.npz", x=x)
+    flags = [f"--model={tmp_path}/q.keras", f"--output={tmp_path}/q.tflite",
+             f"--nullhop={tmp_path}/net.cnn"]  # fmt: skip
+    for more, status in (([f"--verify_data={tmp_path}/data.npz"], 0), ([], 1)):
+        with pytest.raises(SystemExit) as ended:
+            export_tflite.run(["export_tflite", *flags, *more])
+        assert ended.value.code == status
+    shown = capsys.readouterr()
+    assert "3 convolutions, read back and computed: all values as in Keras" in shown.out
+    assert "nullhop: got no --verify_data" in shown.err
+
+
 def test_a_wrong_integer_is_noticed(net, tmp_path):
     model, x, stats = net
     qmodel = tfxp.quantize_model(model, AdaptionAssigner(8, 8, 0.0, 0.0).assign(stats).map)
