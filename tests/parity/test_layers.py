@@ -6,11 +6,13 @@ import tfxp
 from tests.layer_cases import LAYER_CASES, build, inputs_of
 from tests.parity.compare import Trio
 from tests.parity.test_keras_vs_integer import exact, uniform
-from tfxp.keras import tf
+from tfxp.errors import ExportError
+from tfxp.export import integer_graph_of
+from tfxp.keras import keras, layers, tf
+from tfxp.precision import LayerPrecision, PrecisionMap
 
 SAMPLES = 10
 EXPORTED = [name for name, case in LAYER_CASES.items() if case.outcome != "keras"]
-IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
 
 
 # These run always; the others with --slow.
@@ -26,6 +28,17 @@ def quantized(name, precision="w8a8"):
     x = inputs_of(name, model, SAMPLES)
     stats = tfxp.measure_model(model, x)
     return model, tfxp.quantize_model(model, precision, stats), x
+
+
+def test_activations_that_do_not_fit_their_operators_are_refused():
+    x = inputs = keras.Input((4,))
+    x = layers.Dense(3, activation="elu", name="d")(x)
+    model = keras.Model(inputs, layers.PReLU(name="slopes")(x))
+    wide = PrecisionMap(LayerPrecision(weights="Q0.11", activations="Q3.10"))
+    with pytest.raises(ExportError) as caught:
+        integer_graph_of(tfxp.quantize_model(model, wide))
+    assert "d_elu: LiteRT's ELU takes 8 bits" in str(caught.value)
+    assert "slopes: slopes are not of at most 8 bits" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [sometimes(name) for name in EXPORTED])

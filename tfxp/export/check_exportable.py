@@ -66,7 +66,7 @@ def check_exportable(
                 f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
                 "input or kernel a coarser format"
             )
-    complaints += _without_operator(plan)
+    complaints += _without_operator(plan) + _unary_complaints(plan, formats, storage)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
@@ -83,6 +83,24 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
         if reason:
             found.append(f"{spec.name} ({spec.kind}): {reason}")
     return list(dict.fromkeys(found))
+
+
+def _unary_complaints(
+    plan: QuantizationPlan, formats: NetworkFormats, storage: str
+) -> list[str]:
+    """Activation functions whose operators exist for other types only, or want slopes of 8 bits."""
+    found = []
+    for name in (name for name, point in plan.points.items() if point.role == "unary"):
+        unary, weights = unary_of(plan.graph.layers[name]), formats[name].weights
+        if unary is None:
+            continue
+        if unary.function == "elu" and storage == "INT16":
+            found.append(f"{name}: LiteRT's ELU takes 8 bits; give all activations 8 bits or fewer")
+        if unary.function == "prelu" and (not weights or weights[0].bits > 8):
+            found.append(f"{name}: slopes are not of at most 8 bits; give its weights a precision")
+        if unary.function == "prelu" and len(plan.graph.uses(name)) > 1:
+            found.append(f"{name}: slopes shared by several calls; give each call a layer")
+    return found
 
 
 def _largest_bias(layers: IntegerLayers, name: str) -> int:
