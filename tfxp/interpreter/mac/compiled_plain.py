@@ -19,9 +19,9 @@ from tfxp.interpreter.mac.packing import visit_table
 
 @numba.njit(cache=True, nogil=True)
 def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
-    """acc + value; with a limit it saturates and notes that it did."""
+    """acc + value, which saturates and notes that it did."""
     acc += value
-    if limit and (acc < -limit or acc >= limit):
+    if acc < -limit or acc >= limit:
         overflowed[at] = 1
         acc = min(max(acc, -limit), limit - 1)
     return acc
@@ -55,6 +55,11 @@ def _accumulate_plain(
                                 continue
                             first = (c // cg) * og
                             at = ((n * oh + oy) * ow + ox) * oc
+                            if not limit:  # the usual case, which vectorises
+                                row, sums = weights[ky, kx, c % cg], acc[at : at + oc]
+                                for o in range(first, first + og):
+                                    sums[o] += value * np.int64(row[o])
+                                continue
                             for o in range(first, first + og):
                                 weight = np.int64(weights[ky, kx, c % cg, o])
                                 acc[at + o] = _add(
