@@ -231,7 +231,7 @@ def _meta_of(path: Path, recipe: TrainingRecipe, train: Dataset) -> dict[str, An
     meta = read_meta(path)
     if meta is None:
         return None
-    asked, there = _decisive(recipe.to_dict()), _decisive(meta["recipe"])
+    asked, there = _decisive(recipe), _decisive(TrainingRecipe.from_dict(meta["recipe"]))
     differing = [key for key in {**asked, **there} if asked.get(key) != there.get(key)]
     if meta["samples"] != len(train):
         differing.append("number of samples")
@@ -244,10 +244,10 @@ def _meta_of(path: Path, recipe: TrainingRecipe, train: Dataset) -> dict[str, An
     return meta
 
 
-def _decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
     """What decides about weights: not the words of a recipe, nor when it is evaluated."""
     words = ("description", "reference", "command", "expected", "evaluate_every")
-    plain: dict[str, Any] = json.loads(json.dumps(recipe))
+    plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
     return {key: value for key, value in plain.items() if key not in words}
 
 
