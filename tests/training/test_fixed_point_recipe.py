@@ -45,6 +45,7 @@ def data():
     return Dataset(images, np.arange(24) % 3, "noise")
 
 
+@pytest.mark.slow
 def test_trained_in_fixed_point_and_resumed_exactly(path, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     asked = recipe(path, input_scale=2.0**-8, batch_size=8)

@@ -208,6 +208,7 @@ def test_saturation_mask_of_dual_copies(saturation):
     assert moved[1]
 
 
+@pytest.mark.slow
 def test_stochastic_baseline_keeps_float_accumulators(rng):
     rules = {
         name: dataclasses.replace(rule, accumulators="float") for name, rule in MAP.layers.items()
@@ -228,6 +229,7 @@ def test_stochastic_baseline_keeps_float_accumulators(rng):
     assert (runs[0] * 2**4 != np.round(runs[0] * 2**4)).any()
 
 
+@pytest.mark.slow
 def test_the_forward_part_goes_on_to_export(tmp_path, rng):
     """What was trained is exported, bit for bit, with the forward precisions of the map."""
     model = two_layers()
