@@ -140,6 +140,8 @@ def _run(probe: Any, batch: list[np.ndarray]) -> list[np.ndarray]:
                 f"calibration data for {wanted.name!r}: got samples of shape {part.shape[1:]}; "
                 f"expected {tuple(wanted.shape[1:])}."
             )
+        if not np.isfinite(part).all():  # a fused ReLU turns NaN into zero
+            raise DataError(f"activations of {wanted.name!r}: got NaN or infinity. Check the data.")
         tensors.append(tf.cast(part, wanted.dtype))
     return [np.asarray(tensor) for tensor in tf.nest.flatten(call(*tensors))]
 
