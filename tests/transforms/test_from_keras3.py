@@ -14,6 +14,12 @@ L = K.layers
 RNG = np.random.default_rng(3)
 
 
+@pytest.fixture(autouse=True)
+def same_draws():
+    """The same numbers whichever tests run before."""
+    RNG.bit_generator.state = np.random.default_rng(3).bit_generator.state
+
+
 def image(channels=3):
     return K.Input((8, 6, channels), name="image")
 
@@ -89,13 +95,6 @@ def recurrent():
     return K.Model(inputs, L.Concatenate()([z, state]))
 
 
-def attention():
-    x = inputs = K.Input((5, 6))
-    y = L.MultiHeadAttention(2, 3)(x, x)
-    y = L.LayerNormalization()(L.Add()([x, y]))
-    return K.Model(inputs, L.GlobalAveragePooling1D()(y))
-
-
 def nested_and_shared():
     block = chain(L.Conv2D(3, 3, padding="same"), L.ReLU())
     head = K.Sequential([K.Input((8, 6, 3)), L.Flatten(), L.Dense(2)], name="head")
@@ -109,8 +108,8 @@ def sequential():
 
 
 MODELS = [
-    convolutions, sequences, activations, arithmetic, operations, recurrent, attention,
-    nested_and_shared, sequential,
+    convolutions, sequences, activations, arithmetic, operations, recurrent, nested_and_shared,
+    sequential,
 ]  # fmt: skip
 
 
@@ -170,9 +169,9 @@ def test_measured_and_quantized_directly():
     model = randomized(nested_and_shared)
     x = {"image": RNG.normal(size=(4, 8, 6, 3)), "other": RNG.normal(size=(4, 8, 6, 3))}
     stats = tfxp.measure_model(model, x)
-    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    qmodel = tfxp.quantize_model(model, "w12a14", stats)
     for a, b in zip(outputs(qmodel, x), outputs(model, x), strict=True):
-        assert np.abs(a - b).max() < 0.3
+        assert np.abs(a - b).max() < 0.01 * np.abs(b).max()
 
 
 def test_adapted_normalization():

@@ -79,8 +79,21 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None) -> Any:
             f"model {name!r}: was written by Keras 3, which is not installed. Install it, or save "
             "the model with tf_keras."
         )
-    model = module.saving.load_model(name, custom_objects=custom_objects, compile=False)
-    return as_tf_keras(model)
+    known = {**_operations_of(module), **(custom_objects or {})}
+    return as_tf_keras(module.saving.load_model(name, custom_objects=known, compile=False))
+
+
+def _operations_of(module: Any) -> dict[str, Any]:
+    """Keras 3's operations on tensors, which it writes into .h5 files (masks are computed by some)
+    and does not find again by itself. Layers of the same name have precedence."""
+    found, left = {}, [module.Operation]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        own = kind.__module__.startswith("keras.") and not issubclass(kind, module.layers.Layer)
+        if own and not hasattr(module.layers, kind.__name__):
+            found[kind.__name__] = kind
+    return found
 
 
 def _explain(name: str, error: Exception) -> str:

@@ -82,13 +82,48 @@ def _arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of a call without what tf_keras finds out by itself."""
     args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)
     tensors = [value for value in keras3().tree.flatten((args, kwargs)) if _is_tensor(value)]
-    passed_on = {id(getattr(tensor, "_keras_mask", None)) for tensor in tensors}
+    passed_on = [mask for mask in map(_mask_of, tensors) if mask is not None]
     return args, {
         key: value
         for key, value in kwargs.items()
         if key != "training" and value is not None
-        if not (key.endswith("mask") and id(value) in passed_on)
+        if not (key.endswith("mask") and any(_equal(value, mask) for mask in passed_on))
     }
+
+
+def _mask_of(tensor: Any) -> Any:
+    return getattr(tensor, "_keras_mask", None)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two arguments are the same value, or are computed alike. A model from a file
+    computes a mask twice: where it was computed when saved, and where Keras finds it again."""
+    if not (_is_tensor(a) and _is_tensor(b)):
+        return isinstance(a, int | float | str | None) and a == b
+    if _key(a) == _key(b):
+        return True
+    one, other = _node_of(a), _node_of(b)
+    if isinstance(one.operation, keras3().layers.Layer):
+        return False
+    if type(one.operation) is not type(other.operation):
+        return False
+    if _settings(one.operation) != _settings(other.operation):
+        return False
+    parts, others = (
+        keras3().tree.flatten((node.arguments.args, node.arguments.kwargs)) for node in (one, other)
+    )
+    return len(parts) == len(others) and all(map(_equal, parts, others))
+
+
+def _node_of(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _settings(operation: Any) -> dict[str, Any]:
+    """What an operation computes with besides its arguments, such as an axis."""
+    public = {key: value for key, value in vars(operation).items() if not key.startswith("_")}
+    return {key: value for key, value in public.items() if key != "name"}
 
 
 def _is_sequential(model: Any) -> bool:
@@ -122,12 +157,16 @@ class _Converter:
 
     def _add(self, node: Any, tensors: dict[Any, Any]) -> None:
         operation = node.operation
+        _check_mask(node, tensors)
         args, kwargs = keras3().tree.map_structure(
             lambda value: tensors[_key(value)] if _is_tensor(value) else value,
             _arguments(node),
         )
         if isinstance(operation, keras3().layers.Layer):
-            result = self._twin(operation)(*args, **kwargs)
+            twin = self._twin(operation)
+            if twin._expects_mask_arg and _is_without_mask(node, args, kwargs):
+                kwargs["mask"] = None
+            result = twin(*args, **kwargs)
             after = self._after.get(id(operation))
             result = result if after is None else after(result)
         else:
@@ -142,6 +181,26 @@ class _Converter:
             else:
                 self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)
         return self._twins[id(operation)]
+
+
+def _is_without_mask(node: Any, args: Any, kwargs: Any) -> bool:
+    """Whether tf_keras would find a mask where Keras 3 gives none, as it does where a call has
+    several tensors as arguments: that of a recurrent layer with initial states."""
+    found = any(_mask_of(tensor) is not None for tensor in tf.nest.flatten((args, kwargs)))
+    return found and node.arguments.kwargs.get("mask") is None
+
+
+def _check_mask(node: Any, tensors: dict[Any, Any]) -> None:
+    """Refuses a layer that Keras 3 gives a mask which tf_keras does not know any more."""
+    source = next(iter(node.arguments.keras_tensors), None)
+    if source is None or node.arguments.kwargs.get("mask") is None:
+        return
+    if _mask_of(source) is not None and _mask_of(tensors[_key(source)]) is None:
+        name, before = node.operation.name, source._keras_history.operation.name
+        raise ModelError(
+            f"Keras 3 layer {name!r}: got a mask through {before!r}; expected none, since in "
+            "tf_keras the mask ends there. Set mask_zero=False, or build the model with tf_keras."
+        )
 
 
 def _like(structure: Any, tensors: list[Any], twins: dict[Any, Any]) -> Any:

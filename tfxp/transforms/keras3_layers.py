@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.keras import keras, layers
+from tfxp.keras import keras, keras3, layers
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
 _SAME = {
@@ -67,6 +67,11 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+# Layers that may be another layer's activation. Others, such as PReLU, may have weights there;
+# Keras 3 makes those at the first call with values, so neither a model nor its file need have them.
+_WEIGHTLESS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
+
+
 def complaint_of(layer: Any) -> str | None:
     """Why a Keras 3 layer has no tf_keras twin; None if it has one."""
     try:
@@ -80,15 +85,15 @@ class _NoTwin(Exception):
     """The sentence's middle: what cannot be converted."""
 
 
-def twin_of(layer: Any) -> tuple[Any, Callable[[Any], Any] | None]:
+def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:
     """A new tf_keras layer without weights, and what is to be applied to its output, or None."""
     config = layer.get_config()
-    after = None
-    function = _name_of(config.get("activation"))
-    if function in COMPOSED and name_of(layer) in _ACTIVATION_LAST:
-        after = COMPOSED[function]
+    after = _function_behind(layer, config)
+    if after is not None:
         config = {**config, "activation": "linear"}
     kind, config = _converted(layer, config)
+    if name is not None:
+        config["name"] = name
     try:
         # MultiHeadAttention.from_config wants shapes that only a built layer's configuration has.
         make = (lambda c: kind(**c)) if name_of(layer) == "MultiHeadAttention" else kind.from_config
@@ -102,6 +107,24 @@ _ACTIVATION_LAST = (
     "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D",
     "SeparableConv1D", "SeparableConv2D",
 )  # fmt: skip
+
+
+def _function_behind(layer: Any, config: dict[str, Any]) -> Callable[[Any], Any] | None:
+    """What is applied behind a layer in place of its activation function; None if nothing is."""
+    if name_of(layer) not in _ACTIVATION_LAST:
+        return None
+    function = getattr(layer, "activation", None)
+    if not isinstance(function, keras3().layers.Layer):
+        return COMPOSED.get(_name_of(config.get("activation")))
+    if name_of(function) not in _WEIGHTLESS:
+        raise _NoTwin(f"its activation is a {name_of(function)}; make that the next layer")
+    twin_of(function)  # says what is wrong with it before anything is built
+
+    def apply(x: Any) -> Any:
+        twin, after = twin_of(function, _named(x, function.name))
+        return twin(x) if after is None else after(twin(x))
+
+    return apply
 
 
 def name_of(layer: Any) -> str:

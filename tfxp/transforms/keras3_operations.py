@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxp.keras import layers
 from tfxp.transforms.keras3_layers import COMPOSED
 
 # (the operation, which holds its settings; its arguments) -> tensor
@@ -39,7 +40,7 @@ OPERATIONS: dict[str, Operation] = {
     "Sigmoid": lambda op, x: tf.sigmoid(x),
     "Tanh": lambda op, x: tf.tanh(x),
     "Silu": lambda op, x: tf.nn.silu(x),
-    "Elu": lambda op, x: tf.nn.elu(x) if op.alpha == 1 else None,
+    "Elu": lambda op, x: layers.ELU(op.alpha, name=op.name)(x),
     "Gelu": lambda op, x: tf.nn.gelu(x, approximate=op.approximate),
     "LeakyRelu": lambda op, x: tf.nn.leaky_relu(x, op.negative_slope),
     "HardSigmoid": lambda op, x: COMPOSED["hard_sigmoid"](x),

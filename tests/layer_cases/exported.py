@@ -1,73 +1,15 @@
-"""One tiny network per layer or topology beyond the main job's, float -> quantized -> exported.
+"""Networks that are exported: one per layer or topology."""
 
-`LAYER_CASES` maps a name to a function that builds the network and says what becomes of it:
-"exact" (Keras, interpreter and LiteRT agree on every element), "noted" (they may differ, and the
-export says so) or "keras" (quantized in Keras, refused by the export with a reason).
-"""
-
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-
-from tests.cases import randomize
-from tfxp.keras import keras, layers, tf
-
-
-@dataclasses.dataclass
-class LayerCase:
-    """A network, what becomes of it, and its inputs' range where it must not be normal."""
-
-    build: Callable[[], Any]
-    outcome: str
-    tokens: int = 0
-
-
-LAYER_CASES: dict[str, LayerCase] = {}
-
-
-def case(outcome="exact", tokens=0):
-    def register(build):
-        LAYER_CASES[build.__name__] = LayerCase(build, outcome, tokens)
-        return build
-
-    return register
-
-
-def build(name, seed=5):
-    """A case's network with random weights."""
-    keras.backend.clear_session()
-    return randomize(LAYER_CASES[name].build(), seed)
-
-
-def inputs_of(name, model, count=16, seed=8):
-    """Random inputs: normal, or tokens."""
-    rng, tokens = np.random.default_rng(seed), LAYER_CASES[name].tokens
-    arrays = []
-    for tensor in model.inputs:
-        shape = (count, *(size or 7 for size in tensor.shape[1:]))
-        x = rng.integers(0, tokens, shape) if tokens else rng.normal(size=shape)
-        arrays.append(x.astype(np.int32 if tokens else np.float32))
-    return arrays if len(arrays) > 1 else arrays[0]
-
-
-def chain(*steps, shape=(8, 6, 3), **options):
-    x = inputs = keras.Input(shape, **options)
-    for step in steps:
-        x = step(x)
-    return keras.Model(inputs, x)
-
-
-SEQUENCE = (12, 4)
-
+from tests.layer_cases.table import SEQUENCE, case, chain
+from tfxp.keras import tf
 
 # --- convolutions of sequences, transposed ones ---------------------------------------------------
 
 
 @case()
-def conv_1d():
+def conv_1d(keras, layers):
     return chain(
+        keras,
         layers.Conv1D(5, 3, padding="same", activation="relu"),
         layers.BatchNormalization(),
         layers.Conv1D(4, 3, padding="causal", dilation_rate=2, activation="relu"),
@@ -79,8 +21,9 @@ def conv_1d():
 
 
 @case()
-def depthwise_conv_1d():
+def depthwise_conv_1d(keras, layers):
     return chain(
+        keras,
         layers.DepthwiseConv1D(3, padding="same", depth_multiplier=2, activation="relu"),
         layers.DepthwiseConv1D(2, strides=2),
         layers.BatchNormalization(),
@@ -89,8 +32,9 @@ def depthwise_conv_1d():
 
 
 @case()
-def separable_conv_1d():
+def separable_conv_1d(keras, layers):
     return chain(
+        keras,
         layers.SeparableConv1D(5, 3, padding="causal", activation="relu"),
         layers.SeparableConv1D(4, 3, strides=2, padding="same"),
         shape=SEQUENCE,
@@ -98,8 +42,9 @@ def separable_conv_1d():
 
 
 @case()
-def conv_2d_transpose():
+def conv_2d_transpose(keras, layers):
     return chain(
+        keras,
         layers.Conv2DTranspose(5, 3, strides=2, padding="same", activation="relu"),
         layers.BatchNormalization(),
         layers.Conv2DTranspose(4, (2, 3), strides=(1, 2)),
@@ -107,23 +52,12 @@ def conv_2d_transpose():
 
 
 @case()
-def conv_1d_transpose():
+def conv_1d_transpose(keras, layers):
     return chain(
+        keras,
         layers.Conv1DTranspose(5, 3, strides=2, padding="same", activation="relu"),
         layers.Conv1DTranspose(3, 2),
         shape=SEQUENCE,
-    )
-
-
-@case("keras")
-def conv_3d():
-    return chain(
-        layers.Conv3D(4, 2, activation="relu"),
-        layers.BatchNormalization(),
-        layers.MaxPooling3D(2),
-        layers.Conv3D(3, 1, padding="same"),
-        layers.GlobalAveragePooling3D(),
-        shape=(5, 6, 5, 2),
     )
 
 
@@ -131,7 +65,7 @@ def conv_3d():
 
 
 @case()
-def pools_1d():
+def pools_1d(keras, layers):
     x = inputs = keras.Input(SEQUENCE)
     x = layers.MaxPooling1D(2)(layers.Conv1D(4, 3)(x))
     x = layers.AveragePooling1D(3, 1, padding="same")(x)
@@ -143,8 +77,9 @@ def pools_1d():
 
 
 @case()
-def pools_1d_unpadded():
+def pools_1d_unpadded(keras, layers):
     return chain(
+        keras,
         layers.AveragePooling1D(2),
         layers.Conv1D(3, 1),
         layers.GlobalAveragePooling1D(keepdims=True),
@@ -157,7 +92,7 @@ def pools_1d_unpadded():
 
 
 @case()
-def subtract():
+def subtract(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     a, b = layers.Conv2D(3, 1, activation="relu")(x), layers.Conv2D(3, 1, activation="relu")(x)
     y = layers.Subtract()([a, b])
@@ -165,7 +100,7 @@ def subtract():
 
 
 @case()
-def multiply():
+def multiply(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     a, b = layers.Conv2D(3, 1)(x), layers.Conv2D(3, 1, activation="relu")(x)
     y = layers.ReLU()(layers.Multiply()([a, b]))
@@ -173,7 +108,7 @@ def multiply():
 
 
 @case()
-def squeeze_and_excite():
+def squeeze_and_excite(keras, layers):
     """A gate per channel, broadcast over the image."""
     x = inputs = keras.Input((8, 6, 4))
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -183,7 +118,7 @@ def squeeze_and_excite():
 
 
 @case()
-def average():
+def average(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     a, b = layers.Conv2D(3, 1)(x), layers.Conv2D(3, 1, activation="relu")(x)
     y = layers.Average()([a, b])
@@ -191,7 +126,7 @@ def average():
 
 
 @case()
-def maximum():
+def maximum(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     a, b = layers.Conv2D(3, 1)(x), layers.Conv2D(3, 1, activation="relu")(x)
     y = layers.Maximum()([a, x])
@@ -203,8 +138,9 @@ def maximum():
 
 
 @case()
-def up_sampling():
+def up_sampling(keras, layers):
     return chain(
+        keras,
         layers.Conv2D(4, 3),
         layers.UpSampling2D((2, 3)),
         layers.Conv2D(3, 1),
@@ -213,8 +149,9 @@ def up_sampling():
 
 
 @case()
-def up_sampling_bilinear():
+def up_sampling_bilinear(keras, layers):
     return chain(
+        keras,
         layers.Conv2D(4, 3),
         layers.UpSampling2D(2, interpolation="bilinear"),
         layers.Conv2D(3, 1),
@@ -223,26 +160,30 @@ def up_sampling_bilinear():
 
 
 @case("noted")
-def resizing_bilinear():
-    return chain(layers.Conv2D(4, 3), layers.Resizing(11, 7, interpolation="bilinear"))
+def resizing_bilinear(keras, layers):
+    return chain(keras, layers.Conv2D(4, 3), layers.Resizing(11, 7, interpolation="bilinear"))
 
 
 @case()
-def up_sampling_1d():
+def up_sampling_1d(keras, layers):
     return chain(
-        layers.Conv1D(4, 3), layers.UpSampling1D(3), layers.Conv1D(3, 2), shape=SEQUENCE
+        keras, layers.Conv1D(4, 3), layers.UpSampling1D(3), layers.Conv1D(3, 2), shape=SEQUENCE
     )
 
 
 @case()
-def permute():
+def permute(keras, layers):
     return chain(
-        layers.Conv2D(4, 3), layers.Permute((3, 1, 2)), layers.Dense(5), layers.Permute((2, 1, 3))
+        keras,
+        layers.Conv2D(4, 3),
+        layers.Permute((3, 1, 2)),
+        layers.Dense(5),
+        layers.Permute((2, 1, 3)),
     )
 
 
 @case()
-def cropping():
+def cropping(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     x = layers.Cropping2D(((1, 2), (0, 1)))(layers.Conv2D(4, 1)(x))
     y = layers.Reshape((25, 4))(x)
@@ -250,12 +191,12 @@ def cropping():
 
 
 @case()
-def padding_1d():
-    return chain(layers.ZeroPadding1D((2, 1)), layers.Conv1D(4, 3), shape=SEQUENCE)
+def padding_1d(keras, layers):
+    return chain(keras, layers.ZeroPadding1D((2, 1)), layers.Conv1D(4, 3), shape=SEQUENCE)
 
 
 @case()
-def slicing():
+def slicing(keras, layers):
     x = inputs = keras.Input((8, 6, 4))
     y = layers.Conv2D(4, 1)(x[:, 1:])
     y = y[:, ::2, -3:-1]
@@ -264,9 +205,13 @@ def slicing():
 
 
 @case()
-def repeat_vector():
+def repeat_vector(keras, layers):
     return chain(
-        layers.Dense(5, activation="relu"), layers.RepeatVector(3), layers.Dense(2), shape=(6,)
+        keras,
+        layers.Dense(5, activation="relu"),
+        layers.RepeatVector(3),
+        layers.Dense(2),
+        shape=(6,),
     )
 
 
@@ -274,8 +219,9 @@ def repeat_vector():
 
 
 @case()
-def rescaling():
+def rescaling(keras, layers):
     return chain(
+        keras,
         layers.Rescaling(1 / 4, offset=-0.5),
         layers.Conv2D(4, 3, padding="same", activation="relu"),
         layers.Rescaling(2.0),
@@ -285,8 +231,9 @@ def rescaling():
 
 
 @case()
-def normalization():
+def normalization(keras, layers):
     return chain(
+        keras,
         layers.Normalization(mean=[0.1, -0.2, 0.3], variance=[0.5, 1.0, 2.0]),
         layers.ReLU(),
         layers.Normalization(mean=0.5, variance=4.0, axis=None),
@@ -295,8 +242,9 @@ def normalization():
 
 
 @case()
-def leaky_relu():
+def leaky_relu(keras, layers):
     return chain(
+        keras,
         layers.Conv2D(4, 3),
         layers.LeakyReLU(0.3),
         layers.Conv2D(4, 1, activation=layers.LeakyReLU(0.125)),
@@ -305,8 +253,9 @@ def leaky_relu():
 
 
 @case()
-def prelu():
+def prelu(keras, layers):
     return chain(
+        keras,
         layers.Conv2D(4, 3),
         layers.PReLU(shared_axes=[1, 2]),
         layers.Conv2D(4, 1),
@@ -315,12 +264,12 @@ def prelu():
 
 
 @case()
-def elu():
-    return chain(layers.Conv2D(4, 3, activation="elu"), layers.Conv2D(4, 1), layers.ELU())
+def elu(keras, layers):
+    return chain(keras, layers.Conv2D(4, 3, activation="elu"), layers.Conv2D(4, 1), layers.ELU())
 
 
 @case()
-def sigmoid_tanh():
+def sigmoid_tanh(keras, layers):
     x = inputs = keras.Input((8, 6, 3))
     a = layers.Conv2D(4, 3, activation="sigmoid")(x)
     b = layers.Conv2D(4, 3, activation="tanh")(x)
@@ -328,15 +277,16 @@ def sigmoid_tanh():
 
 
 @case()
-def swish():
+def swish(keras, layers):
     return chain(
-        layers.Conv2D(4, 3, activation="swish"), layers.Dense(3), layers.Activation("swish")
+        keras, layers.Conv2D(4, 3, activation="swish"), layers.Dense(3), layers.Activation("swish")
     )
 
 
 @case()
-def hard_sigmoid():
+def hard_sigmoid(keras, layers):
     return chain(
+        keras,
         layers.Conv2D(4, 3, activation="hard_sigmoid"),
         layers.MaxPooling2D(2),
         layers.Activation("hard_sigmoid"),
@@ -344,7 +294,7 @@ def hard_sigmoid():
 
 
 @case()
-def hard_swish():
+def hard_swish(keras, layers):
     """As MobileNetV3 writes it."""
     x = inputs = keras.Input((8, 6, 3))
     x = layers.Conv2D(4, 3)(x)
@@ -352,16 +302,11 @@ def hard_swish():
     return keras.Model(inputs, layers.Conv2D(3, 1)(layers.Multiply()([x, gate])))
 
 
-@case("keras")
-def gelu_selu():
-    return chain(layers.Dense(5, activation="gelu"), layers.Dense(4, activation="selu"), shape=(6,))
-
-
 # --- functions of tensors ------------------------------------------------------------------------
 
 
 @case()
-def tensor_functions():
+def tensor_functions(keras, layers):
     x = inputs = keras.Input((8, 6, 4))
     a = tf.nn.relu(layers.Conv2D(4, 1)(x) * 0.5 - [0.1, 0.2, 0.3, 0.4])
     b = tf.nn.sigmoid(layers.Conv2D(4, 1)(x)) - x / 2.0
@@ -374,50 +319,13 @@ def tensor_functions():
     return keras.Model(inputs, [h, -f])
 
 
-# --- in float between quantized tensors ----------------------------------------------------------
-
-
-@case("keras", tokens=11)
-def recurrent():
-    """Tokens of which 0 stands for nothing: masks reach every layer that asks for one."""
-    x = inputs = keras.Input((7,))
-    x = layers.Embedding(11, 6, mask_zero=True)(x)
-    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
-    x, state = layers.GRU(5, return_sequences=True, return_state=True)(x)
-    y = layers.SimpleRNN(3)(x, initial_state=layers.Dense(3)(state))
-    return keras.Model(inputs, [layers.Dense(2)(y), layers.GlobalAveragePooling1D()(x)])
-
-
-@case("keras")
-def encoder_decoder():
-    """States of one LSTM start another."""
-    source, target = keras.Input((5, 3)), keras.Input((4, 3))
-    _, hidden, cell = layers.LSTM(4, return_state=True)(source)
-    y = layers.LSTM(4, return_sequences=True)(target, initial_state=[hidden, cell])
-    return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
-
-
-@case("keras")
-def attention():
-    x = inputs = keras.Input((5, 6))
-    y = layers.MultiHeadAttention(2, 3)(x, x)
-    x = layers.LayerNormalization()(layers.Add()([x, y]))
-    y, scores = layers.MultiHeadAttention(1, 4)(x, y, return_attention_scores=True)
-    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
-
-
-@case("keras")
-def time_distributed():
-    x = inputs = keras.Input((4, 8, 6, 3))
-    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)
-    x = layers.TimeDistributed(layers.GlobalAveragePooling2D())(x)
-    x = layers.Masking(0.0)(x)
-    return keras.Model(inputs, layers.LSTM(3)(x))
+# --- over time -----------------------------------------------------------------------------------
 
 
 @case()
-def time_distributed_dense():
+def time_distributed_dense(keras, layers):
     return chain(
+        keras,
         layers.TimeDistributed(layers.Dense(5, activation="relu")),
         layers.TimeDistributed(layers.Activation("tanh")),
         layers.Dense(2),
@@ -429,7 +337,7 @@ def time_distributed_dense():
 
 
 @case()
-def models_of_models():
+def models_of_models(keras, layers):
     """A model in a model in a model; one of them used twice, one layer shared across models."""
     norm = layers.BatchNormalization(name="norm")
     x = i = keras.Input((8, 6, 4))
@@ -437,13 +345,15 @@ def models_of_models():
     inner = keras.Model(i, x, name="inner")
     x = i = keras.Input((8, 6, 4))
     outer = keras.Model(i, layers.Add()([inner(inner(x)), x]), name="outer")
-    head = keras.Sequential([keras.Input((8, 6, 4)), layers.Conv2D(3, 3), layers.Flatten()], "head")
+    head = keras.Sequential(
+        [keras.Input((8, 6, 4)), layers.Conv2D(3, 3), layers.Flatten()], name="head"
+    )
     x = i = keras.Input((8, 6, 4))
     return keras.Model(i, layers.Dense(2)(head(outer(norm(x)))))
 
 
 @case()
-def shared_submodel():
+def shared_submodel(keras, layers):
     encoder = keras.Sequential([keras.Input((9, 3)), layers.Conv1D(4, 3), layers.LeakyReLU(0.25)])
     a, b = keras.Input((9, 3)), keras.Input((9, 3))
     y = layers.Subtract()([encoder(a), encoder(b)])

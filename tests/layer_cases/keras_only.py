@@ -1,0 +1,60 @@
+"""Networks with layers that compute in float between quantized tensors; the export refuses them."""
+
+from tests.layer_cases.table import case, chain
+
+
+@case("keras")
+def conv_3d(keras, layers):
+    return chain(
+        keras,
+        layers.Conv3D(4, 2, activation="relu"),
+        layers.BatchNormalization(),
+        layers.MaxPooling3D(2),
+        layers.Conv3D(3, 1, padding="same"),
+        layers.GlobalAveragePooling3D(),
+        shape=(5, 6, 5, 2),
+    )
+
+
+@case("keras")
+def gelu_selu(keras, layers):
+    gelu, selu = layers.Dense(5, activation="gelu"), layers.Dense(4, activation="selu")
+    return chain(keras, gelu, selu, shape=(6,))
+
+
+@case("keras", tokens=11)
+def recurrent(keras, layers):
+    """Tokens of which 0 stands for nothing: masks reach every layer that asks for one."""
+    x = inputs = keras.Input((7,))
+    x = layers.Embedding(11, 6, mask_zero=True)(x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x, state = layers.GRU(5, return_sequences=True, return_state=True)(x)
+    y = layers.SimpleRNN(3)(x, initial_state=layers.Dense(3)(state))
+    return keras.Model(inputs, [layers.Dense(2)(y), layers.GlobalAveragePooling1D()(x)])
+
+
+@case("keras")
+def encoder_decoder(keras, layers):
+    """States of one LSTM start another."""
+    source, target = keras.Input((5, 3)), keras.Input((4, 3))
+    _, hidden, cell = layers.LSTM(4, return_state=True)(source)
+    y = layers.LSTM(4, return_sequences=True)(target, initial_state=[hidden, cell])
+    return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
+
+
+@case("keras")
+def attention(keras, layers):
+    x = inputs = keras.Input((5, 6))
+    y = layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.LayerNormalization()(layers.Add()([x, y]))
+    y, scores = layers.MultiHeadAttention(1, 4)(x, y, return_attention_scores=True)
+    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
+
+
+@case("keras")
+def time_distributed(keras, layers):
+    x = inputs = keras.Input((4, 8, 6, 3))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)
+    x = layers.TimeDistributed(layers.GlobalAveragePooling2D())(x)
+    x = layers.Masking(0.0)(x)
+    return keras.Model(inputs, layers.LSTM(3)(x))
