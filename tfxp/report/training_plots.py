@@ -109,14 +109,16 @@ def _curves(axes: Any, results: Mapping[str, Any]) -> None:
 
 
 def _heat(axes: Any, down: list[str], across: list[str], table: np.ndarray) -> None:
-    axes.imshow(100 * table, aspect="auto", cmap="viridis")
+    picture = axes.imshow(100 * table, aspect="auto", cmap="viridis")
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
     axes.set_xlabel("bits of weights")
     axes.set_ylabel("bits of activations")
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
-            axes.text(j, i, f"{100 * value:.2f} %", ha="center", va="center", color="white")
+            bright = picture.norm(100 * value) > 0.6  # viridis ends in yellow
+            ink = "black" if bright else "white"
+            axes.text(j, i, f"{100 * value:.2f} %", ha="center", va="center", color=ink)
 
 
 def _label(bits: int) -> str:
