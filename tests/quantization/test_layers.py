@@ -10,6 +10,7 @@ from tfxp.export import integer_graph_of
 from tfxp.formats import quantize
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import LayerPrecision, PrecisionMap
+from tfxp.quantization.layer_table import LAYERS
 
 SAMPLES = 6
 IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
@@ -136,7 +137,15 @@ def write_flipped(builder, number, call, spec):
     builder.put(number, builder.emit("REVERSE_V2", [source.index, axis], output))
 
 
-def test_a_layer_of_ones_own_is_quantized_and_exported():
+@pytest.fixture
+def registry_restored():
+    before = dict(LAYERS)
+    yield
+    LAYERS.clear()
+    LAYERS.update(before)
+
+
+def test_a_layer_of_ones_own_is_quantized_and_exported(registry_restored):
     tfxp.register_layer("Flipped", tfxp.LayerRole("keep", "reshape", write=write_flipped))
     inputs = keras.Input((6, 4, 3))
     model = keras.Model(inputs, Flipped()(layers.Conv2D(4, 3, activation="relu")(inputs)))
