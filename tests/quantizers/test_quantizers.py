@@ -13,8 +13,12 @@ from tfxp.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
     BiasQuantizer,
+    LeakyReluQuantizer,
     MeanQuantizer,
+    TableQuantizer,
     WeightQuantizer,
+    WrpnActivationQuantizer,
+    WrpnWeightQuantizer,
     seed_of,
 )
 
@@ -233,11 +237,15 @@ def test_stochastic_rounding_only_while_training():
 @pytest.mark.parametrize(
     "quantizer",
     [
-        WeightQuantizer(2, "floor", "zero", 9),
+        WeightQuantizer(2, 1, "floor", 9, "zero"),
         BiasQuantizer(),
         ActivationQuantizer("half_up", True, "pass", 3),
         MeanQuantizer(12),
         AveragePoolQuantizer([[1, 2], [2, 4]]),
+        WrpnWeightQuantizer(2, 1, "floor", 9, True, True),
+        WrpnActivationQuantizer("half_up", 3),
+        TableQuantizer("tanh"),
+        LeakyReluQuantizer(0.3),
     ],
 )
 def test_config_round_trip(quantizer):

@@ -121,15 +121,18 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
 
     def _weight_quantizer(self, name: str, weight: WeightSpec) -> FormatQuantizer:
         formats = self._formats[name]
-        rounding = _explicit(formats.rule.rounding) or "half_even"
-        axes, seed = weight.channel_axes, seed_of(f"{name}/{weight.attribute}")
+        kernel: dict[str, Any] = {
+            "channel_axes": weight.channel_axes,
+            "trailing": weight.trailing,
+            "rounding": _explicit(formats.rule.rounding) or "half_even",
+            "seed": seed_of(f"{name}/{weight.attribute}"),
+        }
         if not isinstance(formats.weights[0], WrpnFormat):
             saturation = self._backward.weight_saturation
-            trailing = weight.trailing
-            return WeightQuantizer(axes, rounding, saturation, seed=seed, trailing=trailing)
+            return WeightQuantizer(**kernel, saturation_gradient=saturation)
         binary = formats.weights[0].is_binary
         per_channel = binary and bool(formats.rule.per_channel)
-        return WrpnWeightQuantizer(axes, rounding, binary, per_channel, seed, weight.trailing)
+        return WrpnWeightQuantizer(**kernel, binary=binary, per_channel=per_channel)
 
     def _bias_is_quantized(self, name: str) -> bool:
         """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 @_register
+@dataclass(eq=False)
 class GradientQuantizer(FormatQuantizer):
     """Passes a tensor on as it is and quantizes the gradient that comes back.
 
@@ -50,11 +51,9 @@ class GradientQuantizer(FormatQuantizer):
         saturate, as the format says.
     """
 
-    def __init__(
-        self, rounding: str = "half_away", seed: int = 0, count_every: int = COUNT_EVERY
-    ) -> None:
-        super().__init__(rounding=rounding, seed=seed, count_every=count_every)
-        self.rounding, self.seed, self.count_every = rounding, seed, count_every
+    rounding: str = "half_away"
+    seed: int = 0
+    count_every: int = COUNT_EVERY
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and what was counted: passes, elements looked at, saturated, not finite."""
@@ -95,7 +94,7 @@ class GradientQuantizer(FormatQuantizer):
         counts.assign_add(tf.cond(due, look, pass_by))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class GradientCounts:
     """What a gradient quantizer counted.
 

@@ -7,6 +7,7 @@ so that a built, compiled model changes precision by assignment.
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,21 +29,22 @@ _FAST = ("half_even", "half_up")
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
+@dataclass(eq=False)
 class FormatQuantizer(tfmot.Quantizer):
-    """Base of tfxp's quantizers: creates the variables that hold a format."""
+    """Base of tfxp's quantizers: creates the variables that hold a format.
 
-    def __init__(self, **config: Any) -> None:
-        self._config = config
+    The settings of a quantizer are the fields of a dataclass, which is all that Keras saves of it.
+    """
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return dict(self._config)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_config() == other.get_config()
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, str(self._config)))
+        return hash((type(self).__name__, str(self.get_config())))
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """Create the variables; a wide 8-bit format until one is assigned."""
@@ -58,43 +60,46 @@ class FormatQuantizer(tfmot.Quantizer):
         return ()
 
 
+@dataclass(eq=False)
+class KernelQuantizer(FormatQuantizer):
+    """Base of the quantizers of kernels: they know which axes number output channels.
+
+    Args:
+        channel_axes: how many axes of the kernel number output channels, the last ones of it.
+        trailing: how many axes follow those of the output channels (transposed convolutions).
+        rounding: rounding mode.
+        seed: seed of stochastic rounding.
+    """
+
+    channel_axes: int = 1
+    trailing: int = 0
+    rounding: str = "half_even"
+    seed: int = 0
+
+    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+        """One scale per output channel, broadcast over the axes behind them."""
+        channels = [tensor_shape[axis] for axis in self.channels(len(tensor_shape))]
+        return (*channels, *(1,) * self.trailing)
+
+    def channels(self, rank: int) -> range:
+        """The axes of a kernel of this rank that number output channels."""
+        end = rank - self.trailing
+        return range(end - self.channel_axes, end)
+
+
 @_register
-class WeightQuantizer(FormatQuantizer):
+@dataclass(eq=False)
+class WeightQuantizer(KernelQuantizer):
     """Quantizes a kernel, one scale per output channel (all equal when the map says so).
 
     Forward clip(round(w / s), qmin, qmax) * s; the gradient passes, or is zero where w saturates.
 
     Args:
-        channel_axes: how many axes of the kernel number output channels, the last ones of it.
-        rounding: rounding mode.
+        channel_axes, trailing, rounding, seed: see `KernelQuantizer`.
         saturation_gradient: "pass" (ADaPTION) or "zero".
-        seed: seed of stochastic rounding.
-        trailing: how many axes follow those of the output channels (transposed convolutions).
     """
 
-    def __init__(
-        self,
-        channel_axes: int = 1,
-        rounding: str = "half_even",
-        saturation_gradient: str = "pass",
-        seed: int = 0,
-        trailing: int = 0,
-    ) -> None:
-        super().__init__(
-            channel_axes=channel_axes,
-            rounding=rounding,
-            saturation_gradient=saturation_gradient,
-            seed=seed,
-            trailing=trailing,
-        )
-        self.trailing = trailing
-        self.channel_axes, self.rounding = channel_axes, rounding
-        self.saturation_gradient, self.seed = saturation_gradient, seed
-
-    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
-        """One scale per output channel, broadcast over the axes behind them."""
-        end = len(tensor_shape) - self.trailing
-        return tuple(tensor_shape)[end - self.channel_axes : end] + (1,) * self.trailing
+    saturation_gradient: str = "pass"
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
@@ -127,6 +132,7 @@ class BiasQuantizer(FormatQuantizer):
 
 
 @_register
+@dataclass(eq=False)
 class ActivationQuantizer(FormatQuantizer):
     """Quantizes a layer's output.
 
@@ -137,21 +143,10 @@ class ActivationQuantizer(FormatQuantizer):
         seed: seed of stochastic rounding.
     """
 
-    def __init__(
-        self,
-        rounding: str = "half_even",
-        nonnegative: bool = False,
-        saturation_gradient: str = "zero",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            rounding=rounding,
-            nonnegative=nonnegative,
-            saturation_gradient=saturation_gradient,
-            seed=seed,
-        )
-        self.rounding, self.nonnegative = rounding, nonnegative
-        self.saturation_gradient, self.seed = saturation_gradient, seed
+    rounding: str = "half_even"
+    nonnegative: bool = False
+    saturation_gradient: str = "zero"
+    seed: int = 0
 
     @property
     def takes_relu(self) -> bool:
@@ -172,6 +167,7 @@ class ActivationQuantizer(FormatQuantizer):
 
 
 @_register
+@dataclass(eq=False)
 class MeanQuantizer(FormatQuantizer):
     """Quantizes a global average as XNNPACK's MEAN does.
 
@@ -183,9 +179,7 @@ class MeanQuantizer(FormatQuantizer):
         count: n, how many elements are averaged.
     """
 
-    def __init__(self, count: int) -> None:
-        super().__init__(count=count)
-        self.count = count
+    count: int
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and the scale of the input."""
@@ -202,6 +196,7 @@ class MeanQuantizer(FormatQuantizer):
 
 
 @_register
+@dataclass(eq=False)
 class AveragePoolQuantizer(FormatQuantizer):
     """Quantizes an average pool as TFLite's AVERAGE_POOL_2D does.
 
@@ -213,9 +208,7 @@ class AveragePoolQuantizer(FormatQuantizer):
             column for "same" padding, where the border has fewer.
     """
 
-    def __init__(self, counts: Any) -> None:
-        super().__init__(counts=counts)
-        self.counts = counts
+    counts: Any
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and the zero point of its storage."""

@@ -8,6 +8,7 @@ is that of the real function.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -42,6 +43,7 @@ class UnaryQuantizer(FormatQuantizer):
 
 
 @_register
+@dataclass(eq=False)
 class TableQuantizer(UnaryQuantizer):
     """Sigmoid, tanh or ELU as XNNPACK's 8-bit table.
 
@@ -54,9 +56,7 @@ class TableQuantizer(UnaryQuantizer):
         function: "sigmoid", "tanh" or "elu".
     """
 
-    def __init__(self, function: str) -> None:
-        super().__init__(function=function)
-        self.function = function
+    function: str
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, the scale of the input, and the zero point of the output's storage."""
@@ -82,6 +82,7 @@ class TableQuantizer(UnaryQuantizer):
 
 
 @_register
+@dataclass(eq=False)
 class LeakyReluQuantizer(UnaryQuantizer):
     """XNNPACK's LEAKY_RELU: multipliers with 8 fractional bits, ties up.
 
@@ -91,9 +92,7 @@ class LeakyReluQuantizer(UnaryQuantizer):
         alpha: slope where x is negative.
     """
 
-    def __init__(self, alpha: float) -> None:
-        super().__init__(alpha=alpha)
-        self.alpha = alpha
+    alpha: float
 
     def __call__(
         self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any

@@ -10,12 +10,19 @@ multiplying with qmax, not by dividing by its rounded reciprocal, which would mo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import _FAST, FormatQuantizer, Variables, _deterministic
+from tfxp.quantizers.quantizers import (
+    _FAST,
+    FormatQuantizer,
+    KernelQuantizer,
+    Variables,
+    _deterministic,
+)
 from tfxp.quantizers.straight_through import (
     _LOG2_E,
     HALF_UP_NUDGE,
@@ -28,62 +35,39 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 @_register
-class WrpnWeightQuantizer(FormatQuantizer):
+@dataclass(eq=False)
+class WrpnWeightQuantizer(KernelQuantizer):
     """Puts a kernel on WRPN's grid of k bits; the float kernel stays the one that learns.
 
     The gradient passes where -1 <= w <= 1 and is zero elsewhere, as that of `tf.clip_by_value` is;
     through rounding, and through mean|w| of k = 1, it passes unchanged.
 
     Args:
-        channel_axes: axes of the kernel that number output channels, the last ones of the kernel.
-        rounding: rounding mode.
+        channel_axes, trailing, rounding, seed: see `KernelQuantizer`.
         binary: k = 1.
         per_channel: mean|w| per output channel instead of one for the kernel (k = 1 only).
-        seed: seed of stochastic rounding.
 
     References:
         Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 5; k = 1 is
         Rastegari et al.'s BWN (ECCV 2016), whose per-filter mean is `per_channel`.
     """
 
-    def __init__(
-        self,
-        channel_axes: int = 1,
-        rounding: str = "half_even",
-        binary: bool = False,
-        per_channel: bool = False,
-        seed: int = 0,
-        trailing: int = 0,
-    ) -> None:
-        super().__init__(
-            channel_axes=channel_axes,
-            rounding=rounding,
-            binary=binary,
-            per_channel=per_channel,
-            seed=seed,
-            trailing=trailing,
-        )
-        self.channel_axes, self.rounding, self.seed = channel_axes, rounding, seed
-        self.binary, self.per_channel, self.trailing = binary, per_channel, trailing
-
-    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
-        """One scale per output channel, all equal."""
-        end = len(tensor_shape) - self.trailing
-        return tuple(tensor_shape)[end - self.channel_axes : end] + (1,) * self.trailing
+    binary: bool = False
+    per_channel: bool = False
 
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         if self.binary:
-            end = len(x.shape) - self.trailing
-            channels = range(end - self.channel_axes, end)
-            taps = [axis for axis in range(len(x.shape)) if axis not in channels]
+            rank = len(x.shape)
+            taps = [axis for axis in range(rank) if axis not in self.channels(rank)]
             return quantize_binary(x, taps if self.per_channel else None)
         rounding = _deterministic(self.rounding, training)
         return quantize_unit_range(x, -1.0, weights["qmax"], rounding, self.seed)
 
 
 @_register
+@dataclass(eq=False)
 class WrpnActivationQuantizer(FormatQuantizer):
     """Clips to [0, 1] and rounds to k bits; takes the place of a ReLU.
 
@@ -95,11 +79,9 @@ class WrpnActivationQuantizer(FormatQuantizer):
         seed: seed of stochastic rounding.
     """
 
+    rounding: str | None = None
+    seed: int = 0
     takes_relu = True  # the clip at 0 is one
-
-    def __init__(self, rounding: str | None = None, seed: int = 0) -> None:
-        super().__init__(rounding=rounding, seed=seed)
-        self.rounding, self.seed = rounding, seed
 
     def __call__(
         self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
