@@ -45,12 +45,13 @@ from tfxp.assign import (
     best_saving,
     dense_sweep,
     perturbed,
+    result_tables,
     savings,
     sensitivity_profile,
     size_curve,
     smallest_within,
 )
-from tfxp.assign.adaption import PLACEMENTS, zero_table
+from tfxp.assign.adaption import PLACEMENTS
 from tfxp.assign.judd import uniform_start, wide_values
 from tfxp.assign.sakr import TENSORS
 from tfxp.assign.search_space import ARITHMETICS, RANGES
@@ -189,15 +190,7 @@ def lin(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     )
     result, swept = sweep(assigner, stats, model) if _SWEEP.value else (assigner.assign(stats), {})
     sqnr = sqnr_of(stats, result.map, model, inputs)
-    by_layer = {row["layer"]: row for row in sqnr}
-    keys = ("kappa", "kappa_data", "weights_db", "predicted_db", "power_db", "measured_db")
-    table = [
-        [d.layer, stats[d.layer].weight_count, stats[d.layer].macs, d.value,
-         *(by_layer.get(d.layer, {}).get(key) for key in keys), d.reason]
-        for d in result.trace
-    ]  # fmt: skip
-    head = ["layer", "weights", "MACs", "bits", "dB/bit w", "dB/bit out", "SQNR w"]
-    print(cli.format_table([*head, "out: harmonic", "powers", "measured", "why"], table))
+    print(cli.format_table(*result_tables.lin_table(result, stats, sqnr)))
     print(f"\nsize of weights: {result.figures['size_bits']:,} bit")
     figures = {**result.figures, "sqnr": sqnr, **swept}
     return Assignment(result.map, result.trace, result.stop_reason, figures)
@@ -224,12 +217,10 @@ def sweep(assigner: LinAssigner, stats: ModelStats, model: Any) -> tuple[Assignm
         points = size_curve(
             scorer.accuracy, stats, assigner, anchors, range(2, 13), lambda point: bar.step(1)
         )
-    rows = [[p.kind, p.knob, p.size_bits / 1e3, p.accuracy] for p in points]
-    print(cli.format_table(["map", "bits", "weights [kbit]", _METRIC.value], rows))
+    print(cli.format_table(*result_tables.size_table(points, _METRIC.value)))
     found = savings(points)
-    rows = [[s.accuracy, s.allocated_bits / 1e3, s.equal_bits / 1e3, s.share] for s in found]
     print(f"\nfloat {_METRIC.value}: {baseline:.4g}")
-    print(cli.format_table([_METRIC.value, "allocated", "equal", "saved"], rows) + "\n")
+    print(cli.format_table(*result_tables.saving_table(found, _METRIC.value)) + "\n")
     chosen = smallest_within(points, baseline, _TOLERANCE.value)
     knob = chosen.knob if chosen is not None else max(anchors)
     result = dataclasses.replace(assigner, anchor_bits=knob, target_db=None).assign(stats)
@@ -274,13 +265,8 @@ def judd(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     if _REPORT_DATA.value:
         figures |= reported(model, wide, stats, figures["selected"])
     figures["sqnr"] = sqnr_of(stats, result.map, model, inputs)
-    rows = [
-        [f"{100 * float(t):g} %", *([None] * 4 if s is None else _selected(s))]
-        for t, s in figures["selected"].items()
-    ]
     print(f"float {_METRIC.value}: {figures['baseline']:.4g}; maps: {len(figures['visited'])}")
-    head = ["tolerance", _METRIC.value, "on --report_data", "traffic", "bits w/data by layer"]
-    print(cli.format_table(head, rows))
+    print(cli.format_table(*result_tables.selected_table(figures["selected"], _METRIC.value)))
     print(f"\nstopped: {result.stop_reason}")
     return Assignment(result.map, result.trace, result.stop_reason, figures)
 
@@ -338,11 +324,7 @@ def sakr() -> Assignment:
     stats = TrainingStats.load(required(_TRAINING))
     result = SakrAssigner(_B_MIN.value, _MISMATCH.value, _VARIANT.value).assign(stats)
     pmap = perturbed(result.map, _PERTURB.value, _TENSORS.value) if _PERTURB.value else result.map
-    rows = [
-        [name, *(None if getattr(rule, t) is None else str(getattr(rule, t)) for t in TENSORS)]
-        for name, rule in pmap.layers.items()
-    ]
-    print(cli.format_table(["layer", *TENSORS], rows))
+    print(cli.format_table(*result_tables.training_table(pmap)))
     figures = result.figures
     print(f"\nB_min {figures['b_min']}: p_m <= {figures['mismatch_bound']:.3g}")
     return Assignment(pmap, result.trace, result.stop_reason, figures)
@@ -361,9 +343,8 @@ def adaption(stats: ModelStats) -> Assignment:
         tuple(_FLOAT_LAYERS.value),
         _ROUNDING.value,
     ).assign(stats)
-    rows = [[made.layer, made.tensor, made.value, made.reason] for made in result.trace]
-    print(cli.format_table(["layer", "tensor", "format", ""], rows))
-    print(cli.format_table(*zero_table(result)))
+    print(cli.format_table(*result_tables.trace_table(result)))
+    print(cli.format_table(*result_tables.zero_table(result)))
     return result
 
 
@@ -394,7 +375,8 @@ def main() -> None:
             f"{_BATCH.value} {report.total('traffic_batch_ratio'):.3f} of 32 bits"
         )
     if _OUTPUT.value:
-        described(result).save(_OUTPUT.value)
+        command = f"assign_precision --method={_METHOD.value} --model={_MODEL.value}"
+        result.described(_METHOD.value, command).save(_OUTPUT.value)
     if _PLOT.value:
         plot_result(result.figures, weight_bits(stats, result.map) if stats else {}, _PLOT.value)
     if _PROFILE.value and "profile" in result.figures:
@@ -404,21 +386,6 @@ def main() -> None:
         search_page(search_figures(figures, name, _TOLERANCE.value)).write(_REPORT.value)
     if _JSON.value:
         write_json(_JSON.value, figures)
-
-
-def described(result: Assignment) -> PrecisionMap:
-    """The map with a note of where it came from."""
-    note = {
-        "description": f"{_METHOD.value}: {result.stop_reason}",
-        "command": f"assign_precision --method={_METHOD.value} --model={_MODEL.value}",
-    }
-    pmap = result.map
-    return PrecisionMap(pmap.default, pmap.layers, pmap.rounding, {**note, **pmap.provenance})
-
-
-def _selected(entry: dict[str, Any]) -> list[Any]:
-    bits = " ".join(f"{w or '-'}/{a}" for w, a in entry["bits"].values())
-    return [entry["accuracy"], entry.get("report_accuracy"), entry["traffic_ratio"], bits]
 
 
 run = cli.entry_point(main, _FLAGS)

@@ -186,21 +186,6 @@ def _skipped(
     return rows
 
 
-def zero_table(result: Assignment) -> tuple[list[str], list[list[object]]]:
-    """Header and rows for people: zeros, operations, cycles and traffic of every layer."""
-    header = ["layer", "zero weights", "zeros read", "float", "MACs", "executed", "cycles",
-              "skipping", "traffic"]  # fmt: skip
-    rows: list[list[object]] = []
-    for row in result.figures["zero_skip"]:
-        zeros = result.figures["zeros"][row["name"]]
-        traffic = row["compressed_bits"] / row["input_bits"] if row["input_bits"] else 1.0
-        shares = [f"{share:.1%}" for share in (zeros["weights"], row["zeros"], row["zeros_before"])]
-        executed = round(row["macs_executed"])
-        cycles = [round(row["cycles_dense"]), round(row["cycles"])]
-        rows.append([row["name"], *shares, row["macs"], executed, *cycles, f"{traffic:.1%}"])
-    return header, rows
-
-
 def _zeros_after(stats: TensorStats, fmt: Any, relu: bool) -> float:
     """Share of values that a format rounds to zero; with `relu` what is negative counts too."""
     if not isinstance(fmt, FixedPointFormat):

@@ -55,6 +55,16 @@ class Assignment:
             "figures": dict(self.figures),
         }
 
+    def described(self, method: str, command: str) -> PrecisionMap:
+        """The map with a note of where it came from; what it says of itself already is kept.
+
+        Args:
+            method: name of the assigner.
+            command: what gives the map again.
+        """
+        note = {"description": f"{method}: {self.stop_reason}", "command": command}
+        return dataclasses.replace(self.map, provenance={**note, **self.map.provenance})
+
 
 class PrecisionAssigner(Protocol):
     """Anything that turns what is known of a network into a precision map."""
