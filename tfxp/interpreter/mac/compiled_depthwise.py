@@ -12,14 +12,13 @@ import numba
 import numpy as np
 
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
-from tfxp.interpreter.mac.counting import book_visits, count_row
+from tfxp.interpreter.mac.counting import book_visits, clear_visits, count_image
 from tfxp.interpreter.mac.memory import (
     bytes_at,
     copy_ints,
     fill_ints,
     inlined,
     ints_at,
-    longs_at,
     shared,
     shorts_at,
 )
@@ -169,17 +168,15 @@ def convolve_depthwise(
         scratch_at: memory of the size that the record asks for, on a cache line.
         counts: as in `convolve_scatter`, added to.
     """
-    height, width, channels, _, oh, ow, oc, zero, _, kind = record[:10]
+    height, width, channels, _, oh, ow, oc, _, _, kind = record[:10]
     size = 2 if kind == 2 else 1
     acc_at, sums_at = scratch_at + record[48], scratch_at + record[49]
-    seen_at, row_class = scratch_at + record[50], longs_at(record[24], height)
+    seen_at = scratch_at + record[50]
     fill_ints(sums_at, SUMS, 0)
-    fill_ints(seen_at, record[26] * width * channels, 0)
+    clear_visits(record, seen_at)
     for n in range(images):
         image_at = x_at + size * n * height * width * channels
-        for y in range(height):
-            count_row(image_at + size * y * width * channels, kind, width * channels, zero,
-                      seen_at + 4 * row_class[y] * width * channels)  # fmt: skip
+        count_image(image_at, record, seen_at)
         for oy in range(oh):
             if oc == channels:
                 _row_of_outputs(oy, image_at, record, acc_at)

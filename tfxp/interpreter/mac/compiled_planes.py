@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
-from tfxp.interpreter.mac.counting import book_visits, count_row
+from tfxp.interpreter.mac.counting import book_visits, clear_visits, count_image
 from tfxp.interpreter.mac.memory import (
     bytes_at,
     fill_ints,
@@ -95,21 +95,18 @@ def convolve_planes(
         scratch_at: memory of the size that the record asks for, on a cache line.
         counts: as in `convolve_scatter`, added to.
     """
-    height, width, channels, _, oh, ow, oc, zero, _, kind = record[:10]
+    height, width, channels, _, oh, ow, oc, _, _, kind = record[:10]
     size = 2 if kind == 2 else 1
     codes, written = height * width * channels, oh * ow * oc
     planes_at, tile_at, acc_at = (
         scratch_at + record[48], scratch_at + record[49], scratch_at + record[50]
     )  # fmt: skip
     sums_at, seen_at = scratch_at + record[51], scratch_at + record[52]
-    row_class = longs_at(record[24], height)
     for n in range(images):
         image_at, to_at = x_at + size * n * codes, out_at + size * n * written
         fill_ints(sums_at, SUMS, 0)
-        fill_ints(seen_at, record[26] * width * channels, 0)
-        for y in range(height):
-            count_row(image_at + size * y * width * channels, kind, width * channels, zero,
-                      seen_at + 4 * row_class[y] * width * channels)  # fmt: skip
+        clear_visits(record, seen_at)
+        count_image(image_at, record, seen_at)
         _lay_out(image_at, record, planes_at)
         _multiply(record, planes_at, tile_at, acc_at)
         for oy in range(oh):

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from tfxp.interpreter.mac.compiled_store import SUMS, book_sums, store_row
-from tfxp.interpreter.mac.counting import book_visits, count_row
+from tfxp.interpreter.mac.counting import book_visits, clear_visits, count_row
 from tfxp.interpreter.mac.memory import (
     bytes_at,
     copy_ints,
@@ -211,17 +211,15 @@ def convolve_scatter(
     offsets_at, acc_at = scratch_at + record[51], scratch_at + record[52]
     sums_at, seen_at = scratch_at + record[53], scratch_at + record[54]
     fill_ints(sums_at, SUMS, 0)
-    fill_ints(seen_at, record[26] * width * channels, 0)
+    clear_visits(record, seen_at)
     for slot in range(ring):
         copy_ints(acc_at + 4 * slot * row_size, record[23], row_size)
     rows, until = longs_at(record[17], 2 * height), longs_at(record[18], height)
-    row_class = longs_at(record[24], height)
     for n in range(images):
         done = np.int64(0)
         for iy in range(height):
             row_at = x_at + size * (n * height + iy) * width * channels
-            count_row(row_at, kind, width * channels, zero,
-                      seen_at + 4 * row_class[iy] * width * channels)  # fmt: skip
+            count_row(iy, row_at, record, seen_at)
             if rows[2 * iy] >= 0:
                 _list_row(row_at, kind, width * groups, channels // groups, zero, take_all,
                           positions_at, values_at, starts_at, (record[21], record[22]))  # fmt: skip

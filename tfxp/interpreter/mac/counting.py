@@ -6,21 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.mac.memory import bytes_at, ints_at, longs_at, shared, shorts_at
+from tfxp.interpreter.mac.memory import bytes_at, fill_ints, ints_at, longs_at, shared, shorts_at
 
 
 @shared
-def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> None:
-    """Adds 1 to `seen` wherever a code of the row is not zero.
+def clear_visits(record: Any, seen_at: Any) -> None:
+    """Nothing seen yet, in any class of rows."""
+    fill_ints(seen_at, record[26] * record[1] * record[2], 0)
+
+
+@shared
+def count_row(y: Any, row_at: Any, record: Any, seen_at: Any) -> None:
+    """Adds 1 to `seen` wherever a code of an input row is not zero.
 
     Args:
-        row_at: codes.
-        kind: 0 int8, 1 uint8, 2 int16.
-        size: codes in the row.
-        zero: zero point.
-        seen_at: int32 (size,), added to.
+        y: which row.
+        row_at: its codes.
+        record: of the layer; see `packing.visit_fields`.
+        seen_at: int32 (row classes, columns * channels), added to.
     """
-    seen = ints_at(seen_at, size)
+    size, zero, kind = record[1] * record[2], record[7], record[9]
+    seen = ints_at(seen_at + 4 * longs_at(record[24], record[0])[y] * size, size)
     if kind == 2:
         wide, wanted_wide = shorts_at(row_at, size), np.int16(zero)
         for i in range(size):
@@ -29,6 +35,14 @@ def count_row(row_at: Any, kind: Any, size: Any, zero: Any, seen_at: Any) -> Non
         codes, wanted = bytes_at(row_at, size), np.int8(zero)  # of uint8 the same bits
         for i in range(size):
             seen[i] = np.int32(seen[i] + (codes[i] != wanted))
+
+
+@shared
+def count_image(image_at: Any, record: Any, seen_at: Any) -> None:
+    """`count_row` for every row of an image."""
+    row_size = (2 if record[9] == 2 else 1) * record[1] * record[2]
+    for y in range(record[0]):
+        count_row(y, image_at + y * row_size, record, seen_at)
 
 
 @shared
