@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.errors import ConfigError, OutputError
+from tfxp.errors import ConfigError, OutputError, TfxpError
 
 PathLike = str | os.PathLike[str]
 
@@ -122,6 +122,30 @@ def write_json(path: PathLike, value: Any) -> None:
         OutputError: it cannot be written.
     """
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: PathLike, what: str, error: type[TfxpError] = ConfigError) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        what: what it should hold, for the message.
+        error: what is raised.
+
+    Raises:
+        TfxpError: of the type `error`; the file is missing, or no JSON.
+
+    Example:
+        >>> read_json("/nowhere.json", "settings")
+        Traceback (most recent call last):
+        tfxp.errors.ConfigError: settings '/nowhere.json': [Errno 2] No such file or directory: \
+'/nowhere.json'.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as reason:
+        raise error(f"{what} {os.fspath(path)!r}: {reason}.") from None
 
 
 def find_config(path: PathLike, folder: str = "") -> Path:

@@ -10,7 +10,6 @@ is given), statistics that measure_model wrote (.json), or a network that the pa
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import tfxp
@@ -27,8 +26,7 @@ from tfxp.cost import (
     training_cost,
     training_precision,
 )
-from tfxp.errors import ConfigError
-from tfxp.files import atomic_path, check_writable, find_config, write_json, write_text
+from tfxp.files import atomic_path, check_writable, find_config, read_json, write_json, write_text
 from tfxp.graph import read_tflite
 from tfxp.models import PAPER_NETWORKS, count_network
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
@@ -86,15 +84,6 @@ def load_network() -> tuple[ModelStats, PrecisionMap | dict[str, LayerPrecision]
     if unknown:
         print(f"work of {', '.join(unknown)} is not known and counts as none\n")
     return stats, wanted or PrecisionMap.parse("w8a8")
-
-
-def read_run(path: str) -> dict[str, Any]:
-    """The JSON file of a measured run."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"measured run {path!r}: {error}.") from None
 
 
 def training_rows(
@@ -155,7 +144,9 @@ def main() -> None:
         _DATA_MEMORY.value,
     )
     energy = EnergyTable.load(find_config(_ENERGY.value, "energy")) if _ENERGY.value else None
-    executed = executed_macs(read_run(_EXECUTED.value), model) if _EXECUTED.value else None
+    executed = None
+    if _EXECUTED.value:
+        executed = executed_macs(read_json(_EXECUTED.value, "measured run"), model)
     report = cost_report(model, precision, settings, energy, executed)
     print(report)
     if _LEGEND.value:

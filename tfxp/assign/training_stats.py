@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import DataError
-from tfxp.files import write_text
+from tfxp.files import read_json, write_text
 
 SCHEMA = 1
 
@@ -127,8 +127,4 @@ class TrainingStats:
         Raises:
             DataError: the file is missing, is no JSON, or holds no training statistics.
         """
-        try:
-            with open(path, encoding="utf-8") as file:
-                return cls.from_dict(json.load(file))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"training statistics {os.fspath(path)!r}: {error}.") from None
+        return cls.from_dict(read_json(path, "training statistics", DataError))

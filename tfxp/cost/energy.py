@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from tfxp.cost.bits import is_float, tensor_bits
 from tfxp.errors import ConfigError
+from tfxp.files import read_json
 from tfxp.precision import TensorPrecision
 
 SCHEMA = 1
@@ -50,13 +50,8 @@ class EnergyTable:
             ConfigError: the file is missing, is no JSON, or lacks a field; unit, source and page
                 are required.
         """
-        where = f"energy table {os.fspath(path)!r}"
-        try:
-            with open(path, encoding="utf-8") as file:
-                data = json.load(file)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(f"{where}: {error}.") from None
-        return cls.from_dict(data, where)
+        data = read_json(path, "energy table")
+        return cls.from_dict(data, f"energy table {os.fspath(path)!r}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "energy table") -> EnergyTable:

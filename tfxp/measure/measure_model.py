@@ -97,7 +97,7 @@ class _FloatPass:
     def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
         self.plan = prepare(model, fold_batch_norm)
         self.taps = _taps(self.plan, pre_activations)
-        probe = _probe(self.plan, list(self.taps))
+        probe = self.plan.graph.to_model("probe", list(self.taps))
         self.inputs = probe.inputs
         self._run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
         self._found = {key: TensorStats() for key in dict.fromkeys(self.taps.values())}
@@ -258,18 +258,6 @@ def _taps(plan: QuantizationPlan, pre_activations: bool) -> dict[Ref, tuple[str,
             for number in plan.graph.uses(owner):
                 taps[Ref(number)] = (owner, "pre_activations")
     return taps
-
-
-def _probe(plan: QuantizationPlan, refs: list[Ref]) -> Any:
-    """A model that returns the tapped tensors."""
-    graph = plan.graph
-    outputs, structure = graph.outputs, graph.output_structure
-    graph.outputs, graph.output_structure = refs, list(refs)
-    try:
-        model = graph.to_model("probe")
-    finally:
-        graph.outputs, graph.output_structure = outputs, structure
-    return model
 
 
 def _update(stats: TensorStats, values: np.ndarray, owner: str) -> None:

@@ -154,12 +154,7 @@ class _Pair:
 def _taps(graph: LayerGraph, names: list[str]) -> Any:
     """A compiled float model that returns the outputs of layers, one list per layer."""
     uses = [[Ref(number) for number in graph.uses(name)] for name in names]
-    outputs, structure = graph.outputs, graph.output_structure
-    graph.outputs, graph.output_structure = [ref for refs in uses for ref in refs], []
-    try:
-        model = graph.to_model("float_twin")
-    finally:
-        graph.outputs, graph.output_structure = outputs, structure
+    model = graph.to_model("float_twin", [ref for refs in uses for ref in refs])
     sizes = [len(refs) for refs in uses]
 
     def call(x: Any) -> list[list[Any]]:

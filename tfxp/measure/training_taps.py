@@ -85,13 +85,7 @@ class TrainingTaps:
         inputs = [graph.calls[number].refs()[0] for number in calls.values()]
         sums = [Ref(number) for number in calls.values()]
         points = [Ref(graph.uses(tap.layer)[0]) for tap in self.activations.values()]
-        outputs, structure = graph.outputs, graph.output_structure
-        graph.outputs = [*inputs, *sums, *points]
-        graph.output_structure = list(graph.outputs)
-        try:
-            return graph.to_model()
-        finally:
-            graph.outputs, graph.output_structure = outputs, structure
+        return graph.to_model(outputs=[*inputs, *sums, *points])
 
     def split(self, outputs: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """An evaluator's outputs: what each layer with weights reads, what it computes before

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import DataError
-from tfxp.files import write_text
+from tfxp.files import read_json, write_text
 from tfxp.formats import TensorStats
 
 SCHEMA = 1
@@ -176,11 +176,7 @@ class ModelStats:
         Raises:
             DataError: the file is missing, is no JSON, or holds no model statistics.
         """
-        try:
-            with open(path, encoding="utf-8") as file:
-                return cls.from_dict(json.load(file))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"model statistics {os.fspath(path)!r}: {error}.") from None
+        return cls.from_dict(read_json(path, "model statistics", DataError))
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfxp.errors import PrecisionError, did_you_mean
-from tfxp.files import write_text
+from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
 
 SCHEMA = 1
@@ -133,12 +133,7 @@ class PrecisionMap:
         Raises:
             PrecisionError: the file is missing, is no JSON, or is no precision map.
         """
-        try:
-            with open(path, encoding="utf-8") as file:
-                data = json.load(file)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise PrecisionError(f"precision map {os.fspath(path)!r}: {error}.") from None
-        return cls.from_dict(data, os.fspath(path))
+        return cls.from_dict(read_json(path, "precision map", PrecisionError), os.fspath(path))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: str = "precision map") -> PrecisionMap:

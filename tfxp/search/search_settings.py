@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import ConfigError, did_you_mean
+from tfxp.files import read_json
 
 SCHEMA = 1
 METHODS = ("greedy", "random", "bayesian", "hyperband", "evolution")
@@ -99,11 +99,7 @@ class SearchSettings:
             ConfigError: no such file, no JSON, unknown fields or impossible values.
         """
         name = os.fspath(path)
-        try:
-            with open(path, encoding="utf-8") as file:
-                data = json.load(file)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ConfigError(f"search settings {name!r}: {error}.") from None
+        data = read_json(path, "search settings")
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ConfigError(f"search settings {name!r}: expected an object of schema {SCHEMA}.")
         fields = {key: value for key, value in data.items() if key not in _NOTES}

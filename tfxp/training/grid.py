@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError
-from tfxp.files import find_config
-from tfxp.training.recipe import SCHEMA, TrainingRecipe, check_fields, read_json
+from tfxp.files import find_config, read_json
+from tfxp.training.recipe import SCHEMA, TrainingRecipe, check_fields
 
 _FIELDS = ["schema", "description", "reference", "command", "expected", "base", "seeds", "rows"]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError, did_you_mean
-from tfxp.files import write_json
+from tfxp.files import read_json, write_json
 
 SCHEMA = 1
 OPTIMIZERS = ("adam", "sgd")
@@ -216,19 +215,6 @@ class TrainingRecipe:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, whole or not at all."""
         write_json(path, self.to_dict())
-
-
-def read_json(path: str | os.PathLike[str], what: str) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ConfigError: missing, or no JSON.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{what} {os.fspath(path)!r}: {error}.") from None
 
 
 def check_fields(data: Any, known: list[str], where: str) -> None:

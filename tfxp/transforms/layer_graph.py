@@ -6,6 +6,7 @@ touches the Keras model the graph was read from.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -127,11 +128,20 @@ class LayerGraph:
         graph.sort()
         return graph
 
-    def to_model(self, name: str | None = None) -> Any:
-        """Build a Keras model from the graph, weights set."""
+    def to_model(self, name: str | None = None, outputs: list[Ref] | None = None) -> Any:
+        """Build a Keras model from the graph, weights set.
+
+        Args:
+            name: its name; the graph's if none is given.
+            outputs: tensors that it returns instead of the graph's outputs, as a list.
+        """
         from tfxp.transforms.build_model import build_model
 
-        return build_model(self, name or self.name)
+        graph = self
+        if outputs is not None:
+            graph = copy.copy(self)
+            graph.outputs, graph.output_structure = outputs, outputs
+        return build_model(graph, name or self.name)
 
     def add_layer(self, spec: LayerSpec) -> LayerSpec:
         """Add a layer; its name is made unique."""

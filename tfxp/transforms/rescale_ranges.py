@@ -118,12 +118,7 @@ def _look_up(graph: LayerGraph, ref: Ref, stats: Any) -> Any:
 
 def _probe(graph: LayerGraph, refs: list[Ref]) -> Any:
     """A model that returns the tensors, called as one TensorFlow function."""
-    outputs, structure = graph.outputs, graph.output_structure
-    graph.outputs, graph.output_structure = refs, list(refs)
-    try:
-        model = graph.to_model("probe")
-    finally:
-        graph.outputs, graph.output_structure = outputs, structure
+    model = graph.to_model("probe", refs)
     call = tf.function(lambda *batch: model(batch if len(batch) > 1 else batch[0], training=False))
     signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
     return model.inputs, call.get_concrete_function(*signature)
