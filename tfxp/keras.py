@@ -16,7 +16,11 @@ from collections.abc import Iterator
 from typing import Any
 
 # Loading TensorFlow writes these lines whatever its log level, before Python can configure it.
-_NOISE = (b"before absl::InitializeLog()", b"cudart_stub.cc")
+_NOISE = (
+    b"before absl::InitializeLog()",
+    b"cudart_stub.cc",
+    b"oneDNN custom operations are on",
+)
 
 
 @contextlib.contextmanager

@@ -327,6 +327,8 @@ def sakr() -> Assignment:
     print(cli.format_table(*result_tables.training_table(pmap)))
     figures = result.figures
     print(f"\nB_min {figures['b_min']}: p_m <= {figures['mismatch_bound']:.3g}")
+    for warning in figures["warnings"]:
+        print(f"WARNING: {warning}")
     return Assignment(pmap, result.trace, result.stop_reason, figures)
 
 

@@ -1,5 +1,6 @@
 """Sakr's criteria against their formulas, the published configuration and its known answers."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -129,6 +130,19 @@ def test_gradients_by_the_formulas(variant):
         assert fmt.scale == floor2(step_of[name] / math.sqrt(jacobian))
         assert -fmt.min == ceil2(factor * sigma / smooth)
         assert fmt.bits == math.log2(-fmt.min / fmt.scale) + 1
+
+
+def test_a_step_as_large_as_the_range_is_said():
+    """Such a tensor has codes for -2, -1, 0 and 1 steps, of which gradients reach only zero."""
+    stats = small_run()
+    assert SakrAssigner(b_min=4).assign(stats).figures["warnings"] == []
+    first = dataclasses.replace(stats.layers["conv0"], jacobian_singular_value=1e-6)
+    broken = dataclasses.replace(stats, layers={**stats.layers, "conv0": first})
+    result = SakrAssigner(b_min=4).assign(broken)
+    fmt = result.map.layers["conv0"].activation_gradients
+    (warning,) = result.figures["warnings"]
+    assert fmt.bits == 2 and warning.startswith("activation_gradients of 'conv0'")
+    assert f"below {fmt.scale / 2:g} become 0" in warning
 
 
 def test_known_answers_of_layer_0():

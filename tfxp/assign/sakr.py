@@ -20,6 +20,7 @@ VARIANTS = ("code", "paper")
 MISMATCH_TARGET = 0.01
 _EWMA_MEMORY = 0.9
 _MAX_B_MIN = 24
+_TOO_COARSE = "leaves hardly a code within the range"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +99,11 @@ class SakrAssigner:
             "mismatch_bound": bounds[b_min],
             "mismatch_bounds": {str(b): bound for b, bound in bounds.items()},
             "variant": self.variant,
+            "warnings": [
+                f"{decision.tensor} of {decision.layer!r}: {decision.reason}"
+                for decision in trace
+                if _TOO_COARSE in decision.reason
+            ],
         }
         return Assignment(pmap, tuple(trace), "all five criteria are met", figures)
 
@@ -162,9 +168,17 @@ class SakrAssigner:
             )
         assert layer.activation_gradient_sigma is not None
         r = clipping_range(layer.activation_gradient_sigma, "activation", self.variant)
-        fmt = _signed(r, min(limits[layer.name]), f"output gradient of {layer.name!r}")
+        step = min(limits[layer.name])
+        fmt = _signed(r, step, f"output gradient of {layer.name!r}")
         rules[layer.name]["activation_gradients"] = fmt
-        trace.append(Decision(layer.name, "activation_gradients", str(fmt), "GC and BQN"))
+        reason = "GC and BQN"
+        if 2 * step >= r:  # r is several deviations of the gradient, so nearly all round to 0
+            reason = (
+                f"{reason}, but the step of {step:g} {_TOO_COARSE} of {r:g}; 2 bits were taken "
+                f"and gradients below {step / 2:g} become 0. Check the statistics, the layer's "
+                "jacobian_singular_value above all."
+            )
+        trace.append(Decision(layer.name, "activation_gradients", str(fmt), reason))
 
 
 def feedforward_bits(stats: TrainingStats, b_min: int) -> dict[tuple[str, str], int]:
