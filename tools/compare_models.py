@@ -28,7 +28,7 @@ from tfxp.errors import (
     UnsupportedOpError,
 )
 from tfxp.files import check_writable, write_json
-from tfxp.graph import IntegerGraph, read_tflite
+from tfxp.graph import IntegerGraph, index_limit, read_tflite
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.compare import Comparison, compare_traces
 from tfxp.interpreter.encoding import decode_output, encode_input
@@ -88,6 +88,9 @@ class FileForm:
                 results.append(generator.normal(size=shape).astype(np.float32))
                 continue
             low, high = CODE_LIMITS[tensor.type]
+            rows = index_limit(self.graph, index)
+            if rows is not None and not tensor.scale:
+                low, high = 0, rows - 1
             codes = generator.integers(low, high + 1, shape).astype(tensor.dtype)
             results.append(decode_output(tensor, codes) if tensor.scale else codes)
         return results

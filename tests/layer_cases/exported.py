@@ -302,6 +302,17 @@ def hard_swish(keras, layers):
     return keras.Model(inputs, layers.Conv2D(3, 1)(layers.Multiply()([x, gate])))
 
 
+@case()
+def softmax_inside(keras, layers):
+    """Attention over the steps of a sequence, and a gate per position."""
+    x = inputs = keras.Input((12, 4))
+    x = layers.Conv1D(6, 3, activation="relu")(x)
+    weights = layers.Softmax(axis=1)(layers.Dense(1)(x))
+    pooled = layers.GlobalAveragePooling1D()(layers.Multiply()([x, weights]))
+    gate = layers.Dense(6, activation="softmax")(pooled)
+    return keras.Model(inputs, [layers.Dense(3)(layers.Multiply()([pooled, gate])), gate])
+
+
 # --- functions of tensors ------------------------------------------------------------------------
 
 
@@ -317,6 +328,19 @@ def tensor_functions(keras, layers):
     g = tf.reduce_mean(f, axis=[1, 2]) * tf.reduce_max(f, axis=[1, 2])
     h = tf.clip_by_value(layers.Dense(4)(tf.squeeze(tf.expand_dims(g, 1), 1)), 0.0, 2.0)
     return keras.Model(inputs, [h, -f])
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+@case(tokens=50)
+def text_classifier(keras, layers):
+    """Words by number; one table read twice."""
+    x = inputs = keras.Input((9,))
+    table = layers.Embedding(50, 6)
+    x = layers.Concatenate()([table(x), table(layers.Reshape((9,))(x))])
+    x = layers.GlobalAveragePooling1D()(layers.Conv1D(5, 3, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
 
 
 # --- over time -----------------------------------------------------------------------------------

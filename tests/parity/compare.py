@@ -95,7 +95,7 @@ def run(engine, codes):
 
 def _codes(real, tensor):
     """On-grid values as stored integers; anything off the grid is an error."""
-    exact = np.asarray(real, np.float64) / np.float64(tensor.scale)
+    exact = np.asarray(real, np.float64) / np.float64(tensor.scale or 1)
     codes = np.rint(exact)
     assert np.abs(exact - codes).max(initial=0) < 1e-3, f"{tensor.name}: off the grid"
     stored = codes.astype(np.int64) + tensor.zero_point
@@ -105,7 +105,8 @@ def _codes(real, tensor):
 
 
 def _coded_input(qmodel, name):
-    return qmodel.get_layer(f"{name}_quantized").output
+    layer = next((x for x in qmodel.layers if x.name == f"{name}_quantized"), None)
+    return qmodel.get_layer(name).output if layer is None else layer.output  # indices stay plain
 
 
 def _before_softmax(tensor):

@@ -45,7 +45,8 @@ def test_activations_that_do_not_fit_their_operators_are_refused():
 def test_layer_is_the_same_everywhere(name):
     model, qmodel, x = quantized(name)
     forms = Trio(qmodel)
-    beyond = tf.nest.map_structure(lambda part: 1.6 * part, x)
+    factor = 1 if LAYER_CASES[name].tokens else 1.6  # real inputs go beyond their formats
+    beyond = tf.nest.map_structure(lambda part: factor * part, x)
     for precision in (uniform(8, 8), uniform(3, 4, True)):
         tfxp.set_precision(qmodel, precision)
         found = forms.compare(beyond)

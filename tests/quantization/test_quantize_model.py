@@ -289,7 +289,7 @@ def test_unsupported_layers_are_named_all_at_once():
     x = inputs = keras.Input((8, 6, 3))
     x = layers.ThresholdedReLU(name="sharp")(x)
     x = layers.ReLU(threshold=0.5, name="late")(x)
-    x = layers.Softmax(name="inside")(x)
+    x = layers.Softmax(axis=[1, 2], name="plane")(x)
     x = layers.Lambda(lambda y: y, name="code")(x)
     x = layers.UnitNormalization(name="unit")(x)
     x = layers.MaxPooling2D(data_format="channels_first", name="first")(x)
@@ -301,7 +301,7 @@ def test_unsupported_layers_are_named_all_at_once():
             call()
         text = str(error.value)
         assert "got 7 layers" in text and "register_layer" in text
-        for name in ("sharp", "late", "inside", "code", "unit", "first", "reduce_sum"):
+        for name in ("sharp", "late", "plane", "code", "unit", "first", "reduce_sum"):
             assert name in text, name
         assert "a ReLU with a threshold" in text and "math.reduce_sum" in text
 

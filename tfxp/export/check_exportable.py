@@ -6,6 +6,7 @@ import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.export.graph_builder import storage_type
+from tfxp.export.indices import mixed_indices
 from tfxp.export.integer_weights import IntegerLayers, row_blocks
 from tfxp.export.operators import no_operator, writer_of
 from tfxp.formats import FixedPointFormat, Format
@@ -15,6 +16,7 @@ from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.activations import unary_of
+from tfxp.transforms.masks import mask_readers
 
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
@@ -67,6 +69,7 @@ def check_exportable(
                 "input or kernel a coarser format"
             )
     complaints += _without_operator(plan) + _unary_complaints(plan, formats, storage)
+    complaints += mixed_indices(plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
@@ -75,11 +78,14 @@ def check_exportable(
 def _without_operator(plan: QuantizationPlan) -> list[str]:
     """Layers that LiteRT has no integer operator for, each with the reason."""
     found = []
+    masked = mask_readers(plan.graph)
     for _, call, spec in plan.graph.in_order():
         writer = writer_of(spec)
         if role_of(spec).write is not None:
             continue
         reason = writer.refuses(spec, call) if writer else no_operator(spec)
+        if reason is None and spec.name in masked and role_of(spec).role != "softmax":
+            reason = f"leaves out what {masked[spec.name]} masks; LiteRT's operator has no mask"
         if reason:
             found.append(f"{spec.name} ({spec.kind}): {reason}")
     return list(dict.fromkeys(found))

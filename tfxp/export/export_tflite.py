@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.indices import input_formats
 from tfxp.export.integer_weights import IntegerLayers
 from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
@@ -118,7 +119,7 @@ def export_tflite(
         checked = verify_graph(
             logits_function(qmodel, plan),
             logits,
-            _input_formats(plan, formats),
+            input_formats(plan, formats),
             verify,
             progress=progress,
         )
@@ -167,7 +168,3 @@ def logits_function(
         return [np.asarray(value) for value in tf.nest.flatten(results)]
 
     return logits
-
-
-def _input_formats(plan: QuantizationPlan, formats: Any) -> list[Any]:
-    return [formats[plan.graph.calls[ref.call].layer].activations for ref in plan.graph.inputs]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import ExportError
+from tfxp.export.indices import INDICES
 from tfxp.export.integer_weights import IntegerLayer, IntegerLayers
 from tfxp.export.mac_operators import absorb_batch_norm
 from tfxp.export.operators import writer_of
@@ -39,6 +40,7 @@ _VERSIONS = {
     "RELU6": 2,
     "SOFTMAX": 2,
     "EXPAND_DIMS": 1,
+    "GATHER": 2,
     "LEAKY_RELU": 2,
     "LOGISTIC": 2,
     "RESIZE_BILINEAR": 3,
@@ -141,10 +143,11 @@ class GraphBuilder:
 
     def zero_point(self, fmt: Format) -> int:
         """What code 0 of a format is stored as."""
-        return int8_zero_point(fmt) if self.storage == "INT8" else 0
+        return int8_zero_point(fmt) if self.storage == "INT8" and fmt != INDICES else 0
 
     def activation(self, name: str, shape: tuple[int | None, ...], fmt: Format) -> Value:
         """A new tensor; `name` is made unique, the first size of `shape` is the batch."""
+        plain = fmt == INDICES
         scheme = Quantization(np.float32(fmt.scale), self.zero_point(fmt))  # type: ignore[arg-type]
         sizes = (1, *(int(size or 1) for size in shape[1:]))
         free = self.signature(shape)
@@ -152,8 +155,10 @@ class GraphBuilder:
         unique, count = name, 1
         while unique in taken:
             unique, count = f"{name}_{count}", count + 1
-        tensor = Tensor(unique, sizes, self.storage, scheme, shape_signature=free)
-        self.tensor_formats[unique] = str(fmt)
+        kind = "INT32" if plain else self.storage
+        tensor = Tensor(unique, sizes, kind, None if plain else scheme, shape_signature=free)
+        if not plain:
+            self.tensor_formats[unique] = str(fmt)
         return Value(self.graph.add_tensor(tensor), fmt)
 
     def signature(self, shape: tuple[int | None, ...]) -> tuple[int, ...]:

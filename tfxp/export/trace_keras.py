@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.indices import INDICES, input_formats
 from tfxp.formats import encode
-from tfxp.graph import IntegerGraph, Tensor
+from tfxp.graph import IntegerGraph, Tensor, index_limit
 from tfxp.interpreter.trace import Trace, TracedTensor, constants_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import network_formats
@@ -36,8 +37,7 @@ class KerasTracer:
         check_exportable(self.plan, formats)
         builder = GraphBuilder(self.plan, formats)
         self.graph: IntegerGraph = builder.build()
-        layers = [self.plan.graph.calls[ref.call].layer for ref in self.plan.graph.inputs]
-        self._inputs = [formats[name].activations for name in layers]
+        self._inputs = input_formats(self.plan, formats)
         # The last tensor of several that the file holds as one: behind the ReLU that is fused.
         self._refs: dict[int, Ref] = {index: ref for ref, index in builder.indices().items()}
         self._run = tf.function(self._tensors, reduce_retracing=True)
@@ -46,8 +46,11 @@ class KerasTracer:
         """Inputs that use all codes of the input formats, real values."""
         results = []
         for fmt, index in zip(self._inputs, self.graph.inputs, strict=True):
-            assert fmt is not None  # checked above
             shape = (samples, *self.graph.tensors[index].shape[1:])
+            if fmt == INDICES:
+                limit = index_limit(self.graph, index)
+                results.append(generator.integers(0, limit, shape).astype(np.int32))
+                continue
             results.append(
                 generator.integers(fmt.qmin, fmt.qmax + 1, shape) * np.float32(fmt.scale)
             )
@@ -57,7 +60,6 @@ class KerasTracer:
         """Real inputs as the codes of the file's input tensors."""
         results = []
         for part, fmt, index in zip(inputs, self._inputs, self.graph.inputs, strict=True):
-            assert fmt is not None
             tensor = self.graph.tensors[index]
             results.append((encode(part, fmt) + tensor.zero_point).astype(tensor.dtype))
         return results
@@ -88,4 +90,6 @@ class KerasTracer:
 
 
 def _codes(real: np.ndarray, tensor: Tensor) -> np.ndarray:
+    if not tensor.scale:  # indices
+        return real.astype(np.int64)
     return np.rint(real.astype(np.float64) / tensor.scale).astype(np.int64) + tensor.zero_point

@@ -23,7 +23,8 @@ def encode_input(tensor: Tensor, values: NDArray[Any], kind: InputKind = "auto")
         tensor: the model input.
         values: real values, or codes already.
         kind: "codes" passes them through, "real" encodes them; "auto" takes integers of the input's
-            own type for codes and everything else for real values.
+            own type, and whatever goes into an input without a scale, for codes and everything else
+            for real values.
 
     Raises:
         DataError: codes outside the input's type, or an integer input without a scale to encode by.
@@ -36,7 +37,8 @@ def encode_input(tensor: Tensor, values: NDArray[Any], kind: InputKind = "auto")
     """
     if tensor.dtype.kind == "f":
         return values.astype(tensor.dtype, copy=False)
-    if kind == "codes" or (kind == "auto" and values.dtype == tensor.dtype):
+    plain = values.dtype == tensor.dtype or tensor.scale <= 0
+    if kind == "codes" or (kind == "auto" and plain):
         return _checked_codes(tensor, values)
     if tensor.scale <= 0:
         raise DataError(

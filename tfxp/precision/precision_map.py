@@ -219,7 +219,8 @@ class PrecisionMap:
         Args:
             names: the network's layers.
             aliases: folded layer -> the layer it went into.
-            selected: selector -> the layers it stands for.
+            selected: selector -> the layers it stands for, none perhaps: an input of indices has no
+                format.
 
         Raises:
             PrecisionError: a rule matches no layer; all such rules are named.
@@ -237,7 +238,7 @@ class PrecisionMap:
         unmatched = []
         for key, rule in self.layers.items():
             targets = self._targets(key, names, aliases, selected or {})
-            if not targets:
+            if not targets and key not in (selected or {}):  # some networks have no such layer
                 unmatched.append(key)
             for name in targets:
                 result[name] = result[name].updated(rule)

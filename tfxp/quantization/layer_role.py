@@ -24,7 +24,7 @@ from tfxp.transforms.layer_graph import LayerSpec
 #   interpolate keeps its input's format, ties go up
 #   relu        keeps its input's format, or closes the layer before it
 #   keep        moves values about and computes nothing
-#   softmax     float; only as the last layer
+#   softmax     float, the network's end; one that a layer reads is unary
 #   batch_norm  kept BatchNormalization, absorbed at export into per-channel scales
 ROLES = (
     "input",

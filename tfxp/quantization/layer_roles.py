@@ -6,11 +6,11 @@ import dataclasses
 
 from tfxp.errors import ConfigError, UnsupportedLayerError
 from tfxp.quantization.layer_role import LayerRole
-from tfxp.quantization.layer_table import LAYERS
+from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.activations import is_known_function, unary_of
 from tfxp.transforms.fold_batch_norm import follows_foldable
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.normalize import is_softmax
 
 
@@ -39,7 +39,7 @@ def role_of(spec: LayerSpec) -> LayerRole:
         UnsupportedLayerError: the layer's class is not in the table.
     """
     if is_softmax(spec):
-        return LAYERS["Softmax"]
+        return LAYERS["Softmax"] if spec.is_read else FINAL_SOFTMAX
     if spec.kind == "Activation" and spec.config["activation"] == "linear":
         return LayerRole("keep", "activation")
     if spec.kind not in LAYERS:
@@ -94,6 +94,4 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
     reason = role.accepts(spec)
     if reason:
         return f"{spec.name} ({spec.kind}): {reason}"
-    if role.role == "softmax" and graph.consumers(Ref(number)):
-        return f"{spec.name} ({spec.kind}): softmax inside the network; expected only at its end"
     return None

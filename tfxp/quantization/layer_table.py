@@ -52,6 +52,8 @@ _KERNEL = WeightSpec("kernel")
 _DEPTHWISE = WeightSpec("depthwise_kernel", channel_axes=2)
 _TRANSPOSED = WeightSpec("kernel", trailing=1)
 _UNARY = LayerRole("unary", "lookup")
+# A softmax that no layer reads.
+FINAL_SOFTMAX = LayerRole("softmax", "softmax")
 
 LAYERS: dict[str, LayerRole] = {
     "InputLayer": LayerRole("input", "input"),
@@ -117,7 +119,7 @@ LAYERS: dict[str, LayerRole] = {
     "LeakyReLU": _UNARY,
     "ELU": _UNARY,
     "PReLU": LayerRole("unary", "lookup", (WeightSpec("alpha", channel_axes=0),)),
-    "Softmax": LayerRole("softmax", "softmax", accepts=_last_axis),
+    "Softmax": LayerRole("unary", "softmax", accepts=_last_axis),
     # in float between quantized tensors, weights on grids
     "LayerNormalization": LayerRole("float", "normalization", (WeightSpec("gamma"),)),
     "Embedding": LayerRole("float", "embedding", (WeightSpec("embeddings"),)),

@@ -14,7 +14,7 @@ from tfxp.transforms.activations import unary_of
 from tfxp.transforms.affine import affine_to_batch_norm
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
-from tfxp.transforms.normalize import is_relu, normalize
+from tfxp.transforms.normalize import is_relu, is_softmax, normalize
 
 # Not negative where none of their inputs is.
 _KEEP_SIGN = ("add", "multiply", "concatenate", "mean", "average_pool", "interpolate", "keep")
@@ -168,7 +168,9 @@ def _keeps_sign(spec: LayerSpec, role: str) -> bool:
 
 def _is_positive(spec: LayerSpec) -> bool:
     unary = unary_of(spec)
-    return is_relu(spec) is not None or (unary is not None and unary.function in _POSITIVE)
+    if is_relu(spec) is not None or is_softmax(spec):
+        return True
+    return unary is not None and unary.function in _POSITIVE
 
 
 def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> str:

@@ -23,6 +23,7 @@ from tfxp.quantizers import (
     LeakyReluQuantizer,
     MeanQuantizer,
     PReluQuantizer,
+    SoftmaxQuantizer,
     TableQuantizer,
     WeightQuantizer,
     WrpnActivationQuantizer,
@@ -31,7 +32,8 @@ from tfxp.quantizers import (
 )
 from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.masks import mask_readers
+from tfxp.transforms.normalize import is_relu, is_softmax
 
 # What LiteRT's default engine does for the operator that produces the tensor.
 ENGINE_ROUNDING = {
@@ -65,8 +67,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         self._plan = plan
         self._formats = formats
         self._backward = backward or BackwardSettings()
-        # Means over sequences that end early divide by other counts.
-        self._masked = any(_makes_mask(spec) for spec in plan.graph.layers.values())
+        # Means and softmaxes over sequences that end early are not the operators'.
+        self._masked = mask_readers(plan.graph)
         self._points = {point.layer: point for point in plan.points.values()}
 
     def supports(self, layer: Any) -> bool:
@@ -151,18 +153,19 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if point is None or self._formats[point.owner].activations is None:
             return None
         explicit = _explicit(self._formats[point.owner].rule.rounding)
-        exact_mean = explicit is None and not self._masked and self._has_integer_input(point)
-        if point.role == "mean" and exact_mean:
+        alone = explicit is None and point.owner not in self._masked
+        exact = alone and self._has_integer_input(point)
+        if point.role == "mean" and exact:
             return MeanQuantizer(self._mean_count(point))
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
             # Half to even is the paper's formula in every float library; it differs from the ADD of
             # the engine at one place only, the threshold of 1-bit sums.
             engine = "half_up" if point.role == "add" else None
             return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
-        if point.role == "unary" and explicit is None and self._has_integer_input(point):
-            exact = unary_quantizer(self._plan.graph.layers[point.owner])
-            if exact is not None:
-                return exact
+        if point.role == "unary" and exact:
+            quantizer = unary_quantizer(self._plan.graph.layers[point.owner])
+            if quantizer is not None:
+                return quantizer
         return ActivationQuantizer(
             explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,
@@ -232,13 +235,11 @@ def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
     return np.minimum(start + size, length) - np.maximum(start, 0)
 
 
-def _makes_mask(spec: LayerSpec) -> bool:
-    return spec.kind == "Masking" or bool(spec.config.get("mask_zero"))
-
-
 def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:
     """What repeats the integer operator of an activation layer; None if there is none."""
     unary = unary_of(spec)
+    if is_softmax(spec):
+        return SoftmaxQuantizer()
     if unary is None or not unary.is_integer:
         return None
     if unary.function == "leaky_relu":

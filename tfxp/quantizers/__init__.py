@@ -11,6 +11,7 @@ from tfxp.quantizers.quantizers import (
     WeightQuantizer,
     seed_of,
 )
+from tfxp.quantizers.softmax import SoftmaxQuantizer
 from tfxp.quantizers.unary import (
     LeakyReluQuantizer,
     PReluQuantizer,
@@ -29,6 +30,7 @@ __all__ = [
     "LeakyReluQuantizer",
     "MeanQuantizer",
     "PReluQuantizer",
+    "SoftmaxQuantizer",
     "TableQuantizer",
     "UnaryQuantizer",
     "UnitRange",

@@ -33,6 +33,7 @@ class LayerSpec:
 
     `weights` holds the variables of the original layer until a transform replaces them by arrays;
     `arrays()` reads either. A wrapper takes the weights of the layer it wraps from `wraps`.
+    `is_read` says whether any layer reads an output of it; `LayerGraph.sort` keeps it true.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LayerSpec:
     weight_names: list[str] = dataclasses.field(default_factory=list)
     aliases: list[str] = dataclasses.field(default_factory=list)
     wraps: LayerSpec | None = None
+    is_read: bool = True
 
     @property
     def kind(self) -> str:
@@ -219,6 +221,9 @@ class LayerGraph:
         self.calls = order
         used = dict.fromkeys(call.layer for call in order.values())
         self.layers = {name: self.layers[name] for name in used}
+        read = {order[ref.call].layer for call in order.values() for ref in call.refs()}
+        for name, spec in self.layers.items():
+            spec.is_read = name in read
 
     def aliases(self) -> dict[str, str]:
         """Folded layer -> the layer it went into."""

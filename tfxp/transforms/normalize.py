@@ -8,6 +8,7 @@
 - a separable convolution becomes a depthwise and a pointwise one (`separable`);
 - an Average becomes a sum and a scaling (`affine`), an Add, Multiply, Maximum or Minimum of many
   inputs a chain of two-input layers;
+- a softmax along another axis than the last goes between permutations (`softmax_axis`);
 - a softmax before a final Reshape or Flatten moves behind it;
 - a layer without weights that is called several times becomes one layer per call, the later ones
   with a number behind the name, because each call may see another format.
@@ -24,6 +25,7 @@ from tfxp.transforms.activations import rewrite_activations, split_activations
 from tfxp.transforms.affine import averages_to_sums
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.separable import split_separable
+from tfxp.transforms.softmax_axis import move_softmax_axes
 from tfxp.transforms.tensor_functions import functions_to_layers
 from tfxp.transforms.time_distributed import unwrap_time_distributed
 
@@ -45,6 +47,7 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     rewrite_activations(graph)
     averages_to_sums(graph)
     _split_long_sums(graph)
+    move_softmax_axes(graph)
     _move_softmax_last(graph)
     _full_pools_to_means(graph)
     graph.sort()

@@ -13,12 +13,14 @@ from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize import is_relu
 
-# The one format of the output of LOGISTIC and TANH, by storage type.
+# The one format of the output of LOGISTIC, TANH and SOFTMAX, by storage type.
 _FIXED_OUTPUT: dict[tuple[str, str], Format] = {
     ("LOGISTIC", "INT8"): FixedPointFormat.of_bits(8, 8, signed=False),
     ("TANH", "INT8"): FixedPointFormat.of_bits(8, 7),
     ("LOGISTIC", "INT16"): FixedPointFormat.of_bits(16, 15),
     ("TANH", "INT16"): FixedPointFormat.of_bits(16, 15),
+    ("SOFTMAX", "INT8"): FixedPointFormat.of_bits(8, 8, signed=False),
+    ("SOFTMAX", "INT16"): FixedPointFormat.of_bits(16, 15),
 }
 
 
@@ -49,10 +51,17 @@ def write_table(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     """A table over all codes with one output format, and a step to the format asked for."""
     unary = unary_of(spec)
     operator = "LOGISTIC" if unary is not None and unary.function == "sigmoid" else "TANH"
+    _write_fixed(builder, number, call, spec, operator, {})
+
+
+def _write_fixed(
+    builder: Any, number: int, call: Call, spec: LayerSpec, operator: str, options: dict[str, Any]
+) -> None:
+    """An operator with one output format, and a step to the format asked for."""
     source, wanted = builder.read(call)[0], builder.formats[spec.name].activations
     shape = call.output_shapes[0]
     output = builder.activation(spec.name, shape, _FIXED_OUTPUT[operator, builder.storage])
-    builder.emit(operator, [source.index], output)
+    builder.emit(operator, [source.index], output, options)
     builder.put(number, builder.requantized(output, wanted, f"{spec.name}_requantized"))
 
 
@@ -94,8 +103,14 @@ def _write_unary(
     builder.put(number, builder.finish(output, None, False, spec.name))
 
 
-@writes("Softmax", operators="SOFTMAX on request", exact="a table of LiteRT's own")
+@writes("Softmax", operators="SOFTMAX, QUANTIZE")
 def write_softmax(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """A softmax inside the network: weights of a sum, or a gate."""
+    _write_fixed(builder, number, call, spec, "SOFTMAX", {"beta": 1.0})
+
+
+@writes("final softmax", operators="SOFTMAX on request", exact="a table of LiteRT's own")
+def write_final_softmax(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     """Left out, so that the file returns logits, unless it is asked for."""
     source = builder.read(call)[0]
     if not builder.with_softmax:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
@@ -34,8 +35,11 @@ def write_nothing(builder: Any, number: int, call: Call, spec: LayerSpec) -> Non
 
 @writes("InputLayer", operators="an input")
 def write_input(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
-    """A tensor that is fed."""
-    builder.put(number, builder.output(number, spec))
+    """A tensor that is fed: codes, or the indices that embeddings take."""
+    if spec.name in builder.formats:
+        builder.put(number, builder.output(number, spec))
+    else:
+        builder.put(number, builder.activation(spec.name, call.output_shapes[0], INDICES))
 
 
 def one_to_one(

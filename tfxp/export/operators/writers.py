@@ -9,6 +9,7 @@ from typing import Any
 from tfxp.quantization.layer_roles import role_of
 from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.normalize import is_softmax
 
 # write(builder, number of the call, call, layer)
 Write = Callable[[Any, int, Call, LayerSpec], None]
@@ -38,7 +39,6 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "LiteRT has no operator for it",
-    "Embedding": "LiteRT's lookup takes indices, which have no format",
     "MultiHeadAttention": "its softmax lies inside, and LiteRT's is a table of its own",
 }
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
@@ -63,11 +63,13 @@ def writes(
 def key_of(spec: LayerSpec) -> str:
     """Under what a layer is looked up: its class, or the function of an activation layer."""
     role = role_of(spec).role
+    if is_softmax(spec):
+        return "Softmax" if role == "unary" else "final softmax"
     if role == "unary":
         unary = unary_of(spec)
         return unary.function if unary else spec.kind
-    if role in ("relu", "softmax"):
-        return {"relu": "ReLU", "softmax": "Softmax"}[role]
+    if role == "relu":
+        return "ReLU"
     return spec.kind
 
 

@@ -224,9 +224,10 @@ def _prepare_gather(node: Node) -> None:
 
 
 def _gathers_inside(node: Node) -> bool:
-    return node.cache["axis"] > 0 and node.cache["batch_dims"] == 0 and (
-        node.constant(1) is not None
-    )
+    """Inside every image of a stack, or a stack of indices in one table."""
+    axis, whole = node.cache["axis"], node.cache["batch_dims"] == 0
+    from_table = axis == 0 and node.constant(0) is not None and node.constant(1) is None
+    return whole and (from_table or (axis > 0 and node.constant(1) is not None))
 
 
 @kernel("GATHER", prepare=_prepare_gather, batch=_gathers_inside)
