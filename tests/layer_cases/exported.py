@@ -327,7 +327,24 @@ def tensor_functions(keras, layers):
     f = tf.pad(e, [[0, 0], [1, 0], [0, 2], [0, 0]])
     g = tf.reduce_mean(f, axis=[1, 2]) * tf.reduce_max(f, axis=[1, 2])
     h = tf.clip_by_value(layers.Dense(4)(tf.squeeze(tf.expand_dims(g, 1), 1)), 0.0, 2.0)
-    return keras.Model(inputs, [h, -f])
+    i = tf.matmul(tf.nn.softmax(a, axis=1), c, transpose_a=True) @ a[:, :, :4]
+    return keras.Model(inputs, [h, -f, i])
+
+
+# --- products of matrices ------------------------------------------------------------------------
+
+
+@case()
+def attention(keras, layers):
+    """Self attention and cross attention; scores are an output."""
+    x = inputs = keras.Input((5, 6))
+    y = layers.MultiHeadAttention(2, 3, name="self")(x, x)
+    x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.MultiHeadAttention(1, 4, value_dim=3, use_bias=False)(x, y, x)
+    y, scores = layers.MultiHeadAttention(2, 4, dropout=0.1)(
+        x, inputs, return_attention_scores=True
+    )
+    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
 
 
 # --- tokens --------------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ EXPORTED = [name for name, case in LAYER_CASES.items() if case.outcome != "keras
 
 
 # These run always; the others with --slow.
-COMMON = {"conv_1d", "conv_2d_transpose", "squeeze_and_excite", "prelu", "tensor_functions"}
+COMMON = {
+    "conv_1d", "conv_2d_transpose", "squeeze_and_excite", "prelu", "tensor_functions",
+    "text_classifier", "attention",
+}  # fmt: skip
 
 
 def sometimes(name):

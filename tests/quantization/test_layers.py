@@ -14,7 +14,7 @@ from tfxp.quantization.layer_table import LAYERS
 
 SAMPLES = 6
 IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
-COMMON = {"recurrent", "attention"}
+COMMON = {"recurrent", "normed_attention"}
 
 
 def outputs(model, x):

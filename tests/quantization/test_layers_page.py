@@ -10,8 +10,10 @@ from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.tensor_functions import _TABLE as FUNCTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
+# Functions of tensors among the layers.
+OTHERS = ("SlicingOpLambda", "tf.matmul")
 # What documentation examples register stays registered; the page lists what tfxp ships.
-SHIPPED = [name for name in LAYERS if hasattr(layers, name) or name == "SlicingOpLambda"]
+SHIPPED = [name for name in LAYERS if hasattr(layers, name) or name in OTHERS]
 # Classes whose writer goes by their function.
 BY_FUNCTION = {"LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu"}
 

@@ -27,7 +27,8 @@ def tensor_functions(keras, layers):
     f = ops.pad(e, [[0, 0], [1, 0], [0, 2], [0, 0]])
     g = ops.mean(f, axis=[1, 2]) * ops.max(f, axis=[1, 2])
     h = ops.clip(layers.Dense(4)(ops.squeeze(ops.expand_dims(g, 1), 1)), 0.0, 2.0)
-    return keras.Model(x, [h, -f])
+    i = ops.matmul(ops.transpose(ops.softmax(a, axis=1), (0, 1, 3, 2)), c) @ a[:, :, :4]
+    return keras.Model(x, [h, -f, i])
 
 
 def separable_conv_1d(keras, layers):

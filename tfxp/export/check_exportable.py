@@ -135,6 +135,8 @@ def exactness_notes(
             notes += _add_notes(plan, formats, name)
         elif point.role in ("multiply", "unary"):
             notes += _ratio_notes(plan, formats, name)
+        elif point.role == "matmul":
+            notes += _product_notes(plan, formats, name)
         notes += _scale_notes(formats, name) + _rounding_notes(formats, name, point.role)
     notes += _interpolation_notes(plan)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
@@ -240,6 +242,26 @@ def _ratio_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> 
     ]
 
 
+def _product_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+    """Products of matrices whose sums may leave float32's whole numbers."""
+    largest = 1
+    for owner in plan.input_owners(name):
+        fmt = formats[owner].activations
+        assert fmt is not None  # exported networks have formats everywhere
+        largest *= max(-fmt.qmin, fmt.qmax)
+    call = plan.graph.calls[plan.graph.uses(name)[0]]
+    left = call.refs()[0]
+    shape = plan.graph.calls[left.call].output_shapes[left.index]
+    depth = shape[-2 if call.kwargs.get("transpose_a") else -1]
+    terms = EXACT_LIMIT // largest
+    if depth is not None and depth <= terms:
+        return []
+    return [
+        f"{name}: sums of {depth or 'any number of'} products, past 2^24 beyond {terms}; Keras' "
+        "float32 sums may be off by 1 LSB there"
+    ]
+
+
 def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
     """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
     notes = []
@@ -282,9 +304,8 @@ def _has_power_of_two(fmt: Format) -> bool:
 
 def _rounding_notes(formats: NetworkFormats, name: str, role: str) -> list[str]:
     rounding = formats[name].rule.rounding
-    if rounding in (None, "engine", ENGINE_ROUNDING[role]) and (rounding, role) != (
-        "half_even",
-        "mean",
+    if rounding in (None, "engine", ENGINE_ROUNDING[role]) and not (
+        rounding == "half_even" and role in ("mean", "matmul")
     ):
         return []
     return [

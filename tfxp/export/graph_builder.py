@@ -27,6 +27,7 @@ _VERSIONS = {
     "FULLY_CONNECTED": 5,
     "ADD": 2,
     "AVERAGE_POOL_2D": 2,
+    "BATCH_MATMUL": 4,
     "CONCATENATION": 2,
     "MAX_POOL_2D": 2,
     "MAXIMUM": 2,

@@ -9,6 +9,7 @@ from tfxp.errors import UnsupportedLayerError
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.matrix_products import is_product
 
 Shape = tuple[int, ...]
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
@@ -115,7 +116,7 @@ def layer_work(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int | None:
     kind = "Recurrent" if spec.kind in _RECURRENT else spec.kind
     if kind.startswith("Conv") and kind.endswith("Transpose"):
         kind = "ConvTranspose"
-    known = _COUNTS.get(kind)
+    known = _matrix_product if is_product(spec) else _COUNTS.get(kind)
     return known(spec, inputs, out) if known is not None else None
 
 
@@ -169,6 +170,14 @@ def _dot(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
     axes = spec.config["axes"]
     axis = axes[0] if isinstance(axes, list | tuple) else axes
     return math.prod(out) * inputs[0][axis if axis < 0 else axis - 1]
+
+
+def _matrix_product(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
+    """The output times what is summed over; a side that broadcasts has fewer matrices."""
+    left, right = (math.prod(shape) for shape in inputs)
+    matrices = math.prod(out[:-2])
+    depth = max(left // (matrices * out[-2]), right // (matrices * out[-1]))
+    return math.prod(out) * depth
 
 
 def _distributed(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:

@@ -14,6 +14,7 @@ from tfxp.transforms.layer_graph import LayerSpec
 #   mac         multiplies by weights and adds a bias; its output gets a format of its own
 #   add         sums or subtracts two tensors; own format, ties go up as in XNNPACK's ADD
 #   multiply    multiplies two tensors; own format
+#   matmul      multiplies the matrices of two tensors; own format
 #   concatenate joins tensors or takes the larger or smaller of two; own format, parts that differ
 #               are requantized, ties go up
 #   mean        averages over all positions; own format
@@ -31,6 +32,7 @@ ROLES = (
     "mac",
     "add",
     "multiply",
+    "matmul",
     "concatenate",
     "mean",
     "unary",
@@ -43,7 +45,9 @@ ROLES = (
     "batch_norm",
 )
 # Roles whose output gets a format of its own, by the layer's rule in the precision map.
-OWN_FORMAT = ("input", "mac", "add", "multiply", "concatenate", "mean", "unary", "float")
+OWN_FORMAT = (
+    "input", "mac", "add", "multiply", "matmul", "concatenate", "mean", "unary", "float",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

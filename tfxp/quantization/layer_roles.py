@@ -11,6 +11,7 @@ from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.activations import is_known_function, unary_of
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.matrix_products import is_product
 from tfxp.transforms.normalize import is_softmax
 
 
@@ -32,6 +33,11 @@ def register_layer(class_name: str, role: LayerRole) -> None:
     LAYERS[class_name] = role
 
 
+def table_name(spec: LayerSpec) -> str:
+    """Under what a layer stands in the table: its class, or the function it is made of."""
+    return "tf.matmul" if is_product(spec) else spec.kind
+
+
 def role_of(spec: LayerSpec) -> LayerRole:
     """The role of a layer.
 
@@ -42,9 +48,9 @@ def role_of(spec: LayerSpec) -> LayerRole:
         return LAYERS["Softmax"] if spec.is_read else FINAL_SOFTMAX
     if spec.kind == "Activation" and spec.config["activation"] == "linear":
         return LayerRole("keep", "activation")
-    if spec.kind not in LAYERS:
+    if table_name(spec) not in LAYERS:
         raise UnsupportedLayerError(f"layer {spec.name!r}: got class {spec.kind}.")
-    role = LAYERS[spec.kind]
+    role = LAYERS[table_name(spec)]
     if spec.kind == "Activation" and unary_of(spec) is not None:
         return LayerRole("unary", "lookup")
     if spec.config.get("interpolation", "nearest") != "nearest":
@@ -79,7 +85,7 @@ def check_supported(graph: LayerGraph) -> None:
 
 
 def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
-    if not is_softmax(spec) and spec.kind not in LAYERS:
+    if not is_softmax(spec) and table_name(spec) not in LAYERS:
         detail = spec.config.get("function")
         return f"{spec.name} ({spec.kind}{f' {detail}' if detail else ''}): unknown class"
     unary = unary_of(spec)

@@ -72,6 +72,7 @@ LAYERS: dict[str, LayerRole] = {
     "Add": LayerRole("add", "add"),
     "Subtract": LayerRole("add", "add"),
     "Multiply": LayerRole("multiply", "multiply"),
+    "tf.matmul": LayerRole("matmul", "matmul"),
     "Maximum": LayerRole("concatenate", "maximum"),
     "Minimum": LayerRole("concatenate", "minimum"),
     "Concatenate": LayerRole("concatenate", "concatenate", accepts=_inside_samples),

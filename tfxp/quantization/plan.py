@@ -17,7 +17,9 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize import is_relu, is_softmax, normalize
 
 # Not negative where none of their inputs is.
-_KEEP_SIGN = ("add", "multiply", "concatenate", "mean", "average_pool", "interpolate", "keep")
+_KEEP_SIGN = (
+    "add", "multiply", "matmul", "concatenate", "mean", "average_pool", "interpolate", "keep",
+)  # fmt: skip
 _POSITIVE = ("sigmoid", "softplus", "exponential")
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> s
     """The layer behind which the output of call `number` is quantized."""
     name = graph.calls[number].layer
     current, role = number, role_of(graph.layers[name]).role
-    if role in ("input", "unary", "float") or len(graph.uses(name)) > 1:
+    if role in ("input", "unary", "float", "matmul") or len(graph.uses(name)) > 1:
         return name
     while True:
         following = graph.only_consumer(Ref(current))

@@ -17,6 +17,7 @@ from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import WrpnActivationQuantizer, WrpnWeightQuantizer
 
 _INT8_BITS = 8
+_OWN_ROUNDING = ("mean", "matmul")
 
 
 def assign_formats(
@@ -56,6 +57,11 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
     if "alpha_scale" in layer.output_variables:
         slopes = formats[layer.name].weights
         layer.output_variables["alpha_scale"].assign(slopes[0].scale if slopes else 1.0)
+    if "product_scale" in layer.output_variables:
+        grids = [formats[owner].activations for owner in plan.input_owners(layer.name)]
+        step = np.prod([grid.scale if grid else 1.0 for grid in grids])
+        layer.output_variables["product_scale"].assign(step)
+        layer.output_variables["right_zero_point"].assign(_zero_point(grids[-1]))
     if "input_scale" in layer.output_variables:
         source = formats[plan.input_owners(layer.name)[0]].activations
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
@@ -152,9 +158,9 @@ def _read_wrapper(
 
 
 def _read_rounding(quantizer: Any, role: str, found: dict[str, Any]) -> None:
-    """Note a rounding that is not the engine's; means have a quantizer of their own for that."""
+    """Note a rounding that is not the engine's, which for some roles no rounding mode is."""
     rounding = getattr(quantizer, "rounding", None)
-    if rounding is not None and (rounding != ENGINE_ROUNDING[role] or role == "mean"):
+    if rounding is not None and (rounding != ENGINE_ROUNDING[role] or role in _OWN_ROUNDING):
         found["rounding"] = rounding
 
 

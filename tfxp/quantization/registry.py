@@ -23,6 +23,7 @@ from tfxp.quantizers import (
     LeakyReluQuantizer,
     MeanQuantizer,
     PReluQuantizer,
+    ProductQuantizer,
     SoftmaxQuantizer,
     TableQuantizer,
     WeightQuantizer,
@@ -43,6 +44,7 @@ ENGINE_ROUNDING = {
     "concatenate": "half_up",
     "mean": "half_even",
     "multiply": "half_even",
+    "matmul": "half_even",
     "unary": "half_even",
     "float": "half_even",
 }
@@ -162,6 +164,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             # the engine at one place only, the threshold of 1-bit sums.
             engine = "half_up" if point.role == "add" else None
             return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
+        if point.role == "matmul" and exact:
+            return ProductQuantizer()
         if point.role == "unary" and exact:
             quantizer = unary_quantizer(self._plan.graph.layers[point.owner])
             if quantizer is not None:

@@ -2,6 +2,7 @@
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
+from tfxp.quantizers.product import ProductQuantizer
 from tfxp.quantizers.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
@@ -30,6 +31,7 @@ __all__ = [
     "LeakyReluQuantizer",
     "MeanQuantizer",
     "PReluQuantizer",
+    "ProductQuantizer",
     "SoftmaxQuantizer",
     "TableQuantizer",
     "UnaryQuantizer",

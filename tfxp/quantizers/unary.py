@@ -130,14 +130,14 @@ class PReluQuantizer(UnaryQuantizer):
         """The operator's code, the layer's gradient."""
         scale, step = weights["scale"], weights["input_scale"]
         fine = step * weights["alpha_scale"]
-        positive = _doubly_rounded(round_half_even(inputs / step), step / scale)
-        negative = _doubly_rounded(round_half_even(outputs / fine), fine / scale)
+        positive = doubly_rounded(round_half_even(inputs / step), step / scale)
+        negative = doubly_rounded(round_half_even(outputs / fine), fine / scale)
         codes = tf.where(inputs >= 0, positive, negative)
         codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
         return straight_through(outputs, codes * scale)
 
 
-def _doubly_rounded(codes: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
+def doubly_rounded(codes: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
     """codes * ratio as gemmlowp's multiplier of a power of two rounds it."""
     halved = round_half_up(codes / 2.0)
     return tf.where(ratio >= 1.0, codes * ratio, round_half_away(halved * (2.0 * ratio)))

@@ -32,6 +32,7 @@ OPERATIONS: dict[str, Operation] = {
     "Divide": lambda op, x, y: x / y,
     "TrueDivide": lambda op, x, y: x / y,
     "Negative": lambda op, x: -x,
+    "Matmul": lambda op, x, y: tf.matmul(x, y),
     "Maximum": lambda op, x, y: tf.maximum(x, y),
     "Minimum": lambda op, x, y: tf.minimum(x, y),
     "Clip": lambda op, x: tf.clip_by_value(x, op.x_min, op.x_max),

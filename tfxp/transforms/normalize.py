@@ -1,6 +1,8 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
 - functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
+- attention without a mask becomes dense layers, products of matrices and a softmax
+  (`attention`, `matrix_products`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
@@ -23,7 +25,9 @@ import numpy as np
 from tfxp.keras import layers
 from tfxp.transforms.activations import rewrite_activations, split_activations
 from tfxp.transforms.affine import averages_to_sums
+from tfxp.transforms.attention import split_attention
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.matrix_products import unify_products
 from tfxp.transforms.separable import split_separable
 from tfxp.transforms.softmax_axis import move_softmax_axes
 from tfxp.transforms.tensor_functions import functions_to_layers
@@ -40,6 +44,8 @@ def normalize(graph: LayerGraph) -> LayerGraph:
         The same graph.
     """
     functions_to_layers(graph)
+    unify_products(graph)
+    split_attention(graph)
     unwrap_time_distributed(graph)
     split_separable(graph)
     split_activations(graph)

@@ -6,6 +6,7 @@ from tfxp.export.operators import (  # noqa: F401
     linear,
     lookup,
     pools,
+    products,
     shaping,
 )
 from tfxp.export.operators.writers import WRITERS, Writer, key_of, no_operator, writer_of, writes

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize import is_softmax
@@ -39,7 +39,7 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "LiteRT has no operator for it",
-    "MultiHeadAttention": "its softmax lies inside, and LiteRT's is a table of its own",
+    "MultiHeadAttention": "it has a mask, or axes that plain attention has not",
 }
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
 
@@ -70,7 +70,7 @@ def key_of(spec: LayerSpec) -> str:
         return unary.function if unary else spec.kind
     if role == "relu":
         return "ReLU"
-    return spec.kind
+    return table_name(spec)
 
 
 def writer_of(spec: LayerSpec) -> Writer | None:

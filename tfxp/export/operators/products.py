@@ -1,0 +1,22 @@
+"""Products of two tensors' matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfxp.export.operators.writers import writes
+from tfxp.transforms.layer_graph import Call, LayerSpec
+
+
+@writes("tf.matmul", operators="BATCH_MATMUL", exact="sums below 2^24")
+def write_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The last two axes; leading ones broadcast."""
+    left, right = builder.read(call)
+    output = builder.output(number, spec)
+    options = {
+        "adj_x": bool(call.kwargs.get("transpose_a")),
+        "adj_y": bool(call.kwargs.get("transpose_b")),
+        "asymmetric_quantize_inputs": False,
+    }
+    builder.emit("BATCH_MATMUL", [left.index, right.index], output, options)
+    builder.put(number, builder.finish(output, None, False, spec.name))
