@@ -19,7 +19,7 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.data import load_npz
+from tfxp.data import Dataset, load_model_data
 from tfxp.errors import (
     ConfigError,
     DataError,
@@ -28,7 +28,7 @@ from tfxp.errors import (
     UnsupportedOpError,
 )
 from tfxp.files import check_writable, write_json
-from tfxp.graph import IntegerGraph, index_limit, read_tflite
+from tfxp.graph import IntegerGraph, Tensor, index_limit, read_tflite
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.compare import Comparison, compare_traces
 from tfxp.interpreter.encoding import decode_output, encode_input
@@ -166,19 +166,20 @@ def real_inputs(form: Any) -> list[np.ndarray]:
         generator = np.random.default_rng(_SEED.value)
         return form.random(_LIMIT.value or _SAMPLES, generator)
     tensors = [form.graph.tensors[index] for index in form.graph.inputs]
-    if len(tensors) != 1:
-        raise ConfigError(
-            f"data for {_MODEL.value}: got a file for {len(tensors)} inputs; expected a network of "
-            "one. Leave out --data to compare on random inputs."
-        )
-    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value or _SAMPLES, default_split="test")
-    data = data.shaped(tensors[0].shape[1:])
-    codes = data.x.dtype == tensors[0].dtype and data.x.dtype.kind in "iu"
-    if tensors[0].scale and (
-        _INPUT_KIND.value == "codes" or (_INPUT_KIND.value == "auto" and codes)
-    ):
-        return [decode_output(tensors[0], data.x.astype(tensors[0].dtype))]
-    return [data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)]
+    shapes = {tensor.name: tensor.shape[1:] for tensor in tensors}
+    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value or _SAMPLES)
+    scaled = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    return [
+        decode_output(tensor, part.x.astype(tensor.dtype)) if _holds_codes(tensor, part) else real.x
+        for tensor, part, real in zip(tensors, data.parts, scaled.parts, strict=True)
+    ]
+
+
+def _holds_codes(tensor: Tensor, data: Dataset) -> bool:
+    """Whether a file's array holds an input's codes rather than real values."""
+    same = data.x.dtype == tensor.dtype and data.x.dtype.kind in "iu"
+    codes = _INPUT_KIND.value == "codes" or (_INPUT_KIND.value == "auto" and same)
+    return bool(tensor.scale) and codes
 
 
 def show(found: Sequence[Comparison]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import load_npz
+from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.progress import Progress
@@ -71,12 +71,13 @@ def main() -> int:
     qmodel = tfxp.load_model(_MODEL.value)
     if _FLOAT_BITS.value is not None:
         qmodel = _completed(qmodel)
-    x = _inputs(qmodel, _VERIFY_DATA.value, "test")
-    with Progress(None if x is None else len(x), "verifying", "sample", _PROGRESS.value) as bar:
+    data = _inputs(qmodel, _VERIFY_DATA.value, "test")
+    count = None if data is None else len(data)
+    with Progress(count, "verifying", "sample", _PROGRESS.value) as bar:
         report = tfxp.export_tflite(
             qmodel,
             _OUTPUT.value,
-            verify=x,
+            verify=None if data is None else data.x,
             softmax=_SOFTMAX.value,
             pack_int4=_PACK_INT4.value,
             fine_bias=_FINE_BIAS.value,
@@ -89,7 +90,7 @@ def main() -> int:
     if _WEIGHTS_HEADER.value:
         save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
     _print(report)
-    differ = _write_nullhop(qmodel, x[0]) if _NULLHOP.value else {}
+    differ = _write_nullhop(qmodel, data.x[0]) if _NULLHOP.value and data else {}
     if _JSON.value:
         write_json(_JSON.value, {**report.to_dict(), **({"nullhop": differ} if differ else {})})
     checked = report.verification
@@ -110,17 +111,19 @@ def _write_nullhop(qmodel: Any, sample: Any) -> dict[str, int]:
 
 def _completed(qmodel: Any) -> Any:
     """The model with formats for all that is float, measured while the rest is on its grids."""
-    stats = tfxp.measure_model(qmodel, _inputs(qmodel, _DATA.value, "train"), fold_batch_norm=False)
+    data = _inputs(qmodel, _DATA.value, "train")
+    assert data is not None  # main has asked for some
+    stats = tfxp.measure_model(qmodel, data.x, fold_batch_norm=False)
     precision = tfxp.precision_of(qmodel).completed(_FLOAT_BITS.value)
     return tfxp.quantize_model(qmodel, precision, stats, fold_batch_norm=False)
 
 
-def _inputs(qmodel: Any, path: str | None, split: str) -> Any:
+def _inputs(qmodel: Any, path: str | None, split: str) -> ModelData | None:
     """Real inputs from a data file; of files with both halves the one named."""
     if path is None:
         return None
-    data = load_npz(path, split=_SPLIT.value, limit=_LIMIT.value, default_split=split)
-    return data.shaped(qmodel.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    data = load_model_data(path, input_shapes(qmodel), _SPLIT.value, _LIMIT.value, split)
+    return data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
 
 
 def _print(report: ExportReport) -> None:

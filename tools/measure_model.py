@@ -20,7 +20,7 @@ from typing import Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import load_npz
+from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.formats import TensorStats, candidates
@@ -51,9 +51,10 @@ def main() -> None:
     check_writable(_OUTPUT.value, _JSON.value, _HTML.value)
     bits = word_lengths()
     model = tfxp.load_model(_MODEL.value)
-    data = load_npz(_DATA.value, split=_SPLIT.value, limit=_LIMIT.value, default_split="train")
-    x = data.shaped(model.inputs[0].shape[1:]).inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
-    stats, after, precision = measured(model, x)
+    shapes = input_shapes(model)
+    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value, "train")
+    data = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    stats, after, precision = measured(model, data)
     header = ["layer", "kind", "output", "weights", "MACs", "min", "max", "std", "zeros"]
     quantized = [*header, "zeros after", "SQNR"] if after else header
     rows = [row(layer, after) for layer in stats.layers.values()]
@@ -82,26 +83,28 @@ def word_lengths() -> list[int]:
     return [int(text) for text in _BITS.value]
 
 
-def measured(model: Any, x: Any) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
+def measured(
+    model: Any, data: ModelData
+) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
     """Statistics before and after quantization, and the formats; after is None without any."""
     from tfxp.measure import is_quantized
 
     if is_quantized(model):
         if _PRECISION.value:
             raise ConfigError("precision: got one for a model that is quantized already.")
-        stats = measure(model, x, "measuring")
+        stats = measure(model, data, "measuring")
         return stats, stats, tfxp.precision_of(model)
-    stats = measure(model, x, "measuring")
+    stats = measure(model, data, "measuring")
     if not _PRECISION.value:
         return stats, None, PrecisionMap.uniform("float", "float")
     qmodel = tfxp.quantize_model(model, cli.read_precision(_PRECISION.value), stats)
-    return stats, measure(qmodel, x, "measuring the quantized model"), tfxp.precision_of(qmodel)
+    return stats, measure(qmodel, data, "measuring the quantized model"), tfxp.precision_of(qmodel)
 
 
-def measure(model: Any, x: Any, title: str) -> ModelStats:
+def measure(model: Any, data: ModelData, title: str) -> ModelStats:
     """One pass with a progress bar."""
-    with Progress(len(x), title, "sample", _PROGRESS.value) as bar:
-        return tfxp.measure_model(model, x, batch_size=_BATCH_SIZE.value, progress=bar.reach)
+    with Progress(len(data), title, "sample", _PROGRESS.value) as bar:
+        return tfxp.measure_model(model, data.x, batch_size=_BATCH_SIZE.value, progress=bar.reach)
 
 
 def row(layer: LayerStats, after: ModelStats | None) -> list[object]:

@@ -18,7 +18,7 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.data import Dataset, evaluate_metric, load_npz
+from tfxp.data import ModelData, evaluate_metric, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, check_writable, write_json
 from tfxp.precision import ModelStats
@@ -69,6 +69,11 @@ def main() -> None:
         raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
     precision = cli.read_precision(_PRECISION.value)
     model = tfxp.load_model(_MODEL.value)
+    if _TRAIN_DATA.value and len(model.inputs) > 1:
+        raise ConfigError(
+            f"train_data: got some for a model of {len(model.inputs)} inputs; expected one input. "
+            "Leave it out and fine-tune the quantized model with your own fit."
+        )
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (
@@ -98,16 +103,15 @@ def main() -> None:
 
 def _load(
     path: str | None, model: Any, limit: int | None, labels: bool, split: str
-) -> Dataset | None:
+) -> ModelData | None:
     """A checked data set as the model takes it; files with both halves give the one named."""
     if path is None:
         return None
-    data = load_npz(path, limit=limit, labels=labels, default_split=split)
-    data = data.shaped(model.inputs[0].shape[1:])
-    return Dataset(data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value), data.y, data.name)
+    data = load_model_data(path, input_shapes(model), None, limit, split, labels)
+    return data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
 
 
-def _measure(model: Any, data: Dataset | None) -> ModelStats | None:
+def _measure(model: Any, data: ModelData | None) -> ModelStats | None:
     if _STATS.value:
         return ModelStats.load(_STATS.value)
     if data is None:
@@ -121,7 +125,7 @@ def _measure(model: Any, data: Dataset | None) -> ModelStats | None:
         )
 
 
-def _calibrate(qmodel: Any, data: Dataset) -> dict[str, float]:
+def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
         result = tfxp.calibrate_model(
             qmodel, data.x, progress=lambda what, error: bar.step(note=f"{what}, error {error:.3g}")
@@ -131,7 +135,7 @@ def _calibrate(qmodel: Any, data: Dataset) -> dict[str, float]:
     return result
 
 
-def _fine_tune(qmodel: Any, model: Any, data: Dataset) -> list[float]:
+def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
     from tfxp.training import FineTuneSettings, fine_tune
 
     settings = FineTuneSettings(
@@ -157,12 +161,12 @@ def _fine_tune(qmodel: Any, model: Any, data: Dataset) -> list[float]:
     return losses
 
 
-def _labels(data: Dataset) -> np.ndarray:
+def _labels(data: ModelData) -> np.ndarray:
     assert data.y is not None
     return data.labels() if np.issubdtype(data.y.dtype, np.integer) else data.y
 
 
-def _evaluate(step: str, model: Any, data: Dataset | None, figures: dict[str, Any]) -> None:
+def _evaluate(step: str, model: Any, data: ModelData | None, figures: dict[str, Any]) -> None:
     if data is None:
         return
     started = time.monotonic()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
-from tfxp.data import evaluate_metric, load_npz
+from tfxp.data import evaluate_metric, load_model_data
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, check_writable, write_json
 from tfxp.graph import Tensor
@@ -81,21 +81,22 @@ class _LiteRT:
             reason = " ".join(str(error).split())
             raise ModelError(f"model {path}: LiteRT refuses it ({reason})") from None
 
-    def predict_codes(self, x: NDArray[Any]) -> NDArray[Any]:
+    def predict_codes(self, x: list[NDArray[Any]]) -> NDArray[Any]:
         """Outputs image by image."""
-        into = self.runner.get_input_details()[0]["index"]
+        into = [detail["index"] for detail in self.runner.get_input_details()]
         out = self.runner.get_output_details()[0]["index"]
         rows = []
-        for i in range(len(x)):
+        for i in range(len(x[0])):
             self.runner.reset_all_variables()
-            self.runner.set_tensor(into, x[i : i + 1])
+            for index, part in zip(into, x, strict=True):
+                self.runner.set_tensor(index, part[i : i + 1])
             self.runner.invoke()
             rows.append(self.runner.get_tensor(out))
         return np.concatenate(rows)
 
 
-def load_model() -> tuple[Any, Tensor, Tensor]:
-    """What runs it, its input and its output."""
+def load_model() -> tuple[Any, list[Tensor], Tensor]:
+    """What runs it, its inputs and its first output."""
     engine = "fast" if _ENGINE.value == "litert" else _ENGINE.value
     runner = Interpreter(
         _MODEL.value,
@@ -106,12 +107,12 @@ def load_model() -> tuple[Any, Tensor, Tensor]:
         accumulator_overflow=_OVERFLOW.value,
     )
     graph = runner.graph
-    if len(graph.inputs) != 1 or len(graph.outputs) < 1:
+    if not graph.inputs or not graph.outputs:
         raise ModelError(
-            f"inputs of {_MODEL.value}: got {len(graph.inputs)}; expected one. Use "
-            "tfxp.Interpreter for models with several"
+            f"model {_MODEL.value}: got {len(graph.inputs)} inputs and {len(graph.outputs)} "
+            "outputs; expected one of each at least."
         )
-    ends = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    ends = [graph.tensors[index] for index in graph.inputs], graph.tensors[graph.outputs[0]]
     if _ENGINE.value == "litert":
         if _ACCUMULATOR.value:
             raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
@@ -120,20 +121,21 @@ def load_model() -> tuple[Any, Tensor, Tensor]:
     return runner, *ends
 
 
-def run_all(runner: Any, codes: NDArray[Any]) -> tuple[NDArray[Any], float]:
+def run_all(runner: Any, codes: list[NDArray[Any]]) -> tuple[NDArray[Any], float]:
     """Output codes of the first model output, and the seconds the runs took."""
     parts, seconds = [], 0.0
-    runner.predict_codes(codes[:1])  # compiles what is not compiled yet; not part of the time
+    runner.predict_codes([part[:1] for part in codes])  # compiles, which is not part of the time
     if isinstance(runner, Interpreter):
         runner.reset_counters()
-    with Progress(len(codes), f"{_ENGINE.value} engine", "image", _PROGRESS.value) as bar:
-        for start in range(0, len(codes), _IMAGES_A_STEP):
-            piece = np.ascontiguousarray(codes[start : start + _IMAGES_A_STEP])
+    count = len(codes[0])
+    with Progress(count, f"{_ENGINE.value} engine", "image", _PROGRESS.value) as bar:
+        for start in range(0, count, _IMAGES_A_STEP):
+            piece = [np.ascontiguousarray(part[start : start + _IMAGES_A_STEP]) for part in codes]
             began = time.perf_counter()
             result = runner.predict_codes(piece)
             seconds += time.perf_counter() - began
             parts.append(result[0] if isinstance(result, list) else result)
-            bar.step(len(piece))
+            bar.step(len(piece[0]))
     return np.concatenate(parts), seconds
 
 
@@ -166,11 +168,16 @@ def plot_macs(report: Report, path: str) -> None:
 def main() -> None:
     """Load, run, print."""
     check_writable(_JSON.value, _PLOT.value)
-    runner, source, target = load_model()
-    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value).shaped(source.shape[1:])
-    plain = _INPUT_SCALE.value == 1 and _INPUT_SHIFT.value == 0
-    values = data.x if plain else data.inputs(_INPUT_SCALE.value, _INPUT_SHIFT.value)
-    codes, seconds = run_all(runner, encode_input(source, values, _INPUT_KIND.value))
+    runner, sources, target = load_model()
+    shapes = {source.name: source.shape[1:] for source in sources}
+    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value)
+    if _INPUT_SCALE.value != 1 or _INPUT_SHIFT.value != 0:
+        data = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    feeds = [
+        encode_input(source, part.x, _INPUT_KIND.value if source.scale else "auto")
+        for source, part in zip(sources, data.parts, strict=True)
+    ]
+    codes, seconds = run_all(runner, feeds)
     figures: dict[str, Any] = {
         "model": str(_MODEL.value),
         "engine": _ENGINE.value,

@@ -99,7 +99,10 @@ class ToolFlags:
         return self._npz("verify_data", "Inputs to compare outputs on.", required)
 
     def _npz(self, name: str, text: str, required: bool) -> Any:
-        keys = "An .npz file with x, y or x_train, y_train, x_test, y_test."
+        keys = (
+            "An .npz file with x, y or x_train, y_train, x_test, y_test; for a model of several "
+            "inputs with an array under each input's name instead of x."
+        )
         return self.DEFINE_string(name, None, f"{text} {keys}", required=required)
 
     def split(self) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.data.dataset import Dataset
+from tfxp.data.model_data import ModelData
 from tfxp.errors import ConfigError, DataError, did_you_mean
 
 
@@ -16,11 +17,11 @@ from tfxp.errors import ConfigError, DataError, did_you_mean
 class Metric:
     """A figure of merit: its function of (outputs, data) and which way is better."""
 
-    compute: Callable[[NDArray, Dataset], float]
+    compute: Callable[[NDArray, Dataset | ModelData], float]
     higher_is_better: bool
 
 
-def evaluate_metric(name: str, outputs: NDArray, data: Dataset) -> float:
+def evaluate_metric(name: str, outputs: NDArray, data: Dataset | ModelData) -> float:
     """One figure for a model's outputs, codes or real values alike for the accuracies.
 
     Args:
@@ -69,8 +70,8 @@ def top_hits(outputs: NDArray, labels: NDArray, count: int = 1) -> NDArray[np.bo
     return rank < count
 
 
-def _top(count: int) -> Callable[[NDArray, Dataset], float]:
-    def accuracy(outputs: NDArray, data: Dataset) -> float:
+def _top(count: int) -> Callable[[NDArray, Dataset | ModelData], float]:
+    def accuracy(outputs: NDArray, data: Dataset | ModelData) -> float:
         if outputs.shape[1] == 1:  # a single output says yes or no; codes cannot say where no ends
             raise DataError(
                 f"outputs on {data.name}: got one value a sample; expected one a class. Use another"
@@ -82,8 +83,8 @@ def _top(count: int) -> Callable[[NDArray, Dataset], float]:
     return accuracy
 
 
-def _mean_error(power: int) -> Callable[[NDArray, Dataset], float]:
-    def error(outputs: NDArray, data: Dataset) -> float:
+def _mean_error(power: int) -> Callable[[NDArray, Dataset | ModelData], float]:
+    def error(outputs: NDArray, data: Dataset | ModelData) -> float:
         if data.y is None:
             raise DataError(f"labels of {data.name}: got none; expected targets y.")
         targets = data.y.reshape(len(data), -1)

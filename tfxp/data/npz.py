@@ -44,6 +44,19 @@ def load_npz(
         >>> len(load_npz(path, limit=3))
         3
     """
+    (x,), y = read_npz(path, ("x",), split, limit, default_split, labels)
+    return Dataset(x, y, repr(os.fspath(path)))
+
+
+def read_npz(
+    path: str | os.PathLike[str],
+    inputs: tuple[str, ...],
+    split: str | None,
+    limit: int | None,
+    default_split: str,
+    labels: bool,
+) -> tuple[list[NDArray], NDArray | None]:
+    """The arrays of some inputs, and the labels; arguments and errors as in `load_npz`."""
     name = repr(os.fspath(path))
     if not os.path.isfile(path):
         raise DataError(f"data file {name}: got no such file; expected an .npz file.")
@@ -54,40 +67,39 @@ def load_npz(
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
-            x_key, y_key = _keys(list(archive.files), split, default_split, name)
-            if labels and y_key is None:
+            keys, y_key = _keys(list(archive.files), inputs, split, default_split, name)
+            if labels and y_key not in archive.files:
                 raise DataError(
                     f"labels of {name}: got arrays {', '.join(archive.files)}; expected also"
-                    f" {x_key.replace('x', 'y', 1)}. Add the labels to the file."
+                    f" {y_key}. Add the labels to the file."
                 )
-            x = _first(archive[x_key], limit)
-            y = None if y_key is None else _first(archive[y_key], limit)
+            arrays = [_first(archive[key], limit) for key in keys]
+            y = _first(archive[y_key], limit) if y_key in archive.files else None
     except DataError:
         raise
     except Exception as error:  # damage surfaces as anything, from struct.error to SyntaxError
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"data file {name}: cannot be read ({reason}). Make it again.") from error
-    return Dataset(x, y, name)
+    return arrays, y
 
 
 def _keys(
-    have: list[str], split: str | None, default_split: str, name: str
-) -> tuple[str, str | None]:
-    """The names of the inputs and labels to read."""
+    have: list[str], inputs: tuple[str, ...], split: str | None, default_split: str, name: str
+) -> tuple[list[str], str]:
+    """The names of the inputs' and the labels' arrays."""
     if split not in (None, *SPLITS):
         raise DataError(f"split of {name}: got {split!r}; expected {' or '.join(SPLITS)}.")
-    if "x" in have and split is None:
-        keys = ("x", "y")
-    else:
-        wanted = split or default_split
-        keys = (f"x_{wanted}", f"y_{wanted}")
-    if keys[0] not in have:
-        hint = " Leave the split away." if "x" in have else ""
-        expected = keys[0] if split else f"x or {keys[0]}"
+    plain, wanted = set(inputs) <= set(have), split or default_split
+    if plain and split is None:
+        return list(inputs), "y"
+    keys = [f"{key}_{wanted}" for key in inputs]
+    if not set(keys) <= set(have):
+        hint = " Leave the split away." if plain else ""
+        expected = ", ".join(keys) if split else f"{', '.join(inputs)} or {', '.join(keys)}"
         raise DataError(
             f"arrays of {name}: got {', '.join(have) or 'none'}; expected {expected}.{hint}"
         )
-    return keys[0], keys[1] if keys[1] in have else None
+    return keys, f"y_{wanted}"
 
 
 def _first(array: NDArray, limit: int | None) -> NDArray:

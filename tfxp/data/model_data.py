@@ -1,0 +1,123 @@
+"""What a model with one input or several is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.data.dataset import Dataset
+from tfxp.data.npz import read_npz
+from tfxp.errors import DataError
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """Samples for every input of a model, with or without what they should give.
+
+    Args:
+        parts: one data set per input, in the model's order; all hold the same answers.
+
+    Raises:
+        DataError: inputs of different lengths.
+
+    Example:
+        >>> image, place = Dataset(np.zeros((5, 8, 8))), Dataset(np.zeros((5, 2)))
+        >>> [part.shape for part in ModelData((image, place)).x]
+        [(5, 8, 8), (5, 2)]
+    """
+
+    parts: tuple[Dataset, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {part.name: len(part) for part in self.parts}
+        if len(set(lengths.values())) > 1:
+            listed = ", ".join(f"{count} of {name}" for name, count in lengths.items())
+            raise DataError(f"samples of several inputs: got {listed}; expected equal numbers.")
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    @property
+    def x(self) -> Any:
+        """The input's array; a list of arrays where there are several inputs."""
+        arrays = [part.x for part in self.parts]
+        return arrays if len(arrays) > 1 else arrays[0]
+
+    @property
+    def y(self) -> NDArray | None:
+        """Labels or targets, if there are any."""
+        return self.parts[0].y
+
+    @property
+    def name(self) -> str:
+        """Where it came from."""
+        return self.parts[0].name
+
+    def labels(self, classes: int | None = None) -> NDArray[np.int64]:
+        """Class numbers, as `Dataset.labels` gives them."""
+        return self.parts[0].labels(classes)
+
+    def scaled(self, scale: float = 1.0, shift: float = 0.0) -> ModelData:
+        """x · scale + shift as float32.
+
+        Raises:
+            DataError: the result leaves float32's range, or there are several inputs to scale.
+        """
+        if len(self.parts) > 1 and (scale, shift) != (1.0, 0.0):
+            raise DataError(
+                f"scaling of {self.name}: got {scale:g} and {shift:g} for {len(self.parts)} inputs;"
+                " expected neither. Scale the arrays in the file."
+            )
+        return ModelData(
+            tuple(replace(part, x=part.inputs(scale, shift)) for part in self.parts)
+        )
+
+
+def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
+    """Input name -> one sample's shape, of a Keras model."""
+    shapes = (tuple(tensor.shape[1:]) for tensor in model.inputs)
+    return dict(zip(model.input_names, shapes, strict=True))
+
+
+def load_model_data(
+    path: Any,
+    shapes: Mapping[str, Sequence[int | None]],
+    split: str | None = None,
+    limit: int | None = None,
+    default_split: str = "test",
+    labels: bool = False,
+) -> ModelData:
+    """Read and check the data file of a model.
+
+    For a model with one input the file holds x and perhaps y, or x_train, y_train, x_test and
+    y_test. For one with several inputs an array per input stands in the place of x, under the
+    input's name: "image" and "place", or "image_train" and so on.
+
+    Args:
+        path: an `.npz` file.
+        shapes: input name -> one sample's shape, None for any length, in the model's order.
+        split, limit, default_split, labels: as in `load_npz`.
+
+    Raises:
+        DataError: what `load_npz` raises; an input without an array, or of another shape.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "data.npz")
+        >>> np.savez(path, image=np.zeros((10, 8, 8)), place=np.zeros((10, 2)), y=np.arange(10))
+        >>> data = load_model_data(path, {"image": (8, 8, 1), "place": (2,)}, limit=3)
+        >>> [part.shape for part in data.x]
+        [(3, 8, 8, 1), (3, 2)]
+    """
+    names = tuple(shapes) if len(shapes) > 1 else ("x",)
+    arrays, y = read_npz(path, names, split, limit, default_split, labels)
+    where = repr(str(path))
+    parts = []
+    for name, array, shape in zip(names, arrays, shapes.values(), strict=True):
+        title = where if len(names) == 1 else f"{name} of {where}"
+        parts.append(Dataset(array, y, title).shaped(tuple(shape)))
+    return ModelData(tuple(parts))
