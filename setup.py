@@ -53,7 +53,7 @@ setup(
         "tensorflow-model-optimization>=0.8",
         "tf-keras",
     ],
-    extras_require={"test": ["mypy", "pytest", "ruff"]},
+    extras_require={"test": ["mypy", "pytest", "pytest-xdist", "ruff"]},
     entry_points={
         "console_scripts": [f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()]
     },

@@ -1,4 +1,4 @@
-"""Fixtures for every test: seeds, the shared folder, and the --slow switch."""
+"""Fixtures for every test: seeds, the shared folder, the --slow switch, and `pytest -n auto`."""
 
 import os
 import random
@@ -9,13 +9,27 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The networks of these tests are too small for several threads, and the cores are taken.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 1234
+MOST_WORKERS = 4
+# Every Keras model that a process has built leaves something behind; a worker ends with this much.
+WORKER_BYTES = 5 * 2**30
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """A process per core, as far as memory goes."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(os.cpu_count() or 1, MOST_WORKERS, memory // WORKER_BYTES))
 
 
 def pytest_collection_modifyitems(config, items):

@@ -3,6 +3,8 @@
 Where they cannot agree, the export must have said so: no difference ever comes without a note.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -33,46 +35,55 @@ def uniform(weights, activations, per_channel=False):
     )
 
 
+@dataclasses.dataclass
+class Case:
+    """A network, its statistics, inputs that saturate, and its three forms."""
+
+    name: str
+    model: keras.Model
+    stats: tfxp.ModelStats
+    x: list
+    forms: Trio
+
+
 @pytest.fixture(scope="module")
-def trio():
-    """Case -> (its three forms, inputs); quantized once, precision changes by assignment."""
-    cache = {}
+def case(request):
+    """A case, quantized once; precision changes by assignment.
 
-    def get(name):
-        if name not in cache:
-            cache.clear()  # parametrized by name first, so one is enough
-            model = built(name)
-            x = inputs_of(model, SAMPLES)
-            stats = tfxp.measure_model(model, x)
-            beyond = tf.nest.map_structure(lambda part: 1.6 * part, x)  # for saturation
-            cache[name] = Trio(tfxp.quantize_model(model, "w8a8", stats)), beyond
-        return cache[name]
+    Its parameter is the name: pytest runs all tests of one name in a row, so each is built once.
+    """
+    model = built(request.param)
+    x = inputs_of(model, SAMPLES)
+    stats = tfxp.measure_model(model, x)
+    beyond = tf.nest.map_structure(lambda part: 1.6 * part, x)
+    forms = Trio(tfxp.quantize_model(model, "w8a8", stats))
+    return Case(request.param, model, stats, beyond, forms)
 
-    return get
+
+def cases(names):
+    return pytest.mark.parametrize("case", sorted(names), indirect=True)
 
 
 def exact(found):
     return (found.keras_interpreter, found.keras_litert, found.interpreter_litert) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("name", sorted(COMMON))
-def test_common_cases_are_exact(trio, name):
-    forms, x = trio(name)
+@cases(COMMON)
+def test_common_cases_are_exact(case):
     for precision in (uniform(8, 8), uniform(3, 4, True)):
-        tfxp.set_precision(forms.qmodel, precision)
-        found = forms.compare(x)
+        tfxp.set_precision(case.forms.qmodel, precision)
+        found = case.forms.compare(case.x)
         assert exact(found) and not found.notes, (precision, found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_every_case_at_every_precision(trio, name):
-    forms, x = trio(name)
+@cases(CASES)
+def test_every_case_at_every_precision(case):
     saturated, zeros = [], []
     for weights, activations in BITS:
         for per_channel in (False, True):
-            tfxp.set_precision(forms.qmodel, uniform(weights, activations, per_channel))
-            found = forms.compare(x)
+            tfxp.set_precision(case.forms.qmodel, uniform(weights, activations, per_channel))
+            found = case.forms.compare(case.x)
             assert exact(found) and not found.notes, (weights, activations, per_channel, found)
             saturated.append(found.saturated)
             zeros.append(found.zeros)
@@ -80,23 +91,23 @@ def test_every_case_at_every_precision(trio, name):
         assert max(saturated) > 0 or max(zeros) > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_16_bit_activations_agree_between_engines(trio, name):
-    forms, x = trio(name)
-    for precision in ("w8a16", "w4a16"):
-        tfxp.set_precision(forms.qmodel, precision)
-        found = forms.compare(x)
-        assert found.interpreter_litert == 0, found
-        assert any("wider than 8 bits" in note for note in found.notes)
-
-
-def test_16_bit_activations(trio):
-    forms, x = trio("concatenate")
-    tfxp.set_precision(forms.qmodel, "w8a16")
-    found = forms.compare(x)
+def check_16_bits(case, precision):
+    tfxp.set_precision(case.forms.qmodel, precision)
+    found = case.forms.compare(case.x)
     assert found.interpreter_litert == 0, found
     assert any("wider than 8 bits" in note for note in found.notes)
+
+
+@cases(["concatenate"])
+def test_16_bit_activations(case):
+    check_16_bits(case, "w8a16")
+
+
+@pytest.mark.slow
+@cases(CASES)
+def test_16_bit_activations_agree_between_engines(case):
+    for precision in ("w8a16", "w4a16"):
+        check_16_bits(case, precision)
 
 
 def wild_map(qmodel, rng):
@@ -118,7 +129,9 @@ def _shifted(fmt, rng, bits, shifts, signed=True):
     return FixedPointFormat.of_bits(int(bits), fractional, signed, bool(symmetric))
 
 
-def check_wild(forms, x, rng, rounds):
+def check_wild(case, rng, rounds):
+    forms, x = case.forms, case.x
+    tfxp.set_precision(forms.qmodel, "w8a8")  # whatever another test of this case has left
     base = tfxp.precision_of(forms.qmodel)
     for _ in range(rounds):
         tfxp.set_precision(forms.qmodel, base)
@@ -133,37 +146,36 @@ def check_wild(forms, x, rng, rounds):
     tfxp.set_precision(forms.qmodel, base)
 
 
-@pytest.mark.parametrize("name", ["concatenate", "average_pool_same"])
-def test_wild_formats_differ_only_with_a_note(trio, rng, name):
-    check_wild(*trio(name), rng, rounds=3)
+@cases(["concatenate", "average_pool_same"])
+def test_wild_formats_differ_only_with_a_note(case, rng):
+    check_wild(case, rng, rounds=3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_wild_formats_of_every_case(trio, name):
-    check_wild(*trio(name), np.random.default_rng(len(name)), rounds=12)
+@cases(CASES)
+def test_wild_formats_of_every_case(case):
+    check_wild(case, np.random.default_rng(len(case.name)), rounds=12)
 
 
-def check_roundings(name):
-    model = built(name)
-    x = inputs_of(model, SAMPLES)
-    stats = tfxp.measure_model(model, x)
-    for rounding in ("half_away", "half_up", "half_even", "floor"):
+def check_roundings(case, roundings):
+    for rounding in roundings:
         precision = PrecisionMap(LayerPrecision(weights=4, activations=4), rounding=rounding)
-        found = Trio(tfxp.quantize_model(model, precision, stats)).compare(x)
+        found = Trio(tfxp.quantize_model(case.model, precision, case.stats)).compare(case.x)
         assert found.interpreter_litert == 0
         noted = any(f"{rounding} rounding" in note for note in found.notes)
         assert exact(found) or noted, (rounding, found)
 
 
-def test_explicit_roundings_differ_only_with_a_note():
-    check_roundings("concatenate")
+@cases(["concatenate"])
+def test_explicit_roundings_differ_only_with_a_note(case):
+    check_roundings(case, ("half_away", "half_up", "half_even", "floor"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_explicit_roundings_of_every_case(name):
-    check_roundings(name)
+@cases(CASES)
+def test_explicit_roundings_of_every_case(case):
+    """Those that no operator of the engine has: half away rounds sums, floor everything else."""
+    check_roundings(case, ("half_away", "floor"))
 
 
 def test_kernels_are_exported_with_their_rounding():
@@ -261,14 +273,20 @@ RESNET = (
 )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("bits", [*BITS, (8, 16)], ids=lambda b: f"w{b[0]}a{b[1]}")
-def test_resnet_8_on_1000_images(shared, tmp_path, bits):
+@pytest.fixture(scope="module")
+def resnet_8(shared):
+    """The quantized network and 1000 images."""
+    with np.load(shared / "data/cifar10_test_first5k.npz") as data:
+        images = data["x"][:1000].astype(np.float32)
     model = tfxp.load_model(shared / RESNET)
-    data = np.load(shared / "data/cifar10_test_first5k.npz")
-    images = data["x"][:1000].astype(np.float32)
-    stats = tfxp.measure_model(model, images[:128])
-    qmodel = tfxp.quantize_model(model, uniform(*bits), stats)
+    return tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, images[:128])), images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [(8, 8), (6, 6), (4, 4), (2, 4), (8, 16)])
+def test_resnet_8_on_1000_images(resnet_8, tmp_path, bits):
+    qmodel, images = resnet_8
+    tfxp.set_precision(qmodel, uniform(*bits))
     report = tfxp.export_tflite(qmodel, tmp_path / "resnet8.tflite", verify=images)
     found = report.verification
     assert found.samples == 1000 and found.elements == 10000

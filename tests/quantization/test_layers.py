@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.cases import randomize
 from tests.layer_cases import LAYER_CASES, build, inputs_of
 from tfxp.errors import ExportError
 from tfxp.export import integer_graph_of
@@ -27,13 +28,29 @@ def quantized(name, precision):
     return model, tfxp.quantize_model(model, precision, tfxp.measure_model(model, x)), x
 
 
+@pytest.fixture(scope="module")
+def recurrent_network():
+    return quantized("recurrent", "w12a14")
+
+
+@pytest.fixture
+def recurrent(recurrent_network):
+    """(float model, quantized model, inputs), shared: building it takes longer than any test."""
+    _, qmodel, _ = recurrent_network
+    precision, weights = tfxp.precision_of(qmodel), qmodel.get_weights()
+    yield recurrent_network
+    tfxp.set_precision(qmodel, precision)
+    qmodel.set_weights(weights)
+
+
 def sometimes(names, common):
     return [n if n in common else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @pytest.mark.parametrize("name", sometimes(IN_KERAS, COMMON))
-def test_layers_without_integer_operators(name, tmp_path):
-    model, qmodel, x = quantized(name, "w12a14")
+def test_layers_without_integer_operators(name, tmp_path, request):
+    shared = name == "recurrent"
+    model, qmodel, x = request.getfixturevalue(name) if shared else quantized(name, "w12a14")
     wanted = outputs(model, x)
     for fine, real in zip(outputs(qmodel, x), wanted, strict=True):
         assert np.abs(fine - real).max() < 0.02 * max(1, np.abs(real).max())
@@ -66,18 +83,33 @@ def weights_on_their_grids(qmodel):
     assert checked
 
 
-@pytest.mark.parametrize("suffix", [".h5", ""])
-def test_recurrent_models_in_other_files(tmp_path, suffix):
-    _, qmodel, x = quantized("recurrent", "w4a6")
-    path = tmp_path / f"model{suffix}"
+def test_recurrent_models_in_h5(recurrent, tmp_path):
+    _, qmodel, x = recurrent
+    saved_and_loaded(qmodel, x, tmp_path / "model.h5")
+
+
+def test_recurrent_models_as_folders(tmp_path):
+    """A smaller network: every LSTM that a SavedModel holds takes ten seconds."""
+    inputs = keras.Input((7,))
+    y = layers.Embedding(11, 6, mask_zero=True)(inputs)
+    y = layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True))(y)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(layers.LSTM(3)(y))))
+    x = inputs_of("recurrent", model, SAMPLES)
+    qmodel = tfxp.quantize_model(model, "w4a6", tfxp.measure_model(model, x))
+    saved_and_loaded(qmodel, x, tmp_path / "model")
+
+
+def saved_and_loaded(qmodel, x, path):
     qmodel.save(path)
     for again, first in zip(outputs(tfxp.load_model(path), x), outputs(qmodel, x), strict=True):
         assert np.array_equal(again, first)
 
 
-def test_masks_are_not_dropped():
+def test_masks_are_not_dropped(recurrent):
     """The vector that stands for nothing may be any: no layer looks at it."""
-    _, qmodel, x = quantized("recurrent", "w8a8")
+    _, qmodel, x = recurrent
+    tfxp.set_precision(qmodel, "w8a8")
+    x = x.copy()
     x[:, 4:] = 0
     before = outputs(qmodel, x)
     table = qmodel.get_layer("embedding").layer.embeddings
@@ -92,8 +124,9 @@ def test_masks_are_not_dropped():
     assert any(np.abs(a - b).max() > 0 for a, b in zip(outputs(qmodel, x), before, strict=True))
 
 
-def test_training_moves_kernels_inside_layers():
-    _, qmodel, x = quantized("recurrent", "w4a6")
+def test_training_moves_kernels_inside_layers(recurrent):
+    _, qmodel, x = recurrent
+    tfxp.set_precision(qmodel, "w4a6")
     before = [w.numpy() for w in qmodel.trainable_weights]
     qmodel.compile(keras.optimizers.Adam(0.01), "mse")
     qmodel.fit(x, [np.ones((SAMPLES, 2)), np.ones((SAMPLES, 5))], epochs=1, verbose=0)
@@ -105,17 +138,18 @@ def test_training_moves_kernels_inside_layers():
 @pytest.mark.parametrize("name", sometimes(
     [name for name in LAYER_CASES if name not in IN_KERAS], {"conv_1d", "prelu"}
 ))  # fmt: skip
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_files_bring_back_the_same_model(name, suffix, tmp_path):
+def test_files_bring_back_the_same_model(name, tmp_path):
     _, qmodel, x = quantized(name, "w4a6")
-    path = tmp_path / f"model{suffix}"
-    qmodel.save(path)
-    again = tfxp.load_model(path)
-    for a, b in zip(outputs(again, x), outputs(qmodel, x), strict=True):
-        assert np.array_equal(a, b)
-    assert tfxp.precision_of(again).to_dict() == tfxp.precision_of(qmodel).to_dict()
-    rebuilt = tfxp.quantize_model(tfxp.strip(qmodel), tfxp.precision_of(qmodel))
-    for a, b in zip(outputs(rebuilt, x), outputs(qmodel, x), strict=True):
+    wanted, precision = outputs(qmodel, x), tfxp.precision_of(qmodel)
+    for suffix in (".keras", ".h5"):
+        path = tmp_path / f"model{suffix}"
+        qmodel.save(path)
+        again = tfxp.load_model(path)
+        for a, b in zip(outputs(again, x), wanted, strict=True):
+            assert np.array_equal(a, b), suffix
+        assert tfxp.precision_of(again).to_dict() == precision.to_dict()
+    rebuilt = tfxp.quantize_model(tfxp.strip(qmodel), precision)
+    for a, b in zip(outputs(rebuilt, x), wanted, strict=True):
         assert np.array_equal(a, b)
 
 

@@ -1,19 +1,11 @@
-"""A search in a process of its own, to be killed: search_process.py DIRECTORY METHOD LOG DELAY.
-
-Every evaluation writes a line to LOG before and after it. DELAY makes it slow enough to be hit: a
-number of seconds, or a file to wait for.
-"""
+"""A search in a process of its own, to be killed: started through `tests.forked`."""
 
 import json
 import os
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from tests.search.networks import classifier, labelled  # noqa: E402
-from tfxp.search import FastEvaluator, PrecisionSearch  # noqa: E402
+from tests.search.networks import classifier, labelled
+from tfxp.search import FastEvaluator, PrecisionSearch
 
 TRIALS = 24
 
@@ -28,8 +20,14 @@ def make_search(directory, method, **options):
     )
 
 
-def main():
-    directory, method, log, delay = sys.argv[1:]
+def main(directory, method, log, delay):
+    """A search that tells what it is doing and can be hit in the middle.
+
+    Args:
+        directory, method: of the search.
+        log: file that gets a line before and after every evaluation.
+        delay: seconds that every evaluation takes longer, or a path that it waits for.
+    """
     evaluate = FastEvaluator.evaluate
     tuner = os.environ.get("KERASTUNER_TUNER_ID", "")
 
@@ -40,19 +38,16 @@ def main():
 
     def slow(self, pmap, at_least=None):
         write("begin", pmap)
-        if os.sep in delay:
-            while not os.path.exists(delay):
-                time.sleep(0.05)
+        if isinstance(delay, float | int):
+            time.sleep(delay)
         else:
-            time.sleep(float(delay))
+            while not delay.exists():
+                time.sleep(0.05)
         score = evaluate(self, pmap, at_least)
         write("end", pmap)
         return score
 
     FastEvaluator.evaluate = slow
     result = make_search(directory, method).run()
-    print(json.dumps({"best": result.best and result.best.key, "new": result.new_trials}))
-
-
-if __name__ == "__main__":
-    main()
+    found = {"best": result.best and result.best.key, "new": result.new_trials}
+    print(json.dumps(found), flush=True)

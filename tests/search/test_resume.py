@@ -1,42 +1,34 @@
 """Killed at any moment, continued by the same command; several processes at one search."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.forked import Forked
+from tests.search import search_process
 from tests.search.search_process import TRIALS, make_search
 from tfxp.assign import EvaluationLedger
 from tfxp.errors import ConfigError
 from tfxp.search.distributed import role_of_process, run_worker
 
-SCRIPT = Path(__file__).with_name("search_process.py")
 PATIENCE = 240
 
 
-def start(directory, method, log, delay, **environment):
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, directory, method, log, str(delay)],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(directory, log, delay, **environment):
+    output = directory.with_name(f"said{len(list(directory.parent.glob('said*.out')))}")
+    arguments = (directory, "evolution", log, delay)
+    return Forked(search_process.main, arguments, output, **environment)
 
 
 def wait_until(condition, process):
     """Polls; a process that ends early is shown."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
+        if not process.running or time.monotonic() > deadline:
             process.kill()
-            pytest.fail(f"did not get there: {process.communicate()[1][-2000:]}")
+            pytest.fail(f"did not get there: {process.complaint()}")
         time.sleep(0.02)
 
 
@@ -45,25 +37,22 @@ def lines(path):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err[-2000:]
+    out, err = process.finish(PATIENCE)
     return json.loads(out.splitlines()[-1]), err
 
 
-@pytest.mark.parametrize("method", ["evolution"])
-def test_kill_loses_and_repeats_nothing(tmp_path, method):
+def test_kill_loses_and_repeats_nothing(tmp_path):
     ledger, log = tmp_path / "run" / "trials.jsonl", tmp_path / "log"
     finished = []
     for wanted in (4, 13):
-        process = start(tmp_path / "run", method, log, 0.03)
+        process = start(tmp_path / "run", log, 0.03)
         wait_until(lambda wanted=wanted: len(lines(ledger)) > wanted, process)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.kill()
         before = finished
         finished = EvaluationLedger.read(ledger).entries
         assert finished[: len(before)] == before, "what was finished stays"
     evaluated = len(lines(log))
-    result, _ = finish(start(tmp_path / "run", method, log, 0))
+    result, _ = finish(start(tmp_path / "run", log, 0))
     entries = EvaluationLedger.read(ledger).entries
     assert entries[: len(finished)] == finished
     keys = [entry["key"] for entry in entries]
@@ -72,7 +61,7 @@ def test_kill_loses_and_repeats_nothing(tmp_path, method):
     done = [entry["map"]["layers"] for entry in finished]
     assert not [layers for layers in again if layers in done], "a finished trial ran again"
     # The same as if nothing had happened.
-    whole = make_search(tmp_path / "whole", method).run()
+    whole = make_search(tmp_path / "whole", "evolution").run()
     assert [trial.key for trial in whole.trials] == keys
     assert whole.best.key == result["best"] and len(keys) <= TRIALS
 
@@ -90,7 +79,7 @@ def test_chief_and_two_workers_one_of_them_killed(tmp_path):
     service = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": free_port()}
 
     def process(name, delay):
-        return start(run, "evolution", log, delay, KERASTUNER_TUNER_ID=name, **service)
+        return start(run, log, delay, KERASTUNER_TUNER_ID=name, **service)
 
     def begun(name):
         return [line for line in lines(log) if json.loads(line)[:2] == [name, "begin"]]
@@ -99,15 +88,13 @@ def test_chief_and_two_workers_one_of_them_killed(tmp_path):
     chief = process("chief", 0)
     steady, victim = process("steady", gate), process("victim", 0.1)
     wait_until(lambda: len(begun("victim")) > 2, victim)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
+    victim.kill()
     count, lost = len(begun("victim")), begun("victim")[-1]
     victim = process("victim", 600)  # gets its trial again, and never finishes it
     wait_until(lambda: len(begun("victim")) > count, victim)
     kept = [entry["map"]["layers"] for entry in EvaluationLedger.read(ledger).entries]
     assert begun("victim")[-1] == lost or json.loads(lost)[2] in kept
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
+    victim.kill()
     gate.touch()
     finish(steady)
     result, said = finish(chief)

@@ -1,17 +1,13 @@
 """Recipes: what they refuse, what they build; interrupted trainings end as any other."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tfxp
+from tests.forked import Forked, run_tool
 from tfxp.data import Dataset
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import configs_folder
@@ -20,8 +16,6 @@ from tfxp.quantization import FormatWrapper
 from tfxp.training import TrainingGrid, TrainingRecipe, build_network, train_recipe
 from tfxp.training.batches import augmented, training_batches
 from tfxp.training.train import SmoothedCrossEntropy, learning_rate
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -291,27 +285,22 @@ def test_data_that_do_not_fit(narrow, data, tmp_path):
 def test_a_killed_tool_goes_on_exactly(narrow, data, tmp_path):
     """kill -9 in the middle; the same command again; the same bits as without."""
     np.savez(tmp_path / "data.npz", x=data.x, y=data.y)
-    recipe = recipe_of(narrow, precision=W2A2, fold_batch_norm=False, epochs=40)
+    recipe = recipe_of(narrow, precision=W2A2, fold_batch_norm=False, epochs=24)
     grid = {"schema": 1, "base": recipe.to_dict(), "rows": {"a": {}}}
     (tmp_path / "grid.json").write_text(json.dumps(grid))
 
-    def start(output):
-        return subprocess.Popen(
-            [sys.executable, ROOT / "tools/train_model.py", f"--grid={tmp_path}/grid.json",
-             f"--train_data={tmp_path}/data.npz", f"--output={output}", "--threads=1",
-             "--noprogress"],
-            stdout=subprocess.PIPE, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )  # fmt: skip
+    def start(name, output):
+        flags = [f"--grid={tmp_path}/grid.json", f"--train_data={tmp_path}/data.npz",
+                 f"--output={tmp_path / output}", "--threads=1", "--noprogress"]  # fmt: skip
+        return Forked(run_tool, ("train_model", *flags), tmp_path / name)
 
-    process, log = start(tmp_path / "killed"), tmp_path / "killed/a_seed0/log.jsonl"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+    process, log = start("first", "killed"), tmp_path / "killed/a_seed0/log.jsonl"
+    while process.running and not (log.exists() and log.read_text().count("\n") >= 2):
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 2 <= log.read_text().count("\n") < 40
-    for output in ("killed", "whole"):
-        process = start(tmp_path / output)
-        out, _ = process.communicate()
-        assert process.returncode == 0 and b"a_seed0" in out
+    process.kill()
+    assert 2 <= log.read_text().count("\n") < 24, process.complaint()
+    for name, output in (("second", "killed"), ("third", "whole")):
+        out, _ = start(name, output).finish(patience=240)
+        assert "a_seed0" in out
     one, two = (weights_of(tmp_path / name / "a_seed0") for name in ("killed", "whole"))
     assert all(np.array_equal(one[key], two[key]) for key in two)
