@@ -1,5 +1,6 @@
 """Killed at any moment, continued by the same command; several processes at one search."""
 
+import itertools
 import json
 import socket
 import time
@@ -14,10 +15,11 @@ from tfxp.errors import ConfigError
 from tfxp.search.distributed import role_of_process, run_worker
 
 PATIENCE = 240
+NUMBERS = itertools.count()
 
 
 def start(directory, log, delay, **environment):
-    output = directory.with_name(f"said{len(list(directory.parent.glob('said*.out')))}")
+    output = directory.with_name(f"process{next(NUMBERS)}")
     arguments = (directory, "evolution", log, delay)
     return Forked(search_process.main, arguments, output, **environment)
 
