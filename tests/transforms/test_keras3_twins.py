@@ -60,18 +60,13 @@ def assert_same(twin, model, x):
 
 
 @pytest.mark.parametrize("name", LAYER_CASES)
-def test_twin_computes_the_same(name):
+def test_twin_computes_the_same(name, tmp_path):
     model = in_keras3(name)
-    assert_same(as_tf_keras(model), model, inputs_of(name, model, 4))
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("name", IN_FILES)
-def test_file_computes_the_same(name, suffix, tmp_path):
-    model = in_keras3(name)
-    model.save(tmp_path / f"model{suffix}")
-    twin = tfxp.load_model(tmp_path / f"model{suffix}")
-    assert_same(twin, model, inputs_of(name, model, 4))
+    x = inputs_of(name, model, 4)
+    assert_same(as_tf_keras(model), model, x)
+    for suffix in (".keras", ".h5") if name in IN_FILES else ():
+        model.save(tmp_path / f"model{suffix}")
+        assert_same(tfxp.load_model(tmp_path / f"model{suffix}"), model, x)
 
 
 def with_states():
