@@ -360,6 +360,16 @@ def text_classifier(keras, layers):
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
 
 
+@case(tokens=30)
+def recommender(keras, layers):
+    """What a user may like, by the products of vectors that stand for either."""
+    user, items = keras.Input((1,)), keras.Input((6,))
+    x = layers.Embedding(30, 8)(user)
+    y = layers.Embedding(40, 8)(items)
+    liked = layers.Dot(1)([layers.Flatten()(x), layers.GlobalAveragePooling1D()(y)])
+    return keras.Model([user, items], [layers.Dot(2)([y, layers.Attention()([x, y])]), liked])
+
+
 # --- over time -----------------------------------------------------------------------------------
 
 

@@ -73,6 +73,19 @@ def test_products_of_matrices_have_one_form():
     assert_same(model)
 
 
+def test_dot_layers_are_products():
+    a, b, u, v = (keras.Input(shape) for shape in ((5, 6), (5, 6), (6,), (6,)))
+    pooled, scores = layers.Attention()([a, b], return_attention_scores=True)
+    y = [layers.Dot(axes)([a, b]) for axes in (2, 1, (-1, 2))]
+    y += [layers.Dot(1)([u, v]), layers.Dot((2, 1))([a, layers.Permute((2, 1))(b)])]
+    y += [pooled, scores, layers.Attention(dropout=0.2)([a, b, layers.Dense(6)(a)])]
+    model = randomize(keras.Model([a, b, u, v], y))
+    assert not {"Dot", "Attention"} & set(kinds(model))
+    assert_same(model)
+    kept = [layers.Dot(2, normalize=True)([a, b]), layers.Attention(use_scale=True)([a, b])]
+    assert {"Dot", "Attention"} <= set(kinds(keras.Model([a, b], kept)))
+
+
 def test_softmax_along_any_axis():
     x = keras.Input((4, 3, 5))
     y = [layers.Softmax(axis)(x) for axis in (1, 2, 3, -3, [2])]

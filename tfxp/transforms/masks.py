@@ -10,7 +10,8 @@ _LEAST_RANK = 3
 _END_MASKS = ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
 # They look at the mask they are given.
 _READ_MASKS = (
-    "GlobalAveragePooling1D", "Softmax", "MultiHeadAttention", "LSTM", "GRU", "SimpleRNN", "RNN",
+    "GlobalAveragePooling1D", "Softmax", "MultiHeadAttention", "Attention",
+    "AdditiveAttention", "LSTM", "GRU", "SimpleRNN", "RNN",
     "ConvLSTM2D", "Bidirectional", "TimeDistributed",
 )  # fmt: skip
 

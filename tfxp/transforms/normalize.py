@@ -1,8 +1,8 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
 - functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
-- attention without a mask becomes dense layers, products of matrices and a softmax
-  (`attention`, `matrix_products`);
+- attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
+  product (`attention`, `dot_layers`, `matrix_products`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
@@ -26,6 +26,7 @@ from tfxp.keras import layers
 from tfxp.transforms.activations import rewrite_activations, split_activations
 from tfxp.transforms.affine import averages_to_sums
 from tfxp.transforms.attention import split_attention
+from tfxp.transforms.dot_layers import dots_to_products
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.matrix_products import unify_products
 from tfxp.transforms.separable import split_separable
@@ -45,6 +46,7 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     """
     functions_to_layers(graph)
     unify_products(graph)
+    dots_to_products(graph)
     split_attention(graph)
     unwrap_time_distributed(graph)
     split_separable(graph)
