@@ -160,6 +160,13 @@ def test_files_stay_readable(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+def test_tools_and_tests_stay_readable():
+    folders = (PACKAGE.parent / name for name in ("tools", "tests"))
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert lines and [path for path in paths if lines[path] > 400] == []
+
+
 def _modules_after(statement):
     command = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run(
