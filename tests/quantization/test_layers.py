@@ -1,5 +1,7 @@
 """Layers beyond the main job's: quantized, saved, stripped, given other precisions."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -28,29 +30,13 @@ def quantized(name, precision):
     return model, tfxp.quantize_model(model, precision, tfxp.measure_model(model, x)), x
 
 
-@pytest.fixture(scope="module")
-def recurrent_network():
-    return quantized("recurrent", "w12a14")
-
-
-@pytest.fixture
-def recurrent(recurrent_network):
-    """(float model, quantized model, inputs), shared: building it takes longer than any test."""
-    _, qmodel, _ = recurrent_network
-    precision, weights = tfxp.precision_of(qmodel), qmodel.get_weights()
-    yield recurrent_network
-    tfxp.set_precision(qmodel, precision)
-    qmodel.set_weights(weights)
-
-
 def sometimes(names, common):
     return [n if n in common else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @pytest.mark.parametrize("name", sometimes(IN_KERAS, COMMON))
-def test_layers_without_integer_operators(name, tmp_path, request):
-    shared = name == "recurrent"
-    model, qmodel, x = request.getfixturevalue(name) if shared else quantized(name, "w12a14")
+def test_layers_without_integer_operators(name, tmp_path):
+    model, qmodel, x = quantized(name, "w12a14")
     wanted = outputs(model, x)
     for fine, real in zip(outputs(qmodel, x), wanted, strict=True):
         assert np.abs(fine - real).max() < 0.02 * max(1, np.abs(real).max())
@@ -83,33 +69,18 @@ def weights_on_their_grids(qmodel):
     assert checked
 
 
-def test_recurrent_models_in_h5(recurrent, tmp_path):
-    _, qmodel, x = recurrent
-    saved_and_loaded(qmodel, x, tmp_path / "model.h5")
-
-
-def test_recurrent_models_as_folders(tmp_path):
-    """A smaller network: every LSTM that a SavedModel holds takes ten seconds."""
-    inputs = keras.Input((7,))
-    y = layers.Embedding(11, 6, mask_zero=True)(inputs)
-    y = layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True))(y)
-    model = randomize(keras.Model(inputs, layers.Dense(2)(layers.LSTM(3)(y))))
-    x = inputs_of("recurrent", model, SAMPLES)
-    qmodel = tfxp.quantize_model(model, "w4a6", tfxp.measure_model(model, x))
-    saved_and_loaded(qmodel, x, tmp_path / "model")
-
-
-def saved_and_loaded(qmodel, x, path):
+@pytest.mark.parametrize("suffix", [".h5", ""])
+def test_recurrent_models_in_other_files(tmp_path, suffix):
+    _, qmodel, x = quantized("recurrent", "w4a6")
+    path = tmp_path / f"model{suffix}"
     qmodel.save(path)
     for again, first in zip(outputs(tfxp.load_model(path), x), outputs(qmodel, x), strict=True):
         assert np.array_equal(again, first)
 
 
-def test_masks_are_not_dropped(recurrent):
+def test_masks_are_not_dropped():
     """The vector that stands for nothing may be any: no layer looks at it."""
-    _, qmodel, x = recurrent
-    tfxp.set_precision(qmodel, "w8a8")
-    x = x.copy()
+    _, qmodel, x = quantized("recurrent", "w8a8")
     x[:, 4:] = 0
     before = outputs(qmodel, x)
     table = qmodel.get_layer("embedding").layer.embeddings
@@ -124,9 +95,8 @@ def test_masks_are_not_dropped(recurrent):
     assert any(np.abs(a - b).max() > 0 for a, b in zip(outputs(qmodel, x), before, strict=True))
 
 
-def test_training_moves_kernels_inside_layers(recurrent):
-    _, qmodel, x = recurrent
-    tfxp.set_precision(qmodel, "w4a6")
+def test_training_moves_kernels_inside_layers():
+    _, qmodel, x = quantized("recurrent", "w4a6")
     before = [w.numpy() for w in qmodel.trainable_weights]
     qmodel.compile(keras.optimizers.Adam(0.01), "mse")
     qmodel.fit(x, [np.ones((SAMPLES, 2)), np.ones((SAMPLES, 5))], epochs=1, verbose=0)
@@ -135,21 +105,45 @@ def test_training_moves_kernels_inside_layers(recurrent):
     assert len(moved) == len(before)
 
 
-@pytest.mark.parametrize("name", sometimes(
-    [name for name in LAYER_CASES if name not in IN_KERAS], {"conv_1d", "prelu"}
-))  # fmt: skip
+GROUPS = {"some": ["conv_1d", "prelu", "attention"], "all": list(LAYER_CASES)}
+
+
+@functools.cache
+def side_by_side(group):
+    """Networks of the table in one quantized model, since a file costs nearly the same for one as
+    for all: the model, its inputs, and the case that each output belongs to."""
+    cases = {name: LAYER_CASES[name] for name in GROUPS[group]}
+    keras.backend.clear_session()
+    models = {name: randomize(case.build(keras, layers)) for name, case in cases.items()}
+    inputs = [t for model in models.values() for t in model.inputs]
+    results = [t for model in models.values() for t in model.outputs]
+    owners = [name for name, model in models.items() for _ in model.outputs]
+    given = [part for n, m in models.items() for part in tf.nest.flatten(inputs_of(n, m, SAMPLES))]
+    precision = PrecisionMap(LayerPrecision(weights="Q0.4", activations="Q2.3"))
+    return tfxp.quantize_model(keras.Model(inputs, results), precision), given, owners
+
+
+def differing(model, other, x, owners):
+    """Cases whose outputs are not the same in two models."""
+    pairs = zip(outputs(model, x), outputs(other, x), owners, strict=True)
+    return {name for a, b, name in pairs if not np.array_equal(a, b)}
+
+
+@pytest.mark.parametrize("group", sometimes(GROUPS, {"some"}))
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_files_bring_back_the_same_model(name, suffix, tmp_path):
-    _, qmodel, x = quantized(name, "w4a6")
-    path = tmp_path / f"model{suffix}"
-    qmodel.save(path)
-    again = tfxp.load_model(path)
-    for a, b in zip(outputs(again, x), outputs(qmodel, x), strict=True):
-        assert np.array_equal(a, b)
+def test_files_bring_back_the_same_model(group, suffix, tmp_path):
+    qmodel, x, owners = side_by_side(group)
+    qmodel.save(tmp_path / f"model{suffix}")
+    again = tfxp.load_model(tmp_path / f"model{suffix}")
+    assert not differing(again, qmodel, x, owners)
     assert tfxp.precision_of(again).to_dict() == tfxp.precision_of(qmodel).to_dict()
+
+
+@pytest.mark.parametrize("group", sometimes(GROUPS, {"some"}))
+def test_stripped_models_are_quantized_to_the_same(group):
+    qmodel, x, owners = side_by_side(group)
     rebuilt = tfxp.quantize_model(tfxp.strip(qmodel), tfxp.precision_of(qmodel))
-    for a, b in zip(outputs(rebuilt, x), outputs(qmodel, x), strict=True):
-        assert np.array_equal(a, b)
+    assert not differing(rebuilt, qmodel, x, owners)
 
 
 @keras.utils.register_keras_serializable("tests")
