@@ -10,6 +10,7 @@
     ├── TfliteFormatError      bytes that are not a well-formed .tflite model
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
     ├── ConfigError            a settings file, flag or option that makes no sense
+    │   └── FolderInUseError   an output folder in which another process is at work
     └── OutputError            a file that cannot be written
 
 Messages read "<what> of <which>: got <value>; expected <range or list>. <what to do>".
@@ -59,6 +60,10 @@ class UnsupportedOpError(TfxpError, NotImplementedError):
 
 class ConfigError(TfxpError, ValueError):
     """A settings file, flag or option that makes no sense."""
+
+
+class FolderInUseError(ConfigError):
+    """An output folder in which another process is at work."""
 
 
 class OutputError(TfxpError, OSError):

@@ -10,14 +10,14 @@
 A recipe says which network, which precision and how; a grid is a table of trainings that share one
 recipe. The output folder gets a checkpoint and a log line after every epoch, TensorBoard's events,
 and at the end model.keras and result.json. The same command again continues; finished rows of a
-grid are skipped, and results.json has the table. With --gradient_stats a float training also
-writes what `assign_precision --method=sakr` needs for the precision of all tensors of training; a
-recipe whose precision is such a map trains in fixed point.
+grid are skipped, and results.json has the table. Several processes may train one grid in one
+folder: a row goes to who comes first. With --gradient_stats a float training also writes what
+`assign_precision --method=sakr` needs for the precision of all tensors of training; a recipe whose
+precision is such a map trains in fixed point.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from typing import Any
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
 from tfxp.data import Dataset, load_npz
-from tfxp.errors import ConfigError
-from tfxp.files import check_writable, find_config, write_json
+from tfxp.errors import ConfigError, FolderInUseError
+from tfxp.files import check_writable, find_config, read_json, write_json
 from tfxp.progress import Progress
 from tfxp.report.training_plots import accuracy_by_row, bits_table, plot_trainings
 
@@ -142,21 +142,29 @@ def _train_grid(train: Dataset, evaluation: Dataset | None) -> dict[str, Any]:
         raise ConfigError(
             f"rows: got {', '.join(unknown)}; expected some of {', '.join(dict(runs))}."
         )
-    folder, results = Path(_OUTPUT.value), {}
+    folder = Path(_OUTPUT.value)
     for name, recipe in runs:
-        finished = folder / name / "result.json"
-        if finished.exists():
-            results[name] = json.loads(finished.read_text(encoding="utf-8"))
-        elif not _ROWS.value or name in _ROWS.value:
-            changed = _changed(recipe)
-            results[name] = _train(changed, train, evaluation, folder / name, name)
-            write_json(folder / "results.json", results)
+        wanted = not _ROWS.value or name in _ROWS.value
+        if wanted and not (folder / name / "result.json").exists():
+            try:
+                _train(_changed(recipe), train, evaluation, folder / name, name)
+            except FolderInUseError:  # another process of this grid has taken it
+                print(f"{name}: left to the process that trains it", flush=True)
+            write_json(folder / "results.json", _finished(folder, runs))
+    results = _finished(folder, runs)
     write_json(folder / "results.json", results)
     print(cli.format_table(["run", "accuracy", "seconds"], _table(results)))
     _print_by_row(results)
     if _PLOT.value and results:
         plot_trainings(results, _PLOT.value)
     return results
+
+
+def _finished(folder: Path, runs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Results of all rows that are done, whoever trained them."""
+    files = {name: folder / name / "result.json" for name, _ in runs}
+    found = {name: file for name, file in files.items() if file.exists()}
+    return {name: read_json(file, "result of a training") for name, file in found.items()}
 
 
 def _print_by_row(results: dict[str, Any]) -> None:

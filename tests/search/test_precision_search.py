@@ -13,10 +13,10 @@ from tests.search.search_process import make_search
 from tfxp.assign import Configuration, EvaluationLedger, JuddDescent
 from tfxp.cost import CostSettings, cost_report
 from tfxp.errors import ConfigError, DataError
+from tfxp.folder_lock import hold_folder
 from tfxp.precision import PrecisionMap
 from tfxp.search import FastEvaluator, PrecisionSearch, SearchGoal, SearchSettings
 from tfxp.search.precision_tuner import PrecisionTuner
-from tfxp.search.search_lock import only_one
 from tfxp.search.trial_record import SearchTrial
 
 
@@ -173,7 +173,7 @@ def test_refusals(tmp_path):
     make_search(tmp_path, "random").run()
     with pytest.raises(ConfigError, match="another search"):
         make_search(tmp_path, "evolution").run()
-    with only_one(str(tmp_path)), pytest.raises(ConfigError, match="where one is running"):
+    with hold_folder(tmp_path, "search"), pytest.raises(ConfigError, match="where one is running"):
         make_search(tmp_path, "random").run()
     with pytest.raises(ConfigError, match="Did you mean 'traffic_bits'"):
         make_search(tmp_path, "random", cost="trafic_bits")

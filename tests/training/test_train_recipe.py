@@ -9,8 +9,9 @@ import pytest
 import tfxp
 from tests.forked import Forked, run_tool
 from tfxp.data import Dataset
-from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.errors import ConfigError, DataError, FolderInUseError, ModelError
 from tfxp.files import configs_folder
+from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras, layers, tf
 from tfxp.quantization import FormatWrapper
 from tfxp.training import TrainingGrid, TrainingRecipe, build_network, train_recipe
@@ -268,6 +269,34 @@ def test_a_loss_that_is_no_number_stops_the_training(narrow, data, tmp_path):
         train_recipe(recipe, data, None, tmp_path, callbacks=[Spoil()])
     assert np.isfinite(weights_of(tmp_path)["weight0"]).all()
     assert not (tmp_path / "result.json").exists()
+
+
+def test_one_process_trains_in_a_folder(narrow, data, tmp_path):
+    recipe = recipe_of(narrow, epochs=1)
+    with (
+        hold_folder(tmp_path, "training"),
+        pytest.raises(FolderInUseError, match="folder of a training: got '.*', where one is run"),
+    ):
+        train_recipe(recipe, data, None, tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".lock").touch()  # as a killed process leaves it
+    assert len(train_recipe(recipe, data, None, tmp_path)["epochs"]) == 1
+
+
+def test_a_row_that_another_process_trains_is_left_to_it(narrow, data, tmp_path):
+    np.savez(tmp_path / "data.npz", x=data.x, y=data.y)
+    recipe = recipe_of(narrow, epochs=1)
+    grid = {"schema": 1, "base": recipe.to_dict(), "rows": {"a": {}, "b": {"batch_size": 16}}}
+    (tmp_path / "grid.json").write_text(json.dumps(grid))
+    flags = [f"--grid={tmp_path}/grid.json", f"--train_data={tmp_path}/data.npz",
+             f"--output={tmp_path}/out", "--threads=1", "--noprogress"]  # fmt: skip
+    with hold_folder(tmp_path / "out" / "a_seed0", "training"):
+        out, _ = Forked(run_tool, ("train_model", *flags), tmp_path / "one").finish(patience=240)
+    assert "a_seed0: left to the process that trains it" in out
+    table = tmp_path / "out" / "results.json"
+    assert list(json.loads(table.read_text())) == ["b_seed0"]
+    Forked(run_tool, ("train_model", *flags), tmp_path / "two").finish(patience=240)
+    assert list(json.loads(table.read_text())) == ["a_seed0", "b_seed0"]
 
 
 def test_data_that_do_not_fit(narrow, data, tmp_path):

@@ -17,6 +17,7 @@ from tfxp.assign import EvaluationLedger, WordSpace
 from tfxp.cost import CostSettings, EnergyTable
 from tfxp.data import Dataset
 from tfxp.errors import ConfigError, DataError
+from tfxp.folder_lock import hold_folder
 from tfxp.measure import measure_model
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
@@ -26,7 +27,6 @@ from tfxp.search.distributed import role_of_process, run_chief, run_worker
 from tfxp.search.fast_evaluator import FastEvaluator
 from tfxp.search.precision_tuner import PrecisionTuner
 from tfxp.search.search_goal import SearchGoal, check_cost, make_pricer
-from tfxp.search.search_lock import only_one
 from tfxp.search.search_settings import SearchSettings
 from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.trial_training import TrialTraining
@@ -34,6 +34,7 @@ from tfxp.search.warm_start import LinWarmStart
 from tfxp.training import FineTuneSettings
 
 LEDGER = "trials.jsonl"
+_ADVICE = ", or start a chief and workers"
 _CALIBRATION = 256
 
 
@@ -157,7 +158,7 @@ class PrecisionSearch:
             ConfigError: the directory holds another search, or one that is running.
         """
         role = role_of_process()
-        with only_one(self._directory, role != "worker"):
+        with hold_folder(self._directory, "search", _ADVICE, role != "worker"):
             ledger = self._ledger(role)
             record = TrialRecord(ledger, self.space, self.goal)
             oracle = self._make_oracle(record)

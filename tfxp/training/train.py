@@ -15,6 +15,7 @@ from tfxp.callbacks import FixedPointMonitor
 from tfxp.data import Dataset
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
+from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
 from tfxp.training.batches import evaluation_batches, steps_per_epoch, training_batches
 from tfxp.training.build_network import build_network, training_map_of
@@ -60,10 +61,27 @@ def train_recipe(
 
     Raises:
         ConfigError: the folder belongs to another recipe, or a field is impossible.
+        FolderInUseError: another process trains in the folder.
         DataError: the data have no labels, do not fit the network, or fill no batch.
         ModelError: the loss became NaN; the checkpoint of the epoch before is kept.
     """
-    folder = Path(folder)
+    with hold_folder(folder, "training"):
+        return _train_held(
+            recipe, train, evaluation, Path(folder), callbacks, command, tensorboard, progress
+        )
+
+
+def _train_held(
+    recipe: TrainingRecipe,
+    train: Dataset,
+    evaluation: Dataset | None,
+    folder: Path,
+    callbacks: Sequence[Any],
+    command: str,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """`train_recipe` in a folder that no other process trains in."""
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
     labels = train.labels()
     stream_from = 0 if meta is None else len(meta["epochs"])
