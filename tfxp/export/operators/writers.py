@@ -39,6 +39,7 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "LiteRT has no operator for it",
+    "LSTM": "LiteRT's integer LSTM has gates and cells of 16 bits, Keras' layer computes in float",
     "MultiHeadAttention": "it has a mask, or axes that plain attention has not",
 }
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
@@ -81,7 +82,7 @@ def writer_of(spec: LayerSpec) -> Writer | None:
 def no_operator(spec: LayerSpec) -> str:
     """Why a layer has no integer operator, in a sentence."""
     reason = _REASONS.get(spec.kind)
-    if spec.kind in _RECURRENT:
+    if reason is None and spec.kind in _RECURRENT:
         reason = "its state is computed in float between the steps"
     reason = reason or "LiteRT has none for it"
     return f"has no integer operator ({reason}); it is quantized in Keras only"
