@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import ConfigError, DataError
-from tfxp.measure.training_taps import TrainingTaps, training_taps
+from tfxp.errors import ConfigError
+from tfxp.measure.training_taps import TrainingTaps, finite_samples, training_taps
 
 FORMS = ("simplified", "exact")
 _ITERATIONS = 200
@@ -56,12 +56,7 @@ def jacobian_singular_values(
     """
     if form not in FORMS:
         raise ConfigError(f"form of the Jacobian: got {form!r}; expected one of {FORMS}.")
-    x = np.asarray(x, np.float32)
-    if len(x) == 0 or not np.isfinite(x).all():
-        raise DataError(
-            f"inputs of the Jacobian: got {len(x)} samples, or values that are not finite; "
-            "expected at least one sample of numbers."
-        )
+    x = finite_samples(x, "the Jacobian")
     taps = taps or training_taps(model)
     evaluator = taps.evaluator()
     compute = _simplified if form == "simplified" else _exact

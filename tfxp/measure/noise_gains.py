@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import DataError, ModelError
-from tfxp.measure.training_taps import TrainingTaps, training_taps
+from tfxp.errors import ModelError
+from tfxp.measure.training_taps import TrainingTaps, finite_samples, training_taps
 
 Progress = Callable[[int, int | None], None]
 
@@ -46,12 +46,7 @@ def noise_gains(
         Algorithm", ICLR 2019, and "Analytical Guarantees on Numerical Precision of Deep Neural
         Networks", ICML 2017; the authors' FFAnalysis.py.
     """
-    x = np.asarray(x, np.float32)
-    if len(x) == 0 or not np.isfinite(x).all():
-        raise DataError(
-            f"inputs of noise_gains: got {len(x)} samples, or values that are not finite; "
-            "expected at least one sample of numbers."
-        )
+    x = finite_samples(x, "noise_gains")
     taps = taps or training_taps(model)
     returned = [owner for owner, tap in taps.activations.items() if tap.is_output]
     if len(returned) != 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.errors import ModelError
+from tfxp.errors import DataError, ModelError
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.transforms.layer_graph import Ref
 from tfxp.transforms.normalize import is_relu
@@ -124,6 +124,21 @@ def training_taps(model: Any) -> TrainingTaps:
             owner, point.layer, not point.nonnegative, limit, owner in returned
         )
     return TrainingTaps(plan, activations, targets)
+
+
+def finite_samples(x: np.ndarray, what: str) -> np.ndarray:
+    """Samples as float32.
+
+    Raises:
+        DataError: there are none, or some values are not finite.
+    """
+    x = np.asarray(x, np.float32)
+    if len(x) == 0 or not np.isfinite(x).all():
+        raise DataError(
+            f"inputs of {what}: got {len(x)} samples, or values that are not finite; "
+            "expected at least one sample of numbers."
+        )
+    return x
 
 
 def _gradient_tensor(plan: QuantizationPlan, name: str) -> str:
