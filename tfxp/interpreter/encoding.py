@@ -56,9 +56,12 @@ def _checked_codes(tensor: Tensor, values: NDArray[Any]) -> NDArray[Any]:
     low, high = CODE_LIMITS.get(tensor.type, (0, 1))
     whole = values if values.dtype.kind in "iu" else np.rint(values)
     if values.size and (whole.min() < low or whole.max() > high or np.any(whole != values)):
+        advice = ". Shift them, or use input_kind=real"
+        if tensor.scale <= 0:
+            advice = ", since the input has no scale to encode real values by"
         raise DataError(
             f"codes for input {tensor.name!r}: got {values.min()} to {values.max()}; expected "
-            f"whole numbers {low} to {high}. Shift them, or use input_kind=real"
+            f"whole numbers {low} to {high}{advice}"
         )
     return whole.astype(tensor.dtype)
 
