@@ -28,12 +28,19 @@ from tfxp.data import Dataset, load_npz
 from tfxp.errors import ConfigError, FolderInUseError
 from tfxp.files import check_writable, find_config, read_json, write_json
 from tfxp.progress import Progress
-from tfxp.report.training_plots import accuracy_by_row, bits_table, plot_trainings
+from tfxp.report.training_plots import (
+    accuracy_by_row,
+    bits_table,
+    differences_by_row,
+    plot_trainings,
+)
 
 _FLAGS = cli.ToolFlags(__doc__)
 _CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
 _GRID = _FLAGS.DEFINE_string("grid", None, "Table of trainings (.json), instead of --config.")
-_ROWS = _FLAGS.DEFINE_list("rows", [], "Only these rows of the grid, such as 2x_w2a2_seed0.")
+_ROWS = _FLAGS.DEFINE_list(
+    "rows", [], "Only these rows of the grid, such as 2x_w2a2 (every seed) or 2x_w2a2_seed0."
+)
 _MODEL = _FLAGS.DEFINE_string(
     "model", None, "Trained Keras model to start from, instead of the recipe's own."
 )
@@ -137,15 +144,9 @@ def _train_grid(train: Dataset, evaluation: Dataset | None) -> dict[str, Any]:
 
     grid = TrainingGrid.load(find_config(_GRID.value, "train"))
     runs = grid.runs()
-    unknown = [name for name in _ROWS.value if name not in dict(runs)]
-    if unknown:
-        raise ConfigError(
-            f"rows: got {', '.join(unknown)}; expected some of {', '.join(dict(runs))}."
-        )
     folder = Path(_OUTPUT.value)
-    for name, recipe in runs:
-        wanted = not _ROWS.value or name in _ROWS.value
-        if wanted and not (folder / name / "result.json").exists():
+    for name, recipe in grid.runs(_ROWS.value):
+        if not (folder / name / "result.json").exists():
             try:
                 _train(_changed(recipe), train, evaluation, folder / name, name)
             except FolderInUseError:  # another process of this grid has taken it
@@ -177,12 +178,14 @@ def _print_by_row(results: dict[str, Any]) -> None:
         ]
         print(cli.format_table(["activations \\ weights", *across], cells))
         return
+    differences = differences_by_row(results)
     rows = [
         [name, f"{100 * values.mean():.2f} %", f"{100 * (values.max() - values.min()):.2f}"]
-        + [str(len(values))]
+        + [str(len(values)), f"{100 * differences[name]:+.2f}" if name in differences else "-"]
         for name, values in accuracy_by_row(results).items()
     ]
-    print(cli.format_table(["row", "mean accuracy", "spread", "seeds"], rows))
+    against = f"minus {next(iter(differences), 'first row')}"
+    print(cli.format_table(["row", "mean accuracy", "spread", "seeds", against], rows))
 
 
 def _table(results: dict[str, Any]) -> list[list[str]]:

@@ -104,6 +104,14 @@ def test_shipped_recipes_load_and_survive_a_round_trip(path, tmp_path):
     assert TrainingRecipe.load(tmp_path / "again.json") == recipe
 
 
+def test_rows_are_chosen_with_all_their_seeds_or_with_one():
+    grid = TrainingGrid(TrainingRecipe(model={"name": "lenet"}), {"wide": {}, "slim": {}}, (0, 1))
+    names = [name for name, _ in grid.runs(["slim", "wide_seed1"])]
+    assert names == ["slim_seed0", "wide_seed1", "slim_seed1"]
+    with pytest.raises(ConfigError, match=r"got wide_seed2; expected some of wide, slim, or one"):
+        grid.runs(["wide_seed2"])
+
+
 def test_the_stream_of_later_epochs_is_the_end_of_the_whole(data, narrow):
     recipe = recipe_of(narrow)
     whole = [(x.numpy(), y.numpy()) for x, y in training_batches(recipe, data.x, data.y)]

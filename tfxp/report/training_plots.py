@@ -31,6 +31,26 @@ def accuracy_by_row(results: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in rows.items()}
 
 
+def differences_by_row(results: Mapping[str, Any]) -> dict[str, float]:
+    """Row -> mean over seeds of its accuracy minus the first row's with the same seed.
+
+    Seeds that only one of the two rows has are left out, and so are rows without a common seed.
+
+    Example:
+        >>> runs = {"a_seed0": 0.5, "b_seed0": 0.75, "a_seed1": 0.5, "b_seed1": 0.5, "c_seed2": 1}
+        >>> differences_by_row({name: {"accuracy": value} for name, value in runs.items()})
+        {'a': 0.0, 'b': 0.125}
+    """
+    done = {name: r["accuracy"] for name, r in results.items() if r.get("accuracy") is not None}
+    first = row_of(next(iter(done), ""))
+    rows: dict[str, list[float]] = {}
+    for name, accuracy in done.items():
+        reference = done.get(first + name.removeprefix(row_of(name)))
+        if reference is not None:
+            rows.setdefault(row_of(name), []).append(accuracy - reference)
+    return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
 def row_of(name: str) -> str:
     """The row of a run such as "w4a8_seed1"."""
     match = _SEED.fullmatch(name)

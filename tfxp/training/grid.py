@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError
@@ -60,12 +60,23 @@ class TrainingGrid:
         grid.runs()  # says what is wrong with a row before the first one has trained
         return grid
 
-    def runs(self) -> list[tuple[str, TrainingRecipe]]:
+    def runs(self, only: Collection[str] = ()) -> list[tuple[str, TrainingRecipe]]:
         """Name of the run's folder and its recipe, in the order of training.
 
+        Args:
+            only: rows ("wide": with every seed) and runs ("wide_seed1"); empty for all.
+
         Raises:
-            ConfigError: a row changes an unknown field or has an impossible value.
+            ConfigError: a row changes an unknown field or has an impossible value, or `only`
+                names something that the grid does not have.
         """
+        known = {*self.rows, *(f"{name}_seed{seed}" for name in self.rows for seed in self.seeds)}
+        if unknown := [name for name in only if name not in known]:
+            last = f"{list(self.rows)[-1]}_seed{self.seeds[-1]}"
+            raise ConfigError(
+                f"rows of the grid: got {', '.join(unknown)}; expected some of "
+                f"{', '.join(self.rows)}, or one seed of them, such as {last}."
+            )
         result = []
         for seed in self.seeds:
             for name, changes in self.rows.items():
@@ -73,5 +84,7 @@ class TrainingGrid:
                     recipe = self.base.updated({**changes, "seed": seed})
                 except ConfigError as error:
                     raise ConfigError(f"row {name!r}: {error}") from None
-                result.append((f"{name}_seed{seed}", recipe))
+                run = f"{name}_seed{seed}"
+                if not only or name in only or run in only:
+                    result.append((run, recipe))
         return result
