@@ -25,7 +25,7 @@ NUMPY_COLUMN = {
     "cli": {"data", "precision"},
 }
 TENSORFLOW_COLUMN = {
-    "quantizers": {"formats"},
+    "quantizers": {"formats", "interpreter"},
     "transforms": set(),
     "quantization": {"formats", "precision", "quantizers", "transforms"},
     "measure": {"formats", "precision", "transforms", "quantization"},

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 from tests.interpreter.litert_oracle import LIMITS, Model, T, check_equal, draw
+from tfxp.interpreter import Interpreter
 
 SHAPE = (2, 4, 6, 8)
 
@@ -96,6 +98,30 @@ def test_strided_slice(kind, arithmetic, case, rng):
     model = Model("STRIDED_SLICE", inputs, [tensor(shape, kind)], "StridedSliceOptions",
                   {**options, **masks}, 4)
     check_equal(model, rng, arithmetic)
+
+
+@pytest.mark.parametrize("operator", ["SLICE", "STRIDED_SLICE"])
+def test_cuts_of_a_resized_input(operator, rng):
+    """The end of a sequence that is longer than the file says."""
+    given = tensor((1, 2, 3), "INT8")
+    if operator == "SLICE":
+        inputs = [given, constant([0, 1, 0]), constant([-1, -1, 2])]
+        case = Model(operator, inputs, [tensor((1, 1, 2), "INT8")], "SliceOptions", version=2)
+    else:
+        inputs = [given, constant([0, -1, 0]), constant([0, 0, 0]), constant([1, 1, 1])]
+        masks = {"beginMask": 5, "endMask": 7, "shrinkAxisMask": 2}
+        result = [tensor((1, 3), "INT8")]
+        case = Model(operator, inputs, result, "StridedSliceOptions", masks, 4)
+    x = draw(T((1, 9, 3), "INT8"), rng)
+    found = []
+    for runner in (LiteRT(model_content=case.bytes()), Interpreter(model_content=case.bytes())):
+        runner.allocate_tensors()
+        runner.resize_tensor_input(0, x.shape)
+        runner.allocate_tensors()
+        runner.set_tensor(0, x)
+        runner.invoke()
+        found.append(runner.get_tensor(runner.get_output_details()[0]["index"]))
+    assert np.array_equal(*found) and found[0].any()
 
 
 def test_uint8_concatenation_rescales(rng):

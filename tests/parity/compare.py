@@ -87,6 +87,7 @@ def run(engine, codes):
     for detail, part in zip(engine.get_input_details(), codes, strict=True):
         engine.resize_tensor_input(detail["index"], part.shape)
     engine.allocate_tensors()
+    engine.reset_all_variables()  # an LSTM's state outlives a call
     for detail, part in zip(engine.get_input_details(), codes, strict=True):
         engine.set_tensor(detail["index"], part)
     engine.invoke()

@@ -18,7 +18,7 @@ EXPORTED = [name for name, case in LAYER_CASES.items() if case.outcome != "keras
 # These run always; the others with --slow.
 COMMON = {
     "conv_1d", "conv_2d_transpose", "squeeze_and_excite", "prelu", "tensor_functions",
-    "text_classifier", "attention",
+    "text_classifier", "attention", "lstm",
 }  # fmt: skip
 
 

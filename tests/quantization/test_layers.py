@@ -13,6 +13,7 @@ from tfxp.export import integer_graph_of
 from tfxp.formats import quantize
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import LayerPrecision, PrecisionMap
+from tfxp.quantization import BackwardSettings
 from tfxp.quantization.layer_table import LAYERS
 
 SAMPLES = 6
@@ -105,6 +106,24 @@ def test_training_moves_kernels_inside_layers():
     assert len(moved) == len(before)
 
 
+def test_float_weights_backward_leave_recurrent_layers_as_they_are():
+    inputs = keras.Input((4, 3))
+    hidden = layers.LSTM(4, name="lstm")(layers.Dense(3, name="dense")(inputs))
+    model = keras.Model(inputs, layers.Dense(1, name="last")(layers.ReLU()(hidden)))
+    backward = BackwardSettings(backward_weights="float")
+    qmodel = tfxp.quantize_model(model, FIXED, backward=backward)
+    used = {n: qmodel.get_layer(n).quantize_config.backward_weights for n in ("dense", "lstm")}
+    assert used == {"dense": "float", "lstm": "rounded"}
+    qmodel.compile("sgd", "mse")
+    x = np.random.default_rng(1).normal(size=(8, 4, 3))
+    before = [w.numpy() for w in qmodel.trainable_weights]
+    qmodel.fit(x, x[:, 0, :1], verbose=0)
+    moved = zip(qmodel.trainable_weights, before, strict=True)
+    assert all(np.abs(w.numpy() - b).max() > 0 for w, b in moved)
+    tfxp.set_precision(qmodel, PrecisionMap(LayerPrecision(weights="Q0.3", activations="Q2.1")))
+
+
+FIXED = PrecisionMap(LayerPrecision(weights="Q0.7s", activations="Q2.5"))
 GROUPS = {"some": ["conv_1d", "prelu", "attention"], "all": list(LAYER_CASES)}
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from tfxp.errors import ExportError
 from tfxp.export.graph_builder import storage_type
 from tfxp.export.indices import mixed_indices
-from tfxp.export.integer_weights import IntegerLayers, row_blocks
+from tfxp.export.integer_weights import EXACT_LIMIT, IntegerLayers, row_blocks
+from tfxp.export.lstm_integers import lstm_complaints, lstm_notes
 from tfxp.export.operators import no_operator, writer_of
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
@@ -18,8 +19,6 @@ from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.activations import unary_of
 from tfxp.transforms.masks import mask_readers
 
-# float32 holds integers exactly up to here; Keras adds products in float32.
-EXACT_LIMIT = 2**24
 # XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does;
 # its convolutions and dense layers for accumulator scales below 2^8 output scales.
 _SMALLEST_ADD_RATIO = 2.0**-10
@@ -69,7 +68,7 @@ def check_exportable(
                 "input or kernel a coarser format"
             )
     complaints += _without_operator(plan) + _unary_complaints(plan, formats, storage)
-    complaints += mixed_indices(plan)
+    complaints += lstm_complaints(plan, formats, storage) + mixed_indices(plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
         raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
@@ -138,7 +137,7 @@ def exactness_notes(
         elif point.role == "matmul":
             notes += _product_notes(plan, formats, name)
         notes += _scale_notes(formats, name) + _rounding_notes(formats, name, point.role)
-    notes += _interpolation_notes(plan)
+    notes += _interpolation_notes(plan) + lstm_notes(plan, formats)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
     if packed:
         notes.append(

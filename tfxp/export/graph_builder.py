@@ -52,8 +52,8 @@ _VERSIONS = {
     "TRANSPOSE": 2,
     "TRANSPOSE_CONV": 4,
 }
-# Layers whose operator states the size of its whole output, the batch included.
-_ONE_IMAGE = ("Conv1DTranspose", "Conv2DTranspose")
+# Layers whose operator states the size of its whole output, or of a state, the batch included.
+_ONE_SAMPLE = ("Conv1DTranspose", "Conv2DTranspose", "LSTM")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class GraphBuilder:
         self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
         kinds = {spec.kind for spec in plan.graph.layers.values()}
-        self._batch = 1 if kinds & set(_ONE_IMAGE) else None
+        self._batch = 1 if kinds & set(_ONE_SAMPLE) else None
         self._encoded = IntegerLayers(plan, formats) if layers is None else layers
         self._layers: dict[str, IntegerLayer] = {}
         self._constants: dict[tuple[Any, ...], int] = {}
@@ -305,7 +305,7 @@ class GraphBuilder:
         for operator in reversed(self.graph.operators):
             if read & set(operator.outputs):
                 kept.append(operator)
-                read |= set(operator.inputs)
+                read |= {*operator.inputs, *operator.intermediates}
         if len(kept) < len(self.graph.operators):
             self.graph.operators = kept[::-1]
             self._keep_tensors(read | set(self.graph.inputs))
@@ -320,6 +320,7 @@ class GraphBuilder:
         for operator in graph.operators:
             operator.inputs = [place[index] for index in operator.inputs]
             operator.outputs = [place[index] for index in operator.outputs]
+            operator.intermediates = [place[index] for index in operator.intermediates]
         self.values = {
             ref: Value(place.get(value.index, -1), value.fmt) for ref, value in self.values.items()
         }

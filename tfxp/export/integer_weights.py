@@ -20,6 +20,8 @@ from tfxp.quantization.precision_variables import accumulator_scale, network_for
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.weight_spec import WeightSpec
 
+# float32 holds integers exactly up to here; Keras adds products in float32.
+EXACT_LIMIT = 2**24
 _BLOCK = 2**20
 
 

@@ -144,6 +144,7 @@ def _litert(content: bytes) -> tuple[Callable[[list[np.ndarray]], list[np.ndarra
         engine.allocate_tensors()
         for detail, part in zip(inputs, codes, strict=True):
             engine.set_tensor(detail["index"], part)
+        engine.reset_all_variables()  # every sample is a sequence of its own
         engine.invoke()
         return [engine.get_tensor(detail["index"]) for detail in engine.get_output_details()]
 

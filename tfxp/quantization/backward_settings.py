@@ -23,7 +23,8 @@ class BackwardSettings:
         weight_saturation: the same for weights; "pass" is what both papers do, since clipped
             weights must find back.
         backward_weights: which weights carry the gradient to a layer's input: "rounded" (default)
-            or "float" (ADaPTION, whose backward pass reads the float copy).
+            or "float" (ADaPTION, whose backward pass reads the float copy); recurrent layers and
+            others that hold layers have the rounded ones.
         seed: seed of stochastic rounding.
 
     Raises:

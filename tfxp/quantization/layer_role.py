@@ -61,6 +61,8 @@ class LayerRole:
         bias: attribute of the bias, which goes to the accumulator's grid.
         finds_weights: the kernels are all weights whose path ends in "kernel": layers that hold
             other layers.
+        one_format: all kernels have one format, whatever the map says of channels, because the
+            integer operator has one.
         accepts: says why a layer of the class is not supported, or None if it is.
         write: how the layer is written into an integer file, for layers of users' own:
             `write(builder, number, call, spec)` with a `tfxp.export.GraphBuilder`.
@@ -73,6 +75,7 @@ class LayerRole:
     accepts: Callable[[LayerSpec], str | None] = lambda spec: None
     write: Callable[..., None] | None = None
     finds_weights: bool = False
+    one_format: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

@@ -125,7 +125,7 @@ LAYERS: dict[str, LayerRole] = {
     "LayerNormalization": LayerRole("float", "normalization", (WeightSpec("gamma"),)),
     "Embedding": LayerRole("float", "embedding", (WeightSpec("embeddings"),)),
     "SimpleRNN": _recurrent(),
-    "LSTM": _recurrent(),
+    "LSTM": LayerRole("float", "recurrent", finds_weights=True, one_format=True),
     "GRU": _recurrent(),
     "RNN": _recurrent(),
     "ConvLSTM2D": _recurrent(),

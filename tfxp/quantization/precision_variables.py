@@ -54,9 +54,10 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
         layer.output_variables["zero_point"].assign(_zero_point(fmt))
-    if "alpha_scale" in layer.output_variables:
-        slopes = formats[layer.name].weights
-        layer.output_variables["alpha_scale"].assign(slopes[0].scale if slopes else 1.0)
+    for constant in ("alpha_scale", "kernel_scale"):
+        if constant in layer.output_variables:
+            kernels = formats[layer.name].weights
+            layer.output_variables[constant].assign(kernels[0].scale if kernels else 1.0)
     if "product_scale" in layer.output_variables:
         grids = [formats[owner].activations for owner in plan.input_owners(layer.name)]
         step = np.prod([grid.scale if grid else 1.0 for grid in grids])

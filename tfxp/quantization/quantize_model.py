@@ -154,13 +154,15 @@ def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGra
 def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
     """Layer -> its kernels as one matrix of taps by output channels.
 
-    Kernels that number their channels differently have one format in common: a single column.
+    Kernels that have one format in common, because they number their channels differently or the
+    layer's role wants it, are a single column.
     """
     result = {}
     for name in plan.weighted:
         arrays = plan.graph.layers[name].arrays()
-        parts = [weight.as_matrix(arrays[weight.attribute]) for weight in plan.role(name).weights]
-        if len({part.shape[1] for part in parts}) > 1:
+        role = plan.role(name)
+        parts = [weight.as_matrix(arrays[weight.attribute]) for weight in role.weights]
+        if role.one_format or len({part.shape[1] for part in parts}) > 1:
             parts = [part.reshape(-1, 1) for part in parts]
         result[name] = np.concatenate(parts)
     return result

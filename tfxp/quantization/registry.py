@@ -21,6 +21,7 @@ from tfxp.quantizers import (
     FormatQuantizer,
     GradientQuantizer,
     LeakyReluQuantizer,
+    LstmQuantizer,
     MeanQuantizer,
     PReluQuantizer,
     ProductQuantizer,
@@ -32,6 +33,7 @@ from tfxp.quantizers import (
     seed_of,
 )
 from tfxp.transforms.activations import unary_of
+from tfxp.transforms.integer_lstm import lstm_obstacle
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.masks import mask_readers
 from tfxp.transforms.normalize import is_relu, is_softmax
@@ -98,7 +100,8 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         gradient = self._gradient_quantizer(name)
         if not weights and output is None and gradient is None:
             return None
-        backward = self._backward.backward_weights if weights else "rounded"
+        linear = bool(weights) and not role.finds_weights  # one product, whose sides can part
+        backward = self._backward.backward_weights if linear else "rounded"
         return TensorQuantizeConfig(weights, output, gradient, backward)
 
     def input_quantizer(self, name: str) -> FormatQuantizer | None:
@@ -170,12 +173,21 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             quantizer = unary_quantizer(self._plan.graph.layers[point.owner])
             if quantizer is not None:
                 return quantizer
-        return ActivationQuantizer(
+        kind = LstmQuantizer if self._is_integer_lstm(point) else ActivationQuantizer
+        return kind(
             explicit or ENGINE_ROUNDING[point.role],
             nonnegative=point.nonnegative,
             saturation_gradient=self._backward.activation_saturation,
             seed=seed_of(name),
         )
+
+    def _is_integer_lstm(self, point: Point) -> bool:
+        """Whether a layer is an LSTM that is computed as LiteRT's integer operator does."""
+        name, graph = point.owner, self._plan.graph
+        integer = bool(self._formats[name].weights) and self._has_integer_input(point)
+        if graph.layers[name].kind != "LSTM" or name in self._masked or not integer:
+            return False
+        return lstm_obstacle(graph, name) is None
 
     def _has_integer_input(self, point: Point) -> bool:
         grids = [self._formats[o].activations for o in self._plan.input_owners(point.owner)]

@@ -158,7 +158,8 @@ def backward_of(qmodel: Any) -> BackwardSettings:
         if isinstance(output, ActivationQuantizer):
             found["activation_saturation"] = output.saturation_gradient
         for quantizer in config.weight_quantizers.values():
-            found["backward_weights"] = config.backward_weights
+            if config.backward_weights != "rounded":  # layers that hold others have no choice
+                found["backward_weights"] = config.backward_weights
             if isinstance(quantizer, WeightQuantizer):
                 found["weight_saturation"] = quantizer.saturation_gradient
     return BackwardSettings(**found)

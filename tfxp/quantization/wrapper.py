@@ -130,6 +130,9 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         try:
             for path, value in values.items():
                 _assign(self.layer, path, value)
+            run = getattr(self.quantize_config.output_quantizer, "run_layer", None)
+            if run is not None:  # the layer's steps are rounded inside
+                return run(self.layer, inputs, self.output_variables, kwargs.get("training"))
             return self.layer.call(inputs, **kwargs)
         finally:
             for path, variable in originals.items():

@@ -5,6 +5,7 @@ from tfxp.export.operators import (  # noqa: F401
     joins,
     linear,
     lookup,
+    lstm,
     pools,
     products,
     shaping,

@@ -129,12 +129,21 @@ def _ranges(call: Call) -> tuple[list[Range], int] | None:
 def _cut(
     builder: Any, number: int, call: Call, spec: LayerSpec, ranges: list[Range], taken: int
 ) -> None:
+    source = builder.read(call)[0]
+    output = builder.activation(spec.name, call.output_shapes[0], source.fmt)
+    builder.put(number, cut(builder, source, output, spec.name, ranges, taken))
+
+
+def cut(
+    builder: Any, source: Any, output: Any, name: str, ranges: list[Range], taken: int
+) -> Any:
+    """A STRIDED_SLICE; `taken` has a bit for each axis of one element that goes."""
     begins = np.array([begin or 0 for begin, _, _ in ranges], np.int32)
     ends = np.array([end or 0 for _, end, _ in ranges], np.int32)
     steps = np.array([step for _, _, step in ranges], np.int32)
     constants = [
-        builder.constant(f"{spec.name}/{name}", values, "INT32")
-        for name, values in (("begin", begins), ("end", ends), ("step", steps))
+        builder.constant(f"{name}/{part}", values, "INT32")
+        for part, values in (("begin", begins), ("end", ends), ("step", steps))
     ]
     options = {
         "begin_mask": sum(1 << i for i, part in enumerate(ranges) if part[0] is None),
@@ -143,7 +152,7 @@ def _cut(
         "new_axis_mask": 0,
         "shrink_axis_mask": taken,
     }
-    one_to_one(builder, number, call, spec, "STRIDED_SLICE", constants, options)
+    return builder.emit("STRIDED_SLICE", [source.index, *constants], output, options)
 
 
 @writes("RepeatVector", operators="EXPAND_DIMS, TILE")

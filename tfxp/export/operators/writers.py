@@ -39,10 +39,9 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "LiteRT has no operator for it",
-    "LSTM": "LiteRT's integer LSTM has gates and cells of 16 bits, Keras' layer computes in float",
     "MultiHeadAttention": "it has a mask, or axes that plain attention has not",
 }
-_RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
+_RECURRENT = ("SimpleRNN", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
 
 
 def writes(

@@ -53,6 +53,12 @@ def _keeps_first(node: Node) -> bool:
     return bool(node.cache.get("whole_first"))
 
 
+def _is_prepared(node: Node, x: Array) -> bool:
+    """Whether the cut that was prepared is meant for `x`, which a resized input may have changed
+    along more than the leading dimension."""
+    return "cut" in node.cache and x.shape[1:] == need.tensor(node, 0).shape[1:]
+
+
 def _over_images(node: Node, cut: Cut) -> Cut:
     """The cut with its leading dimension opened, when that one is taken whole."""
     return (slice(None), *cut[1:]) if node.cache.get("whole_first") else cut
@@ -62,7 +68,7 @@ def _over_images(node: Node, cut: Cut) -> Cut:
 def slice_(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """A box of the input, given by start and size per dimension."""
     x = inputs[0]
-    if "cut" not in node.cache:
+    if not _is_prepared(node, x):
         return [x[_slice_of(node, x.shape, as_ints(inputs[1]), as_ints(inputs[2]))].copy()]
     return [x[_over_images(node, node.cache["cut"])].copy()]
 
@@ -132,7 +138,7 @@ def _one_range(node: Node, i: int, size: int, begin: int, end: int, step: int) -
 def strided_slice(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Elements from begin to end in steps, with masks for open ends and dropped dimensions."""
     x = inputs[0]
-    if "cut" in node.cache:
+    if _is_prepared(node, x):
         return [np.array(x[_over_images(node, node.cache["cut"])])]
     begin, end, step = (as_ints(vector) for vector in inputs[1:])
     return [np.array(x[_strided_of(node, x.shape, begin, end, step)])]

@@ -1,0 +1,25 @@
+"""Networks that are exported: LSTM layers."""
+
+from tests.layer_cases.table import SEQUENCE, case, chain
+
+
+@case()
+def lstm(keras, layers):
+    """One on top of the other, behind a convolution; two outputs."""
+    x = inputs = keras.Input(SEQUENCE)
+    x = layers.Conv1D(5, 3, activation="relu")(x)
+    x = layers.LSTM(6, return_sequences=True)(x)
+    y = layers.LSTM(4, dropout=0.2, recurrent_dropout=0.1)(x)
+    return keras.Model(inputs, [layers.Dense(3)(y), layers.Conv1D(2, 2, activation="relu")(x)])
+
+
+@case()
+def lstm_alone(keras, layers):
+    return chain(keras, layers.LSTM(7, use_bias=False, return_sequences=True), shape=(9, 3))
+
+
+@case(tokens=20)
+def text_lstm(keras, layers):
+    """Words by number, read one after the other."""
+    embedding = layers.Embedding(20, 6)
+    return chain(keras, embedding, layers.LSTM(5), layers.Dense(3, "softmax"), shape=(8,))

@@ -1,0 +1,127 @@
+"""The integers of an LSTM layer, and what stands against writing them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfxp.export.integer_weights import EXACT_LIMIT
+from tfxp.formats import FixedPointFormat, encode
+from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.precision_variables import accumulator_scale
+from tfxp.transforms.integer_lstm import lstm_obstacle
+
+# LiteRT's gates have 12 fractional bits; their sums are shifted to there in 32 bits.
+_GATE_SCALE = 2.0**-12
+_INT32 = 2**31
+_WIDEST_BITS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class LstmIntegers:
+    """Codes of an LSTM's weights, gates i, f, g, o side by side as in Keras.
+
+    Args:
+        kernel: (channels, 4 * units), int8.
+        recurrent_kernel: (units, 4 * units), int8.
+        bias: (4 * units,) in steps of the input's times the kernel's, int64.
+        kernel_scale: value of one code of both kernels.
+        input_scale: value of one code of the input.
+    """
+
+    kernel: np.ndarray
+    recurrent_kernel: np.ndarray
+    bias: np.ndarray
+    kernel_scale: float
+    input_scale: float
+
+
+def lstm_integers(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> LstmIntegers:
+    """The integers of an LSTM that `lstm_complaints` has nothing against."""
+    arrays, layer = plan.graph.layers[name].arrays(), formats[name]
+    (fmt,), rounding = layer.weights, layer.rule.rounding
+    named = "half_even" if rounding in (None, "engine", "stochastic") else str(rounding)
+    kernel, recurrent = (
+        encode(arrays[f"cell.{part}"], fmt, named).astype(np.int8)
+        for part in ("kernel", "recurrent_kernel")
+    )
+    step = accumulator_scale(name, plan, formats)[0]
+    real = arrays.get("cell.bias", np.zeros(kernel.shape[1], np.float32))
+    bias = np.rint(real.astype(np.float32) / np.float32(step)).astype(np.int64)
+    return LstmIntegers(kernel, recurrent, bias, fmt.scale, step / fmt.scale)
+
+
+def lstm_complaints(plan: QuantizationPlan, formats: NetworkFormats, storage: str) -> list[str]:
+    """LSTM layers that LiteRT's integer LSTM does not compute, or not in these formats."""
+    found = []
+    for name in _lstms(plan):
+        reason = lstm_obstacle(plan.graph, name)
+        if reason:
+            found.append(f"{name} (LSTM): {reason}; it is quantized in Keras only")
+        else:
+            found += [f"{name} (LSTM): {text}" for text in _unfit(plan, formats, name, storage)]
+    return found
+
+
+def _unfit(plan: QuantizationPlan, formats: NetworkFormats, name: str, storage: str) -> list[str]:
+    """What is wrong with the formats of one LSTM."""
+    weights, found = formats[name].weights, []
+    if storage != "INT8":
+        found.append("LiteRT's takes 8 bits; give all activations 8 bits or fewer")
+    if not weights:
+        return [*found, "weights are float; give them a precision"]
+    if weights[0].bits > _WIDEST_BITS:
+        found.append(f"weights have {weights[0].bits} bits; LiteRT's takes 8 at most")
+    grids = [formats[owner].activations for owner in (*plan.input_owners(name), name)]
+    if any(grid is None for grid in grids):
+        return found  # said of that tensor already
+    for fmt in dict.fromkeys([*weights, *grids]):
+        if not isinstance(fmt, FixedPointFormat):
+            found.append(f"its steps are exact in fixed point only, not in {fmt}")
+    if len(set(weights)) > 1:
+        found.append("its weights have several formats; LiteRT's has one scale for a gate")
+    if found:
+        return found
+    largest = np.abs(lstm_integers(plan, formats, name).bias).max(initial=0)
+    if largest >= _INT32:
+        found.append("the bias needs more than 32 bits; give its input or kernel coarser formats")
+    return found
+
+
+def lstm_notes(plan: QuantizationPlan, formats: NetworkFormats) -> list[str]:
+    """LSTM layers whose sums may leave float32's whole numbers, or LiteRT's 32 bits."""
+    notes = []
+    for name in _lstms(plan):
+        numbers, output = lstm_integers(plan, formats, name), formats[name].activations
+        (owner,) = plan.input_owners(name)
+        source = formats[owner].activations
+        assert source is not None and output is not None  # checked before
+        state = max(255 - output.qmax, output.qmax)
+        sides = (
+            (numbers.kernel, max(-source.qmin, source.qmax), numbers.bias, numbers.input_scale),
+            (numbers.recurrent_kernel, state, np.zeros_like(numbers.bias), output.scale),
+        )
+        for kernel, code, bias, scale in sides:
+            sums = np.abs(kernel.astype(np.int64)).sum(axis=0) * code + np.abs(bias)
+            notes += _sum_notes(name, int(sums.max()), scale * numbers.kernel_scale)
+    return notes
+
+
+def _sum_notes(name: str, largest: int, step: float) -> list[str]:
+    if largest * max(2 * step / _GATE_SCALE, 1) >= _INT32:
+        return [
+            f"{name}: sums may reach {largest} steps of {step:g}, which LiteRT's LSTM shifts out "
+            "of 32 bits. Give its input or kernel finer formats"
+        ]
+    if largest >= EXACT_LIMIT:
+        return [
+            f"{name}: sums may reach {largest}, past 2^24; Keras' float32 sums may be off there, "
+            "and the state carries that on"
+        ]
+    return []
+
+
+def _lstms(plan: QuantizationPlan) -> list[str]:
+    return [name for name, spec in plan.graph.layers.items() if spec.kind == "LSTM"]
