@@ -10,7 +10,7 @@ from tfxp.formats import FixedPointFormat
 from tfxp.formats.rounding import round_scalar
 from tfxp.keras import keras, layers
 from tfxp.quantizers import GradientCounts, GradientQuantizer
-from tfxp.quantizers.straight_through import round_half_away
+from tfxp.quantizers.rounding import round_half_away
 
 
 def assigned(quantizer, fmt):

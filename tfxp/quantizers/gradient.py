@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.quantizers.fused import quantize_in_one_pass
 from tfxp.quantizers.quantizers import FormatQuantizer, Variables
-from tfxp.quantizers.straight_through import round_by_name
 
 COUNT_EVERY = 16
 _register = keras.utils.register_keras_serializable(package="tfxp")
@@ -69,27 +69,29 @@ class GradientQuantizer(FormatQuantizer):
         @tf.custom_gradient
         def forward(value: tf.Tensor) -> Any:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
-                codes = round_by_name(upstream / scale, self.rounding, self.seed)
-                held = tf.raw_ops.ClipByValue(t=codes, clip_value_min=qmin, clip_value_max=qmax)
-                self._count(codes, held, weights["counts"])
-                return held * scale
+                self._count(upstream, weights)
+                return quantize_in_one_pass(upstream, scale, qmin, qmax, self.rounding, self.seed)
 
             return tf.identity(value), gradient
 
         return forward(tf.convert_to_tensor(inputs))
 
-    def _count(self, codes: tf.Tensor, held: tf.Tensor, counts: tf.Variable) -> None:
+    def _count(self, upstream: tf.Tensor, weights: Variables) -> None:
         def look() -> tf.Tensor:
+            codes = upstream / weights["scale"]
+            # As rounding half away does; a stochastic draw may clip one that this does not.
+            inside = (codes > weights["qmin"] - 0.5) & (codes < weights["qmax"] + 0.5)
+            kept = tf.math.count_nonzero(inside)
             size = tf.size(codes, tf.int64)
             finite = tf.math.count_nonzero(tf.math.is_finite(codes))
-            kept = tf.math.count_nonzero(tf.equal(codes, held))
-            # NaN equals nothing, so it must not count as saturated too.
+            # NaN lies nowhere, so it must not count as saturated too.
             nan = tf.math.count_nonzero(tf.math.is_nan(codes))
             return tf.stack([tf.ones((), tf.int64), size, size - kept - nan, size - finite])
 
         def pass_by() -> tf.Tensor:
             return tf.constant([1, 0, 0, 0], tf.int64)
 
+        counts = weights["counts"]
         due = tf.equal(counts[0] % self.count_every, 0)
         counts.assign_add(tf.cond(due, look, pass_by))
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
-from tfxp.quantizers.straight_through import round_half_even, straight_through
+from tfxp.quantizers.rounding import round_half_even
+from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import doubly_rounded
 
 

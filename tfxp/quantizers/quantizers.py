@@ -15,11 +15,11 @@ import tensorflow as tf
 from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot
 
 from tfxp.keras import keras
+from tfxp.quantizers.rounding import round_half_even
 from tfxp.quantizers.straight_through import (
     HALF_UP_NUDGE,
     quantize_by_rounding,
     quantize_half_even,
-    round_half_even,
     straight_through,
 )
 
@@ -237,9 +237,7 @@ def _deterministic(rounding: str, training: Any) -> str:
     return rounding
 
 
-def float_variable(
-    layer: Any, name: str, value: float, shape: tuple[int, ...] = ()
-) -> tf.Variable:
+def float_variable(layer: Any, name: str, value: float, shape: tuple[int, ...] = ()) -> tf.Variable:
     """A float32 variable of a layer that holds part of a format; not trained."""
     return layer.add_weight(
         name=name,

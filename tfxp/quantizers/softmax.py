@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantizers.quantizers import FormatQuantizer, Variables
-from tfxp.quantizers.straight_through import round_half_away, round_half_up, straight_through
+from tfxp.quantizers.rounding import round_half_away, round_half_up
+from tfxp.quantizers.straight_through import straight_through
 
 # The one scale of an 8-bit SOFTMAX, and its codes.
 _SCALE, _CODES = 2.0**-8, 255.0

@@ -18,57 +18,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
-from tfxp.formats import Rounding
+from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_inside
 
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
 HALF_UP_NUDGE = 2.0**-12
 _LOG2_E = 1 / np.log(2.0)
 _SMALLEST = float(np.finfo(np.float32).tiny)  # x >= this is x > 0
-# The largest number below one half. Added to a tie it still reaches the next integer, because the
-# sum rounds up; added to the number below a tie (0.49999997 is one) it does not.
-_BELOW_HALF = {
-    tf.float32: float(np.nextafter(np.float32(0.5), np.float32(0))),
-    tf.float64: float(np.nextafter(0.5, 0.0)),
-}
-
-
-def round_half_even(v: tf.Tensor) -> tf.Tensor:
-    """Nearest integer, ties to even."""
-    return tf.round(v)
-
-
-def round_half_up(v: tf.Tensor) -> tf.Tensor:
-    """Nearest integer, ties towards plus infinity; floor(v + 0.5) would be wrong at 0.49999997."""
-    below = tf.floor(v)
-    return below + tf.cast(v - below >= 0.5, v.dtype)
-
-
-def round_half_away(v: tf.Tensor) -> tf.Tensor:
-    """Nearest integer, ties away from zero; float32 and float64."""
-    return tf.sign(v) * tf.floor(tf.abs(v) + _BELOW_HALF[v.dtype])
-
-
-def round_stochastic(v: tf.Tensor, seed: int | None) -> tf.Tensor:
-    """Up with the probability of the fraction; a new draw at every call."""
-    below = tf.floor(v)
-    draws = tf.random.uniform(tf.shape(v), seed=seed, dtype=v.dtype)
-    return below + tf.cast(draws < v - below, v.dtype)
-
-
-def round_by_name(v: tf.Tensor, rounding: str, seed: int | None = None) -> tf.Tensor:
-    """Round by any of the modes of `tfxp.formats.Rounding`."""
-    mode = Rounding.parse(rounding)
-    if mode is Rounding.STOCHASTIC:
-        return round_stochastic(v, seed)
-    return {
-        Rounding.HALF_EVEN: round_half_even,
-        Rounding.HALF_UP: round_half_up,
-        Rounding.HALF_AWAY: round_half_away,
-        Rounding.FLOOR: tf.floor,
-    }[mode](v)
 
 
 def quantize_by_rounding(
@@ -82,24 +39,22 @@ def quantize_by_rounding(
 ) -> tf.Tensor:
     """Quantize with any rounding mode; `scale` may be one number or one per last axis.
 
-    The definition in tensors; slower than `quantize_half_even` on large activations.
+    The definition in tensors, fused to one pass each way; for activations whose ties go to even
+    `quantize_half_even` has kernels without a compiler.
     """
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        xla = _traced_by_xla()
         # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
         # off by an ulp, which moves ties. Dividing by a power of two is exact.
-        scaled = value / scale
-        rounded = round_by_name(scaled, rounding, seed)
-        codes = tf.raw_ops.ClipByValue(t=rounded, clip_value_min=qmin, clip_value_max=qmax)
+        result = quantize_in_one_pass(value, scale, qmin, qmax, rounding, seed)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             if saturation_gradient == "pass":
                 return upstream
-            return _where_between(upstream, scaled, qmin - 0.5, qmax + 0.5, xla)
+            return where_inside(value, upstream, scale, qmin, qmax)
 
-        return codes * scale, gradient
+        return result, gradient
 
     return forward(x)
 
@@ -132,7 +87,7 @@ def quantize_half_even(
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        xla, levels = _traced_by_xla(), qmax + 1.0
+        xla, levels = traced_by_xla(), qmax + 1.0
         bits = tf.cast(tf.math.log(levels) * _LOG2_E + 0.5, tf.int32)
         unsigned = nonnegative or relu
         if unsigned:
@@ -157,13 +112,6 @@ def quantize_half_even(
         return result, gradient
 
     return forward(x)
-
-
-def _traced_by_xla() -> bool:
-    """Whether what is being traced will be compiled; to be asked in the forward direction, since
-    the gradient of a compiled function is traced outside of it.
-    """
-    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _where_between(

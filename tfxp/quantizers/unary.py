@@ -15,12 +15,8 @@ import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
-from tfxp.quantizers.straight_through import (
-    round_half_away,
-    round_half_even,
-    round_half_up,
-    straight_through,
-)
+from tfxp.quantizers.rounding import round_half_away, round_half_even, round_half_up
+from tfxp.quantizers.straight_through import straight_through
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 # Operators whose 8-bit output has one scale only: (scale, qmin, qmax) of UQ0.8 and Q0.7.

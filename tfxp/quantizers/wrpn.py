@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.quantizers.fused import traced_by_xla
 from tfxp.quantizers.quantizers import (
     _FAST,
     FormatQuantizer,
@@ -23,13 +24,8 @@ from tfxp.quantizers.quantizers import (
     Variables,
     _deterministic,
 )
-from tfxp.quantizers.straight_through import (
-    _LOG2_E,
-    HALF_UP_NUDGE,
-    _traced_by_xla,
-    _where_between,
-    round_by_name,
-)
+from tfxp.quantizers.rounding import round_by_name
+from tfxp.quantizers.straight_through import _LOG2_E, HALF_UP_NUDGE, _where_between
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
@@ -118,7 +114,7 @@ def quantize_unit_range(
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        xla = _traced_by_xla()
+        xla = traced_by_xla()
         clipped = tf.clip_by_value(value, low, 1.0)
         codes = round_by_name(clipped * levels, rounding, seed)
 
@@ -141,7 +137,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) 
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        xla = _traced_by_xla()
+        xla = traced_by_xla()
         bits = tf.cast(tf.math.log(levels + 1.0) * _LOG2_E + 0.5, tf.int32)
         result = tf.raw_ops.QuantizeAndDequantizeV3(
             input=value + nudge / levels if nudge else value,
@@ -165,7 +161,7 @@ def quantize_binary(x: tf.Tensor, axes: list[int] | None = None) -> tf.Tensor:
 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
-        xla = _traced_by_xla()
+        xla = traced_by_xla()
         mean = tf.reduce_mean(tf.abs(value), axes, keepdims=True)
         sign = tf.where(value >= 0, tf.ones_like(value), -tf.ones_like(value))
 

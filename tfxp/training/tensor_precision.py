@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfxp.errors import PrecisionError
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import FLOAT, LayerPrecision
-from tfxp.quantizers.straight_through import round_by_name
+from tfxp.quantizers.rounding import round_by_name
 
 # Codes of accumulators are int32, weights must be exact in the float32 of the Keras variable.
 _MAX_WEIGHT_BITS = 24
