@@ -13,7 +13,7 @@ from tfxp.errors import ConfigError, FormatError, PrecisionError, did_you_mean
 from tfxp.formats import Rounding
 from tfxp.keras import keras
 from tfxp.quantizers import seed_of
-from tfxp.training.tensor_precision import UpdatePrecision, quantize_exactly
+from tfxp.training.tensor_precision import UpdatePrecision, accumulate_exactly, quantize_exactly
 
 # A step counts as one with a saturated accumulator when more than this share of it was clipped.
 NOTABLE_SHARE = 1e-3
@@ -163,21 +163,12 @@ class FixedPointSGD(keras.optimizers.Optimizer):
 
     def _accumulate(self, step: Any, variable: Any, slots: _Slots, clipped: dict[str, Any]) -> None:
         formats = slots.precision
-        assert formats is not None and formats.weights is not None
-        assert formats.accumulators is not None
-        held = tf.cast(slots.accumulator, tf.float64) * formats.accumulators.scale
-        total = tf.cast(variable, tf.float64) + held - step
-        codes, clipped["weights"] = quantize_exactly(
-            total, formats.weights, self.rounding, slots.seed
+        assert formats is not None
+        weights, rest, clipped["weights"], clipped["accumulators"] = accumulate_exactly(
+            slots.accumulator, variable, step, formats, self.rounding, slots.seed
         )
-        weights = codes * formats.weights.scale
-        # Half a step of the weights, which ties of negative weights leave, is one code more than
-        # the accumulator has; that alone is no sign of a range too small.
-        rest, clipped["accumulators"] = quantize_exactly(
-            total - weights, formats.accumulators, self.rounding, slots.seed, let_pass=1
-        )
-        variable.assign(tf.cast(weights, variable.dtype))
-        slots.accumulator.assign(tf.cast(rest, tf.int32))
+        variable.assign(weights)
+        slots.accumulator.assign(rest)
 
     def _count(self, clipped: dict[str, Any], not_finite: Any, slots: _Slots) -> None:
         limit = int(NOTABLE_SHARE * slots.size)

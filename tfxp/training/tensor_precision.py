@@ -9,8 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.errors import PrecisionError
-from tfxp.formats import FixedPointFormat
+from tfxp.formats import FixedPointFormat, Rounding
 from tfxp.precision import FLOAT, LayerPrecision
+from tfxp.quantizers.fused import compiled_if_large
 from tfxp.quantizers.rounding import round_by_name
 
 # Codes of accumulators are int32, weights must be exact in the float32 of the Keras variable.
@@ -110,6 +111,65 @@ def quantize_exactly(
     Returns:
         Codes as float64, and a count as int64. NaN is no code and counts as not saturated.
     """
+    if Rounding.parse(rounding) is Rounding.STOCHASTIC:
+        return _quantized(x, fmt, rounding, let_pass, seed)
+    return _compiled(x, fmt, rounding, let_pass)
+
+
+def accumulate_exactly(
+    accumulator: tf.Tensor,
+    weights: tf.Tensor,
+    step: tf.Tensor,
+    formats: UpdatePrecision,
+    rounding: str,
+    seed: int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One step of weights and the residual accumulator.
+
+        t = W + acc - step,    W = Q(t; weights),    acc = Q(t - W; accumulators)
+
+    Args:
+        accumulator: int32 codes.
+        weights: float32, on the grid of their format.
+        step: float64, learning rate times gradient.
+        formats: formats of weights and accumulators, neither of them None.
+        rounding: rounding mode of both.
+        seed: seed of stochastic rounding.
+
+    Returns:
+        New weights, new codes, and how many saturated of either. Half a step of the weights, which
+        ties of negative weights leave, is one code more than the accumulator has; that alone is
+        no sign of a range too small and does not count.
+    """
+    if Rounding.parse(rounding) is Rounding.STOCHASTIC:
+        return _accumulated(accumulator, weights, step, formats, rounding, seed)
+    return _accumulated_in_one_pass(accumulator, weights, step, formats, rounding)
+
+
+def _quantized(
+    x: tf.Tensor, fmt: FixedPointFormat, rounding: str, let_pass: int, seed: int | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     codes = round_by_name(x / fmt.scale, rounding, seed)
     held = tf.clip_by_value(codes, fmt.qmin, fmt.qmax)
     return held, tf.math.count_nonzero(tf.abs(codes - held) > let_pass)
+
+
+def _accumulated(
+    accumulator: tf.Tensor,
+    weights: tf.Tensor,
+    step: tf.Tensor,
+    formats: UpdatePrecision,
+    rounding: str,
+    seed: int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    grid, finer = formats.weights, formats.accumulators
+    assert grid is not None and finer is not None
+    total = tf.cast(weights, tf.float64) + tf.cast(accumulator, tf.float64) * finer.scale - step
+    codes, clipped = _quantized(total, grid, rounding, 0, seed)
+    held = codes * grid.scale
+    rest, lost = _quantized(total - held, finer, rounding, 1, seed)
+    return tf.cast(held, weights.dtype), tf.cast(rest, tf.int32), clipped, lost
+
+
+_compiled = compiled_if_large(_quantized)
+_accumulated_in_one_pass = compiled_if_large(_accumulated)
