@@ -12,7 +12,8 @@ import tensorflow as tf
 from tfxp.interpreter import fixed_point_math
 from tfxp.keras import keras
 from tfxp.quantizers.quantizers import ActivationQuantizer, Variables, float_variable
-from tfxp.quantizers.straight_through import round_half_away, straight_through
+from tfxp.quantizers.rounding import round_half_away
+from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import doubly_rounded
 
 #: Fractional bits of what goes into a gate's function, of what comes out, and of the cell state.
