@@ -77,6 +77,49 @@ def test_lstm(cifg, peephole, norm, projection, arithmetic, rng):
         check_calls(case, arithmetic, rng)
 
 
+@pytest.mark.parametrize("skip", [True, False])
+def test_products_of_an_lstm_are_counted(skip, rng):
+    """Every product of a code with a weight, one by one; what comes back is read again."""
+    case = lstm(rng, True, False, False, False, False, 0.0)
+    for matrix in case.inputs[2:9]:
+        if matrix is not None:
+            matrix.data = matrix.data * (rng.random(matrix.shape) < 0.7)
+    runner = Interpreter(model_content=case.bytes(), skip_zeros=skip)
+    runner.allocate_tensors()
+    x = draw(case.fed[0], rng)
+    x[rng.random(x.shape) < 0.4] = case.inputs[0].zero
+    runner.set_tensor(0, x)
+    runner.invoke()
+    y = runner.get_tensor(runner.get_output_details()[0]["index"])
+    (row,) = runner.report().rows
+    before = np.concatenate([np.full_like(y[:, :1], -5), y[:, :-1]], axis=1)
+    expected = dict.fromkeys(("total", "executed", "weight", "zeros", "low", "high"), 0)
+    for codes, zero, matrices, biases in (
+        (x, 3, case.inputs[2:5], case.inputs[13:16]),
+        (before, -5, case.inputs[6:9], [None] * 3),
+    ):
+        for image, step in itertools.product(range(2), range(3)):
+            expected["zeros"] += int(sum(code == zero for code in codes[image, step]))
+            for matrix, bias in zip(matrices, biases, strict=True):
+                for number, weights in enumerate(matrix.data):
+                    total = 0 if bias is None else int(bias.data[number])
+                    for code, weight in zip(codes[image, step], weights, strict=True):
+                        total += (int(code) - zero) * int(weight)
+                        expected["total"] += 1
+                        expected["weight"] += int(weight == 0)
+                        expected["executed"] += int(weight != 0 and code != zero)
+                    expected["low"] = min(expected["low"], total)
+                    expected["high"] = max(expected["high"], total)
+    seen = row.counters
+    assert (seen.macs_total, seen.input_zeros) == (expected["total"], expected["zeros"])
+    assert (seen.accumulator_min, seen.accumulator_max) == (expected["low"], expected["high"])
+    assert seen.macs_executed == expected["executed" if skip else "total"]
+    assert seen.macs_skipped_weight == (expected["weight"] if skip else 0)
+    assert seen.output_zeros == (y == -5).sum() and seen.output_elements == y.size
+    assert seen.bits_dense == 8 * (x.size + before.size + y.size)
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM " in str(runner.report())
+
+
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("with_bias", [True, False])

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tfxp.export.integer_weights import EXACT_LIMIT
-from tfxp.formats import FixedPointFormat, encode
+from tfxp.formats import FixedPointFormat, Format, encode
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale
@@ -27,15 +27,20 @@ class LstmIntegers:
         kernel: (channels, 4 * units), int8.
         recurrent_kernel: (units, 4 * units), int8.
         bias: (4 * units,) in steps of the input's times the kernel's, int64.
-        kernel_scale: value of one code of both kernels.
+        kernel_format: format of both kernels.
         input_scale: value of one code of the input.
     """
 
     kernel: np.ndarray
     recurrent_kernel: np.ndarray
     bias: np.ndarray
-    kernel_scale: float
+    kernel_format: Format
     input_scale: float
+
+    @property
+    def kernel_scale(self) -> float:
+        """Value of one code of both kernels."""
+        return self.kernel_format.scale
 
 
 def lstm_integers(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> LstmIntegers:
@@ -50,7 +55,7 @@ def lstm_integers(plan: QuantizationPlan, formats: NetworkFormats, name: str) ->
     step = accumulator_scale(name, plan, formats)[0]
     real = arrays.get("cell.bias", np.zeros(kernel.shape[1], np.float32))
     bias = np.rint(real.astype(np.float32) / np.float32(step)).astype(np.int64)
-    return LstmIntegers(kernel, recurrent, bias, fmt.scale, step / fmt.scale)
+    return LstmIntegers(kernel, recurrent, bias, fmt, step / fmt.scale)
 
 
 def lstm_complaints(plan: QuantizationPlan, formats: NetworkFormats, storage: str) -> list[str]:

@@ -81,6 +81,16 @@ class QuantizedMultiplier:
         return Fraction(self.multiplier) * Fraction(2) ** (self.shift - 31)
 
 
+def float32_product(a: float, b: float, over: float) -> QuantizedMultiplier:
+    """a * b / over in float32, as a quantized multiplier.
+
+    Example:
+        >>> float32_product(0.5, 0.25, 2.0)
+        QuantizedMultiplier(multiplier=1073741824, shift=-3)
+    """
+    return QuantizedMultiplier.of(float(np.float32(a) * np.float32(b) / np.float32(over)))
+
+
 def wrap_int32(values: Any) -> Any:
     """Two's-complement wrap to 32 bits, of an int or an int64 array.
 

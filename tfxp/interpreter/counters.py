@@ -8,6 +8,10 @@ counted again as skipped by activation; padding taps read zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass
@@ -86,3 +90,34 @@ def signed_bits(low: int, high: int) -> int:
     """
     negative = (-low - 1).bit_length() if low < 0 else 0
     return 1 + max(negative, high.bit_length() if high > 0 else 0)
+
+
+def count_products(
+    counters: Counters, nonzero: NDArray[np.bool_], weights: NDArray[Any], skip_zeros: bool
+) -> None:
+    """Counts the products of rows of activations with a matrix, and the zeros among what is read.
+
+    Args:
+        counters: where to.
+        nonzero: (rows, inputs), which activations are not zero.
+        weights: (outputs, inputs).
+        skip_zeros: whether products with a zero are left out.
+
+    Example:
+        >>> counters = Counters()
+        >>> count_products(counters, np.array([[True, False]]), np.array([[3, 5], [0, 2]]), True)
+        >>> counters.macs_total, counters.macs_executed, counters.macs_skipped_weight
+        (4, 1, 1)
+    """
+    present = np.count_nonzero(weights, axis=0)
+    total = executed = len(nonzero) * weights.size
+    by_weight = 0
+    if skip_zeros:
+        executed = int(nonzero.sum(axis=0) @ present)
+        by_weight = len(nonzero) * int(weights.size - present.sum())
+    counters.macs_total += total
+    counters.macs_executed += executed
+    counters.macs_skipped_weight += by_weight
+    counters.macs_skipped_activation += total - executed - by_weight
+    counters.input_elements += nonzero.size
+    counters.input_zeros += int(nonzero.size - nonzero.sum())

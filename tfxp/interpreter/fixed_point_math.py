@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,19 @@ def logistic(a: Raw, integer_bits: int, bits: int = 16) -> Raw:
     positive = one_over_one_plus(exp_of_negative(-np.abs(a), integer_bits, bits), bits)
     one = _limits(bits)[1]
     return np.where(a == 0, (one + 1) >> 1, np.where(a > 0, positive, one - positive))
+
+
+@functools.cache
+def word_table(function: str, integer_bits: int) -> Raw:
+    """"tanh" or "logistic" of all 16-bit values in order, -32768 first; no integer bits out.
+
+    Example:
+        >>> word_table("tanh", 3)[[0, 32768, 65535]].tolist()
+        [-32767, 0, 32767]
+    """
+    values = {"tanh": tanh, "logistic": logistic}[function](np.arange(-32768, 32768), integer_bits)
+    values.setflags(write=False)
+    return values
 
 
 def leading_zeros(x: Any) -> Raw:

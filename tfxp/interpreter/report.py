@@ -92,23 +92,26 @@ class Report:
         return {**sums, "layers": [row.to_dict() for row in self.rows]}
 
     def __str__(self) -> str:
+        wide = max([18, *(len(row.type) for row in self.rows)])
         head = (
-            f"{'op':>3} {'type':18s} {'output':>16s} {'MACs':>14s} {'executed':>14s} {'%':>6s}"
+            f"{'op':>3} {'type':{wide}s} {'output':>16s} {'MACs':>14s} {'executed':>14s} {'%':>6s}"
             f" {'zero in':>8s} {'zero w':>7s} {'saturated':>9s} {'acc bits':>8s}"
             f" {'bits/dense':>10s}"
         )
-        lines = [head, *(_line(row) for row in self.rows)]
+        lines = [head, *(_line(row, wide) for row in self.rows)]
         total, executed = self.macs_total, self.macs_executed
         share = 100 * _share(executed, total)
-        lines.append(f"{'':3} {'total':18s} {'':>16s} {total:14,d} {executed:14,d} {share:6.2f}")
+        lines.append(
+            f"{'':3} {'total':{wide}s} {'':>16s} {total:14,d} {executed:14,d} {share:6.2f}"
+        )
         return "\n".join(lines)
 
 
-def _line(row: LayerRow) -> str:
+def _line(row: LayerRow, wide: int) -> str:
     c = row.counters
     shape = "x".join(str(size) for size in row.output_shape)
     return (
-        f"{row.index:3d} {row.type:18s} {shape:>16s} {c.macs_total:14,d} {c.macs_executed:14,d}"
+        f"{row.index:3d} {row.type:{wide}s} {shape:>16s} {c.macs_total:14,d} {c.macs_executed:14,d}"
         f" {100 * _share(c.macs_executed, c.macs_total):6.2f} {row.zero_fraction_input:8.3f}"
         f" {row.zero_fraction_weights:7.3f} {c.saturations:9,d}"
         f" {c.accumulator_bits:3d}/{c.accumulator_bits_worst:<4d}"

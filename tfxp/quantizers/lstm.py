@@ -166,6 +166,5 @@ def function_table(is_tanh: bool, integer_bits: int) -> np.ndarray:
         >>> function_table(False, 3)[[0, 32768, 65535]].tolist()
         [0.000335693359375, 0.5, 0.999664306640625]
     """
-    codes = np.arange(-32768, 32768)
-    function = fixed_point_math.tanh if is_tanh else fixed_point_math.logistic
-    return (function(codes, integer_bits, 16) * 2.0**-FUNCTION_BITS).astype(np.float32)
+    codes = fixed_point_math.word_table("tanh" if is_tanh else "logistic", integer_bits)
+    return (codes * 2.0**-FUNCTION_BITS).astype(np.float32)

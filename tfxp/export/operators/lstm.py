@@ -50,10 +50,10 @@ def write_lstm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 def _constants(builder: Any, name: str, numbers: LstmIntegers, hidden: Quantization) -> list[int]:
     """All inputs of the operator but the first; those of its other forms are absent."""
-    scale, recurrent = numbers.kernel_scale, numbers.recurrent_kernel
+    recurrent = numbers.recurrent_kernel
     return [
-        *_kernels(builder, f"{name}/kernel", numbers.kernel, scale),
-        *_kernels(builder, f"{name}/recurrent_kernel", recurrent, scale),
+        *_kernels(builder, f"{name}/kernel", numbers.kernel, numbers),
+        *_kernels(builder, f"{name}/recurrent_kernel", recurrent, numbers),
         *[_NONE] * 3,  # peephole
         *_biases(builder, name, numbers),
         *[_NONE] * 2,  # projection
@@ -66,13 +66,14 @@ def _scheme(scale: float, zero_point: int = 0) -> Quantization:
     return Quantization(np.array([scale], np.float32), np.array([zero_point]))
 
 
-def _kernels(builder: Any, name: str, codes: np.ndarray, scale: float) -> list[int]:
+def _kernels(builder: Any, name: str, codes: np.ndarray, numbers: LstmIntegers) -> list[int]:
     """One matrix (units, inputs) per gate."""
-    scheme = _scheme(scale)
-    return [
-        builder.constant(f"{name}/{gate}", np.ascontiguousarray(part.T), "INT8", scheme)
-        for gate, part in zip(_GATES, np.split(codes, 4, axis=1), strict=True)
-    ]
+    scheme, indices = _scheme(numbers.kernel_scale), []
+    for gate, part in zip(_GATES, np.split(codes, 4, axis=1), strict=True):
+        builder.tensor_formats[f"{name}/{gate}"] = str(numbers.kernel_format)
+        stored = np.ascontiguousarray(part.T)
+        indices.append(builder.constant(f"{name}/{gate}", stored, "INT8", scheme))
+    return indices
 
 
 def _biases(builder: Any, name: str, numbers: LstmIntegers) -> list[int]:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.graph import Tensor
 from tfxp.interpreter.arithmetic import round_half_away
+from tfxp.interpreter.counters import count_products
 from tfxp.interpreter.mac.float_layer import float_activation
 from tfxp.interpreter.registry import Array, Node
 
@@ -235,19 +236,9 @@ def dynamic_range(node: Node, x: Floats, bias: Floats | None) -> Floats:
 
 def _count(node: Node, rows: Rows, weights: NDArray[np.int64]) -> None:
     counters, bits = node.counters, 8
-    nonzero = rows.codes != rows.zero
-    total, present = rows.codes.shape[0] * weights.size, np.count_nonzero(weights)
-    executed = int(nonzero.sum(axis=0) @ np.count_nonzero(weights, axis=0))
-    by_weight = len(rows.codes) * (weights.size - present)
-    if not node.skip_zeros:
-        executed, by_weight = total, 0
+    nonzero, present = rows.codes != rows.zero, np.count_nonzero(weights)
     written = len(rows.codes) * len(weights)
-    counters.macs_total += total
-    counters.macs_executed += executed
-    counters.macs_skipped_weight += by_weight
-    counters.macs_skipped_activation += total - executed - by_weight
-    counters.input_elements += nonzero.size
-    counters.input_zeros += int(nonzero.size - nonzero.sum())
+    count_products(counters, nonzero, weights, node.skip_zeros)
     counters.weight_elements, counters.weight_zeros = weights.size, weights.size - int(present)
     counters.output_elements += written
     counters.bits_dense += bits * nonzero.size + 32 * written

@@ -1,8 +1,11 @@
-"""SVDF and UNIDIRECTIONAL_SEQUENCE_LSTM in their integer forms.
+"""UNIDIRECTIONAL_SEQUENCE_LSTM in its integer form.
 
 Every product is requantized with double rounding; gates, cell and hidden state are 16-bit fixed
-point (Q3.12 before the activations, Q0.15 after). LiteRT has one kernel for both resolvers, so both
-arithmetics are the same. State lives in variable tensors, which the kernels update in place.
+point (Q3.12 before the activations, Q0.15 after). What inputs add to the gates is computed for all
+steps at once, and the activations are looked up. Counted are the products of codes with weights: a
+zero is a code at its zero point, of the input or of the state that comes back. LiteRT has one
+kernel for both resolvers, so both arithmetics are the same. State lives in variable tensors, which
+the kernel updates in place.
 
 References:
     LiteRT's 8x8 -> 16 integer LSTM (four or five intermediates), without and with CIFG, peephole,
@@ -16,16 +19,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter import fixed_point_math as fixed
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
     divide_by_power,
+    float32_product,
     log2_if_power_of_two,
     requantize,
     wrap_int32,
 )
+from tfxp.interpreter.counters import Counters, count_products, signed_bits
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.transcendental import inverse_square_root
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -35,11 +41,6 @@ INT8, INT16 = (-128, 127), (-32768, 32767)
 _INPUT, _FROM_INPUT, _FROM_OUTPUT, _FROM_CELL, _BIAS = 0, 1, 5, 9, 12
 _PROJECTION, _PROJECTION_BIAS, _OUTPUT_STATE, _CELL_STATE, _NORM = 16, 17, 18, 19, 20
 _GATES = ("input", "forget", "cell", "output")
-
-
-def _float32_product(a: float, b: float, over: float) -> QuantizedMultiplier:
-    """a * b / over in float32, as a quantized multiplier."""
-    return QuantizedMultiplier.of(float(np.float32(a) * np.float32(b) / np.float32(over)))
 
 
 def _folded_bias(weights: Array, zero: int, bias: Array | None) -> Array:
@@ -54,7 +55,8 @@ class Gate:
 
     Args:
         is_tanh: the activation; logistic otherwise.
-        from_input, from_output: weights (cells, inputs) and (cells, outputs), int64.
+        from_input, from_output: weights (inputs, cells) and (outputs, cells), whole numbers in
+            float64, whose products BLAS computes.
         input_bias, output_bias: biases with the zero points folded in.
         input_by, output_by, cell_by: multipliers of the three products.
         from_cell: peephole weights, or None.
@@ -63,8 +65,8 @@ class Gate:
     """
 
     is_tanh: bool
-    from_input: Array
-    from_output: Array
+    from_input: NDArray[np.float64]
+    from_output: NDArray[np.float64]
     input_bias: Array
     output_bias: Array
     input_by: QuantizedMultiplier
@@ -74,25 +76,32 @@ class Gate:
     norm: tuple[Array, Array, QuantizedMultiplier, int] | None = None
     whole_batch: bool = False
 
-    def __call__(self, x: Array, output: Array, cell: Array) -> Array:
-        """Gate values in Q0.15 for inputs (batch, inputs) and states (batch, ...)."""
-        total = _accumulate(0, x @ self.from_input.T + self.input_bias, self.input_by)
-        total = _accumulate(total, output @ self.from_output.T + self.output_bias, self.output_by)
+    def from_inputs(self, x: Array, seen: Counters) -> Array:
+        """What inputs (..., inputs) add to the gate, in its steps before the activation."""
+        return _accumulate(0, x @ self.from_input + self.input_bias, self.input_by, seen)
+
+    def __call__(self, total: Array, output: Array, cell: Array, seen: Counters) -> Array:
+        """Gate values in Q0.15 for what inputs add, (batch, cells), and states (batch, ...)."""
+        product = output @ self.from_output + self.output_bias
+        total = _accumulate(total, product, self.output_by, seen)
         if self.from_cell is not None:
             total = _add_peephole(total, cell, self, output.shape[-1])
         if self.norm is not None:
             total = _layer_norm(total, *self.norm)
-        activation = fixed.tanh if self.is_tanh else fixed.logistic
-        return activation(total, 3, 16)
+        return fixed.word_table("tanh" if self.is_tanh else "logistic", 3)[total + 32768]
 
 
-def _accumulate(total: Any, product: Array, by: QuantizedMultiplier) -> Array:
-    return np.clip(requantize(wrap_int32(product), by) + total, *INT16)
-
-
-def _add_peephole(
-    total: Array, cell: Array, gate: Gate, outputs: int
+def _accumulate(
+    total: Any, product: NDArray[np.float64], by: QuantizedMultiplier, seen: Counters
 ) -> Array:
+    """Adds a product, which float64 holds exactly, in the gate's steps."""
+    sums = product.astype(np.int64)
+    seen.accumulator_min = min(seen.accumulator_min, int(sums.min()))
+    seen.accumulator_max = max(seen.accumulator_max, int(sums.max()))
+    return np.clip(requantize(wrap_int32(sums), by) + total, *INT16)
+
+
+def _add_peephole(total: Array, cell: Array, gate: Gate, outputs: int) -> Array:
     """Adds weights * cell. LiteRT takes the number of outputs for the number of cells here, which
     matters when there is a projection: it walks the whole batch (time_major) or each image as a
     flat array in rows of that length. Results repeat that."""
@@ -102,7 +111,8 @@ def _add_peephole(
     rows = total.shape[0] // images
     end = rows * outputs
     product = flat_cell[:, :end] * np.tile(gate.from_cell[:outputs], rows)
-    flat_total[:, :end] = _accumulate(flat_total[:, :end], product, gate.cell_by)
+    added = requantize(wrap_int32(product), gate.cell_by)
+    flat_total[:, :end] = np.clip(flat_total[:, :end] + added, *INT16)
     return flat_total.reshape(total.shape)
 
 
@@ -139,11 +149,14 @@ class Lstm:
     hidden_zero: int
     output_zero: int
     projection: tuple[Array, Array, QuantizedMultiplier, int] | None
+    skip_zeros: bool
 
-    def step(self, x: Array, output: Array, cell: Array) -> tuple[Array, Array]:
-        """One time step; returns the new output state and cell state."""
+    def step(
+        self, sums: dict[str, Array], output: Array, cell: Array, seen: Counters
+    ) -> tuple[Array, Array]:
+        """One time step, given what inputs add to each gate; returns output and cell state."""
         values = {
-            name: gate(x, output, cell)
+            name: gate(sums[name], output, cell, seen)
             for name, gate in self.gates.items()
             if name != "output" and gate is not None
         }
@@ -155,15 +168,23 @@ class Lstm:
             cell = np.clip(cell, -self.cell_clip, self.cell_clip)
         out_gate = self.gates["output"]
         assert out_gate is not None
-        opened = out_gate(x, output, cell) * fixed.tanh(cell, 15 + self.cell_log2, 16)
+        activated = fixed.word_table("tanh", 15 + self.cell_log2)[cell + 32768]
+        opened = out_gate(sums["output"], output, cell, seen) * activated
         hidden = requantize(opened, self.hidden_by)
         if self.projection is None:
-            return np.clip(hidden + self.hidden_zero, *INT8), cell
+            return _saturated(hidden + self.hidden_zero, seen), cell
         weights, bias, by, clip = self.projection
         hidden = np.clip(hidden - self.hidden_zero, *INT8)
+        count_products(seen, hidden != 0, weights, self.skip_zeros)
         projected = requantize(wrap_int32(hidden @ weights.T + bias), by) + self.output_zero
-        projected = np.clip(projected, *INT8)
+        projected = _saturated(projected, seen)
         return (np.clip(projected, -clip, clip) if clip > 0 else projected), cell
+
+
+def _saturated(codes: Array, seen: Counters) -> Array:
+    held = np.clip(codes, *INT8)
+    seen.saturations += int(np.count_nonzero(held != codes))
+    return held
 
 
 def _constant(node: Node, position: int) -> Array | None:
@@ -191,7 +212,7 @@ def _prepare_lstm(node: Node) -> None:
         if not need.tensor(node, position).is_variable:
             raise need.unsupported(node, f"input {position}", "no variable", "a variable tensor")
     _check_lstm_shapes(node)
-    node.cache["lstm"] = _build_lstm(node)
+    node.cache["lstm"], node.cache["counts_macs"] = _build_lstm(node), True
 
 
 def _check_lstm_shapes(node: Node) -> None:
@@ -238,6 +259,7 @@ def _build_lstm(node: Node) -> Lstm:
         hidden.zero_point,
         output_state.zero_point,
         _projection(node, hidden, output_state),
+        node.skip_zeros,
     )
 
 
@@ -248,7 +270,7 @@ def _projection(
     if weights is None:
         return None
     scale = need.tensor(node, _PROJECTION).scale
-    by = _float32_product(scale, hidden.scale, output_state.scale)
+    by = float32_product(scale, hidden.scale, output_state.scale)
     bias = _folded_bias(weights, -hidden.zero_point, _constant(node, _PROJECTION_BIAS))
     limit = float(np.float32(node.options["proj_clip"]) / np.float32(node.outputs[0].scale))
     return weights, bias, by, int(min(limit, 127.0)) if node.options["proj_clip"] > 0 else 0
@@ -275,12 +297,12 @@ def _gate(node: Node, index: int, name: str, cell_log2: int) -> Gate | None:
     from_cell, cell_by = _peephole(node, index, name, cell_log2, gate_scale)
     return Gate(
         name == "cell",
-        from_input,
-        from_output,
+        from_input.T.astype(np.float64),
+        from_output.T.astype(np.float64),
         _folded_bias(from_input, source.zero_point, bias),
         _folded_bias(from_output, state.zero_point, None),
-        _float32_product(input_scale, source.scale, gate_scale),
-        _float32_product(output_scale, state.scale, gate_scale),
+        float32_product(input_scale, source.scale, gate_scale),
+        float32_product(output_scale, state.scale, gate_scale),
         cell_by,
         from_cell,
         norm,
@@ -311,74 +333,48 @@ def _norm(node: Node, index: int) -> tuple[Array, Array, QuantizedMultiplier, in
     return coefficients, bias, QuantizedMultiplier.of(scale), guard
 
 
+def _count(node: Node, x: Array, states: Array, sequence: Array) -> None:
+    """Counts what a run has read, multiplied and written; projections are counted step by step."""
+    lstm, seen, bits = node.cache["lstm"], node.counters, 8
+    gates = [gate for gate in lstm.gates.values() if gate is not None]
+    matrices = [] if lstm.projection is None else [lstm.projection[0]]
+    written, still = sequence.size, np.count_nonzero(sequence == node.outputs[0].zero_point)
+    moved, zeros, worst = written, int(still), 0
+    for codes, position, side, bias in (
+        (x, _INPUT, "from_input", "input_bias"),
+        (states, _OUTPUT_STATE, "from_output", "output_bias"),
+    ):
+        weights = np.concatenate([getattr(gate, side).T for gate in gates])
+        nonzero = codes.reshape(-1, weights.shape[1]) != need.tensor(node, position).zero_point
+        count_products(seen, nonzero, weights, node.skip_zeros)
+        moved, zeros = moved + nonzero.size, zeros + int(nonzero.size - nonzero.sum())
+        matrices.append(weights)
+        folded = max(int(np.abs(getattr(gate, bias)).max()) for gate in gates)
+        worst = max(worst, 128 * int(np.abs(weights).sum(axis=1).max()) + folded)
+    seen.weight_elements = sum(matrix.size for matrix in matrices)
+    seen.weight_zeros = sum(int(np.count_nonzero(matrix == 0)) for matrix in matrices)
+    seen.accumulator_bits_worst = signed_bits(-worst, worst)
+    seen.output_elements += written
+    seen.output_zeros += int(still)
+    seen.bits_dense += bits * moved
+    seen.bits_compressed += moved + bits * (moved - zeros)
+
+
 @kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", prepare=_prepare_lstm)
 def unidirectional_sequence_lstm(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """An LSTM over a sequence of INT8 vectors; its two states are updated in place."""
-    lstm: Lstm = node.cache["lstm"]
+    lstm, seen = node.cache["lstm"], node.counters
     x = inputs[_INPUT].astype(np.int64)
     steps = x if node.options["time_major"] else x.swapaxes(0, 1)
-    output = inputs[_OUTPUT_STATE].astype(np.int64)
+    sums = {n: gate.from_inputs(steps, seen) for n, gate in lstm.gates.items() if gate is not None}
+    states, output = [], inputs[_OUTPUT_STATE].astype(np.int64)
     cell = inputs[_CELL_STATE].astype(np.int64)
-    results = []
-    for step in steps:
-        output, cell = lstm.step(step, output, cell)
-        results.append(output.astype(np.int8))
+    for step in range(len(steps)):
+        states.append(output)
+        given = {name: array[step] for name, array in sums.items()}
+        output, cell = lstm.step(given, output, cell, seen)
     inputs[_OUTPUT_STATE][...] = output
     inputs[_CELL_STATE][...] = cell
-    sequence = np.stack(results)
+    sequence = np.stack([*states[1:], output]).astype(np.int8)
+    _count(node, steps, np.stack(states), sequence)
     return [sequence if node.options["time_major"] else sequence.swapaxes(0, 1).copy()]
-
-
-def _prepare_svdf(node: Node) -> None:
-    need.require_counts(node, 5, optional=(3,))
-    need.require_type(node, 0, ("INT8",))
-    need.require_type(node, 1, ("INT8",))
-    need.require_type(node, 2, ("INT16", "INT8"))
-    need.require_type(node, 4, (need.tensor(node, 2).type,))
-    need.require_output_type(node, ("INT8",))
-    source, feature, time, state = (need.tensor(node, i) for i in (0, 1, 2, 4))
-    output, rank = node.outputs[0], int(node.options["rank"])
-    need.require_scales(node, source, feature, time, state, output)
-    filters, memory = time.shape
-    if rank < 1 or filters % rank:
-        raise need.malformed(node, "rank", rank, f"a divisor of {filters} filters")
-    batch, inputs = source.shape
-    shapes: list[tuple[int, tuple[int, ...]]] = [
-        (1, (filters, inputs)),
-        (4, (batch, memory * filters)),
-    ]
-    if node.inputs[3] is not None:
-        shapes.append((3, (filters // rank,)))
-    for position, shape in shapes:
-        if tuple(need.tensor(node, position).shape) != shape:
-            got = list(need.tensor(node, position).shape)
-            raise need.malformed(node, f"shape of input {position}", got, str(list(shape)))
-    need.require_output_shape(node, (batch, filters // rank))
-    if not state.is_variable:
-        raise need.unsupported(node, "input 4", "no variable", "a variable tensor")
-    for position in (1, 2):
-        _constant(node, position)
-    node.cache["first"] = _float32_product(source.scale, feature.scale, state.scale)
-    node.cache["second"] = _float32_product(state.scale, time.scale, output.scale)
-    node.cache["rank"] = rank
-
-
-@kernel("SVDF", prepare=_prepare_svdf)
-def svdf(node: Node, inputs: Sequence[Any]) -> list[Array]:
-    """Rank-`rank` filter over time; the state holds past feature values and shifts by one."""
-    x, feature, time, bias, state = inputs
-    source, output = need.tensor(node, 0), node.outputs[0]
-    filters, memory = time.shape
-    batch = x.shape[0]
-    values = (x.astype(np.int64) - source.zero_point) @ feature.astype(np.int64).T
-    limits = np.iinfo(state.dtype)
-    newest = np.clip(requantize(wrap_int32(values), node.cache["first"]), limits.min, limits.max)
-    past = state.reshape(batch, filters, memory)[:, :, 1:]
-    history = np.concatenate([past.astype(np.int64), newest[:, :, None]], axis=2)
-    state[...] = history.reshape(state.shape)
-    total = wrap_int32((history * time.astype(np.int64)).sum(axis=2))
-    total = total.reshape(batch, -1, node.cache["rank"]).sum(axis=2)
-    if bias is not None:
-        total = total + bias
-    codes = requantize(wrap_int32(total), node.cache["second"]) + output.zero_point
-    return [np.clip(codes, *INT8).astype(np.int8)]
