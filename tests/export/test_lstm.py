@@ -9,11 +9,15 @@ from tests.cases import randomize
 from tests.parity.compare import Trio
 from tfxp.errors import ExportError, PrecisionError
 from tfxp.export import KerasTracer, integer_graph_of
+from tfxp.export.check_exportable import check_exportable
 from tfxp.graph import read_tflite, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.interpreter.trace import trace_interpreter, trace_litert
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
+from tfxp.quantization.network_formats import resolve_formats
+from tfxp.quantization.plan import prepare
+from tfxp.quantization.quantize_model import kernels_of
 
 FIXED = PrecisionMap(LayerPrecision(weights="Q1.6s", activations="Q2.5"))
 
@@ -26,56 +30,59 @@ def network(*steps, shape=(6, 3), seed=2):
 
 
 def refusal(model, precision=FIXED):
+    """What the export would say, without the quantized model being built."""
+    plan = prepare(model)
+    formats = resolve_formats(plan, precision, None, kernels_of(plan))
     with pytest.raises(ExportError) as caught:
-        integer_graph_of(tfxp.quantize_model(model, precision))
+        check_exportable(plan, formats)
     return str(caught.value)
 
 
 REFUSED = {
-    "activation is 'relu'; expected 'tanh'": {"activation": "relu"},
-    "recurrent_activation is 'hard_sigmoid'; expected 'sigmoid'": {
-        "recurrent_activation": "hard_sigmoid"
-    },
-    "go_backwards is True; expected False": {"go_backwards": True},
-    "return_state is True; expected False": {"return_state": True},
+    "relu": ("activation is 'relu'; expected 'tanh'", {"activation": "relu"}),
+    "hard": (
+        "recurrent_activation is 'hard_sigmoid'; expected 'sigmoid'",
+        {"recurrent_activation": "hard_sigmoid"},
+    ),
+    "back": ("go_backwards is True; expected False", {"go_backwards": True}),
+    "states": ("return_state is True; expected False", {"return_state": True}),
+    "given": ("it is called with initial states; the operator starts from zero", {}),
+    "shared": ("2 calls share it; give each call a layer", {}),
 }
 
 
-@pytest.mark.parametrize("reason", REFUSED)
-def test_other_settings_are_refused(reason):
-    inputs = keras.Input((6, 3))
-    result = layers.LSTM(4, name="lstm", **REFUSED[reason])(inputs)
-    text = refusal(keras.Model(inputs, result))
-    assert f"lstm (LSTM): {reason}; it is quantized in Keras only" in text
-
-
-def test_other_calls_are_refused():
-    x, h, c = keras.Input((6, 3)), keras.Input((4,)), keras.Input((4,))
-    given = layers.LSTM(4, name="given")(x, initial_state=[h, c])
-    assert "given (LSTM): it is called with initial states" in refusal(
-        keras.Model([x, h, c], given)
-    )
-    a, b, shared = keras.Input((6, 3)), keras.Input((6, 3)), layers.LSTM(4, name="shared")
-    text = refusal(keras.Model([a, b], layers.Add()([shared(a), shared(b)])))
-    assert "shared (LSTM): 2 calls share it; give each call a layer" in text
-    words = layers.Embedding(11, 6, mask_zero=True, name="words")
-    masked = network(words, layers.LSTM(4, name="lstm"), shape=(7,))
-    assert "lstm (LSTM): leaves out what words masks" in refusal(masked)
+def test_what_the_operator_does_not_do_is_refused():
+    """All reasons at once, one layer each."""
+    x, h, c, ids = (keras.Input(shape) for shape in ((6, 3), (4,), (4,), (7,)))
+    lstm = {name: layers.LSTM(4, name=name, **REFUSED[name][1]) for name in REFUSED}
+    results = [lstm[name](x) for name in ("relu", "hard", "back")]
+    results += [lstm["states"](x)[0], lstm["given"](x, initial_state=[h, c])]
+    results += [lstm["shared"](x), lstm["shared"](layers.ReLU()(x))]
+    words = layers.Embedding(11, 6, mask_zero=True, name="words")(ids)
+    results.append(layers.LSTM(4, name="masked")(words))
+    text = refusal(keras.Model([x, h, c, ids], results))
+    for name, (reason, _) in REFUSED.items():
+        assert f"{name} (LSTM): {reason}; it is quantized in Keras only" in text
+    assert "masked (LSTM): leaves out what words masks" in text
 
 
 FORMATS = {
-    "LiteRT's takes 8 bits; give all activations": {"activations": "Q2.9"},
-    "weights have 12 bits; LiteRT's takes 8 at most": {"weights": "Q0.11"},
-    "weights are float; give them a precision": {"weights": "float"},
-    "its steps are exact in fixed point only, not in wrpn": {"weights": "wrpn:3"},
+    "wide": ("weights have 12 bits; LiteRT's takes 8 at most", "Q0.11"),
+    "real": ("weights are float; give them a precision", "float"),
+    "wrpn": ("its steps are exact in fixed point only, not in wrpn", "wrpn:3"),
 }
 
 
-@pytest.mark.parametrize("reason", FORMATS)
-def test_formats_that_do_not_fit_are_refused(reason):
-    formats = {"weights": "Q1.6s", "activations": "Q2.5", **FORMATS[reason]}
-    model = network(layers.LSTM(4, name="lstm"))
-    assert f"lstm (LSTM): {reason}" in refusal(model, PrecisionMap(LayerPrecision(**formats)))
+def test_formats_that_do_not_fit_are_refused():
+    x = keras.Input((6, 3), name="x")
+    results = [layers.LSTM(2, name=name)(x) for name in FORMATS]
+    rules = {name: LayerPrecision(weights=weights) for name, (_, weights) in FORMATS.items()}
+    rules["real"] = LayerPrecision(weights="float", activations="Q2.9")  # makes all of them int16
+    precision = PrecisionMap(LayerPrecision(weights="Q1.6s", activations="Q2.5"), rules)
+    text = refusal(keras.Model(x, results), precision)
+    for name, (reason, _) in FORMATS.items():
+        assert f"{name} (LSTM): {reason}" in text
+        assert f"{name} (LSTM): LiteRT's takes 8 bits; give all activations 8 bits" in text
 
 
 def test_one_format_for_all_kernels():
@@ -176,6 +183,7 @@ def test_every_tensor_is_the_same_in_three_engines(tmp_path):
     assert compared == 4
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error_and_stays_exact(tmp_path):
     rng = np.random.default_rng(6)
     x = rng.normal(size=(64, 6, 3)).astype(np.float32)
