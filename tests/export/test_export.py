@@ -337,3 +337,16 @@ def test_c_header_with_awkward_names(tmp_path):
     for name, layer in zip(names[::2], found.values(), strict=True):
         assert got[name] == layer.weights.ravel().tolist()
     assert "FRACTIONAL_BITS (3)" in text and "format Q0.3" in c_header(found)
+
+
+def test_slices_in_a_model_from_a_file_are_written(tmp_path):
+    """Files keep an index as a named argument of lists and dictionaries."""
+    x = inputs = keras.Input((6, 4))
+    x = layers.Dense(4)(x)
+    model = keras.Model(inputs, [x[:, 1:], x[:, ::2, 1:3], x[:, 0]])
+    model.save(tmp_path / "model.keras")
+    data = np.random.default_rng(0).normal(size=(8, 6, 4)).astype(np.float32)
+    loaded = tfxp.load_model(tmp_path / "model.keras")
+    qmodel = tfxp.quantize_model(loaded, "w8a8", tfxp.measure_model(loaded, data))
+    report = tfxp.export_tflite(qmodel, tmp_path / "model.tflite", verify=data)
+    assert report.verification.exact

@@ -1,6 +1,9 @@
 """Networks that are exported: softmax inside, attention, words by number."""
 
+import numpy as np
+
 from tests.layer_cases.table import case
+from tfxp.keras import tf
 
 
 @case()
@@ -51,3 +54,59 @@ def recommender(keras, layers):
     y = layers.Embedding(40, 8)(items)
     liked = layers.Dot(1)([layers.Flatten()(x), layers.GlobalAveragePooling1D()(y)])
     return keras.Model([user, items], [layers.Dot(2)([y, layers.Attention()([x, y])]), liked])
+
+
+# --- constants -----------------------------------------------------------------------------------
+
+
+@case()
+def constants(keras, layers):
+    """Tensors of a sample's shape: positions, a weight per step, a window; in either order."""
+    rng = np.random.default_rng(3)
+    positions, window = (rng.normal(size=(6, 4)).astype(np.float32) for _ in range(2))
+    steps = np.array([1, 1, 0.5, 0.25, 0, 0], np.float32)[:, None]
+    x = inputs = keras.Input((6, 4))
+    a = layers.ReLU()(layers.Dense(4)(x) + positions) * window
+    minus = keras.ops.subtract if hasattr(keras, "ops") else tf.subtract
+    b = minus(positions[None], layers.Dense(4)(x)) * steps
+    column = layers.Dense(1)(b) - positions
+    return keras.Model(inputs, [layers.Dense(3)(a), b / (2.0 + steps), column])
+
+
+@case(tokens=20)
+def positions(keras, layers):
+    """Words and their places, which an embedding of a fixed range gives; one on an image's axes."""
+    x = inputs = keras.Input((6,))
+    y = layers.Embedding(20, 4)(x)
+    y = y + layers.Embedding(6, 4)(np.arange(6))
+    y = layers.Dense(4, activation="relu")(y) + layers.Embedding(9, 4)(np.arange(6)[None])
+    z = layers.Reshape((2, 3, 4))(y) * np.float32([[0.5], [1.5], [-1.0]])
+    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), layers.Conv2D(3, 2)(z)])
+
+
+# --- normalization -------------------------------------------------------------------------------
+
+
+@case()
+def layer_norm(keras, layers):
+    """Behind sums, in front of several readers, on images, without scale; lengths and means."""
+    x = inputs = keras.Input((6, 8))
+    x = layers.LayerNormalization()(layers.Dense(8)(x))
+    y = layers.Add()([layers.Dense(8, activation="relu")(x), x])
+    image = layers.Reshape((2, 3, 8))(layers.LayerNormalization(epsilon=1e-6)(y))
+    image = layers.LayerNormalization(scale=False)(layers.Conv2D(5, 2, padding="same")(image))
+    vector = layers.LayerNormalization(center=False)(layers.Flatten()(y))
+    return keras.Model(inputs, [layers.Dense(3)(image), layers.UnitNormalization()(vector)])
+
+
+@case(tokens=30)
+def transformer(keras, layers):
+    """A text classifier: words and places, attention and a dense block with norms behind them."""
+    words = keras.Input((7,))
+    x = layers.Embedding(30, 8)(words) + layers.Embedding(7, 8)(np.arange(7))
+    y = layers.MultiHeadAttention(2, 4)(x, x)
+    x = layers.LayerNormalization(epsilon=1e-6)(layers.Add()([x, y]))
+    y = layers.Dense(8)(layers.Dense(12, activation="relu")(x))
+    x = layers.LayerNormalization()(layers.Add()([x, layers.Dropout(0.1)(y)]))
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(words, layers.Dense(3, activation="softmax")(x))

@@ -6,16 +6,23 @@ from tfxp.export.operators import WRITERS
 from tfxp.export.operators.writers import no_operator
 from tfxp.keras import layers
 from tfxp.quantization.layer_table import LAYERS
+from tfxp.transforms.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.tensor_functions import _TABLE as FUNCTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
 # Functions of tensors among the layers.
-OTHERS = ("SlicingOpLambda", "tf.matmul")
+OTHERS = (
+    "SlicingOpLambda", "tf.matmul", "tf.pad", "tf.reduce_mean", "tf.math.l2_normalize",
+    *CONSTANT_LAYERS,
+)  # fmt: skip
 # What documentation examples register stays registered; the page lists what tfxp ships.
 SHIPPED = [name for name in LAYERS if hasattr(layers, name) or name in OTHERS]
 # Classes whose writer goes by their function.
-BY_FUNCTION = {"LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu"}
+BY_FUNCTION = {
+    "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu",
+    "tf.math.l2_normalize": "l2_normalize",
+}  # fmt: skip
 
 
 def code_rows():

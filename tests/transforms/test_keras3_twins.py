@@ -113,3 +113,19 @@ def test_activations_that_are_layers():
     assert_same(as_tf_keras(model), model, data)
     slopes = K.layers.Dense(3, activation=K.layers.PReLU(), name="d")(inputs)
     assert "d (Dense): its activation is a PReLU; make that the next" in refusal(inputs, slopes)
+
+
+def test_constants_among_tensors():
+    """Merging layers take constants in Keras 3; whole numbers are promoted there."""
+    rng = np.random.default_rng(2)
+    value, x = rng.normal(size=(1, 6, 4)).astype(np.float32), K.Input((6, 4))
+    a = K.layers.Add(name="places")([K.layers.Dense(4)(x), value])
+    b = K.layers.Multiply(name="window")([x, value]) * K.ops.arange(6)[:, None]
+    model = randomize(K.Model(x, [a, b]))
+    data = rng.normal(size=(4, 6, 4)).astype(np.float32)
+    twin = as_tf_keras(model)
+    assert_same(twin, model, data)
+    for names in (twin, as_tf_keras(model)):
+        assert {layer.name for layer in names.layers} == {part.name for part in model.operations}
+    text = refusal(x, K.layers.Maximum(name="most")([x, value]))
+    assert "layer 'most' (Maximum): got a constant of shape (1, 6, 4)" in text

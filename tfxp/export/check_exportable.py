@@ -24,6 +24,7 @@ from tfxp.transforms.masks import mask_readers
 _SMALLEST_ADD_RATIO = 2.0**-10
 _LARGEST_RATIO = 2.0**8
 _EXACT_FACTORS = (1, 2, 4, 8, 16)
+_EIGHT_BITS = {"elu": "ELU", "l2_normalize": "L2_NORMALIZATION"}
 _SMALLEST_MUL_RATIO = 2.0**-16
 
 
@@ -68,6 +69,7 @@ def check_exportable(
                 "input or kernel a coarser format"
             )
     complaints += _without_operator(plan) + _unary_complaints(plan, formats, storage)
+    complaints += _constant_complaints(plan, formats, storage)
     complaints += lstm_complaints(plan, formats, storage) + mixed_indices(plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
@@ -99,12 +101,32 @@ def _unary_complaints(
         unary, weights = unary_of(plan.graph.layers[name]), formats[name].weights
         if unary is None:
             continue
-        if unary.function == "elu" and storage == "INT16":
-            found.append(f"{name}: LiteRT's ELU takes 8 bits; give all activations 8 bits or fewer")
+        if unary.function in _EIGHT_BITS and storage == "INT16":
+            operator = _EIGHT_BITS[unary.function]
+            found.append(
+                f"{name}: LiteRT's {operator} takes 8 bits; give all activations 8 bits or fewer"
+            )
         if unary.function == "prelu" and (not weights or weights[0].bits > 8):
             found.append(f"{name}: slopes are not of at most 8 bits; give its weights a precision")
         if unary.function == "prelu" and len(plan.graph.uses(name)) > 1:
             found.append(f"{name}: slopes shared by several calls; give each call a layer")
+    return found
+
+
+def _constant_complaints(
+    plan: QuantizationPlan, formats: NetworkFormats, storage: str
+) -> list[str]:
+    """Constants beside activations, which share their operators' type."""
+    found, most = [], 8 if storage == "INT8" else 16
+    for name in plan.constants:
+        weights = formats[name].weights
+        if not weights:
+            found.append(f"{name}: its constant is float; give its weights a precision")
+        elif weights[0].bits > most:
+            found.append(
+                f"{name}: its constant has {weights[0].bits} bits beside activations that are "
+                f"stored in {most}; give its weights at most {most} bits"
+            )
     return found
 
 
@@ -148,7 +170,7 @@ def exactness_notes(
             "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such layer, "
             "which grows through the layers behind it"
         )
-    if any(weights.bits > 8 for layer in formats.values() for weights in layer.weights):
+    if any(weights.bits > 8 for name in plan.macs for weights in formats[name].weights):
         notes.append(
             "weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them"
         )
@@ -199,11 +221,17 @@ def _input_scales(
     return [fmt.scale * factor for fmt in grids if fmt is not None]
 
 
+def _operand_scales(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[float]:
+    """Steps of what an operator adds or multiplies, a constant included."""
+    constant = formats[name].weights if name in plan.constants else ()
+    return [*_input_scales(plan, formats, name), *(fmt.scale for fmt in constant)]
+
+
 def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
     output = formats[name].activations
     assert output is not None
     notes = []
-    for ratio in {step / output.scale for step in _input_scales(plan, formats, name)}:
+    for ratio in {step / output.scale for step in _operand_scales(plan, formats, name)}:
         if ratio < _SMALLEST_ADD_RATIO:
             notes.append(
                 f"{name}: one input step is {ratio:g} output steps, under 2^-10; LiteRT's builtin "
@@ -221,9 +249,10 @@ def _ratio_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> 
     """Products and leaky ReLUs that LiteRT's default engine leaves to its builtin kernels."""
     spec, output = plan.graph.layers[name], formats[name].activations
     assert output is not None
-    steps = _input_scales(plan, formats, name)
+    steps = _operand_scales(plan, formats, name)
     ratio = float(np.prod(steps if len(steps) == 2 else steps * 2)) / output.scale
-    if spec.kind == "Multiply" and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
+    product = spec.kind in ("Multiply", "MultiplyConstant")
+    if product and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
         return [
             f"{name}: one step of the product is {ratio:g} output steps; LiteRT's builtin MUL "
             "rounds twice outside 2^-16 to 2^8, +-1 LSB. Give the output another format"

@@ -245,3 +245,29 @@ def _saturate(x: Raw) -> Raw:
 def _shift(x: Raw, exponent: Any) -> Raw:
     """Saturating left shift by per-element exponents >= 0."""
     return _saturate(np.asarray(x, np.int64) << np.asarray(exponent, np.int64))
+
+
+def inverse_square_root(value: Any) -> tuple[Raw, Raw]:
+    """1 / sqrt(value) as (multiplier, shift), by five Newton-Raphson steps in 32 bits.
+
+    Args:
+        value: integers from 0 to 2^31 - 1; 0 counts as 1.
+
+    Example:
+        >>> multiplier, shift = inverse_square_root(np.array([4, 100]))
+        >>> (multiplier * 2.0 ** (shift - 31)).round(6).tolist()
+        [0.5, 0.1]
+    """
+    value = np.asarray(value, np.int64)
+    reduced, shift = np.maximum(value, 2), np.full(value.shape, 11, np.int64)
+    too_large = reduced >= 1 << 29
+    reduced, shift = np.where(too_large, reduced // 4, reduced), shift + too_large
+    pairs = (leading_zeros(reduced) - 1) // 2 - 1
+    reduced, shift = reduced << (2 * pairs), shift - pairs
+    half, x = scale_by_power(reduced >> 1, -1), np.full(value.shape, 1 << 28, np.int64)
+    for _ in range(5):
+        cube = scale_by_power(multiply(multiply(x, x), x), 6)
+        x = scale_by_power(multiply((1 << 28) + (1 << 27), x) - multiply(half, cube), 3)
+    result = multiply(x, 1518500250) << np.maximum(-shift, 0)
+    one = value <= 1
+    return np.where(one, 2**31 - 1, result), np.where(one, 0, -np.maximum(shift, 0))

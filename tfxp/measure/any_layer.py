@@ -72,12 +72,16 @@ def any_workload(graph: LayerGraph) -> ModelStats:
     return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, graph.aliases())
 
 
+# Kinds of layers whose weights are looked up, added or multiplied once.
+_ADD_UP_NOTHING = ("embedding", "activation", "add", "multiply")
+
+
 def uncounted_layers(stats: ModelStats) -> list[str]:
     """Layers with kernels whose multiply-accumulates are not known."""
     return [
         layer.name
         for layer in stats.layers.values()
-        if layer.weight_count and not layer.macs and layer.kind not in ("embedding", "activation")
+        if layer.weight_count and not layer.macs and layer.kind not in _ADD_UP_NOTHING
     ]
 
 

@@ -22,6 +22,7 @@ SELECTORS = {
     "@outputs": "the layers whose outputs the network returns",
     "@first": "the layers with weights that the network's inputs reach first",
     "@last": "the layers with weights from which the network's outputs are reached last",
+    "@norms": "the means, rows and directions that layer normalizations compute on their way",
 }
 
 
@@ -29,14 +30,15 @@ SELECTORS = {
 class PrecisionMap:
     """Which precision each tensor of a network gets.
 
-    Keys of `layers` are layer names, selectors (`@inputs`, `@outputs`, `@first`, `@last`) or
-    regular expressions that must match a whole name; rules are applied in order, the last match
-    wins, field by field. A layer that was folded into another (a BatchNormalization, a ReLU) may
-    be named too: what is said of it holds for the layer it went into.
+    Keys of `layers` are layer names, selectors (`@inputs`, `@outputs`, `@first`, `@last`,
+    `@norms`) or regular expressions that must match a whole name; rules are applied in order, the
+    last match wins, field by field. A layer that was folded into another (a BatchNormalization, a
+    ReLU) may be named too: what is said of it holds for the layer it went into.
 
-    What enters and leaves the network (images, logits) lies between no two layers: where the
-    default gives activations fewer than 8 bits, these tensors get 8 all the same, as in the
-    literature. A rule for them, such as {"@inputs": {"activations": 4}}, changes that.
+    What enters and leaves the network (images, logits) lies between no two layers, nor does what a
+    layer normalization computes on its way: where the default gives activations fewer than 8 bits,
+    these tensors get 8 all the same. A rule for them, such as {"@inputs": {"activations": 4}},
+    changes that.
 
     Args:
         default: what holds where no rule says anything else.
@@ -232,7 +234,7 @@ class PrecisionMap:
         result = {name: base for name in names}
         if isinstance(base.activations, int) and base.activations < _EDGE_BITS:
             edge = dataclasses.replace(base, activations=_EDGE_BITS)
-            for key in ("@inputs", "@outputs"):
+            for key in ("@inputs", "@outputs", "@norms"):
                 ends = (selected or {}).get(key, ())
                 result.update({name: edge for name in ends if name in result})
         unmatched = []

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+import tensorflow as tf
+
 from tfxp.errors import ConfigError, UnsupportedLayerError
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.activations import is_known_function, unary_of
+from tfxp.transforms.channel_functions import LENGTH, MEAN, PAD, function_of
+from tfxp.transforms.constants import is_constant
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.matrix_products import is_product
+from tfxp.transforms.matrix_products import FUNCTION as PRODUCT
 from tfxp.transforms.normalize import is_softmax
+
+_FUNCTIONS = {
+    PRODUCT: "tf.matmul",
+    MEAN: "tf.reduce_mean",
+    LENGTH: "tf.math.l2_normalize",
+    PAD: "tf.pad",
+}
+_MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 
 
 def register_layer(class_name: str, role: LayerRole) -> None:
@@ -35,7 +48,7 @@ def register_layer(class_name: str, role: LayerRole) -> None:
 
 def table_name(spec: LayerSpec) -> str:
     """Under what a layer stands in the table: its class, or the function it is made of."""
-    return "tf.matmul" if is_product(spec) else spec.kind
+    return _FUNCTIONS.get(function_of(spec) or "", spec.kind)
 
 
 def role_of(spec: LayerSpec) -> LayerRole:
@@ -84,10 +97,29 @@ def check_supported(graph: LayerGraph) -> None:
         )
 
 
+def _constants(graph: LayerGraph, number: int) -> list[tuple[int, ...]]:
+    """Shapes of the tensors among a call's arguments that no layer computes."""
+    call = graph.calls[number]
+    values = tf.nest.flatten((call.args, call.kwargs))
+    return [tuple(np.shape(value)) for value in values if is_constant(value)]
+
+
+def _detail(graph: LayerGraph, number: int, spec: LayerSpec) -> str:
+    """What a function of tensors is, and which constants it takes."""
+    shapes = _constants(graph, number)
+    constants = f" with a constant of shape {shapes[0]}" if shapes else ""
+    return f" {spec.config['function']}{constants}" if "function" in spec.config else ""
+
+
 def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
     if not is_softmax(spec) and table_name(spec) not in LAYERS:
-        detail = spec.config.get("function")
-        return f"{spec.name} ({spec.kind}{f' {detail}' if detail else ''}): unknown class"
+        return f"{spec.name} ({spec.kind}{_detail(graph, number, spec)}): unknown class"
+    constants = _constants(graph, number)
+    if constants and spec.kind in _MERGING:
+        return (
+            f"{spec.name} ({spec.kind}): a constant of shape {constants[0]} among its tensors; "
+            "write x + constant"
+        )
     unary = unary_of(spec)
     if unary is not None and spec.kind == "Activation" and not is_known_function(unary.function):
         return f"{spec.name} (Activation): activation {unary.function!r}; expected one of Keras'"

@@ -51,6 +51,8 @@ def _recurrent() -> LayerRole:
 _KERNEL = WeightSpec("kernel")
 _DEPTHWISE = WeightSpec("depthwise_kernel", channel_axes=2)
 _TRANSPOSED = WeightSpec("kernel", trailing=1)
+# Operators that add or multiply know one scale for the whole constant.
+_CONSTANT = WeightSpec("constant", channel_axes=0)
 _UNARY = LayerRole("unary", "lookup")
 # A softmax that no layer reads.
 FINAL_SOFTMAX = LayerRole("softmax", "softmax")
@@ -72,13 +74,18 @@ LAYERS: dict[str, LayerRole] = {
     "Add": LayerRole("add", "add"),
     "Subtract": LayerRole("add", "add"),
     "Multiply": LayerRole("multiply", "multiply"),
+    "AddConstant": LayerRole("add", "add", (_CONSTANT,)),
+    "SubtractFromConstant": LayerRole("add", "add", (_CONSTANT,)),
+    "MultiplyConstant": LayerRole("multiply", "multiply", (_CONSTANT,)),
     "tf.matmul": LayerRole("matmul", "matmul"),
+    "tf.pad": LayerRole("concatenate", "pad"),
     "Maximum": LayerRole("concatenate", "maximum"),
     "Minimum": LayerRole("concatenate", "minimum"),
     "Concatenate": LayerRole("concatenate", "concatenate", accepts=_inside_samples),
     # pools and means
     "GlobalAveragePooling1D": LayerRole("mean", "mean", accepts=_channels_last),
     "GlobalAveragePooling2D": LayerRole("mean", "mean", accepts=_channels_last),
+    "tf.reduce_mean": LayerRole("mean", "mean"),
     "AveragePooling1D": LayerRole("average_pool", "pool", accepts=_channels_last),
     "AveragePooling2D": LayerRole("average_pool", "pool", accepts=_channels_last),
     "MaxPooling1D": _keep("pool"),
@@ -120,6 +127,7 @@ LAYERS: dict[str, LayerRole] = {
     "LeakyReLU": _UNARY,
     "ELU": _UNARY,
     "PReLU": LayerRole("unary", "lookup", (WeightSpec("alpha", channel_axes=0),)),
+    "tf.math.l2_normalize": _UNARY,
     "Softmax": LayerRole("unary", "softmax", accepts=_last_axis),
     # in float between quantized tensors, weights on grids
     "LayerNormalization": LayerRole("float", "normalization", (WeightSpec("gamma"),)),

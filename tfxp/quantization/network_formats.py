@@ -21,6 +21,8 @@ _SIGNED_ABOVE_BITS = 8
 # Biases beyond these would eat up float32's exact integers, or int32 (int64 beside int16).
 _BIAS_BITS = 22
 _WIDE_BIAS_BITS = 30
+# XNNPACK adds what is at least 2^-10 of an output step.
+_ADD_BITS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,33 @@ def resolve_formats(
         result[name] = LayerFormats(rule, memo[output], memo[own], gradient)
     for name, bias in (biases or {}).items():
         result[name] = _room_for_bias(plan, result, name, bias)
+    for name in plan.constants:
+        result[name] = _beside_activations(result[name], plan.points[name].role)
     return result
+
+
+def _beside_activations(layer: LayerFormats, role: str) -> LayerFormats:
+    """Coarsen a fitted constant of a sum until its step is at least 2^-10 output steps.
+
+    What is finer adds nothing that the sum could show, and LiteRT's default engine leaves such sums
+    to a kernel that rounds otherwise.
+    """
+    output = layer.activations
+    if role != "add" or not isinstance(layer.rule.weights, int) or output is None:
+        return layer
+    finest = _ADD_BITS - math.floor(math.log2(output.scale))
+    return dataclasses.replace(layer, weights=tuple(_at_most(f, finest) for f in layer.weights))
+
+
+def _at_most(fmt: Format, fractional_bits: int) -> Format:
+    """A fixed-point format with no more than some fractional bits, of the same word length."""
+    assert isinstance(fmt, FixedPointFormat)  # numbers of bits are fitted to fixed point
+    less = max(fmt.fractional_bits - fractional_bits, 0)
+    return dataclasses.replace(
+        fmt,
+        integer_bits=fmt.integer_bits + less,
+        fractional_bits=fmt.fractional_bits - less,
+    )
 
 
 def _room_for_bias(
@@ -122,16 +150,8 @@ def _room_for_bias(
         sizes = np.array([sizes.max(initial=0.0)])
     weights = []
     for fmt, size in zip(layer.weights, sizes, strict=True):
-        assert isinstance(fmt, FixedPointFormat)  # numbers of bits are fitted to fixed point
-        finest = math.floor(math.log2(limit * step / size)) if size > 0 else fmt.fractional_bits
-        less = max(fmt.fractional_bits - finest, 0)
-        weights.append(
-            dataclasses.replace(
-                fmt,
-                integer_bits=fmt.integer_bits + less,
-                fractional_bits=fmt.fractional_bits - less,
-            )
-        )
+        finest = math.floor(math.log2(limit * step / size)) if size > 0 else None
+        weights.append(fmt if finest is None else _at_most(fmt, finest))
     return dataclasses.replace(layer, weights=tuple(weights))
 
 

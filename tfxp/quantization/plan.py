@@ -12,8 +12,10 @@ from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.transforms.activations import unary_of
 from tfxp.transforms.affine import affine_to_batch_norm
+from tfxp.transforms.channel_functions import LENGTH, MEAN, PAD, function_of
+from tfxp.transforms.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize import is_relu, is_softmax, normalize
 
 # Not negative where none of their inputs is.
@@ -70,6 +72,11 @@ class QuantizationPlan:
         """Layers with kernels to quantize, those that no integer operator multiplies included."""
         return [name for name in self.graph.layers if self.role(name).weights]
 
+    @property
+    def constants(self) -> list[str]:
+        """Layers that add or multiply by a constant."""
+        return [n for n, spec in self.graph.layers.items() if spec.kind in CONSTANT_LAYERS]
+
     def input_owners(self, layer: str) -> list[str]:
         """Owners of the tensors that all calls of a layer read."""
         calls = [self.graph.calls[number] for number in self.graph.uses(layer)]
@@ -85,6 +92,7 @@ class QuantizationPlan:
             "@outputs": list(dict.fromkeys(outputs)),
             "@first": _nearest_macs(self, graph.inputs, forward=True),
             "@last": _nearest_macs(self, graph.outputs, forward=False),
+            "@norms": _norm_parts(graph),
         }
 
     def _quantized_outputs(self) -> Iterable[Ref]:
@@ -133,7 +141,7 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
     for number, call, spec in graph.in_order():
         role, result, reads = role_of(spec).role, Ref(number), call.refs()
         signs = [nonnegative[ref] for ref in reads if ref in nonnegative]
-        positive = _keeps_sign(spec, role) and bool(signs) and all(signs)
+        positive = _keeps_sign(spec, role, call) and bool(signs) and all(signs)
         positive = positive or _is_positive(spec)
         nonnegative[result] = positive
         if role == "input" and _only_embedded(graph, number):
@@ -164,8 +172,10 @@ def _takes_indices(graph: LayerGraph, number: int) -> bool:
     return spec.kind == "Embedding" or moved
 
 
-def _keeps_sign(spec: LayerSpec, role: str) -> bool:
-    return role in _KEEP_SIGN and spec.kind != "Subtract"
+def _keeps_sign(spec: LayerSpec, role: str, call: Call) -> bool:
+    if function_of(spec) == PAD and call.kwargs["constant_values"] < 0:
+        return False
+    return role in _KEEP_SIGN and spec.kind not in ("Subtract", *CONSTANT_LAYERS)
 
 
 def _is_positive(spec: LayerSpec) -> bool:
@@ -219,6 +229,26 @@ def _nearest_macs(plan: QuantizationPlan, start: list[Ref], forward: bool) -> li
         else:
             numbers += _reach(plan.graph, number, forward, False)
     return list(found)
+
+
+def _norm_parts(graph: LayerGraph) -> list[str]:
+    """Layers whose outputs a layer normalization computes on its way: means, rows, directions."""
+    found: list[str] = []
+    for _, call, spec in graph.in_order():
+        if function_of(spec) != LENGTH:
+            continue
+        parts = [spec]
+        row = graph.spec_of(call.refs()[0])
+        if function_of(row) == PAD:
+            parts.append(row)
+            call = graph.calls[call.refs()[0].call]
+            row = graph.spec_of(call.refs()[0])
+        if row.kind == "Subtract":
+            operands = graph.calls[call.refs()[0].call].refs()
+            means = [graph.spec_of(ref) for ref in operands[1:]]
+            parts += [row, *(part for part in means if function_of(part) == MEAN)]
+        found += [part.name for part in reversed(parts) if part.name not in found]
+    return found
 
 
 def _reach(graph: LayerGraph, number: int, forward: bool, begin: bool) -> list[int]:

@@ -21,6 +21,7 @@ from tfxp.quantizers import (
     FormatQuantizer,
     GradientQuantizer,
     LeakyReluQuantizer,
+    LengthQuantizer,
     LstmQuantizer,
     MeanQuantizer,
     PReluQuantizer,
@@ -33,6 +34,7 @@ from tfxp.quantizers import (
     seed_of,
 )
 from tfxp.transforms.activations import unary_of
+from tfxp.transforms.channel_functions import function_of
 from tfxp.transforms.integer_lstm import lstm_obstacle
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.masks import mask_readers
@@ -194,10 +196,12 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         return bool(grids) and all(grid is not None for grid in grids)
 
     def _mean_count(self, point: Point) -> int:
+        """How many elements go into one: of all axes between, or of the last."""
         call = self._plan.graph.calls[self._plan.graph.uses(point.owner)[0]]
         source = call.refs()[0]
         shape = self._plan.graph.calls[source.call].output_shapes[source.index]
-        return int(np.prod([int(size or 1) for size in shape[1:-1]]))
+        last = function_of(self._plan.graph.layers[point.owner]) is not None
+        return int(np.prod([int(size or 1) for size in (shape[-1:] if last else shape[1:-1])]))
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""
@@ -258,6 +262,8 @@ def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:
         return SoftmaxQuantizer()
     if unary is None or not unary.is_integer:
         return None
+    if unary.function == "l2_normalize":
+        return LengthQuantizer()
     if unary.function == "leaky_relu":
         return LeakyReluQuantizer(unary.alpha)
     return PReluQuantizer() if unary.function == "prelu" else TableQuantizer(unary.function)

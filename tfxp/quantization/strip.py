@@ -8,6 +8,7 @@ import numpy as np
 
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.transforms.constants import constants_to_functions
 
 
 def strip(qmodel: Any) -> Any:
@@ -31,6 +32,7 @@ def strip(qmodel: Any) -> Any:
         if isinstance(layer, FormatWrapper) and layer.quantize_config.weight_quantizers:
             spec = plan.graph.layers[layer.name]
             spec.set_arrays(quantized_arrays(layer, spec.arrays()))
+    constants_to_functions(plan.graph)
     return plan.graph.to_model(qmodel.name)
 
 

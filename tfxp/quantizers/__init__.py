@@ -2,6 +2,7 @@
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
+from tfxp.quantizers.length import LengthQuantizer
 from tfxp.quantizers.lstm import LstmQuantizer
 from tfxp.quantizers.product import ProductQuantizer
 from tfxp.quantizers.quantizers import (
@@ -30,6 +31,7 @@ __all__ = [
     "GradientCounts",
     "GradientQuantizer",
     "LeakyReluQuantizer",
+    "LengthQuantizer",
     "LstmQuantizer",
     "MeanQuantizer",
     "PReluQuantizer",

@@ -12,6 +12,7 @@ import dataclasses
 from typing import Any
 
 from tfxp.keras import keras, layers
+from tfxp.transforms.channel_functions import LENGTH, function_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 
 _WITH_ACTIVATION = (
@@ -36,10 +37,11 @@ _TABULATED = ("sigmoid", "tanh", "elu")
 
 @dataclasses.dataclass(frozen=True)
 class Unary:
-    """A function of one tensor, element by element.
+    """A function of one tensor, element by element or row by row.
 
     Args:
-        function: "sigmoid", "tanh", "elu", "leaky_relu", "prelu", or another name of Keras'.
+        function: "sigmoid", "tanh", "elu", "leaky_relu", "prelu", "l2_normalize", or another name
+            of Keras'.
         alpha: slope of a leaky ReLU where x is negative.
     """
 
@@ -49,7 +51,7 @@ class Unary:
     @property
     def is_integer(self) -> bool:
         """Whether an integer operator computes it."""
-        return self.function in (*_TABULATED, "leaky_relu", "prelu")
+        return self.function in (*_TABULATED, "leaky_relu", "prelu", "l2_normalize")
 
 
 def unary_of(spec: LayerSpec) -> Unary | None:
@@ -64,6 +66,8 @@ def unary_of(spec: LayerSpec) -> Unary | None:
     if spec.kind == "ELU":
         alpha = float(config["alpha"])
         return Unary("elu") if alpha == 1 else Unary("elu with alpha", alpha)
+    if function_of(spec) == LENGTH:
+        return Unary("l2_normalize")
     if spec.kind == "PReLU":
         return Unary("prelu")
     return Unary("thresholded relu") if spec.kind == "ThresholdedReLU" else None

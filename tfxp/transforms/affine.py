@@ -44,7 +44,7 @@ def affine_to_batch_norm(graph: LayerGraph) -> LayerGraph:
             if values.size not in (1, channels):
                 break
         else:
-            _become_batch_norm(spec, *(np.broadcast_to(v.ravel(), (channels,)) for v in factors))
+            become_batch_norm(spec, *(np.broadcast_to(v.ravel(), (channels,)) for v in factors))
             _take_real_input(graph, number)
     return graph
 
@@ -71,7 +71,8 @@ def _normalization(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
     return 1 / deviation, -mean / deviation
 
 
-def _become_batch_norm(spec: LayerSpec, g: np.ndarray, c: np.ndarray) -> None:
+def become_batch_norm(spec: LayerSpec, g: np.ndarray, c: np.ndarray) -> None:
+    """Make a layer a BatchNormalization that computes g * x + c per channel."""
     layer = layers.BatchNormalization(epsilon=0.0, name=spec.name)
     spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
     zeros = np.zeros(g.shape, np.float32)

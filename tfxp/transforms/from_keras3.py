@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import is_keras3_model, keras, keras3
+from tfxp.transforms.constant_layers import AddConstant, MultiplyConstant, constant_layer
 from tfxp.transforms.keras3_layers import complaint_of, twin_of
 from tfxp.transforms.keras3_operations import OPERATIONS
 
@@ -158,6 +159,9 @@ class _Converter:
     def _add(self, node: Any, tensors: dict[Any, Any]) -> None:
         operation = node.operation
         _check_mask(node, tensors)
+        if _merged_constants(node):
+            tensors[_key(node.outputs[0])] = _with_constant(node, tensors)
+            return
         args, kwargs = keras3().tree.map_structure(
             lambda value: tensors[_key(value)] if _is_tensor(value) else value,
             _arguments(node),
@@ -171,6 +175,7 @@ class _Converter:
             result = result if after is None else after(result)
         else:
             result = OPERATIONS[type(operation).__name__](operation, *args, **kwargs)
+            _keep_name(result, operation.name)
         for tensor, value in zip(node.outputs, tf.nest.flatten(result), strict=True):
             tensors[_key(tensor)] = value
 
@@ -181,6 +186,41 @@ class _Converter:
             else:
                 self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)
         return self._twins[id(operation)]
+
+
+def _keep_name(tensor: Any, name: str) -> None:
+    """Name the layer that Keras made around a function; its own names count up by the process, so
+    that two twins of one model would differ."""
+    layer = tensor._keras_history.layer
+    if type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda"):
+        layer._name = name
+
+
+def _merged_constants(node: Any) -> list[Any]:
+    """Constants among the tensors that a merging layer such as Add is called with."""
+    given = node.arguments.args[0] if node.arguments.args else None
+    if not isinstance(node.operation, keras3().layers.Layer) or not isinstance(given, list | tuple):
+        return []
+    return [value for value in given if value is not None and not _is_tensor(value)]
+
+
+def _with_constant(node: Any, tensors: dict[Any, Any]) -> Any:
+    """A tensor merged with a constant, which tf_keras' own layers do not take.
+
+    Raises:
+        ModelError: the layer is neither a sum nor a product of one tensor and one constant.
+    """
+    operation, given = node.operation, list(node.arguments.args[0])
+    kind = {"Add": AddConstant, "Multiply": MultiplyConstant}.get(type(operation).__name__)
+    read = [value for value in given if _is_tensor(value)]
+    value = np.asarray(_merged_constants(node)[0], np.float32)
+    if kind is None or len(given) != 2 or len(read) != 1 or value.shape[:1] != (1,):
+        raise ModelError(
+            f"Keras 3 layer {operation.name!r} ({type(operation).__name__}): got a constant of "
+            f"shape {value.shape} among its tensors; expected tensors. Write x + constant, or the "
+            "like, instead of the layer."
+        )
+    return constant_layer(kind, value[0], operation.name)(tensors[_key(read[0])])
 
 
 def _is_without_mask(node: Any, args: Any, kwargs: Any) -> bool:

@@ -25,12 +25,25 @@ def _reshape(op: Any, x: Any) -> Any:
     return tf.reshape(x, [-1 if size is None else size for size in op.newshape])
 
 
+def _alike(function: Callable[[Any, Any], Any]) -> Operation:
+    """A function of two tensors, of which one may be a constant of whole numbers."""
+
+    def call(op: Any, x: Any, y: Any) -> Any:
+        kinds = {value.dtype for value in (x, y) if hasattr(value, "_keras_history")}
+        if len(kinds) == 1:
+            kind = kinds.pop()
+            x, y = (v if hasattr(v, "_keras_history") else tf.cast(v, kind) for v in (x, y))
+        return function(x, y)
+
+    return call
+
+
 OPERATIONS: dict[str, Operation] = {
-    "Add": lambda op, x, y: x + y,
-    "Subtract": lambda op, x, y: x - y,
-    "Multiply": lambda op, x, y: x * y,
-    "Divide": lambda op, x, y: x / y,
-    "TrueDivide": lambda op, x, y: x / y,
+    "Add": _alike(lambda x, y: x + y),
+    "Subtract": _alike(lambda x, y: x - y),
+    "Multiply": _alike(lambda x, y: x * y),
+    "Divide": _alike(lambda x, y: x / y),
+    "TrueDivide": _alike(lambda x, y: x / y),
     "Negative": lambda op, x: -x,
     "Matmul": lambda op, x, y: tf.matmul(x, y),
     "Maximum": lambda op, x, y: tf.maximum(x, y),

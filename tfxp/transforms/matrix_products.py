@@ -6,13 +6,12 @@ argument, the second is named b, and only `transpose_a` and `transpose_b` are le
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import Any
 
 import tensorflow as tf
 
-from tfxp.keras import keras
+from tfxp.transforms.function_layers import function_spec
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 
 FUNCTION = "linalg.matmul"
@@ -26,8 +25,7 @@ def is_product(spec: LayerSpec) -> bool:
 
 def make_product(name: str) -> LayerSpec:
     """A layer that multiplies matrices."""
-    kind = _lambda_class()
-    return LayerSpec(name, kind, kind(tf.linalg.matmul, name=name).get_config())
+    return function_spec(tf.linalg.matmul, name)
 
 
 def unify_products(graph: LayerGraph) -> None:
@@ -53,11 +51,3 @@ def _options(call: Call) -> dict[str, Any] | None:
             found[f"transpose_{side}"] = True
     tensors = all(isinstance(found[side], Ref) for side in ("a", "b"))
     return found if tensors and not any(bound.values()) else None
-
-
-@functools.cache
-def _lambda_class() -> Any:
-    """Keras' layer around a function of tensors, which it does not export."""
-    x = keras.Input((1, 1))
-    layer, _, _ = tf.linalg.matmul(x, x)._keras_history
-    return type(layer)

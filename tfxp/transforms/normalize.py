@@ -1,6 +1,9 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
+- tensors that no input changes are computed once (`constants`);
 - functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
+- means and lengths of channels take one form each (`channel_functions`), layer normalization is
+  split into such steps (`layer_norm`);
 - attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
   product (`attention`, `dot_layers`, `matrix_products`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
@@ -26,8 +29,11 @@ from tfxp.keras import layers
 from tfxp.transforms.activations import rewrite_activations, split_activations
 from tfxp.transforms.affine import averages_to_sums
 from tfxp.transforms.attention import split_attention
+from tfxp.transforms.channel_functions import unify_channel_functions
+from tfxp.transforms.constants import fold_constants
 from tfxp.transforms.dot_layers import dots_to_products
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_norm import split_layer_norms
 from tfxp.transforms.matrix_products import unify_products
 from tfxp.transforms.separable import split_separable
 from tfxp.transforms.softmax_axis import move_softmax_axes
@@ -44,11 +50,14 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     Returns:
         The same graph.
     """
+    fold_constants(graph)
     functions_to_layers(graph)
     unify_products(graph)
     dots_to_products(graph)
     split_attention(graph)
     unwrap_time_distributed(graph)
+    split_layer_norms(graph)
+    unify_channel_functions(graph)
     split_separable(graph)
     split_activations(graph)
     _split_shared(graph)

@@ -14,7 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
+from tfxp.transforms.constant_layers import (
+    AddConstant,
+    MultiplyConstant,
+    SubtractFromConstant,
+    constant_layer,
+)
+from tfxp.transforms.constants import Learned
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, weight_names
 
 Shape = tuple[int | None, ...]
 
@@ -61,6 +68,7 @@ def _convert(graph: LayerGraph, call: Call, spec: LayerSpec, converter: Converte
     if layer is None:
         return
     spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
+    spec.weights, spec.weight_names = list(layer.weights), weight_names(layer)
     call.args, call.kwargs = ((refs[0],) if len(refs) == 1 else (refs,)), {}
 
 
@@ -71,10 +79,26 @@ def _operands(use: _Use) -> tuple[Any, Any]:
 def _constant(value: Any, use: _Use) -> Any:
     """A number, or one per channel, as Rescaling takes it; None for other constants."""
     array = np.asarray(value, np.float64)
+    if use.inputs[0] != use.output:
+        return None
     if array.size == 1:
         return float(array.ravel()[0])
     per_channel = array.shape[-1] == array.size == use.output[-1]
     return array.ravel().tolist() if per_channel else None
+
+
+def _with_constant(kind: Any, value: Any, use: _Use, name: str, change: Any = None) -> Any:
+    """A layer that holds a constant of one sample's shape; None for one with a value per sample."""
+    array = np.asarray(value, np.float32)
+    rank = len(use.output)
+    if len(use.inputs[0]) != rank or array.ndim > rank:
+        return None
+    if array.ndim == rank:
+        if array.shape[0] != 1:
+            return None
+        array = array[0]
+    array = array if change is None else change(array)
+    return constant_layer(kind, array, name, isinstance(value, Learned))
 
 
 def _two_tensors(use: _Use) -> bool:
@@ -87,9 +111,12 @@ def _sum(sign: float, kind: Any) -> Converter:
             return kind(name=name)
         first, second = _operands(use)
         reads_first = isinstance(first, Ref)
-        constant = _constant(second if reads_first else first, use)
-        if constant is None or use.inputs[0] != use.output:
-            return None
+        value = second if reads_first else first
+        constant = _constant(value, use)
+        if constant is None and not reads_first and sign < 0:
+            return _with_constant(SubtractFromConstant, value, use, name)
+        if constant is None:
+            return _with_constant(AddConstant, value, use, name, None if sign > 0 else np.negative)
         scale = 1.0 if reads_first else sign
         offset = np.asarray(constant) * (sign if reads_first else 1.0)
         return layers.Rescaling(scale, offset.tolist(), name=name)
@@ -101,17 +128,20 @@ def _product(use: _Use, name: str) -> Any:
     if _two_tensors(use):
         return layers.Multiply(name=name)
     first, second = _operands(use)
-    constant = _constant(second if isinstance(first, Ref) else first, use)
-    if constant is None or use.inputs[0] != use.output:
-        return None
+    value = second if isinstance(first, Ref) else first
+    constant = _constant(value, use)
+    if constant is None:
+        return _with_constant(MultiplyConstant, value, use, name)
     return layers.Rescaling(constant, name=name)
 
 
 def _quotient(use: _Use, name: str) -> Any:
     first, second = _operands(use)
-    constant = None if isinstance(second, Ref) else _constant(second, use)
-    if not isinstance(first, Ref) or constant is None or use.inputs[0] != use.output:
+    if isinstance(second, Ref):
         return None
+    constant = _constant(second, use)
+    if constant is None:
+        return _with_constant(MultiplyConstant, second, use, name, np.reciprocal)
     return layers.Rescaling((1.0 / np.asarray(constant)).tolist(), name=name)
 
 
@@ -155,6 +185,8 @@ def _softmax(use: _Use, name: str) -> Any:
 
 
 def _concatenation(use: _Use, name: str) -> Any:
+    if not all(isinstance(value, Ref) for value in use.argument(0, "values")):
+        return None
     return layers.Concatenate(use.argument(1, "axis"), name=name)
 
 

@@ -13,12 +13,13 @@ from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize import is_relu
 
-# The one format of the output of LOGISTIC, TANH and SOFTMAX, by storage type.
+# The one format of the output of these operators, by storage type.
 _FIXED_OUTPUT: dict[tuple[str, str], Format] = {
     ("LOGISTIC", "INT8"): FixedPointFormat.of_bits(8, 8, signed=False),
     ("TANH", "INT8"): FixedPointFormat.of_bits(8, 7),
     ("LOGISTIC", "INT16"): FixedPointFormat.of_bits(16, 15),
     ("TANH", "INT16"): FixedPointFormat.of_bits(16, 15),
+    ("L2_NORMALIZATION", "INT8"): FixedPointFormat.of_bits(8, 7),
     ("SOFTMAX", "INT8"): FixedPointFormat.of_bits(8, 8, signed=False),
     ("SOFTMAX", "INT16"): FixedPointFormat.of_bits(16, 15),
 }
@@ -63,6 +64,13 @@ def _write_fixed(
     output = builder.activation(spec.name, shape, _FIXED_OUTPUT[operator, builder.storage])
     builder.emit(operator, [source.index], output, options)
     builder.put(number, builder.requantized(output, wanted, f"{spec.name}_requantized"))
+
+
+@writes("l2_normalize", operators="L2_NORMALIZATION, QUANTIZE")
+def write_length(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """Rows divided by their lengths."""
+    options = {"fused_activation_function": "NONE"}
+    _write_fixed(builder, number, call, spec, "L2_NORMALIZATION", options)
 
 
 @writes("elu", operators="ELU")

@@ -8,9 +8,14 @@ import numpy as np
 
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import writes
+from tfxp.graph import Quantization
+from tfxp.quantizers.straight_through import HALF_UP_NUDGE
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 _OPERATORS = {
+    "AddConstant": "ADD",
+    "SubtractFromConstant": "SUB",
+    "MultiplyConstant": "MUL",
     "Add": "ADD",
     "Subtract": "SUB",
     "Multiply": "MUL",
@@ -23,19 +28,48 @@ _OPERATORS = {
 @writes("Subtract", operators="SUB")
 def write_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     """The two tensors keep their formats; the operator brings them to the sum's."""
-    _write_two(builder, number, call, spec, {"pot_scale_int16": False})
+    inputs = [value.index for value in builder.read(call)]
+    _write_two(builder, number, inputs, spec, {"pot_scale_int16": False})
+
+
+@writes("AddConstant", operators="ADD")
+@writes("SubtractFromConstant", operators="SUB")
+def write_constant_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The constant is a tensor with codes on its own grid."""
+    inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
+    inputs = inputs[::-1] if spec.kind == "SubtractFromConstant" else inputs
+    _write_two(builder, number, inputs, spec, {"pot_scale_int16": False})
+
+
+@writes("MultiplyConstant", operators="MUL")
+def write_constant_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """Likewise."""
+    inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
+    _write_two(builder, number, inputs, spec, {})
+
+
+def _constant(builder: Any, call: Call, spec: LayerSpec) -> int:
+    """The tensor of a layer's constant, as wide as the activations, of their rank."""
+    layer = builder.integers(spec.name)
+    scheme = Quantization(layer.weight_scale.astype(np.float32), np.zeros(1, np.int64))
+    shape = layer.weights.shape
+    codes = layer.weights.reshape((1,) * (len(call.output_shapes[0]) - len(shape)) + shape)
+    name = f"{spec.name}/constant"
+    builder.tensor_formats[name] = str(layer.weight_formats[0])
+    stored = codes.astype(np.int8 if builder.storage == "INT8" else np.int16)
+    index: int = builder.constant(name, stored, builder.storage, scheme)
+    return index
 
 
 @writes("Multiply", operators="MUL")
 def write_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     """The product of codes, scaled once."""
-    _write_two(builder, number, call, spec, {})
+    _write_two(builder, number, [value.index for value in builder.read(call)], spec, {})
 
 
 def _write_two(
-    builder: Any, number: int, call: Call, spec: LayerSpec, options: dict[str, Any]
+    builder: Any, number: int, inputs: list[int], spec: LayerSpec, options: dict[str, Any]
 ) -> None:
-    inputs = [value.index for value in builder.read(call)]
     if len(inputs) == 1:
         inputs *= 2
     relu = builder.closing_relu(spec.name)
@@ -63,6 +97,26 @@ def write_concatenation(builder: Any, number: int, call: Call, spec: LayerSpec) 
     axis = spec.config["axis"] % len(builder.shape(output))
     options = {"axis": axis, "fused_activation_function": "NONE"}
     builder.emit("CONCATENATION", [part.index for part in parts], output, options)
+    _close(builder, number, spec, output)
+
+
+@writes("tf.pad", operators="QUANTIZE, PADV2")
+def write_frame(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """A frame of a number, which is brought to the output's format as the tensor is."""
+    output = builder.output(number, spec)
+    (part,) = _parts(builder, call, spec, output)
+    fmt, scale = output.fmt, np.float32(output.fmt.scale)
+    # The quantizer rounds half up by this nudge, and so must its only value that is on no grid.
+    value = np.float32(call.kwargs["constant_values"]) + np.float32(HALF_UP_NUDGE) * scale
+    code = int(np.clip(np.rint(value / scale), fmt.qmin, fmt.qmax)) + builder.zero_point(fmt)
+    tensor = builder.graph.tensors[output.index]
+    pads = builder.constant(
+        f"{spec.name}/paddings", np.array(call.kwargs["paddings"], np.int32), "INT32"
+    )
+    number_of_frame = builder.constant(
+        f"{spec.name}/value", np.array([code], tensor.dtype), builder.storage, tensor.quantization
+    )
+    builder.emit("PADV2", [part.index, pads, number_of_frame], output)
     _close(builder, number, spec, output)
 
 

@@ -68,13 +68,28 @@ def write_mean(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     source, shape, options = _over_positions(builder, call, spec)
     output = builder.activation(spec.name, shape, builder.formats[spec.name].activations)
     builder.emit("MEAN", [source.index, _axes(builder)], output, options)
+    done = _finished_mean(builder, source, output, spec)
+    builder.put(number, _narrowed(builder, done, call, spec))
+
+
+@writes("tf.reduce_mean", operators="MEAN")
+def write_channel_mean(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+    """The average over the channels."""
+    source, output = builder.read(call)[0], builder.output(number, spec)
+    last = len(builder.shape(source)) - 1
+    axis = builder.constant(f"axis_{last}", np.array([last], np.int32), "INT32")
+    options = {"keep_dims": call.kwargs["keepdims"]}
+    builder.emit("MEAN", [source.index, axis], output, options)
+    builder.put(number, _finished_mean(builder, source, output, spec))
+
+
+def _finished_mean(builder: Any, source: Any, output: Any, spec: LayerSpec) -> Any:
+    """A mean held to its format."""
     relu = builder.closing_relu(spec.name)
     low_is_free = source.fmt.qmin >= 0 and relu is None
     if low_is_free:
-        done = builder.clamp(output, None, builder.upper(output.fmt), spec.name)
-    else:
-        done = builder.finish(output, relu, False, spec.name)
-    builder.put(number, _narrowed(builder, done, call, spec))
+        return builder.clamp(output, None, builder.upper(output.fmt), spec.name)
+    return builder.finish(output, relu, False, spec.name)
 
 
 def _axes(builder: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.slices import index_of
 
 # (begin, end, step) along one axis; None stands for its border.
 Range = tuple[int | None, int | None, int]
@@ -92,7 +93,7 @@ def write_cropping(builder: Any, number: int, call: Call, spec: LayerSpec) -> No
 
 def _refuse_slice(spec: LayerSpec, call: Call) -> str | None:
     if _ranges(call) is None:
-        return f"index {call.args[1:]!r}; expected constant numbers and slices of samples"
+        return f"index {index_of(call)!r}; expected constant numbers and slices of samples"
     return None
 
 
@@ -106,12 +107,9 @@ def write_slice(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 def _ranges(call: Call) -> tuple[list[Range], int] | None:
     """What an index cuts along each axis, and a bit for each axis that it takes away."""
-    items = call.args[1] if isinstance(call.args[1], tuple | list) else (call.args[1],)
     ranges: list[Range] = []
     taken = 0
-    for item in items:
-        if isinstance(item, dict):
-            item = slice(item["start"], item["stop"], item["step"])
+    for item in index_of(call):
         if isinstance(item, slice):
             parts = (item.start, item.stop, item.step)
             if not all(part is None or isinstance(part, int) for part in parts):

@@ -38,7 +38,7 @@ WRITERS: dict[str, Writer] = {}
 _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
-    "LayerNormalization": "LiteRT has no operator for it",
+    "LayerNormalization": "its axes are not the last one, or it hands on a mask that is read",
     "MultiHeadAttention": "it has a mask, or axes that plain attention has not",
 }
 _RECURRENT = ("SimpleRNN", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
