@@ -57,7 +57,7 @@ from tfxp.assign.sakr import TENSORS
 from tfxp.assign.search_space import ARITHMETICS, RANGES
 from tfxp.cli.list_flags import numbers_file, pairs, real_number, whole_number
 from tfxp.cost import CostSettings, cost_report, resolve_precision, weight_bits
-from tfxp.data import Dataset, load_npz
+from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.models import PAPER_NETWORKS, count_network
@@ -150,23 +150,22 @@ def required(flag: Any) -> str:
     return flag.value
 
 
-def load_stats() -> tuple[ModelStats, Any, Any]:
-    """The network's figures, and the Keras model and its calibration inputs if there are any."""
+def load_stats() -> tuple[ModelStats, Any, ModelData | None]:
+    """The network's figures, and the Keras model and its calibration data if there are any."""
     name = required(_MODEL)
     if name in PAPER_NETWORKS:
         return count_network(name), None, None
     if name.endswith(".json"):
         return ModelStats.load(name), None, None
-    data = load_npz(_DATA.value, _SPLIT.value, _LIMIT.value, "train") if _DATA.value else None
     model = tfxp.load_model(name)
-    if data is None:
+    if not _DATA.value:
         return tfxp.count_model(model), model, None
-    values = data.shaped(model.input_shape[1:]).inputs(_SCALE.value, _SHIFT.value)
-    with Progress(len(values), "measuring", "sample", _SHOW.value) as bar:
+    data = load_data(model, _DATA.value, "train")
+    with Progress(len(data), "measuring", "sample", _SHOW.value) as bar:
         stats = tfxp.measure_model(
-            model, values, batch_size=_BATCH.value, progress=lambda done, _: bar.reach(done)
+            model, data.x, batch_size=_BATCH.value, progress=lambda done, _: bar.reach(done)
         )
-    return stats, model, values
+    return stats, model, data
 
 
 def lin(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
@@ -246,7 +245,7 @@ def judd(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     space = BitSpace(stats, blocks, freeze, arithmetic=_ARITHMETIC.value)
     wide = space.to_map(space.uniform(wide_values(space)))
     scorer = evaluator(model, wide, stats)
-    data = eval_data(model, required(_EVAL))
+    data = load_data(model, required(_EVAL), "test")
     fingerprint = scores_fingerprint(model, data.x, _METRIC.value)
     with Progress(None, "greedy descent", "map", _SHOW.value) as bar:
         assigner = JuddAssigner(
@@ -277,7 +276,7 @@ def sqnr_of(stats: ModelStats, pmap: PrecisionMap, model: Any, inputs: Any) -> l
 
     if inputs is None:
         return sqnr_table(stats, pmap)
-    return sqnr_table(stats, pmap, model, inputs[:512], _BATCH.value)
+    return sqnr_table(stats, pmap, model, inputs.take(512).x, _BATCH.value)
 
 
 def profile(space: BitSpace, scorer: Any, fingerprint: str) -> list[dict[str, Any]]:
@@ -307,16 +306,17 @@ def evaluator(model: Any, first: PrecisionMap, stats: ModelStats, path: str | No
     """The fast evaluator of maps that leave the same tensors in float as a first one."""
     from tfxp.search import FastEvaluator
 
-    data = eval_data(model, path or required(_EVAL))
+    data = load_data(model, path or required(_EVAL), "test")
     qmodel = tfxp.quantize_model(model, first, stats)
     return FastEvaluator(qmodel, data, stats, metric=_METRIC.value)
 
 
-def eval_data(model: Any, path: str) -> Dataset:
-    """Samples and labels as the model takes them."""
-    data = load_npz(path, _SPLIT.value, _LIMIT.value, "test", labels=True)
-    data = data.shaped(model.input_shape[1:])
-    return Dataset(data.inputs(_SCALE.value, _SHIFT.value), data.y, data.name)
+def load_data(model: Any, path: str, split: str) -> ModelData:
+    """Samples as the model takes them, with labels where they are to be evaluated on."""
+    data = load_model_data(
+        path, input_shapes(model), _SPLIT.value, _LIMIT.value, split, labels=split == "test"
+    )
+    return data.scaled(_SCALE.value, _SHIFT.value)
 
 
 def sakr() -> Assignment:

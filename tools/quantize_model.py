@@ -69,11 +69,6 @@ def main() -> None:
         raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
     precision = cli.read_precision(_PRECISION.value)
     model = tfxp.load_model(_MODEL.value)
-    if _TRAIN_DATA.value and len(model.inputs) > 1:
-        raise ConfigError(
-            f"train_data: got some for a model of {len(model.inputs)} inputs; expected one input. "
-            "Leave it out and fine-tune the quantized model with your own fit."
-        )
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (

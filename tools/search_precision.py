@@ -20,7 +20,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.cost import EnergyTable
-from tfxp.data import Dataset, load_npz
+from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, find_config, write_json
 from tfxp.precision import ModelStats, PrecisionMap
@@ -78,16 +78,15 @@ def main() -> int | None:
     check_writable(_OUTPUT.value, _JSON.value, _REPORT.value)
     settings = read_settings()
     model = tfxp.load_model(_MODEL.value)
-    shape = model.inputs[0].shape[1:]
-    data = load(_DATA.value, shape, _LIMIT.value, "test", _SPLIT.value)
-    calibration = load(_CALIBRATION.value, shape, None, "train", None, labels=False)
+    data = load(_DATA.value, model, _LIMIT.value, "test", _SPLIT.value)
+    calibration = load(_CALIBRATION.value, model, None, "train", None, labels=False)
     search = tfxp.PrecisionSearch(
         model,
         data,
         settings,
         stats=ModelStats.load(_STATS.value) if _STATS.value else None,
         calibration=None if calibration is None else calibration.x,
-        train_data=load(_TRAIN_DATA.value, shape, None, "train", None),
+        train_data=load(_TRAIN_DATA.value, model, None, "train", None),
         directory=_DIRECTORY.value,
         energy=EnergyTable.load(find_config(_ENERGY.value, "energy")) if _ENERGY.value else None,
         progress=_PROGRESS.value,
@@ -98,7 +97,7 @@ def main() -> int | None:
     print_result(result)
     figures = result.to_dict()
     if result.map is not None:
-        figures["report"] = report_on(search, model, result.map, shape)
+        figures["report"] = report_on(search, model, result.map)
         if _OUTPUT.value:
             described(result.map, search, result.best).save(_OUTPUT.value)
     if _JSON.value:
@@ -143,17 +142,17 @@ def whole(name: str, text: str) -> int:
 
 def load(
     path: str | None,
-    shape: Any,
+    model: Any,
     limit: int | None,
     default: str,
     split: str | None,
     labels: bool = True,
-) -> Dataset | None:
+) -> ModelData | None:
     """A checked data set as the model takes it."""
     if path is None:
         return None
-    data = load_npz(path, split, limit, default, labels=labels).shaped(shape)
-    return Dataset(data.inputs(_SCALE.value, _SHIFT.value), data.y, data.name)
+    data = load_model_data(path, input_shapes(model), split, limit, default, labels)
+    return data.scaled(_SCALE.value, _SHIFT.value)
 
 
 def print_result(result: Any) -> None:
@@ -183,11 +182,11 @@ def bits_of(trial: Any) -> str:
     return " ".join(f"{w or '-'}/{a or '-'}" for w, a in words_of(trial).values())
 
 
-def report_on(search: Any, model: Any, pmap: PrecisionMap, shape: Any) -> Any:
+def report_on(search: Any, model: Any, pmap: PrecisionMap) -> Any:
     """Accuracy of the best map and of the float model on samples nobody searched on."""
     from tfxp.search import FastEvaluator
 
-    data = load(_REPORT_DATA.value, shape, None, "test", None)
+    data = load(_REPORT_DATA.value, model, None, "test", None)
     if data is None:
         return None
     other = FastEvaluator(

@@ -24,7 +24,7 @@ from typing import Any
 
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
-from tfxp.data import Dataset, load_npz
+from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError, FolderInUseError
 from tfxp.files import check_writable, find_config, read_json, write_json
 from tfxp.progress import Progress
@@ -68,25 +68,35 @@ _PROBED = 200  # samples that noise gains are averaged over, as in the paper's s
 def main() -> None:
     """Train one recipe, or what is left of a grid."""
     check_writable(_JSON.value, _PLOT.value, Path(_OUTPUT.value) / "result.json")
-    train = load_npz(_TRAIN_DATA.value, limit=_LIMIT.value, labels=True, default_split="train")
     if (_CONFIG.value is None) == (_GRID.value is None):
         raise ConfigError("config and grid: got both or neither; expected one of them.")
-    evaluation = None
-    if _EVAL_DATA.value:
-        evaluation = load_npz(_EVAL_DATA.value, labels=True, default_split="test")
     from tfxp.keras import tf
 
     if _THREADS.value:
         tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
         tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
     if _GRID.value is not None:
-        figures: Any = _train_grid(train, evaluation)
+        figures: Any = _train_grid()
     else:
         recipe = _changed(_recipe())
         check_writable(_STATS.value)
+        train, evaluation = _data(recipe)
         figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
     if _JSON.value:
         write_json(_JSON.value, figures)
+
+
+def _data(recipe: Any) -> tuple[ModelData, ModelData | None]:
+    """Samples to train on and to evaluate on; the network says which inputs it has."""
+    shapes: Any = {"x": None}
+    if "file" in recipe.model:
+        shapes = input_shapes(tfxp.load_model(recipe.model["file"]))
+    train = load_model_data(
+        _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train"
+    )
+    if not _EVAL_DATA.value:
+        return train, None
+    return train, load_model_data(_EVAL_DATA.value, shapes, labels=True)
 
 
 def recipe_name(recipe: Any) -> str:
@@ -108,15 +118,20 @@ def _changed(recipe: Any) -> Any:
 
 
 def _train(
-    recipe: Any, train: Dataset, evaluation: Dataset | None, folder: Path, name: str
+    recipe: Any, train: ModelData, evaluation: ModelData | None, folder: Path, name: str
 ) -> dict[str, Any]:
     from tfxp.callbacks import GradientProbe
     from tfxp.training import train_recipe
 
     probes = []
     if _STATS.value is not None:
-        sample = (evaluation or train).take(_PROBED).inputs(recipe.input_scale, recipe.input_shift)
-        probes = [GradientProbe(_STATS.value, sample, batch_size=min(recipe.batch_size, _PROBED))]
+        if len(train.parts) > 1:
+            raise ConfigError(
+                f"gradient_stats: got a network of {len(train.parts)} inputs; expected one. Leave "
+                "it out, or join the inputs."
+            )
+        data = (evaluation or train).take(_PROBED).scaled(recipe.input_scale, recipe.input_shift)
+        probes = [GradientProbe(_STATS.value, data.x, batch_size=min(recipe.batch_size, _PROBED))]
     with Progress(None, name, "step", _PROGRESS.value) as bar:
 
         def report(done: int, total: int, note: str) -> None:
@@ -139,13 +154,15 @@ def _train(
     return result
 
 
-def _train_grid(train: Dataset, evaluation: Dataset | None) -> dict[str, Any]:
+def _train_grid() -> dict[str, Any]:
     from tfxp.training import TrainingGrid
 
     grid = TrainingGrid.load(find_config(_GRID.value, "train"))
     runs = grid.runs()
     folder = Path(_OUTPUT.value)
-    for name, recipe in grid.runs(_ROWS.value):
+    chosen = grid.runs(_ROWS.value)
+    train, evaluation = _data(_changed(runs[0][1]))
+    for name, recipe in chosen:
         if not (folder / name / "result.json").exists():
             try:
                 _train(_changed(recipe), train, evaluation, folder / name, name)

@@ -81,7 +81,7 @@ def test_what_cannot_be(digits):
         fine_tune(qmodel, data.x, None)
     x = data.x[:128].copy()
     x[100] = np.nan
-    with pytest.raises(DataError, match="training data: got values that are NaN or infinite"):
+    with pytest.raises(DataError, match="x of training data: got 64 values that are not finite"):
         fine_tune(qmodel, x, data.y[:128])
     with pytest.raises(DataError, match="got 10 samples; expected at least a batch of 64"):
         fine_tune(qmodel, data.x[:10], data.y[:10])

@@ -221,13 +221,13 @@ def predict_sqnr(
     if rule not in RULES:
         raise ConfigError(f"rule of SQNR: got {rule!r}; expected one of {RULES}.")
     measured_db = measured_db or {}
-    noise: dict[str, float] = {}
+    indices, noise = index_inputs(model), dict[str, float]()
     rows = []
     for layer in model.layers.values():
         own = precision[layer.name]
         weights = _tensor_noise(layer, "weights", own.weights, fit) if layer.weight_count else 0.0
         # Views and pools pass a format on; their values are on its grid already.
-        passes_on = layer.kind in INHERITING and layer.inputs
+        passes_on = layer.kind in INHERITING and layer.inputs or layer.name in indices
         rounding = 0.0 if passes_on else _tensor_noise(layer, "activations", own.activations, fit)
         before = _inputs_noise(model, layer, noise) + weights
         if rule == "power":
@@ -244,6 +244,14 @@ def predict_sqnr(
             )
         )
     return rows
+
+
+def index_inputs(model: ModelStats) -> list[str]:
+    """Inputs of a measured network that have no distribution: indices of embeddings, which no
+    format rounds."""
+    if not any(layer.activations for layer in model.layers.values()):
+        return []
+    return [x.name for x in model.layers.values() if x.kind == "input" and not x.activations]
 
 
 def _inputs_noise(model: ModelStats, layer: LayerStats, noise: Mapping[str, float]) -> float:

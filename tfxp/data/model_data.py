@@ -41,6 +41,56 @@ class ModelData:
     def __len__(self) -> int:
         return len(self.parts[0])
 
+    @classmethod
+    def of(cls, data: Any, names: Sequence[str] = (), name: str = "data") -> ModelData:
+        """Samples in any of the forms that users have them in.
+
+        Args:
+            data: a `ModelData`, a `Dataset`, or (x, y) with an array, or for several inputs a list
+                or dict of arrays.
+            names: the model's inputs, in order.
+            name: what error messages call it.
+
+        Raises:
+            DataError: other inputs than the model's, or arrays that no model takes.
+
+        Example:
+            >>> pair = {"place": np.zeros((5, 2)), "image": np.ones((5, 8, 8))}, np.arange(5)
+            >>> [part.shape for part in ModelData.of(pair, ["image", "place"]).x]
+            [(5, 8, 8), (5, 2)]
+        """
+        if isinstance(data, ModelData):
+            return data
+        if isinstance(data, Dataset):
+            return cls((data,))
+        x, y = data
+        arrays, labels = ordered_arrays(x, names, name), None if y is None else np.asarray(y)
+        titles = [f"{key} of {name}" for key in names] if len(names) > 1 else [name]
+        return cls(
+            tuple(Dataset(part, labels, title) for part, title in zip(arrays, titles, strict=True))
+        )
+
+    def take(self, limit: int | None) -> ModelData:
+        """The first `limit` samples (all of them for None)."""
+        return ModelData(tuple(part.take(limit) for part in self.parts))
+
+    def shaped(self, shapes: Mapping[str, Sequence[int | None]]) -> ModelData:
+        """Inputs with a model's shapes, as `Dataset.shaped` makes them.
+
+        Args:
+            shapes: input name -> one sample's shape, in the model's order.
+
+        Raises:
+            DataError: another number of inputs, or shapes that cannot be reconciled.
+        """
+        if len(self.parts) != len(shapes):
+            raise DataError(
+                f"inputs of {self.name}: got {len(self.parts)}; expected {', '.join(shapes)}. "
+                "Give an array for each, by name or in this order."
+            )
+        pairs = zip(self.parts, shapes.values(), strict=True)
+        return ModelData(tuple(part.shaped(tuple(shape)) for part, shape in pairs))
+
     @property
     def x(self) -> Any:
         """The input's array; a list of arrays where there are several inputs."""
@@ -77,6 +127,27 @@ class ModelData:
         )
 
 
+def ordered_arrays(x: Any, names: Sequence[str], what: str = "data") -> list[NDArray]:
+    """One array per input, in the model's order, from an array, a list or a dict of arrays.
+
+    Raises:
+        DataError: other inputs than the model's.
+    """
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            have, wanted = (", ".join(map(str, keys)) or "none" for keys in (x, names))
+            raise DataError(f"inputs of {what}: got {have}; expected {wanted}.")
+        return [np.asarray(x[name]) for name in names]
+    several = isinstance(x, list | tuple) and all(hasattr(part, "shape") for part in x)
+    parts = list(x) if several and (len(names) > 1 or len(x) == 1) else [x]
+    if len(names) > 1 and len(parts) != len(names):
+        raise DataError(
+            f"inputs of {what}: got {len(parts)}; expected {', '.join(names)}. Give an array for "
+            "each, by name or in this order."
+        )
+    return [np.asarray(part) for part in parts]
+
+
 def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
     """Input name -> one sample's shape, of a Keras model."""
     shapes = (tuple(tensor.shape[1:]) for tensor in model.inputs)
@@ -85,7 +156,7 @@ def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
 
 def load_model_data(
     path: Any,
-    shapes: Mapping[str, Sequence[int | None]],
+    shapes: Mapping[str, Sequence[int | None] | None],
     split: str | None = None,
     limit: int | None = None,
     default_split: str = "test",
@@ -99,7 +170,8 @@ def load_model_data(
 
     Args:
         path: an `.npz` file.
-        shapes: input name -> one sample's shape, None for any length, in the model's order.
+        shapes: input name -> one sample's shape, None for any length, in the model's order; None
+            for a shape takes the array as it is.
         split, limit, default_split, labels: as in `load_npz`.
 
     Raises:
@@ -119,5 +191,6 @@ def load_model_data(
     parts = []
     for name, array, shape in zip(names, arrays, shapes.values(), strict=True):
         title = where if len(names) == 1 else f"{name} of {where}"
-        parts.append(Dataset(array, y, title).shaped(tuple(shape)))
+        part = Dataset(array, y, title)
+        parts.append(part if shape is None else part.shaped(tuple(shape)))
     return ModelData(tuple(parts))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.data import Dataset
+from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.metrics import top_hits
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import tf
@@ -70,7 +70,8 @@ class FastEvaluator:
     Args:
         qmodel: what `quantize_model` returned, with one output of classes. While the evaluator is
             in use nobody else may set its precision; after training, call `refresh`.
-        data: inputs and labels, as the model takes them.
+        data: inputs and labels, as the model takes them: one `Dataset`, or `ModelData` for several
+            inputs.
         stats: measurements, for maps that give bits; by default those it was quantized with.
         metric: "accuracy" or "top5".
         batch_size: samples per step at most; steps are equal, so that none is traced twice.
@@ -99,7 +100,7 @@ class FastEvaluator:
     def __init__(
         self,
         qmodel: Any,
-        data: Dataset,
+        data: Dataset | ModelData,
         stats: ModelStats | None = None,
         *,
         metric: str = "accuracy",
@@ -122,7 +123,7 @@ class FastEvaluator:
         self._cuts = find_cuts(graph, depends)
         self._runner = SegmentRunner(qmodel, graph, self._cuts)
         self._cache = ActivationCache(cache_bytes)
-        self._top, self._shapes = TOP[metric], [tuple(t.shape) for t in qmodel.inputs]
+        self._top = TOP[metric]
         self._inputs, self._labels = _arrays(qmodel, data)
         self.total = len(self._labels)
         self._batch = math.ceil(self.total / math.ceil(self.total / batch_size))
@@ -220,7 +221,10 @@ class FastEvaluator:
         result = []
         for start in range(0, self.total, self._batch):
             rows = np.arange(start, start + self._batch) % self.total
-            inputs = [tf.constant(part[rows]) for part in self._inputs]
+            inputs = [
+                tf.cast(part[rows], tensor.dtype)
+                for part, tensor in zip(self._inputs, self.qmodel.inputs, strict=True)
+            ]
             result.append((inputs, self._labels[start : start + self._batch]))
         return result
 
@@ -259,13 +263,10 @@ def _require_classifier(qmodel: Any) -> None:
         )
 
 
-def _arrays(qmodel: Any, data: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
-    shapes = [tuple(tensor.shape[1:]) for tensor in qmodel.inputs]
-    if len(shapes) > 1:
-        raise ModelError(
-            f"model {qmodel.name!r}: got {len(shapes)} inputs; expected one. Join them first."
-        )
-    data = data.shaped(shapes[0])
+def _arrays(
+    qmodel: Any, data: Dataset | ModelData
+) -> tuple[list[np.ndarray], np.ndarray]:
+    data = ModelData.of(data).shaped(input_shapes(qmodel))
     if len(data) == 0:
         raise DataError(f"{data.name}: got no samples; expected at least one.")
     outputs = qmodel.outputs[0].shape[1:]
@@ -274,4 +275,4 @@ def _arrays(qmodel: Any, data: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
         raise ModelError(
             f"output of {qmodel.name!r}: got one value a sample; expected one a class."
         )
-    return [data.inputs()], data.labels(classes)
+    return [part.inputs() for part in data.parts], data.labels(classes)

@@ -13,10 +13,11 @@ def scores_fingerprint(model: Any, inputs: Any, metric: str = "accuracy") -> str
 
     Args:
         model: the float tf_keras model.
-        inputs: samples as the model takes them.
+        inputs: samples as the model takes them, a list of arrays for several inputs.
         metric: what is measured.
     """
-    digest = hashlib.sha256(np.ascontiguousarray(inputs).tobytes())
-    for array in model.get_weights():
+    digest = hashlib.sha256()
+    parts = inputs if isinstance(inputs, list | tuple) else [inputs]
+    for array in [*parts, *model.get_weights()]:
         digest.update(np.ascontiguousarray(array).tobytes())
     return f"{metric} {digest.hexdigest()[:16]}"

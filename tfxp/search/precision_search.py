@@ -15,7 +15,7 @@ import numpy as np
 
 from tfxp.assign import EvaluationLedger, WordSpace
 from tfxp.cost import CostSettings, EnergyTable
-from tfxp.data import Dataset
+from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.errors import ConfigError, DataError
 from tfxp.folder_lock import hold_folder
 from tfxp.measure import measure_model
@@ -32,6 +32,7 @@ from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.trial_training import TrialTraining
 from tfxp.search.warm_start import LinWarmStart
 from tfxp.training import FineTuneSettings
+from tfxp.transforms.from_keras3 import as_tf_keras
 
 LEDGER = "trials.jsonl"
 _ADVICE = ", or start a chief and workers"
@@ -93,11 +94,12 @@ class PrecisionSearch:
 
     Args:
         model: float tf_keras model with one output of classes.
-        data: inputs and labels to search on, a `Dataset` or (x, y). Report accuracy on others.
+        data: inputs and labels to search on, a `Dataset` or (x, y), for several inputs
+            `ModelData` or a list or dict of arrays as x. Report accuracy on others.
         settings: how; or give its fields as keywords.
         stats: what `measure_model` returned; by default measured on `calibration`.
         calibration: inputs to measure on; by default the first 256 of `data`.
-        train_data: samples for fine-tuning, a `Dataset` or (x, y); needed with `fine_tune_steps`.
+        train_data: samples for fine-tuning, likewise; needed with `fine_tune_steps`.
         directory: where trials are kept; by default a temporary folder.
         energy: table of energies, for costs of energy.
         progress: draw a progress bar? None: on a terminal only.
@@ -114,12 +116,12 @@ class PrecisionSearch:
     def __init__(
         self,
         model: Any,
-        data: Dataset | tuple[Any, Any],
+        data: Dataset | ModelData | tuple[Any, Any],
         settings: SearchSettings | None = None,
         *,
         stats: ModelStats | None = None,
-        calibration: np.ndarray | None = None,
-        train_data: Dataset | tuple[Any, Any] | None = None,
+        calibration: Any = None,
+        train_data: Dataset | ModelData | tuple[Any, Any] | None = None,
         directory: str | os.PathLike[str] | None = None,
         energy: EnergyTable | None = None,
         progress: bool | None = None,
@@ -131,11 +133,12 @@ class PrecisionSearch:
         self.settings = settings or SearchSettings(**fields)
         self._progress, self._patience = progress, patience
         self._directory = os.fspath(directory or tempfile.mkdtemp(prefix="tfxp_search_"))
-        data = _dataset(data, "search data")
-        shape = model.inputs[0].shape[1:]
+        model = as_tf_keras(model)
+        data = ModelData.of(data, model.input_names, "search data").shaped(input_shapes(model))
         if stats is None:
-            inputs = data.shaped(shape).inputs() if calibration is None else calibration
-            stats = measure_model(model, inputs[:_CALIBRATION] if calibration is None else inputs)
+            if calibration is None:
+                calibration = data.take(_CALIBRATION).scaled().x
+            stats = measure_model(model, calibration)
         options = self.settings
         self.space = WordSpace(
             stats, options.weights, options.activations,
@@ -210,7 +213,7 @@ class PrecisionSearch:
         }
         return EvaluationLedger(Path(self._directory) / LEDGER, self._fingerprint, about)
 
-    def _make_evaluator(self, model: Any, data: Dataset, stats: ModelStats) -> FastEvaluator:
+    def _make_evaluator(self, model: Any, data: ModelData, stats: ModelStats) -> FastEvaluator:
         options = self.settings
         widest = self.space.uniform(32, 32)
         qmodel = quantize_model(model, self.space.to_map(widest), stats, fit=options.fit)
@@ -230,21 +233,21 @@ class PrecisionSearch:
         )  # fmt: skip
 
     def _make_training(
-        self, model: Any, data: Dataset | tuple[Any, Any] | None
+        self, model: Any, data: Dataset | ModelData | tuple[Any, Any] | None
     ) -> TrialTraining | None:
         options = self.settings
         if not options.fine_tune_steps:
             return None
         if data is None:
             raise DataError("fine-tuning of trials: got no train_data; expected inputs and labels.")
-        data = _dataset(data, "training data").shaped(model.inputs[0].shape[1:])
+        data = ModelData.of(data, model.input_names, "training data").shaped(input_shapes(model))
         settings = FineTuneSettings(
             learning_rate=options.learning_rate,
             batch_size=options.train_batch_size,
             seed=options.seed,
         )
         labels = None if data.y is None else data.labels()
-        return TrialTraining(self.evaluator.qmodel, data.inputs(), labels, settings, model)
+        return TrialTraining(self.evaluator.qmodel, data.scaled().x, labels, settings, model)
 
     def _make_oracle(self, record: TrialRecord) -> Any:
         options = self.settings
@@ -264,13 +267,6 @@ class PrecisionSearch:
         return kind(record, self._price, self.warm_start, options.max_trials, options.seed)
 
 
-def _dataset(data: Dataset | tuple[Any, Any], name: str) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    x, y = data
-    return Dataset(np.asarray(x), None if y is None else np.asarray(y), name)
-
-
 def _best_so_far(record: TrialRecord) -> str:
     best, goal = record.best, record.goal
     if best is None:
@@ -281,7 +277,7 @@ def _best_so_far(record: TrialRecord) -> str:
 
 def _fingerprint(
     model: Any,
-    data: Dataset,
+    data: ModelData,
     stats: ModelStats,
     space: WordSpace,
     goal: SearchGoal,
@@ -289,7 +285,7 @@ def _fingerprint(
 ) -> str:
     """Differs between searches whose trials must not be mixed; `max_trials` may be raised."""
     digest = hashlib.sha256()
-    for array in [*model.get_weights(), data.x, data.labels()]:
+    for array in [*model.get_weights(), *(part.x for part in data.parts), data.labels()]:
         digest.update(np.ascontiguousarray(array).tobytes())
     options = {**settings.to_dict(), "max_trials": 0, "batch_size": 0, "cache_mib": 0}
     digest.update(json.dumps(stats.to_dict()).encode())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.data.model_data import ordered_arrays
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
 from tfxp.training.fine_tune import (
@@ -27,7 +28,7 @@ class TrialTraining:
 
     Args:
         qmodel: the model of the search.
-        x: inputs to train on.
+        x: inputs to train on; a list or dict of arrays where there are several.
         y: class numbers; None trains on the float network's outputs alone.
         settings: batch size, first rate, augmentation, weight of the teacher, seed.
         teacher: the float model, or None.
@@ -39,16 +40,17 @@ class TrialTraining:
     def __init__(
         self,
         qmodel: Any,
-        x: np.ndarray,
+        x: Any,
         y: np.ndarray | None,
         settings: FineTuneSettings,
         teacher: Any = None,
     ) -> None:
         if teacher is None and y is None:
             raise DataError("fine-tuning: got neither labels nor a float model; expected one.")
-        if len(x) < settings.batch_size:
+        x = ordered_arrays(x, qmodel.input_names, "training data")
+        if len(x[0]) < settings.batch_size:
             raise DataError(
-                f"training data: got {len(x)} samples; expected at least a batch of "
+                f"training data: got {len(x[0])} samples; expected at least a batch of "
                 f"{settings.batch_size}."
             )
         self._qmodel, self._x, self._y, self._settings = qmodel, x, y, settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import tensorflow as tf
 from tfxp.errors import ConfigError, DataError
 from tfxp.training.recipe import TrainingRecipe
 
+# One array, or one per input.
+Inputs = np.ndarray | Sequence[np.ndarray]
 # The same numbers on every device and in every version: "auto_select" promises neither.
 _ALGORITHM = "philox"
 
@@ -30,7 +33,7 @@ def steps_per_epoch(recipe: TrainingRecipe, samples: int) -> int:
 
 
 def training_batches(
-    recipe: TrainingRecipe, x: np.ndarray, y: np.ndarray, first_epoch: int = 0
+    recipe: TrainingRecipe, x: Inputs, y: np.ndarray, first_epoch: int = 0
 ) -> tf.data.Dataset:
     """Batches (inputs, labels) of all epochs from `first_epoch` on, one behind the other.
 
@@ -39,28 +42,31 @@ def training_batches(
 
     Args:
         recipe: batch size, augmentation, input scale, seed.
-        x: inputs (samples, ...), in the data's own units and type.
+        x: inputs (samples, ...), in the data's own units and type; a list of arrays where there
+            are several.
         y: labels (samples,).
         first_epoch: where to begin.
 
     Raises:
         DataError: less than a batch of samples.
-        ConfigError: augmentation of what are no images.
+        ConfigError: augmentation of several inputs, or of what are no images.
     """
-    steps = steps_per_epoch(recipe, len(x))
-    if recipe.augment != "none" and x.ndim != 4:
-        raise ConfigError(f"augment: got inputs of shape {x.shape[1:]}; expected images.")
-    inputs, labels = tf.constant(x), tf.constant(y)
+    parts, samples = _parts(x), len(y)
+    steps = steps_per_epoch(recipe, samples)
+    if recipe.augment != "none" and (len(parts) > 1 or parts[0].ndim != 4):
+        shapes = ", ".join(str(part.shape[1:]) for part in parts)
+        raise ConfigError(f"augment: got inputs of shape {shapes}; expected images, one a sample.")
+    inputs, labels = [tf.constant(part) for part in parts], tf.constant(y)
 
     def batch(number: tf.Tensor, order: tf.Tensor) -> Any:
-        images = tf.gather(inputs, order)
+        tensors = [tf.gather(part, order) for part in inputs]
         if recipe.augment != "none":
-            images = augmented(images, recipe, number)
-        return _scaled(images, recipe), tf.gather(labels, order)
+            tensors = [augmented(tensors[0], recipe, number)]
+        return _scaled(tensors, recipe), tf.gather(labels, order)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(x)), (tf.cast(recipe.seed, tf.int64), number), _ALGORITHM
+            tf.range(samples), (tf.cast(recipe.seed, tf.int64), number), _ALGORITHM
         )
         order = tf.reshape(order[: steps * recipe.batch_size], (steps, recipe.batch_size))
         rows = tf.data.Dataset.from_tensor_slices(order)
@@ -74,11 +80,11 @@ def training_batches(
 
 
 def evaluation_batches(
-    recipe: TrainingRecipe, x: np.ndarray, y: np.ndarray, batch_size: int = 250
+    recipe: TrainingRecipe, x: Inputs, y: np.ndarray, batch_size: int = 250
 ) -> tf.data.Dataset:
     """Batches of a data set in its own order, scaled as for training, not augmented."""
-    pairs = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-    return pairs.map(lambda images, labels: (_scaled(images, recipe), labels))
+    pairs = tf.data.Dataset.from_tensor_slices((tuple(_parts(x)), y)).batch(batch_size)
+    return pairs.map(lambda tensors, labels: (_scaled(tensors, recipe), labels))
 
 
 def augmented(images: tf.Tensor, recipe: TrainingRecipe, number: tf.Tensor) -> tf.Tensor:
@@ -106,5 +112,14 @@ def augmented(images: tf.Tensor, recipe: TrainingRecipe, number: tf.Tensor) -> t
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
-def _scaled(images: tf.Tensor, recipe: TrainingRecipe) -> tf.Tensor:
-    return tf.cast(images, tf.float32) * recipe.input_scale + recipe.input_shift
+def _parts(x: Inputs) -> list[np.ndarray]:
+    """The arrays of all inputs."""
+    return [x] if isinstance(x, np.ndarray) else list(x)
+
+
+def _scaled(tensors: Sequence[tf.Tensor], recipe: TrainingRecipe) -> Any:
+    """What the model takes: a tensor, or a tuple of several, which `ModelData` does not scale."""
+    real = [
+        tf.cast(part, tf.float32) * recipe.input_scale + recipe.input_shift for part in tensors
+    ]
+    return tuple(real) if len(real) > 1 else real[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.data import Dataset
+from tfxp.data import ModelData, input_shapes
 from tfxp.errors import ConfigError
 from tfxp.files import find_config
 from tfxp.formats import WrpnFormat
@@ -33,13 +33,13 @@ from tfxp.transforms.widen import widen_model
 _SAMPLES = 512  # to measure ranges on
 
 
-def build_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
+def build_network(recipe: TrainingRecipe, x: Any) -> Any:
     """The network of a recipe, not compiled; the same one for the same recipe.
 
     Args:
         recipe: what to build.
-        x: training inputs as the model takes them, for what has to be measured: `rescale`, and
-            precisions given in numbers of bits.
+        x: training inputs as the model takes them, a list of arrays for several inputs; for what
+            has to be measured: `rescale`, and precisions given in numbers of bits.
 
     Raises:
         ConfigError: there is no such model, or a factor or a field is impossible.
@@ -64,14 +64,15 @@ def build_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
     needs = [precision.default, *precision.layers.values()]
     stats, fold = None, recipe.fold_batch_norm and not training
     if any(isinstance(rule.activations, int) for rule in needs):
-        sample = Dataset(x[:_SAMPLES]).shaped(model.inputs[0].shape[1:]).x
+        data = ModelData.of((x, None), model.input_names, "training data").take(_SAMPLES)
+        sample = data.shaped(input_shapes(model)).x
         stats = measure_model(model, sample, fold_batch_norm=fold)
     if training:
         precision = with_float_biases(precision)
     return quantize_model(model, precision, stats, fold_batch_norm=fold, backward=backward)
 
 
-def float_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
+def float_network(recipe: TrainingRecipe, x: Any) -> Any:
     """The network before quantization: made or loaded, widened, rescaled."""
     if "file" in recipe.model:
         model = load_model(recipe.model["file"])
@@ -82,7 +83,8 @@ def float_network(recipe: TrainingRecipe, x: np.ndarray) -> Any:
     if recipe.rescale is not None:
         settings = dict(recipe.rescale)
         samples = settings.pop("samples", _SAMPLES)
-        model = rescale_for_wrpn(model, x[:samples], **settings)
+        data = ModelData.of((x, None), model.input_names, "training data").take(samples)
+        model = rescale_for_wrpn(model, data.x, **settings)
     if recipe.weight_decay is not None:
         model = _with_weight_decay(model, recipe.weight_decay)
     precision = precision_for(recipe.precision, model)

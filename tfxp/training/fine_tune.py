@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data import ModelData, input_shapes
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras
 from tfxp.transforms.layer_graph import LayerGraph
@@ -61,7 +62,7 @@ class FineTuneSettings:
 
 def fine_tune(
     qmodel: Any,
-    x: np.ndarray,
+    x: Any,
     y: np.ndarray | None,
     settings: FineTuneSettings | None = None,
     *,
@@ -76,8 +77,9 @@ def fine_tune(
     the squared error instead.
 
     Args:
-        qmodel: what `quantize_model` returned, with one input and one output.
-        x: inputs (samples, ...), as the model takes them.
+        qmodel: what `quantize_model` returned, with one output.
+        x: inputs (samples, ...), as the model takes them; a list or dict of arrays where there are
+            several.
         y: class numbers or float targets; None trains on the teacher alone.
         settings: how.
         teacher: the float model; None trains on labels alone.
@@ -87,22 +89,25 @@ def fine_tune(
         The mean loss of every epoch.
 
     Raises:
-        DataError: neither labels nor a teacher, fewer samples than one batch, or values that are
-            not finite.
-        ModelError: several inputs or outputs, or the loss became NaN; the weights before are put
+        DataError: neither labels nor a teacher, fewer samples than one batch, other inputs than the
+            model's, or values that are not finite.
+        ConfigError: augmentation of several inputs, or of what are no images.
+        ModelError: several outputs, or the loss became NaN; the weights before are put
             back then.
     """
     settings = settings or FineTuneSettings()
     share = _teacher_share(settings, y, teacher)
-    if len(qmodel.inputs) != 1 or len(qmodel.outputs) != 1:
+    if len(qmodel.outputs) != 1:
         raise ModelError(
-            f"fine-tuning of {qmodel.name!r}: got {len(qmodel.inputs)} inputs and "
-            f"{len(qmodel.outputs)} outputs; expected one of each. Use your own fit instead."
+            f"fine-tuning of {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one. Use "
+            "your own fit instead."
         )
-    steps = len(x) // settings.batch_size
+    data = ModelData.of((x, y), qmodel.input_names, "training data")
+    arrays = [part.x for part in data.shaped(input_shapes(qmodel)).parts]
+    steps = len(data) // settings.batch_size
     if steps == 0:
         raise DataError(
-            f"training data: got {len(x)} samples; expected at least a batch of "
+            f"training data: got {len(data)} samples; expected at least a batch of "
             f"{settings.batch_size}."
         )
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
@@ -112,7 +117,7 @@ def fine_tune(
     losses = []
     for epoch in range(settings.epochs):
         total = 0.0
-        for done, batch in enumerate(shuffled_batches(x, y, settings, epoch), 1):
+        for done, batch in enumerate(shuffled_batches(arrays, y, settings, epoch), 1):
             total += float(step(*batch))
             if not np.isfinite(total):
                 qmodel.set_weights(before)
@@ -165,7 +170,7 @@ def train_step(
         return tf.reduce_mean(loss)
 
     @tf.function(reduce_retracing=True)
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def step(x: Any, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             outputs = qmodel(x, training=True)
             loss = tf.constant(0.0)
@@ -181,20 +186,32 @@ def train_step(
 
 
 def shuffled_batches(
-    x: np.ndarray, y: np.ndarray | None, settings: FineTuneSettings, epoch: int
+    x: Sequence[np.ndarray], y: np.ndarray | None, settings: FineTuneSettings, epoch: int
 ) -> Any:
-    """Shuffled and augmented batches of one epoch, the same ones for the same seed and epoch."""
-    labels = np.zeros(len(x), np.int64) if y is None else np.asarray(y)
-    data = tf.data.Dataset.from_tensor_slices(np.arange(len(x)))
-    data = data.shuffle(len(x), seed=settings.seed + epoch).batch(settings.batch_size, True)
+    """Shuffled and augmented batches of one epoch, the same ones for the same seed and epoch.
+
+    Args:
+        x: one array per input.
+        y: labels, or None.
+        settings: batch size, augmentation, seed.
+        epoch: which epoch.
+    """
+    if len(x) > 1 and settings.augment != "none":
+        raise ConfigError(f"augment: got {settings.augment!r} for {len(x)} inputs; expected none.")
+    count = len(x[0])
+    labels = np.zeros(count, np.int64) if y is None else np.asarray(y)
+    data = tf.data.Dataset.from_tensor_slices(np.arange(count))
+    data = data.shuffle(count, seed=settings.seed + epoch).batch(settings.batch_size, True)
     draws = np.random.default_rng((settings.seed, epoch))
     for index in data.as_numpy_iterator():
-        images = np.asarray(x[index], np.float32)
-        if not np.isfinite(images).all():  # quantizers would turn NaN into an ordinary code
+        parts = [np.asarray(part[index], np.float32) for part in x]
+        if not all(np.isfinite(part).all() for part in parts):
+            # quantizers would turn NaN into an ordinary code
             raise DataError("training data: got values that are NaN or infinite; expected numbers.")
         if settings.augment != "none":
-            images = _augmented(images, settings.augment, draws)
-        yield tf.constant(images), tf.constant(labels[index])
+            parts = [_augmented(parts[0], settings.augment, draws)]
+        tensors = [tf.constant(part) for part in parts]
+        yield tensors if len(tensors) > 1 else tensors[0], tf.constant(labels[index])
 
 
 def _augmented(images: np.ndarray, how: str, draws: np.random.Generator) -> np.ndarray:

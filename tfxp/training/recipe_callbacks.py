@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfxp.callbacks import (
     PrecisionSchedule,
     RangeLogger,
@@ -30,7 +28,7 @@ OBSERVERS = {
 SCHEDULE = "PrecisionSchedule"
 
 
-def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: np.ndarray, folder: Path) -> list[Any]:
+def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: Any, folder: Path) -> list[Any]:
     """Callbacks for one training, logging into its folder.
 
     `PrecisionSchedule` takes {"schedule": {epoch: precision as in a recipe}}; the others take the
@@ -39,7 +37,7 @@ def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: np.ndarray, folder: 
     Args:
         recipe: its `callbacks` say which.
         model: the network that is trained.
-        x: inputs as the model takes them.
+        x: inputs as the model takes them, a list of arrays for several.
         folder: gets a folder `callbacks`.
 
     Raises:
@@ -65,7 +63,7 @@ def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: np.ndarray, folder: 
 
 
 def _schedule(
-    recipe: TrainingRecipe, model: Any, x: np.ndarray, folder: Path, schedule: Mapping[str, Any]
+    recipe: TrainingRecipe, model: Any, x: Any, folder: Path, schedule: Mapping[str, Any]
 ) -> PrecisionSchedule:
     """Precision by epoch; JSON knows keys of text only."""
     maps: dict[int, Any] = {}

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.callbacks import FixedPointMonitor
-from tfxp.data import Dataset
+from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
@@ -30,8 +30,8 @@ Progress = Callable[[int, int, str], None]
 
 def train_recipe(
     recipe: TrainingRecipe,
-    train: Dataset,
-    evaluation: Dataset | None,
+    train: Dataset | ModelData,
+    evaluation: Dataset | ModelData | None,
     folder: str | Path,
     *,
     callbacks: Sequence[Any] = (),
@@ -48,7 +48,8 @@ def train_recipe(
 
     Args:
         recipe: what to build and how to train it.
-        train: inputs and class numbers, in the data's own units.
+        train: inputs and class numbers, in the data's own units; `ModelData` for several inputs,
+            which the recipe must not scale.
         evaluation: what accuracy is measured on; None measures none.
         folder: where everything goes; one recipe and data set per folder.
         callbacks: more Keras callbacks.
@@ -66,15 +67,17 @@ def train_recipe(
         ModelError: the loss became NaN; the checkpoint of the epoch before is kept.
     """
     with hold_folder(folder, "training"):
+        measured_on = None if evaluation is None else ModelData.of(evaluation)
         return _train_held(
-            recipe, train, evaluation, Path(folder), callbacks, command, tensorboard, progress
-        )
+            recipe, ModelData.of(train), measured_on, Path(folder), callbacks, command,
+            tensorboard, progress,
+        )  # fmt: skip
 
 
 def _train_held(
     recipe: TrainingRecipe,
-    train: Dataset,
-    evaluation: Dataset | None,
+    train: ModelData,
+    evaluation: ModelData | None,
     folder: Path,
     callbacks: Sequence[Any],
     command: str,
@@ -87,7 +90,7 @@ def _train_held(
     stream_from = 0 if meta is None else len(meta["epochs"])
     if stream_from == recipe.epochs and (folder / RESULT).exists():
         return dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
-    measured = train.take(_MEASURED).inputs(recipe.input_scale, recipe.input_shift)
+    measured = train.take(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
     model = build_network(recipe, measured)
     _check_data(model, train, labels)
     compile_for(model, recipe, steps_per_epoch(recipe, len(train)))
@@ -188,7 +191,7 @@ class _Keeper(keras.callbacks.Callback):
         recipe: TrainingRecipe,
         folder: Path,
         meta: dict[str, Any],
-        evaluation: Dataset | None,
+        evaluation: ModelData | None,
         progress: Progress | None,
         tensorboard: bool,
     ) -> None:
@@ -244,7 +247,7 @@ class _Keeper(keras.callbacks.Callback):
             self.writer.flush()
 
 
-def _meta_of(path: Path, recipe: TrainingRecipe, train: Dataset) -> dict[str, Any] | None:
+def _meta_of(path: Path, recipe: TrainingRecipe, train: ModelData) -> dict[str, Any] | None:
     """What the checkpoint says of itself, if it belongs to this recipe and data."""
     meta = read_meta(path)
     if meta is None:
@@ -269,13 +272,13 @@ def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in words}
 
 
-def _check_data(model: Any, train: Dataset, labels: np.ndarray) -> None:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+def _check_data(model: Any, train: ModelData, labels: np.ndarray) -> None:
+    if len(model.outputs) != 1:
         raise ModelError(
-            f"training of {model.name!r}: got {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs; expected one of each. Use your own fit instead."
+            f"training of {model.name!r}: got {len(model.outputs)} outputs; expected one. Use your "
+            "own fit instead."
         )
-    train.shaped(model.inputs[0].shape[1:])
+    train.shaped(input_shapes(model))
     classes = int(model.outputs[0].shape[-1])
     if labels.max() >= classes:
         raise DataError(
@@ -296,8 +299,8 @@ def _result(
     recipe: TrainingRecipe,
     meta: dict[str, Any],
     model: Any,
-    train: Dataset,
-    evaluation: Dataset | None,
+    train: ModelData,
+    evaluation: ModelData | None,
     command: str,
 ) -> dict[str, Any]:
     epochs = meta["epochs"]
