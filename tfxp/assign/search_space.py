@@ -140,9 +140,14 @@ class BitSpace:
                 )
         groups: dict[str, list[str]] = {}
         stored: dict[str, list[str]] = {}
+        no_grid = self.stats.index_inputs
         for stage in stages_of(self.stats).values():
             # What only passes a format on has none to choose.
-            own = [name for name in stage.members if self.stats[name].kind not in INHERITING]
+            own = [
+                name
+                for name in stage.members
+                if self.stats[name].kind not in INHERITING and name not in no_grid
+            ]
             if own:
                 unit = home.get(stage.name, stage.name)
                 groups.setdefault(unit, []).extend(own)

@@ -221,7 +221,7 @@ def predict_sqnr(
     if rule not in RULES:
         raise ConfigError(f"rule of SQNR: got {rule!r}; expected one of {RULES}.")
     measured_db = measured_db or {}
-    indices, noise = index_inputs(model), dict[str, float]()
+    indices, noise = model.index_inputs, dict[str, float]()
     rows = []
     for layer in model.layers.values():
         own = precision[layer.name]
@@ -244,14 +244,6 @@ def predict_sqnr(
             )
         )
     return rows
-
-
-def index_inputs(model: ModelStats) -> list[str]:
-    """Inputs of a measured network that have no distribution: indices of embeddings, which no
-    format rounds."""
-    if not any(layer.activations for layer in model.layers.values()):
-        return []
-    return [x.name for x in model.layers.values() if x.kind == "input" and not x.activations]
 
 
 def _inputs_noise(model: ModelStats, layer: LayerStats, noise: Mapping[str, float]) -> float:

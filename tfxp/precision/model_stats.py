@@ -122,6 +122,14 @@ class ModelStats:
         return result
 
     @property
+    def index_inputs(self) -> list[str]:
+        """Inputs of a measured network that have no distribution: indices of embeddings, which no
+        format rounds."""
+        if not any(layer.activations for layer in self.layers.values()):
+            return []
+        return [x.name for x in self.layers.values() if x.kind == "input" and not x.activations]
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per sample."""
         return sum(layer.macs for layer in self.layers.values())

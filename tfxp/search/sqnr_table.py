@@ -7,7 +7,6 @@ from typing import Any
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.assign import measure_kappa, predict_sqnr
-from tfxp.assign.sqnr import index_inputs
 from tfxp.cost import resolve_precision
 from tfxp.cost.stages import INHERITING
 from tfxp.errors import DataError
@@ -39,7 +38,7 @@ def sqnr_table(
         `predicted_db` (harmonic rule), `power_db` (with measured powers), `measured_db`; None
         where there is nothing or nothing is lost. Empty if distributions were not measured.
     """
-    no_grid = index_inputs(stats)
+    no_grid = stats.index_inputs
     owners = [
         layer
         for layer in stats.layers.values()
