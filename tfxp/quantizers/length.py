@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantizers.quantizers import Variables
-from tfxp.quantizers.straight_through import round_half_even, round_half_up, straight_through
+from tfxp.quantizers.rounding import round_half_even, round_half_up
+from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import UnaryQuantizer
 
 # The one scale of an 8-bit L2_NORMALIZATION, and its codes.
