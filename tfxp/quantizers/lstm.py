@@ -164,7 +164,7 @@ def function_table(is_tanh: bool, integer_bits: int) -> np.ndarray:
     Example:
         >>> from tfxp.quantizers.lstm import function_table
         >>> function_table(False, 3)[[0, 32768, 65535]].tolist()
-        [0.000335693359375, 0.5, 0.999664306640625]
+        [0.000335693359375, 0.5, 0.9996337890625]
     """
     codes = fixed_point_math.word_table("tanh" if is_tanh else "logistic", integer_bits)
     return (codes * 2.0**-FUNCTION_BITS).astype(np.float32)
