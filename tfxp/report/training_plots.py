@@ -123,6 +123,7 @@ def _curves(axes: Any, results: Mapping[str, Any]) -> None:
         axes.fill_between(
             epochs, values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color()
         )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize="small", ncols=2, loc="lower right")
