@@ -58,13 +58,7 @@ def read_npz(
 ) -> tuple[list[NDArray], NDArray | None]:
     """The arrays of some inputs, and the labels; arguments and errors as in `load_npz`."""
     name = repr(os.fspath(path))
-    if not os.path.isfile(path):
-        raise DataError(f"data file {name}: got no such file; expected an .npz file.")
-    if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"data file {name}: got something that is no .npz archive, or only the beginning of"
-            " one; expected one made by numpy.savez. Make it again."
-        )
+    check_npz(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             keys, y_key = _keys(list(archive.files), inputs, split, default_split, name)
@@ -81,6 +75,22 @@ def read_npz(
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"data file {name}: cannot be read ({reason}). Make it again.") from error
     return arrays, y
+
+
+def check_npz(path: str | os.PathLike[str]) -> None:
+    """Complain about a data file that cannot be opened, before any other work.
+
+    Raises:
+        DataError: it is missing, or no whole archive.
+    """
+    name = repr(os.fspath(path))
+    if not os.path.isfile(path):
+        raise DataError(f"data file {name}: got no such file; expected an .npz file.")
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"data file {name}: got something that is no .npz archive, or only the beginning of"
+            " one; expected one made by numpy.savez. Make it again."
+        )
 
 
 def _keys(
