@@ -26,7 +26,8 @@ _LARGE_TENSOR = 2**16
 
 def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled by XLA for each shape of its first argument that is large."""
-    fused = tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
+    # One trace per shape: what relaxes shapes mixes those of different kernels.
+    fused = tf.function(function, jit_compile=True, autograph=False)
 
     def call(x: tf.Tensor, *args: Any) -> Any:
         return (fused if _is_large(x.shape) else function)(x, *args)
