@@ -70,6 +70,19 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
         object.__setattr__(self, "gradient_variables", gradient)
         self.built = True
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FormatWrapper:
+        """The wrapper and its layer; registered classes are found in .h5 files as well.
+
+        Reading those, Keras looks for the layer's class by its short name, without the package
+        that it was registered with.
+        """
+        layer = config["layer"]
+        found = keras.utils.get_registered_object(layer.get("registered_name") or "")
+        known = {} if found is None else {layer["class_name"]: found}
+        with keras.utils.custom_object_scope(known):
+            return super().from_config(config)
+
     def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
         """Run the layer on quantized weights and quantize what comes out, and its gradient."""
         training = keras.backend.learning_phase() if training is None else training
