@@ -21,6 +21,7 @@ NUMPY_COLUMN = {
     "cost": {"formats", "precision", "graph"},
     "assign": {"formats", "precision", "cost"},
     "interpreter": {"formats", "graph"},
+    "comparison": {"formats", "graph", "interpreter"},
     "report": {"formats", "precision", "cost"},
     "cli": {"data", "precision"},
 }
@@ -46,6 +47,7 @@ TENSORFLOW_COLUMN = {
         "precision",
         "graph",
         "interpreter",
+        "comparison",
         "quantizers",
         "transforms",
         "quantization",

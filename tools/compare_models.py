@@ -19,6 +19,8 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
+from tfxp.comparison.compare import Comparison, compare_traces
+from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_litert
 from tfxp.data import Dataset, load_model_data
 from tfxp.errors import (
     ConfigError,
@@ -30,9 +32,7 @@ from tfxp.errors import (
 from tfxp.files import check_writable, write_json
 from tfxp.graph import IntegerGraph, Tensor, index_limit, read_tflite
 from tfxp.graph.element_types import CODE_LIMITS
-from tfxp.interpreter.compare import Comparison, compare_traces
 from tfxp.interpreter.encoding import decode_output, encode_input
-from tfxp.interpreter.trace import Trace, trace_file, trace_interpreter, trace_litert
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, or .tflite.")

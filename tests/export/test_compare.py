@@ -9,11 +9,11 @@ import pytest
 
 import tfxp
 from tests.cases import built, inputs_of
+from tfxp.comparison.compare import compare_traces
+from tfxp.comparison.trace import trace_file, trace_interpreter, trace_litert
 from tfxp.errors import DataError
 from tfxp.export import KerasTracer
 from tfxp.graph import read_tflite, write_tflite
-from tfxp.interpreter.compare import compare_traces
-from tfxp.interpreter.trace import trace_file, trace_interpreter, trace_litert
 from tools import compare_models
 
 WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D")

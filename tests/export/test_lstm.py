@@ -7,12 +7,12 @@ from ai_edge_litert.interpreter import Interpreter as LiteRT
 import tfxp
 from tests.cases import randomize
 from tests.parity.compare import Trio
+from tfxp.comparison.trace import trace_interpreter, trace_litert
 from tfxp.errors import ExportError, PrecisionError
 from tfxp.export import KerasTracer, integer_graph_of
 from tfxp.export.check_exportable import check_exportable
 from tfxp.graph import read_tflite, write_tflite
 from tfxp.interpreter import Interpreter
-from tfxp.interpreter.trace import trace_interpreter, trace_litert
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
 from tfxp.quantization.network_formats import resolve_formats

@@ -6,9 +6,9 @@ from tfxp.export.operators import WRITERS
 from tfxp.export.operators.writers import no_operator
 from tfxp.keras import layers
 from tfxp.quantization.layer_table import LAYERS
-from tfxp.transforms.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.tensor_functions import _TABLE as FUNCTIONS
+from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
+from tfxp.transforms.normalize.tensor_functions import _TABLE as FUNCTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
 # Functions of tensors among the layers.

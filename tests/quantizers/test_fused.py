@@ -9,7 +9,7 @@ from tfxp.formats import FixedPointFormat
 from tfxp.keras import tf
 from tfxp.quantizers import fused
 from tfxp.quantizers.straight_through import quantize_by_rounding
-from tfxp.training.tensor_precision import UpdatePrecision, accumulate_exactly
+from tfxp.training.fixed_point.tensor_precision import UpdatePrecision, accumulate_exactly
 
 FORMAT = FixedPointFormat.of_bits(8, 5)
 MODES = ("half_even", "half_away", "half_up", "floor")

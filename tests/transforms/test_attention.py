@@ -6,8 +6,8 @@ import pytest
 from tests.cases import inputs_of, randomize
 from tfxp.keras import keras, layers, tf
 from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.masks import mask_readers, masked_layers
-from tfxp.transforms.normalize import normalize
+from tfxp.transforms.normalize.masks import mask_readers, masked_layers
+from tfxp.transforms.normalize.normalize import normalize
 
 
 def kinds(model):

@@ -10,7 +10,7 @@ from tfxp.keras import keras, layers, tf
 from tfxp.precision import PrecisionMap
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.normalize import normalize
+from tfxp.transforms.normalize.normalize import normalize
 
 VALUE = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from tfxp.keras import keras, layers
 from tfxp.quantization.plan import prepare
 from tfxp.transforms.fold_batch_norm import affine, fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.normalize import normalize
+from tfxp.transforms.normalize.normalize import normalize
 
 
 def chain(*steps, shape=(6, 5, 3)):

@@ -11,7 +11,7 @@ from tfxp.keras import keras, layers, tf
 from tfxp.precision import PrecisionMap
 from tfxp.quantization.plan import prepare
 from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.normalize import normalize
+from tfxp.transforms.normalize.normalize import normalize
 
 X = np.random.default_rng(0).normal(0.3, 1.5, size=(20, 5, 6)).astype(np.float32)
 PARTS = ["norm_mean", "norm_centered", "norm_guarded", "norm_direction"]

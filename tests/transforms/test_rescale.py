@@ -7,7 +7,7 @@ from tests.transforms.networks import NETWORKS, conv_bn, inputs_of, randomize
 from tfxp.errors import ConfigError, DataError, ModelError, UnsupportedLayerError
 from tfxp.keras import keras, layers, tf
 from tfxp.measure import measure_model
-from tfxp.transforms.rescale import rescale_for_wrpn
+from tfxp.transforms.wrpn.rescale import rescale_for_wrpn
 
 RESNET = "models/mlcommons+tiny/benchmark/training/image_classification/trained_models"
 NORMS = (layers.BatchNormalization, layers.PReLU)

@@ -16,8 +16,8 @@ from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.registry import ENGINE_ROUNDING
-from tfxp.transforms.activations import unary_of
-from tfxp.transforms.masks import mask_readers
+from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.masks import mask_readers
 
 # XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does;
 # its convolutions and dense layers for accumulator scales below 2^8 output scales.

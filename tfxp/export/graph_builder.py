@@ -17,7 +17,7 @@ from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.normalize import is_relu
 
 _LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
 # Newest operator versions that int8 and int16 activations need.

@@ -11,7 +11,7 @@ from tfxp.formats import FixedPointFormat, Format, encode
 from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale
-from tfxp.transforms.integer_lstm import lstm_obstacle
+from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 
 # LiteRT's gates have 12 fractional bits; their sums are shifted to there in 32 bits.
 _GATE_SCALE = 2.0**-12

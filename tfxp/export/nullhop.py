@@ -27,7 +27,7 @@ from tfxp.quantization.precision_variables import network_formats
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.layer_graph import Ref
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.normalize import is_relu
 
 _FIELDS = (
     ("compressed", "compression_enabled"),

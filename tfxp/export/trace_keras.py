@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.comparison.trace import Trace, TracedTensor, constants_of
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import INDICES, input_formats
 from tfxp.formats import encode
 from tfxp.graph import IntegerGraph, Tensor, index_limit
-from tfxp.interpreter.trace import Trace, TracedTensor, constants_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import network_formats
 from tfxp.quantization.twin import TwinNetwork

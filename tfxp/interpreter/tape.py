@@ -58,7 +58,7 @@ class Tape:
     """
 
     def __init__(self, executor: Executor, feeds: dict[int, Array]) -> None:
-        from tfxp.interpreter.compiled_program import run_program
+        from tfxp.interpreter.compiled.program import run_program
 
         self._executor = executor
         self.values = dict(feeds)

@@ -9,7 +9,7 @@ from tfxp.errors import UnsupportedLayerError
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.matrix_products import is_product
+from tfxp.transforms.normalize.matrix_products import is_product
 
 Shape = tuple[int, ...]
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")

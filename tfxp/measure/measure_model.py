@@ -17,7 +17,7 @@ from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.quantization.wrapper import FormatWrapper
-from tfxp.transforms.from_keras3 import as_tf_keras
+from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
 
 Progress = Callable[[int, int | None], None]

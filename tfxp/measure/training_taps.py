@@ -10,7 +10,7 @@ import numpy as np
 from tfxp.errors import DataError, ModelError
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.transforms.layer_graph import Ref
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.normalize import is_relu
 
 
 @dataclasses.dataclass(frozen=True)

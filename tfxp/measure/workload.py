@@ -13,7 +13,7 @@ from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.transforms.fold_batch_norm import fold_batch_norm as fold
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
-from tfxp.transforms.normalize import normalize
+from tfxp.transforms.normalize.normalize import normalize
 
 
 def count_model(model: Any, *, fold_batch_norm: bool = True) -> ModelStats:

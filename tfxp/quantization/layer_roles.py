@@ -11,13 +11,13 @@ from tfxp.errors import ConfigError, UnsupportedLayerError
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
-from tfxp.transforms.activations import is_known_function, unary_of
-from tfxp.transforms.channel_functions import LENGTH, MEAN, PAD, function_of
-from tfxp.transforms.constants import is_constant
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.matrix_products import FUNCTION as PRODUCT
-from tfxp.transforms.normalize import is_softmax
+from tfxp.transforms.normalize.activations import is_known_function, unary_of
+from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, function_of
+from tfxp.transforms.normalize.constants import is_constant
+from tfxp.transforms.normalize.matrix_products import FUNCTION as PRODUCT
+from tfxp.transforms.normalize.normalize import is_softmax
 
 _FUNCTIONS = {
     PRODUCT: "tf.matmul",

@@ -2,7 +2,7 @@
 
 What is not listed and not registered with `tfxp.register_layer` is refused by name. Separable
 convolutions, Rescaling, Normalization, Average, swish, hard_sigmoid and functions of tensors are
-rewritten into listed layers before the table is asked: `tfxp.transforms.normalize`.
+rewritten into listed layers before the table is asked: `tfxp.transforms.normalize.normalize`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.normalize import is_relu
 
 
 def _channels_last(spec: LayerSpec) -> str | None:

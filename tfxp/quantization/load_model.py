@@ -12,7 +12,7 @@ import h5py
 from tfxp.errors import ModelError
 from tfxp.keras import keras, keras3
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
-from tfxp.transforms.from_keras3 import as_tf_keras
+from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
 _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"

@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
-from tfxp.transforms.activations import unary_of
-from tfxp.transforms.affine import affine_to_batch_norm
-from tfxp.transforms.channel_functions import LENGTH, MEAN, PAD, function_of
-from tfxp.transforms.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
-from tfxp.transforms.normalize import is_relu, is_softmax, normalize
+from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.affine import affine_to_batch_norm
+from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, function_of
+from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
+from tfxp.transforms.normalize.normalize import is_relu, is_softmax, normalize
 
 # Not negative where none of their inputs is.
 _KEEP_SIGN = (

@@ -33,12 +33,12 @@ from tfxp.quantizers import (
     WrpnWeightQuantizer,
     seed_of,
 )
-from tfxp.transforms.activations import unary_of
-from tfxp.transforms.channel_functions import function_of
-from tfxp.transforms.integer_lstm import lstm_obstacle
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.masks import mask_readers
-from tfxp.transforms.normalize import is_relu, is_softmax
+from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.channel_functions import function_of
+from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
+from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.normalize import is_relu, is_softmax
 
 # What LiteRT's default engine does for the operator that produces the tensor.
 ENGINE_ROUNDING = {

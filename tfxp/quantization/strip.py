@@ -8,7 +8,7 @@ import numpy as np
 
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper
-from tfxp.transforms.constants import constants_to_functions
+from tfxp.transforms.normalize.constants import constants_to_functions
 
 
 def strip(qmodel: Any) -> Any:

@@ -14,7 +14,7 @@ from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import FormatQuantizer
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.normalize import is_relu
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 

@@ -32,7 +32,7 @@ from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.trial_training import TrialTraining
 from tfxp.search.warm_start import LinWarmStart
 from tfxp.training import FineTuneSettings
-from tfxp.transforms.from_keras3 import as_tf_keras
+from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 
 LEDGER = "trials.jsonl"
 _ADVICE = ", or start a chief and workers"

@@ -11,7 +11,7 @@ import numpy as np
 from tfxp.data.model_data import ordered_arrays
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
-from tfxp.training.fine_tune import (
+from tfxp.training.repair.fine_tune import (
     FineTuneSettings,
     is_classifier,
     shuffled_batches,

@@ -1,20 +1,20 @@
 """Making quantized networks accurate: recipes, calibration, fine-tuning, fixed-point training."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
-from tfxp.training.build_network import build_network
-from tfxp.training.calibrate import calibrate_model
-from tfxp.training.fine_tune import AUGMENTATIONS, FineTuneSettings, fine_tune
-from tfxp.training.fixed_point_sgd import FixedPointSGD
-from tfxp.training.grid import TrainingGrid
-from tfxp.training.prepare_training import (
+from tfxp.training.fixed_point.fixed_point_sgd import FixedPointSGD
+from tfxp.training.fixed_point.prepare_training import (
     forward_precision,
     prepare_training,
     saturation_of,
     update_precision,
 )
-from tfxp.training.recipe import TrainingRecipe
-from tfxp.training.tensor_precision import UpdatePrecision
-from tfxp.training.train import train_recipe
+from tfxp.training.fixed_point.tensor_precision import UpdatePrecision
+from tfxp.training.recipes.build_network import build_network
+from tfxp.training.recipes.grid import TrainingGrid
+from tfxp.training.recipes.recipe import TrainingRecipe
+from tfxp.training.recipes.train import train_recipe
+from tfxp.training.repair.calibrate import calibrate_model
+from tfxp.training.repair.fine_tune import AUGMENTATIONS, FineTuneSettings, fine_tune
 
 __all__ = [
     "AUGMENTATIONS",

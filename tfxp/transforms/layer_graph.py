@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.transforms.from_keras3 import as_tf_keras
+from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 
 
 @dataclasses.dataclass(frozen=True, order=True)

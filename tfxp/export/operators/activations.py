@@ -9,9 +9,9 @@ import numpy as np
 from tfxp.export.operators.writers import writes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.graph import Quantization, Tensor
-from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
-from tfxp.transforms.normalize import is_relu
+from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.normalize import is_relu
 
 # The one format of the output of these operators, by storage type.
 _FIXED_OUTPUT: dict[tuple[str, str], Format] = {

@@ -10,7 +10,7 @@ import numpy as np
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
-from tfxp.transforms.slices import index_of
+from tfxp.transforms.normalize.slices import index_of
 
 # (begin, end, step) along one axis; None stands for its border.
 Range = tuple[int | None, int | None, int]

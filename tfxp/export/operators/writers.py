@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tfxp.quantization.layer_roles import role_of, table_name
-from tfxp.transforms.activations import unary_of
 from tfxp.transforms.layer_graph import Call, LayerSpec
-from tfxp.transforms.normalize import is_softmax
+from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.normalize import is_softmax
 
 # write(builder, number of the call, call, layer)
 Write = Callable[[Any, int, Call, LayerSpec], None]

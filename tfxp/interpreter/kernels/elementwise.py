@@ -239,7 +239,7 @@ def _add_compiled(
 ) -> Binary:
     """`_add_xnnpack` for equal shapes, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_program import run_step
+    from tfxp.interpreter.compiled.program import run_step
 
     parameters = add_xnnpack_parameters(a, b, output, sign)
     broadcast = _add_xnnpack(a, b, output, limits, sign)

@@ -117,7 +117,7 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
 
 def _average_compiled(node: Node, x: Array) -> Array:
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_program import run_step
+    from tfxp.interpreter.compiled.program import run_step
 
     o = node.options
     rows, columns = _extents(node, x.shape[1], x.shape[2])

@@ -157,7 +157,7 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
 def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
     """`_softmax_table`, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled_program import run_step
+    from tfxp.interpreter.compiled.program import run_step
 
     table, scale = exp_table(source, beta), np.array([output.scale], np.float32)
     unsigned, limits = int(output.type == "UINT8"), CODE_LIMITS[output.type]

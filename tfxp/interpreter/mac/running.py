@@ -57,7 +57,7 @@ def booking(
 @cache
 def _compiled() -> Callable[..., MacResult]:
     """The compiled twin, imported when first needed: Numba takes half a second to load."""
-    from tfxp.interpreter.mac.compiled import run_compiled
+    from tfxp.interpreter.compiled.layer import run_compiled
 
     return run_compiled
 

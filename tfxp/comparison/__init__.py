@@ -1,0 +1,1 @@
+"""Two runs of a network compared, tensor by tensor."""

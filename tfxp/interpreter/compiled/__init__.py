@@ -1,0 +1,1 @@
+"""Compiled twins of the multiplying kernels and of what a remembered run repeats."""

@@ -1,0 +1,146 @@
+"""Compiled twins of ADD, AVERAGE_POOL_2D and SOFTMAX for 8-bit codes.
+
+These operators are short next to convolutions, but a dozen NumPy passes over small arrays cost
+more than their arithmetic. Each function writes what the NumPy definition in `kernels/` returns;
+the same tests hold both. Memory is given by addresses; see `mac/memory.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.interpreter.compiled.memory import (
+    bytes_at,
+    fill_ints,
+    floats_at,
+    inlined,
+    ints_at,
+    unsigned_bytes_at,
+)
+
+
+@inlined
+def _add(x: Any, y: Any, out: Any, record: Any) -> None:
+    m_x, m_y, b = np.int32(record[1]), np.int32(record[2]), np.int32(record[3])
+    s, z = np.int32(record[4]), np.int32(record[5])
+    least, most = np.int32(record[6]), np.int32(record[7])
+    for i in range(x.size):
+        total = np.int32(np.int32(x[i]) * m_x + np.int32(y[i]) * m_y + b)
+        code = np.int32((total >> s) + z)
+        out[i] = min(max(code, least), most)
+
+
+@inlined
+def add_codes(x_at: Any, y_at: Any, out_at: Any, size: Any, record: Any) -> None:
+    """out = clip(((x * ma + y * mb + bias) >> shift) + zero, low, high).
+
+    Args:
+        x_at, y_at, out_at: `size` codes each.
+        size: how many.
+        record: int64 (unsigned, ma, mb, bias, shift, zero, low, high).
+    """
+    if record[0]:
+        _add(
+            unsigned_bytes_at(x_at, size), unsigned_bytes_at(y_at, size),
+            unsigned_bytes_at(out_at, size), record,
+        )  # fmt: skip
+    else:
+        _add(bytes_at(x_at, size), bytes_at(y_at, size), bytes_at(out_at, size), record)
+
+
+@inlined
+def _average(x: Any, out: Any, scratch_at: Any, images: Any, record: Any) -> None:
+    _, height, width, channels, oh, ow, kh, kw, sh, sw, ph, pw, low, high = record[:14]
+    total = ints_at(scratch_at, channels)
+    at = 0
+    for n in range(images):
+        for row in range(oh):
+            top = row * sh - ph
+            first_y, last_y = max(top, 0), min(top + kh, height)
+            for column in range(ow):
+                left = column * sw - pw
+                first_x, last_x = max(left, 0), min(left + kw, width)
+                fill_ints(scratch_at, channels, 0)
+                for y in range(first_y, last_y):
+                    for z in range(first_x, last_x):
+                        pixel = ((n * height + y) * width + z) * channels
+                        for c in range(channels):
+                            total[c] = np.int32(total[c] + np.int32(x[pixel + c]))
+                count = np.int32((last_y - first_y) * (last_x - first_x))
+                half = np.int32(count // 2)
+                for c in range(channels):
+                    value = total[c]
+                    if value > 0:
+                        mean = (value + half) // count
+                    else:
+                        mean = -((half - value) // count)
+                    out[at + c] = min(max(np.int64(mean), low), high)
+                at += channels
+
+
+@inlined
+def average_windows(x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any) -> None:
+    """Mean of each window of NHWC codes over the elements inside the image, halves away from 0.
+
+    Args:
+        x_at, out_at: codes.
+        images: N.
+        record: int64 (unsigned, H, W, C, OH, OW, window height and width, strides, padding before,
+            lowest and highest code).
+        scratch_at: int32 (C,).
+    """
+    _, height, width, channels, oh, ow = record[:6]
+    size, written = images * height * width * channels, images * oh * ow * channels
+    if record[0]:
+        _average(
+            unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, written), scratch_at,
+            images, record,
+        )  # fmt: skip
+    else:
+        _average(bytes_at(x_at, size), bytes_at(out_at, written), scratch_at, images, record)
+
+
+@inlined
+def _softmax(x: Any, out: Any, rows: Any, record: Any) -> None:
+    _, classes, zero, cut, low, high = record[:6]
+    table, scale = floats_at(record[6], 256), floats_at(record[7], 1)[0]
+    half = np.float32(0.5)
+    for r in range(rows):
+        first = r * classes
+        largest = np.int32(x[first])
+        for c in range(classes):
+            largest = max(largest, np.int32(x[first + c]))
+        total = np.float32(0.0)
+        for c in range(classes):
+            total += table[largest - np.int32(x[first + c])]
+        inverse = np.float32(1.0) / np.float32(total * scale)
+        for c in range(classes):
+            probability = np.float32(table[largest - np.int32(x[first + c])] * inverse)
+            if cut:
+                code = np.int64(np.float32(probability + half))
+            else:
+                whole = np.int64(probability)
+                if probability - np.float32(whole) >= half:
+                    whole += 1
+                code = whole + zero
+            out[first + c] = min(max(code, low), high)
+
+
+@inlined
+def softmax_rows(x_at: Any, out_at: Any, rows: Any, record: Any) -> None:
+    """Rows of codes to rows of probabilities, by a float32 table of exponentials.
+
+    Args:
+        x_at, out_at: codes (rows, classes).
+        rows: how many.
+        record: int64 (unsigned, classes, zero point of the output, whether 1/2 is added and the
+            rest cut off (UINT8), code limits, addresses of float32 exp(-step * d) for
+            d = 0 ... 255 and of the output's scale).
+    """
+    size = rows * record[1]
+    if record[0]:
+        _softmax(unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, size), rows, record)
+    else:
+        _softmax(bytes_at(x_at, size), bytes_at(out_at, size), rows, record)

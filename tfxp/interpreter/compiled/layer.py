@@ -1,0 +1,121 @@
+"""The compiled twin of `definition.py`: which kernel a layer takes, and calling it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.interpreter.compiled import plain as compiled_plain
+from tfxp.interpreter.compiled.packing import (
+    RECORD,
+    REQUANTIZATION,
+    SCRATCH,
+    Keeper,
+    code_kind,
+    fits_32_bits,
+    pack_bias,
+    pack_requantizer,
+    share_scratch,
+    visit_fields,
+)
+from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
+from tfxp.interpreter.compiled.program import run_step
+from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
+from tfxp.interpreter.compiled.store import SUMS
+from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.layer import MacLayer, MacResult
+from tfxp.interpreter.mac.running import booking, positions_of
+from tfxp.interpreter.registry import Node
+from tfxp.interpreter.step import DEPTHWISE, PLANES, SCATTER, Step
+
+#: Weights are listed where their products alone take less than this share of all.
+_WORTH_LISTING = 0.9
+
+
+class Plan:
+    """Everything a kernel needs besides the activations, for one input size.
+
+    Args:
+        layer: weights and constants.
+        rows, columns: where taps fall.
+    """
+
+    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
+        self.layer, self.axes = layer, (rows, columns)
+        depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
+        self.exact = fits_32_bits(layer)
+        self.dtype = layer.requantizer.dtype
+        self.shape = (rows.out, columns.out, layer.channels_out)
+        if not self.exact:
+            return
+        if depthwise:
+            self.record, self._held = _depthwise_record(layer, rows, columns)
+            self.opcode = DEPTHWISE
+        else:
+            layout = ScatterLayout(layer, rows, columns)
+            self.record, self._held = scatter_record(layout, rows, columns), layout.kept
+            self.opcode = SCATTER
+            share = cost_share(layer, rows, columns)
+            if share is not None and share < _WORTH_LISTING:
+                lists = WeightLists(layer, rows, columns, self.record)
+                self.record, self._held = lists.record, [*layout.kept, *lists.kept]
+                self.opcode = PLANES
+        self.scratch_bytes = int(self.record[RECORD - 1])
+
+
+def run_compiled(
+    layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis, node: Node
+) -> MacResult:
+    """One operator on a batch of images: the same result as `run_definition`.
+
+    Args:
+        layer: weights and constants.
+        x: codes (N, H, W, C).
+        rows, columns: where taps fall.
+        node: keeps the plan for this input size, and is told which step was run.
+    """
+    plan = node.cache.get("plan")
+    if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
+        plan = node.cache["plan"] = Plan(layer, rows, columns)
+    if not plan.exact:
+        return compiled_plain.run_plain(layer, x, rows, columns)
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    out = np.empty((x.shape[0], *plan.shape), plan.dtype)
+    scratch = plan.scratch_bytes
+    step = Step(plan.opcode, (x,), out, x.shape[0], plan.record, plan, scratch)
+    result = MacResult.of(out, run_step(step).tolist())
+    positions = positions_of(layer, x, rows, columns)
+    node.step = replace(step, book=booking(node, layer, result, x.size, positions))
+    return result
+
+
+def _depthwise_record(
+    layer: MacLayer, rows: Axis, columns: Axis
+) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
+    """The record of a layer for `convolve_depthwise`.
+
+    Fields: as in `scatter_record` up to the kind of code; kernel rows, stride, dilation, padding,
+    then the same of columns; addresses of weights and start values; from 24 on as there.
+    """
+    keeper = Keeper()
+    start, late = pack_bias(layer, layer.channels_out // layer.groups)
+    weights = layer.weights.reshape(-1, layer.channels_out).astype(np.int32) & 0xFFFF
+    record = np.zeros(RECORD, np.int64)
+    head = [
+        *(rows.size, columns.size, layer.channels_in, layer.groups),
+        *(rows.out, columns.out, layer.channels_out, layer.input_zero),
+        *(0, code_kind(layer)),
+        *(rows.taps, rows.stride, rows.dilation, rows.pad),
+        *(columns.taps, columns.stride, columns.dilation, columns.pad),
+        *(keeper.keep(weights), keeper.keep(start)),
+    ]
+    record[: len(head)] = head
+    record[24:29] = visit_fields(layer, rows, columns, keeper)
+    record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, columns.out, keeper)
+    visits = int(record[26]) * columns.size * layer.channels_in
+    share_scratch(record, [4 * columns.out * layer.channels_out, 4 * SUMS, 4 * visits])
+    return record, keeper.kept

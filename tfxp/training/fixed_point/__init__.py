@@ -1,0 +1,1 @@
+"""Training in which all five tensors are fixed point."""

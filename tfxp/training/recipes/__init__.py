@@ -1,0 +1,1 @@
+"""Trainings described as data, resumed exactly."""

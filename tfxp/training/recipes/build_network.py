@@ -1,0 +1,170 @@
+"""From a recipe to the network that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfxp.data import ModelData, input_shapes
+from tfxp.errors import ConfigError
+from tfxp.files import find_config
+from tfxp.formats import WrpnFormat
+from tfxp.keras import keras
+from tfxp.measure import measure_model
+from tfxp.models import build_model
+from tfxp.precision import PrecisionMap
+from tfxp.quantization import load_model, quantize_model, wrpn_precision
+from tfxp.quantization.plan import prepare
+from tfxp.quantizers import UnitRange
+from tfxp.training.fixed_point.prepare_training import with_float_biases
+from tfxp.training.recipes.fixed_point_recipe import (
+    backward_settings,
+    is_training_map,
+    is_variant,
+    training_variant,
+)
+from tfxp.training.recipes.recipe import TrainingRecipe
+from tfxp.transforms.layer_graph import LayerGraph
+from tfxp.transforms.wrpn.rescale import rescale_for_wrpn
+from tfxp.transforms.wrpn.widen import widen_model
+
+_SAMPLES = 512  # to measure ranges on
+
+
+def build_network(recipe: TrainingRecipe, x: Any) -> Any:
+    """The network of a recipe, not compiled; the same one for the same recipe.
+
+    Args:
+        recipe: what to build.
+        x: training inputs as the model takes them, a list of arrays for several inputs; for what
+            has to be measured: `rescale`, and precisions given in numbers of bits.
+
+    Raises:
+        ConfigError: there is no such model, or a factor or a field is impossible.
+        PrecisionError: the precision does not fit the network.
+        UnsupportedLayerError: a layer that cannot be widened or quantized, by name.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    model = float_network(recipe, x)
+    precision = precision_for(recipe.precision, model)
+    if precision is None:
+        return model
+    training = is_training_map(precision)
+    backward = (
+        None
+        if recipe.backward is None and not training
+        else backward_settings(recipe.backward, recipe.seed)
+    )
+    on_grid = _wrpn_layers(model, precision)
+    if recipe.clip_weights:
+        _hold_within_unit_range(model, on_grid)
+    # The recipe measures only what the map leaves open.
+    needs = [precision.default, *precision.layers.values()]
+    stats, fold = None, recipe.fold_batch_norm and not training
+    if any(isinstance(rule.activations, int) for rule in needs):
+        data = ModelData.of((x, None), model.input_names, "training data").take(_SAMPLES)
+        sample = data.shaped(input_shapes(model)).x
+        stats = measure_model(model, sample, fold_batch_norm=fold)
+    if training:
+        precision = with_float_biases(precision)
+    return quantize_model(model, precision, stats, fold_batch_norm=fold, backward=backward)
+
+
+def float_network(recipe: TrainingRecipe, x: Any) -> Any:
+    """The network before quantization: made or loaded, widened, rescaled."""
+    if "file" in recipe.model:
+        model = load_model(recipe.model["file"])
+    else:
+        model = build_model(recipe.model["name"], **_settings(recipe))
+    if recipe.widen is not None:
+        model = widen_model(model, seed=recipe.seed, **recipe.widen)
+    if recipe.rescale is not None:
+        settings = dict(recipe.rescale)
+        samples = settings.pop("samples", _SAMPLES)
+        data = ModelData.of((x, None), model.input_names, "training data").take(samples)
+        model = rescale_for_wrpn(model, data.x, **settings)
+    if recipe.weight_decay is not None:
+        model = _with_weight_decay(model, recipe.weight_decay)
+    precision = precision_for(recipe.precision, model)
+    if recipe.weight_std is not None and precision is not None:
+        _spread_weights(model, _wrpn_layers(model, precision), recipe.weight_std)
+    return model
+
+
+def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
+    """The precision map that a recipe's `precision` stands for in a network; None for float."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        path = str(find_config(wanted, "precision")) if wanted.endswith(".json") else wanted
+        return PrecisionMap.parse(path)
+    if is_variant(wanted):
+        return training_variant(wanted)
+    if isinstance(wanted, Mapping) and set(wanted) == {"wrpn"}:
+        try:
+            return wrpn_precision(model, **wanted["wrpn"])
+        except TypeError as error:  # an argument that it does not have
+            raise ConfigError(
+                f"precision: got {dict(wanted)}; expected weights, activations and perhaps edges, "
+                f"signed, per_channel ({error})."
+            ) from None
+    return PrecisionMap.from_dict(wanted, "precision of the recipe")
+
+
+def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
+    """The map of a recipe that trains in fixed point; None for any other."""
+    if isinstance(recipe.precision, Mapping) and "wrpn" in recipe.precision:
+        return None
+    precision = precision_for(recipe.precision, None)
+    return precision if is_training_map(precision) else None
+
+
+def _settings(recipe: TrainingRecipe) -> dict[str, Any]:
+    settings = recipe.model.get("settings", {})
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"settings of the model: got {settings!r}; expected an object.")
+    return dict(settings)
+
+
+def _wrpn_layers(model: Any, precision: PrecisionMap) -> list[str]:
+    """Layers whose kernels are on a WRPN grid."""
+    plan = prepare(model, fold=False)
+    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+    return [name for name in plan.macs if isinstance(rules[name].weights, WrpnFormat)]
+
+
+def _hold_within_unit_range(model: Any, names: list[str]) -> None:
+    """Constrain kernels; the quantized model is built from the layers' configurations."""
+    for layer in model.layers:
+        if layer.name in names:
+            attribute = "depthwise_constraint" if _is_depthwise(layer) else "kernel_constraint"
+            setattr(layer, attribute, UnitRange())
+
+
+def _spread_weights(model: Any, names: list[str], std: float) -> None:
+    """Give kernels a standard deviation, and cut them at -1 and 1."""
+    for layer in model.layers:
+        if layer.name in names:
+            kernel = layer.depthwise_kernel if _is_depthwise(layer) else layer.kernel
+            values = kernel.numpy()
+            size = float(values.std())
+            if size > 0:
+                kernel.assign(np.clip(values * (std / size), -1.0, 1.0))
+
+
+def _with_weight_decay(model: Any, decay: float) -> Any:
+    """The same network with one L2 on all kernels, or none."""
+    graph = LayerGraph.from_model(model)
+    wanted = keras.regularizers.serialize(keras.regularizers.L2(decay)) if decay else None
+    for spec in graph.layers.values():
+        for key in spec.config:
+            if key.endswith("_regularizer"):
+                is_kernel = key in ("kernel_regularizer", "depthwise_regularizer")
+                spec.config[key] = wanted if is_kernel else None
+    return graph.to_model(model.name)
+
+
+def _is_depthwise(layer: Any) -> bool:
+    return hasattr(layer, "depthwise_kernel")

@@ -1,0 +1,82 @@
+"""The Keras callbacks that a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfxp.callbacks import (
+    PrecisionSchedule,
+    RangeLogger,
+    SaturationAlarm,
+    SparsityLogger,
+    SqnrLogger,
+)
+from tfxp.errors import ConfigError, did_you_mean
+from tfxp.measure import measure_model
+from tfxp.precision import ModelStats
+from tfxp.training.recipes.build_network import precision_for
+from tfxp.training.recipes.recipe import TrainingRecipe
+
+OBSERVERS = {
+    "RangeLogger": RangeLogger,
+    "SaturationAlarm": SaturationAlarm,
+    "SparsityLogger": SparsityLogger,
+    "SqnrLogger": SqnrLogger,
+}
+SCHEDULE = "PrecisionSchedule"
+
+
+def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: Any, folder: Path) -> list[Any]:
+    """Callbacks for one training, logging into its folder.
+
+    `PrecisionSchedule` takes {"schedule": {epoch: precision as in a recipe}}; the others take the
+    keyword arguments of their class, and look at `x`.
+
+    Args:
+        recipe: its `callbacks` say which.
+        model: the network that is trained.
+        x: inputs as the model takes them, a list of arrays for several.
+        folder: gets a folder `callbacks`.
+
+    Raises:
+        ConfigError: no such callback, or settings that it does not take.
+    """
+    known = [SCHEDULE, *OBSERVERS]
+    unknown = [name for name in recipe.callbacks if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"callbacks: got {', '.join(unknown)}; expected some of {', '.join(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )
+    result = []
+    for name, settings in recipe.callbacks.items():
+        try:
+            if name == SCHEDULE:
+                result.append(_schedule(recipe, model, x, folder, **settings))
+            else:
+                result.append(OBSERVERS[name](x, folder / "callbacks", **settings))
+        except TypeError as error:
+            raise ConfigError(f"settings of {name}: got {settings}; {error}.") from None
+    return result
+
+
+def _schedule(
+    recipe: TrainingRecipe, model: Any, x: Any, folder: Path, schedule: Mapping[str, Any]
+) -> PrecisionSchedule:
+    """Precision by epoch; JSON knows keys of text only."""
+    maps: dict[int, Any] = {}
+    for epoch, wanted in schedule.items():
+        precision = precision_for(wanted, model)
+        if not str(epoch).isdigit() or precision is None:
+            raise ConfigError(
+                f"schedule of {SCHEDULE}: got {epoch!r}: {wanted!r}; expected epochs from 0 on and "
+                "precisions, such as {'0': 'w8a8', '10': 'w4a4'}."
+            )
+        maps[int(epoch)] = precision
+    stats: ModelStats | None = getattr(model, "_tfxp_stats", None)
+    rules = [rule for m in maps.values() for rule in (m.default, *m.layers.values())]
+    if stats is None and any(isinstance(rule.activations, int) for rule in rules):
+        stats = measure_model(model, x, fold_batch_norm=recipe.fold_batch_norm)
+    return PrecisionSchedule(maps, stats, log_dir=folder / "callbacks")

@@ -1,0 +1,316 @@
+"""Run a recipe: train, log every epoch, and go on exactly where a killed run stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.callbacks import FixedPointMonitor
+from tfxp.data import Dataset, ModelData, input_shapes
+from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.files import atomic_path, write_json, write_text
+from tfxp.folder_lock import hold_folder
+from tfxp.keras import keras
+from tfxp.training.recipes.batches import evaluation_batches, steps_per_epoch, training_batches
+from tfxp.training.recipes.build_network import build_network, training_map_of
+from tfxp.training.recipes.checkpoint import read_meta, restore_checkpoint, save_checkpoint
+from tfxp.training.recipes.fixed_point_recipe import fixed_point_optimizer
+from tfxp.training.recipes.recipe import TrainingRecipe
+from tfxp.training.recipes.recipe_callbacks import recipe_callbacks
+
+CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
+Progress = Callable[[int, int, str], None]
+
+
+def train_recipe(
+    recipe: TrainingRecipe,
+    train: Dataset | ModelData,
+    evaluation: Dataset | ModelData | None,
+    folder: str | Path,
+    *,
+    callbacks: Sequence[Any] = (),
+    command: str = "",
+    tensorboard: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a recipe's network, or finish what a checkpoint in `folder` has begun.
+
+    The folder gets `checkpoint.npz` and `log.jsonl` after every epoch, TensorBoard's events, and
+    at the end `model.keras` and `result.json`. A run that was killed repeats the epoch it was in,
+    from the checkpoint, with the same batches: on one thread the weights come out bit for bit as
+    without the interruption (dropout and stochastic rounding draw anew).
+
+    Args:
+        recipe: what to build and how to train it.
+        train: inputs and class numbers, in the data's own units; `ModelData` for several inputs,
+            which the recipe must not scale.
+        evaluation: what accuracy is measured on; None measures none.
+        folder: where everything goes; one recipe and data set per folder.
+        callbacks: more Keras callbacks.
+        command: noted in the result.
+        tensorboard: write scalars for TensorBoard.
+        progress: called with (steps done, steps in all, note).
+
+    Returns:
+        What `result.json` holds: recipe, command, figures of every epoch, final accuracy, seconds.
+
+    Raises:
+        ConfigError: the folder belongs to another recipe, or a field is impossible.
+        FolderInUseError: another process trains in the folder.
+        DataError: the data have no labels, do not fit the network, or fill no batch.
+        ModelError: the loss became NaN; the checkpoint of the epoch before is kept.
+    """
+    with hold_folder(folder, "training"):
+        measured_on = None if evaluation is None else ModelData.of(evaluation)
+        return _train_held(
+            recipe, ModelData.of(train), measured_on, Path(folder), callbacks, command,
+            tensorboard, progress,
+        )  # fmt: skip
+
+
+def _train_held(
+    recipe: TrainingRecipe,
+    train: ModelData,
+    evaluation: ModelData | None,
+    folder: Path,
+    callbacks: Sequence[Any],
+    command: str,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """`train_recipe` in a folder that no other process trains in."""
+    meta = _meta_of(folder / CHECKPOINT, recipe, train)
+    labels = train.labels()
+    stream_from = 0 if meta is None else len(meta["epochs"])
+    if stream_from == recipe.epochs and (folder / RESULT).exists():
+        return dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    measured = train.take(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
+    model = build_network(recipe, measured)
+    _check_data(model, train, labels)
+    compile_for(model, recipe, steps_per_epoch(recipe, len(train)))
+    if meta is not None:
+        restore_checkpoint(folder / CHECKPOINT, model)
+    meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
+    watchers = recipe_callbacks(recipe, model, measured, folder)
+    if training_map_of(recipe) is not None:
+        watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
+    keeper = _Keeper(recipe, folder, meta, evaluation, progress, tensorboard)
+    if stream_from < recipe.epochs:
+        model.fit(
+            training_batches(recipe, train.x, labels, stream_from),
+            epochs=recipe.epochs,
+            initial_epoch=stream_from,
+            steps_per_epoch=keeper.steps,
+            callbacks=[*watchers, *callbacks, keeper],
+            verbose=0,
+        )
+    result = _result(recipe, meta, model, train, evaluation, command)
+    with atomic_path(folder / MODEL) as temporary:
+        model.save(temporary)
+    write_json(folder / RESULT, result)
+    return result
+
+
+_MEASURED = 512
+
+
+def compile_for(model: Any, recipe: TrainingRecipe, steps: int) -> None:
+    """Compile with the recipe's loss, optimizer and schedule; the optimizer's variables exist."""
+    rate, precision = learning_rate(recipe, steps), training_map_of(recipe)
+    if precision is not None:
+        optimizer = fixed_point_optimizer(model, precision, rate, recipe)
+    elif recipe.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate)
+    else:
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True)
+    logits = _gives_logits(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    if recipe.label_smoothing:
+        loss = SmoothedCrossEntropy(logits, recipe.label_smoothing)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    optimizer.build(model.trainable_variables)
+
+
+def learning_rate(recipe: TrainingRecipe, steps: int) -> Any:
+    """The learning rate as a function of the step.
+
+    Args:
+        recipe: schedule, rate, epochs.
+        steps: steps in an epoch.
+    """
+    rate, warm = recipe.learning_rate, recipe.warmup_epochs * steps
+    schedules = keras.optimizers.schedules
+    if recipe.schedule == "constant":
+        return rate
+    if recipe.schedule == "step":
+        rates = [rate * recipe.step_factor**i for i in range(len(recipe.step_epochs) + 1)]
+        return schedules.PiecewiseConstantDecay([e * steps for e in recipe.step_epochs], rates)
+    rest = max(recipe.epochs * steps - warm, 1)
+    if not warm:
+        return schedules.CosineDecay(rate, rest)
+    return schedules.CosineDecay(0.0, rest, warmup_target=rate, warmup_steps=warm)
+
+
+@keras.utils.register_keras_serializable(package="tfxp")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of class numbers, with a share s of the target spread over all classes.
+
+        L = (1 - s) CE(y) + s mean_c CE(c)
+
+    Args:
+        from_logits: whether outputs are logits, not probabilities.
+        smoothing: s.
+    """
+
+    def __init__(self, from_logits: bool, smoothing: float, **_: Any) -> None:
+        super().__init__(name="smoothed_cross_entropy")
+        self.from_logits, self.smoothing = from_logits, smoothing
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Loss of every sample."""
+        own = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
+        rows = tf.nn.log_softmax(y_pred) if self.from_logits else tf.math.log(y_pred + 1e-7)
+        return (1 - self.smoothing) * own - self.smoothing * tf.reduce_mean(rows, -1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"from_logits": self.from_logits, "smoothing": self.smoothing}
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Writes down every epoch, and stops a training whose loss is no number any more."""
+
+    def __init__(
+        self,
+        recipe: TrainingRecipe,
+        folder: Path,
+        meta: dict[str, Any],
+        evaluation: ModelData | None,
+        progress: Progress | None,
+        tensorboard: bool,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.folder, self.meta = recipe, folder, meta
+        self.progress = progress
+        self.steps = steps_per_epoch(recipe, int(meta["samples"]))
+        self.batches = None
+        if evaluation is not None:
+            self.batches = evaluation_batches(recipe, evaluation.x, evaluation.labels())
+        self.writer = None
+        if tensorboard:
+            self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clocks."""
+        self.epoch, self.wall, self.cpu = epoch, time.monotonic(), time.process_time()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Look at the loss, and say how far it is."""
+        loss = float((logs or {})["loss"])
+        if not np.isfinite(loss):
+            done = len(self.meta["epochs"])
+            kept = f"the checkpoint of epoch {done} is kept in" if done else "nothing is kept in"
+            raise ModelError(
+                f"training of {self.model.name!r}: the loss became NaN in step {batch + 1} of "
+                f"epoch {self.epoch + 1}; {kept} {str(self.folder)!r}. Use a smaller learning rate."
+            )
+        if self.progress is not None:
+            steps = self.epoch * self.steps + batch + 1
+            note = f"epoch {self.epoch + 1}, loss {loss:.4f}"
+            self.progress(steps, self.recipe.epochs * self.steps, note)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Evaluate, and put state, log and scalars on disk."""
+        logs = logs or {}
+        figures = {"loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
+        figures["learning_rate"] = float(self.model.optimizer.learning_rate)
+        last = epoch + 1 == self.recipe.epochs
+        if self.batches is not None and (last or (epoch + 1) % self.recipe.evaluate_every == 0):
+            found = self.model.evaluate(self.batches, verbose=0)
+            figures["val_loss"], figures["val_accuracy"] = map(float, found)
+        figures["seconds"] = time.monotonic() - self.wall
+        figures["cpu_seconds"] = time.process_time() - self.cpu
+        self.meta["epochs"].append({"epoch": epoch + 1, **figures})
+        save_checkpoint(self.folder / CHECKPOINT, self.model, self.meta)
+        lines = [json.dumps(row) for row in self.meta["epochs"]]
+        write_text(self.folder / LOG, "\n".join(lines) + "\n")
+        if self.writer is not None:
+            with self.writer.as_default(step=epoch + 1):
+                for name, value in figures.items():
+                    tf.summary.scalar(name, value)
+            self.writer.flush()
+
+
+def _meta_of(path: Path, recipe: TrainingRecipe, train: ModelData) -> dict[str, Any] | None:
+    """What the checkpoint says of itself, if it belongs to this recipe and data."""
+    meta = read_meta(path)
+    if meta is None:
+        return None
+    asked, there = _decisive(recipe), _decisive(TrainingRecipe.from_dict(meta["recipe"]))
+    differing = [key for key in {**asked, **there} if asked.get(key) != there.get(key)]
+    if meta["samples"] != len(train):
+        differing.append("number of samples")
+    if differing:
+        raise ConfigError(
+            f"checkpoint {str(path)!r}: got one of another training ({', '.join(differing)} "
+            "differ); expected the same recipe and data. Choose another output folder, or remove "
+            "it to start anew."
+        )
+    return meta
+
+
+def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
+    """What decides about weights: not the words of a recipe, nor when it is evaluated."""
+    words = ("description", "reference", "command", "expected", "evaluate_every")
+    plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
+    return {key: value for key, value in plain.items() if key not in words}
+
+
+def _check_data(model: Any, train: ModelData, labels: np.ndarray) -> None:
+    if len(model.outputs) != 1:
+        raise ModelError(
+            f"training of {model.name!r}: got {len(model.outputs)} outputs; expected one. Use your "
+            "own fit instead."
+        )
+    train.shaped(input_shapes(model))
+    classes = int(model.outputs[0].shape[-1])
+    if labels.max() >= classes:
+        raise DataError(
+            f"labels of {train.name}: got class {labels.max()}; expected 0 … {classes - 1}, the "
+            "network's outputs."
+        )
+
+
+def _gives_logits(model: Any) -> bool:
+    """Whether the last layer is no softmax."""
+    layer = model.layers[-1]
+    layer = getattr(layer, "layer", layer)
+    is_softmax = layer.__class__.__name__ == "Softmax"
+    return not is_softmax and layer.get_config().get("activation") != "softmax"
+
+
+def _result(
+    recipe: TrainingRecipe,
+    meta: dict[str, Any],
+    model: Any,
+    train: ModelData,
+    evaluation: ModelData | None,
+    command: str,
+) -> dict[str, Any]:
+    epochs = meta["epochs"]
+    return {
+        "recipe": recipe.to_dict(),
+        "command": command,
+        "samples": {"train": len(train), "evaluation": len(evaluation) if evaluation else 0},
+        "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "accuracy": epochs[-1].get("val_accuracy"),
+        "seconds": sum(row["seconds"] for row in epochs),
+        "cpu_seconds": sum(row["cpu_seconds"] for row in epochs),
+        "epochs": epochs,
+    }

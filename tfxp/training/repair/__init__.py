@@ -1,0 +1,1 @@
+"""Accuracy back after quantization: calibration without labels, fine-tuning."""

@@ -1,0 +1,1 @@
+"""Keras 3 models become tf_keras models."""

@@ -1,0 +1,1 @@
+"""Layers rewritten into the few forms that quantization and export know."""

@@ -1,0 +1,158 @@
+"""Rewrite a graph into the few layer forms that quantization knows.
+
+- tensors that no input changes are computed once (`constants`);
+- functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
+- means and lengths of channels take one form each (`channel_functions`), layer normalization is
+  split into such steps (`layer_norm`);
+- attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
+  product (`attention`, `dot_layers`, `matrix_products`);
+- a TimeDistributed layer that treats every step alike becomes the layer itself
+  (`time_distributed`);
+- activation functions inside layers become layers of their own, some of them composed of simpler
+  ones (`activations`);
+- a separable convolution becomes a depthwise and a pointwise one (`separable`);
+- an Average becomes a sum and a scaling (`affine`), an Add, Multiply, Maximum or Minimum of many
+  inputs a chain of two-input layers;
+- a softmax along another axis than the last goes between permutations (`softmax_axis`);
+- a softmax before a final Reshape or Flatten moves behind it;
+- a layer without weights that is called several times becomes one layer per call, the later ones
+  with a number behind the name, because each call may see another format.
+
+Outputs stay the same, bit for bit but for the order of additions in long sums.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfxp.keras import layers
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.normalize.activations import rewrite_activations, split_activations
+from tfxp.transforms.normalize.affine import averages_to_sums
+from tfxp.transforms.normalize.attention import split_attention
+from tfxp.transforms.normalize.channel_functions import unify_channel_functions
+from tfxp.transforms.normalize.constants import fold_constants
+from tfxp.transforms.normalize.dot_layers import dots_to_products
+from tfxp.transforms.normalize.layer_norm import split_layer_norms
+from tfxp.transforms.normalize.matrix_products import unify_products
+from tfxp.transforms.normalize.separable import split_separable
+from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
+from tfxp.transforms.normalize.tensor_functions import functions_to_layers
+from tfxp.transforms.normalize.time_distributed import unwrap_time_distributed
+
+
+def normalize(graph: LayerGraph) -> LayerGraph:
+    """Apply all rewrites of this file.
+
+    Args:
+        graph: graph to edit.
+
+    Returns:
+        The same graph.
+    """
+    fold_constants(graph)
+    functions_to_layers(graph)
+    unify_products(graph)
+    dots_to_products(graph)
+    split_attention(graph)
+    unwrap_time_distributed(graph)
+    split_layer_norms(graph)
+    unify_channel_functions(graph)
+    split_separable(graph)
+    split_activations(graph)
+    _split_shared(graph)
+    rewrite_activations(graph)
+    averages_to_sums(graph)
+    _split_long_sums(graph)
+    move_softmax_axes(graph)
+    _move_softmax_last(graph)
+    _full_pools_to_means(graph)
+    graph.sort()
+    return graph
+
+
+def _split_shared(graph: LayerGraph) -> None:
+    for number, call, spec in graph.in_order():
+        first = graph.uses(spec.name)[0]
+        if number == first or spec.weights or spec.kind == "InputLayer":
+            continue
+        call.layer = graph.add_layer(LayerSpec(spec.name, spec.cls, dict(spec.config))).name
+
+
+def _split_long_sums(graph: LayerGraph) -> None:
+    """Chains of two-input layers; partial results have the shape of the last, or broadcast."""
+    for _, call, spec in graph.in_order():
+        refs = call.refs()
+        if spec.kind not in _CHAINED or len(refs) < 3 or len(graph.uses(spec.name)) > 1:
+            continue
+        total = refs[0]
+        for position, ref in enumerate(refs[1:-1], 1):
+            partial = graph.add_layer(make_spec(spec.cls(name=f"{spec.name}_{position}")))
+            shapes = list(call.output_shapes)
+            total = graph.add_call(partial.name, ([total, ref],))
+            graph.calls[total.call].output_shapes = shapes
+        call.args = ([total, refs[-1]],)
+    graph.sort()
+
+
+def _move_softmax_last(graph: LayerGraph) -> None:
+    """Softmax over channels and a reshape that keeps them commute; logits come last that way."""
+    for number, call, spec in graph.in_order():
+        reader = graph.only_consumer(Ref(number)) if is_softmax(spec) else None
+        if reader is None or graph.layers[graph.calls[reader].layer].kind not in _RESHAPES:
+            continue
+        following, source = graph.calls[reader], call.refs()[0]
+        shapes = following.output_shapes, call.output_shapes
+        single = len(graph.uses(spec.name)) == len(graph.uses(following.layer)) == 1
+        if not single or shapes[0][0][-1] != shapes[1][0][-1]:
+            continue
+        following.args, following.kwargs = (source,), {}
+        graph.replace(Ref(reader), Ref(number))
+        call.args, call.kwargs = (Ref(reader),), {}
+        call.output_shapes = following.output_shapes
+
+
+def _full_pools_to_means(graph: LayerGraph) -> None:
+    """A pool over the whole image is a mean, which may have a finer format than its input.
+
+    AVERAGE_POOL_2D must keep its input's scale. Averages of 64 values are much smaller than the
+    values, so at few bits hardly a level would be left to them; MEAN has a scale of its own.
+    """
+    for _, call, spec in graph.in_order():
+        if spec.kind not in _GLOBAL_POOLS:
+            continue
+        sources = [graph.calls[graph.calls[use].refs()[0].call] for use in graph.uses(spec.name)]
+        known = [source.output_shapes[0] for source in sources if source.output_shapes]
+        shapes = {tuple(shape[1:-1]) for shape in known}
+        window = tuple(np.atleast_1d(spec.config["pool_size"]))
+        if shapes == {window} and spec.config["data_format"] in (None, "channels_last"):
+            if all(size == 1 for size in call.output_shapes[0][1:-1]):
+                layer = _GLOBAL_POOLS[spec.kind](keepdims=True, name=spec.name)
+                spec.cls, spec.config = type(layer), layer.get_config()
+
+
+_GLOBAL_POOLS = {
+    "AveragePooling1D": layers.GlobalAveragePooling1D,
+    "AveragePooling2D": layers.GlobalAveragePooling2D,
+}
+_CHAINED = ("Add", "Multiply", "Maximum", "Minimum")
+_RESHAPES = ("Reshape", "Flatten", "Dropout")
+
+
+def is_relu(spec: LayerSpec) -> float | None:
+    """The upper limit of a ReLU layer (infinity for a plain one); None if it is none."""
+    if spec.kind == "Activation":
+        return {"relu": float("inf"), "relu6": 6.0}.get(str(spec.config["activation"]))
+    if spec.kind == "ReLU":
+        slope, threshold = spec.config["negative_slope"], spec.config["threshold"]
+        if float(slope or 0) == 0 and float(threshold or 0) == 0:
+            limit = spec.config["max_value"]
+            return float("inf") if limit is None else float(limit)
+    return None
+
+
+def is_softmax(spec: LayerSpec) -> bool:
+    """Whether a layer is a softmax over the last axis."""
+    if spec.kind == "Activation":
+        return spec.config["activation"] == "softmax"
+    return spec.kind == "Softmax" and spec.config["axis"] in (-1,)

@@ -1,0 +1,1 @@
+"""Widening, and the ranges that WRPN's grids demand."""
