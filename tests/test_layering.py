@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
 TOOLS = PACKAGE.parent / "tools"
 
 # Files that anybody may import.
-FREE = {"errors", "files", "folder_lock", "progress", "registry", "version"}
+FREE = {"errors", "files", "folder_lock", "keras_types", "progress", "version"}
 
 NUMPY_COLUMN = {
     "formats": set(),

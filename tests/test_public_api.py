@@ -1,10 +1,12 @@
 """What users import from `tfxp`: it is there, documented, and resolved on first use only."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,33 @@ def test_public_names_resolve_and_are_documented(name):
     if callable(value):
         assert inspect.getdoc(value), f"{name} has no docstring"
     assert name in dir(tfxp)
+
+
+def test_type_checkers_see_the_names_that_the_tables_resolve():
+    """`if TYPE_CHECKING:` imports every public name from the module that the table names."""
+    tree = ast.parse(Path(tfxp.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: node.module
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == {**tfxp._PUBLIC, **tfxp._EXTENDING}
+    # A module-level __getattr__ that returns Any would hide what these imports say.
+    assert inspect.signature(tfxp.__getattr__).return_annotation == "object"
+
+
+@pytest.mark.parametrize("name", sorted({**tfxp._PUBLIC, **tfxp._EXTENDING}))
+def test_signatures_name_types(name):
+    """Help shows every parameter with a type, and no public function takes or returns Any."""
+    value = getattr(tfxp, name)
+    if not inspect.isfunction(value):
+        return
+    signature = inspect.signature(value)
+    parts = [*(p.annotation for p in signature.parameters.values()), signature.return_annotation]
+    assert inspect.Signature.empty not in parts
+    assert "Any" not in parts, signature
 
 
 def test_unknown_name_gets_a_hint():

@@ -1,3 +1,3 @@
 """The version of tfxp; equals the newest entry of docs/changelog.md (a test says so)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

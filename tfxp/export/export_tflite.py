@@ -19,6 +19,7 @@ from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors
 from tfxp.quantization.precision_variables import network_formats
 from tfxp.quantization.quantize_model import plan_of, precision_of
@@ -59,10 +60,10 @@ class ExportReport:
 
 
 def export_tflite(
-    qmodel: Any,
+    qmodel: KerasModel,
     path: str | os.PathLike[str],
     *,
-    verify: Any = None,
+    verify: Samples | None = None,
     softmax: bool = False,
     pack_int4: bool = False,
     fine_bias: bool = True,

@@ -7,13 +7,13 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.files import write_bytes, write_text
 from tfxp.formats import FixedPointFormat, Format, encode
+from tfxp.keras_types import KerasModel
 from tfxp.quantization.network_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.precision_variables import accumulator_scale, network_formats
@@ -53,7 +53,7 @@ class IntegerLayer:
         return float((self.weights == 0).mean())
 
 
-def integer_weights(qmodel: Any) -> dict[str, IntegerLayer]:
+def integer_weights(qmodel: KerasModel) -> dict[str, IntegerLayer]:
     """Layer name -> integer codes with their formats and scales.
 
         kernel = weights * weight_scale,    bias = bias codes * bias_scale

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats, decibels
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
@@ -26,8 +27,8 @@ _MOST_ELEMENTS = 2**26
 
 
 def measure_model(
-    model: Any,
-    data: Any,
+    model: KerasModel,
+    data: Samples,
     *,
     batch_size: int = 64,
     fold_batch_norm: bool = True,
@@ -86,7 +87,7 @@ def measure_model(
     return task.result(samples)
 
 
-def is_quantized(model: Any) -> bool:
+def is_quantized(model: KerasModel) -> bool:
     """Whether `quantize_model` made this model."""
     return any(isinstance(layer, FormatWrapper) for layer in getattr(model, "layers", ()))
 

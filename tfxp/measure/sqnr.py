@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.measure_model import batches
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.quantize_model import plan_of
@@ -37,9 +38,9 @@ class LayerSqnr:
 
 
 def measure_sqnr(
-    model: Any,
-    qmodel: Any,
-    data: Any,
+    model: KerasModel,
+    qmodel: KerasModel,
+    data: Samples,
     *,
     batch_size: int = 64,
     progress: Progress | None = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from tfxp.errors import UnsupportedLayerError
+from tfxp.keras_types import KerasModel
 from tfxp.measure.any_layer import any_workload, layer_weights, layer_work, sample_shape
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
@@ -16,7 +16,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.normalize import normalize
 
 
-def count_model(model: Any, *, fold_batch_norm: bool = True) -> ModelStats:
+def count_model(model: KerasModel, *, fold_batch_norm: bool = True) -> ModelStats:
     """Every layer's shapes, parameters and multiply-accumulates; no distributions.
 
     A network that can be quantized is counted as it will run: activation functions are part of the

@@ -11,6 +11,7 @@ import h5py
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras, keras3
+from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
@@ -18,7 +19,9 @@ from tfxp.transforms.layer_graph import LayerGraph
 _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None) -> Any:
+def load_model(
+    path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None
+) -> KerasModel:
     """A tf_keras model from a `.h5`, a `.keras` or a SavedModel; quantized ones included.
 
     Files that Keras 3 wrote are read with Keras 3 and converted, outputs within 1e-5.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import PrecisionError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.network_formats import NetworkFormats, resolve_formats
@@ -19,14 +20,14 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, weight_names
 
 
 def quantize_model(
-    model: Any,
+    model: KerasModel,
     precision: PrecisionMap | str,
     stats: ModelStats | None = None,
     *,
     fold_batch_norm: bool = True,
     fit: str = "mse",
     backward: BackwardSettings | None = None,
-) -> Any:
+) -> KerasModel:
     """The same network with weights, biases and activations on integer grids, ready to train.
 
         y = clip(round(x / scale), qmin, qmax) * scale     for every quantized tensor
@@ -70,7 +71,7 @@ def quantize_model(
     return quantized
 
 
-def precision_of(qmodel: Any) -> PrecisionMap:
+def precision_of(qmodel: KerasModel) -> PrecisionMap:
     """The formats of a quantized model, read back from its variables.
 
     Returns:

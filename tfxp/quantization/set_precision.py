@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfxp.errors import PrecisionError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, resolve_formats
@@ -17,7 +18,7 @@ from tfxp.quantizers import ActivationQuantizer, WeightQuantizer, seed_of
 
 
 def set_precision(
-    qmodel: Any,
+    qmodel: KerasModel,
     precision: PrecisionMap | str,
     stats: ModelStats | None = None,
     *,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.keras_types import KerasModel
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.normalize.constants import constants_to_functions
 
 
-def strip(qmodel: Any) -> Any:
+def strip(qmodel: KerasModel) -> KerasModel:
     """The same network without quantizers, its weights and biases on their grids.
 
     Activations are float again, so outputs differ from the quantized model's by what quantizing

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfxp.errors import ConfigError
 from tfxp.formats import WrpnFormat
+from tfxp.keras_types import KerasModel
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.quantize_model import plan_of
@@ -16,7 +17,7 @@ EDGES = ("float", "8", "wrpn")
 
 
 def wrpn_precision(
-    model: Any,
+    model: KerasModel,
     weights: int,
     activations: int,
     *,

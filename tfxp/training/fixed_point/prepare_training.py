@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfxp.keras_types import KerasModel
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization import BackwardSettings, precision_of, quantize_model
 from tfxp.quantization.plan import prepare
@@ -16,18 +17,18 @@ from tfxp.training.fixed_point.tensor_precision import UpdatePrecision
 
 
 def prepare_training(
-    model: Any,
+    model: KerasModel,
     precision: PrecisionMap | str,
     stats: ModelStats | None = None,
     *,
-    loss: Any = None,
-    metrics: Any = None,
-    learning_rate: Any = 0.01,
+    loss: str | Callable[..., Any] | None = None,
+    metrics: Sequence[str | Callable[..., Any]] | None = None,
+    learning_rate: float | Callable[..., Any] = 0.01,
     momentum: float = 0.0,
     others: Mapping[str, str] | None = None,
     backward: BackwardSettings | None = None,
     weight_gradient_rounding: str | None = None,
-) -> Any:
+) -> KerasModel:
     """The same network, compiled, with all five tensors of training in fixed point.
 
     Weights and activations are quantized forward, the gradient of every activation tensor backward,

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfxp.errors import DataError
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.network_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
@@ -28,8 +29,8 @@ Progress = Callable[[str, float], None]
 
 
 def calibrate_model(
-    qmodel: Any,
-    data: Any,
+    qmodel: KerasModel,
+    data: Samples,
     *,
     refine_formats: bool = True,
     correct_bias: bool = True,

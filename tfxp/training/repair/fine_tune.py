@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfxp.data import ModelData, input_shapes
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import is_softmax
 
@@ -61,12 +62,12 @@ class FineTuneSettings:
 
 
 def fine_tune(
-    qmodel: Any,
-    x: Any,
+    qmodel: KerasModel,
+    x: Samples,
     y: np.ndarray | None,
     settings: FineTuneSettings | None = None,
     *,
-    teacher: Any = None,
+    teacher: KerasModel | None = None,
     progress: Progress | None = None,
 ) -> list[float]:
     """Train a quantized model in place for a few epochs.

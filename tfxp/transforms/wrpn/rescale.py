@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras import layers
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.wrpn import axes as axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free
@@ -28,15 +28,15 @@ _SLACK = 1 + 1e-6
 
 
 def rescale_for_wrpn(
-    model: Any,
-    data: Any,
+    model: KerasModel,
+    data: Samples,
     *,
     percentile: float = 100.0,
     weight_percentile: float = 100.0,
     keep_float: Collection[str] = (),
     add_batch_norm: bool = False,
     batch_size: int = 64,
-) -> Any:
+) -> KerasModel:
     """The same function with weights in [-1, 1] and ReLU outputs in [0, 1].
 
     Every tensor x of the network gets a scale s > 0 and carries x / s instead:

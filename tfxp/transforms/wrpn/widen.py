@@ -7,11 +7,11 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
+from tfxp.keras_types import KerasModel
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.wrpn import axes as axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free
@@ -32,12 +32,12 @@ Factor = float | Mapping[str, float]
 
 
 def widen_model(
-    model: Any,
+    model: KerasModel,
     factor: Factor,
     initialization: str = "fresh",
     noise: float = 0.0,
     seed: int = 0,
-) -> Any:
+) -> KerasModel:
     """A network with `factor` times the filters and units; depth, inputs and outputs unchanged.
 
         n' = floor(factor * n + 1/2)        channels of every layer but the last
