@@ -107,7 +107,7 @@ def _backprop_rows() -> list[Row]:
     from tfxp.callbacks import GradientProbe
     from tfxp.models import build_model
     from tfxp.quantization import BackwardSettings
-    from tfxp.training.fixed_point import prepare_training
+    from tfxp.training import prepare_training
 
     keras.utils.set_random_seed(_SEED.value)
     model = build_model("convnet", width=0.5, relu_max=2.0)

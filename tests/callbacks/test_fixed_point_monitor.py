@@ -10,7 +10,7 @@ from tfxp.callbacks import FixedPointMonitor, SaturationWarning
 from tfxp.errors import ConfigError
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
-from tfxp.training.fixed_point import prepare_training
+from tfxp.training import prepare_training
 
 
 def ready(accumulators="Q-8.20", gradients="Q3.9", rate=0.05, loss="mse"):

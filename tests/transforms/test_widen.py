@@ -6,7 +6,7 @@ import pytest
 from tests.transforms.networks import NETWORKS, conv_bn, inputs_of, randomize
 from tfxp.errors import ConfigError, ModelError, UnsupportedLayerError
 from tfxp.keras import keras, layers
-from tfxp.transforms.wrpn import axes as axes
+from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.widen import widen_model
 
 RESNET = "models/mlcommons+tiny/benchmark/training/image_classification/trained_models"

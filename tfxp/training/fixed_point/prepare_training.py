@@ -60,7 +60,7 @@ def prepare_training(
 
     Example:
         >>> from tfxp.keras import keras, layers
-        >>> from tfxp.training.fixed_point import prepare_training
+        >>> from tfxp.training import prepare_training
         >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="d")])
         >>> pmap = PrecisionMap.from_dict({"schema": 1, "rounding": "half_away", "default":
         ...     {"weights": "Q0.7", "activations": "Q1.6", "weight_gradients": "Q1.6",

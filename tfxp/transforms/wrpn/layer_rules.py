@@ -19,7 +19,7 @@ import numpy as np
 
 from tfxp.keras import tf
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
-from tfxp.transforms.wrpn import axes as axes
+from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Concat, Fixed, Free, Repeat, Tile
 
 Shape = tuple[int | None, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
-from tfxp.transforms.wrpn import axes as axes
+from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed
 from tfxp.transforms.wrpn.layer_rules import WITH_WEIGHTS, ImpossibleError, LayerAxes, Shape
 

@@ -11,7 +11,7 @@ from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras import layers
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.transforms.layer_graph import LayerGraph, Ref
-from tfxp.transforms.wrpn import axes as axes
+from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free
 from tfxp.transforms.wrpn.plan import ChannelPlan, before_outputs
 from tfxp.transforms.wrpn.rescale_norms import add_batch_norms

@@ -13,7 +13,7 @@ import numpy as np
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.wrpn import axes as axes
+from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free
 from tfxp.transforms.wrpn.layer_rules import (
     OWNERS,
