@@ -214,3 +214,22 @@ def test_weight_names():
     stacked = layers.RNN([layers.LSTMCell(2), layers.LSTMCell(2)])
     stacked.build((None, 4, 3))
     assert len(set(weight_names(stacked))) == 6
+
+
+def test_verbs_keep_shapes_and_readers():
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(3, 3, name="conv")(inputs)
+    model = keras.Model(inputs, layers.Add(name="sum")([layers.ReLU(name="relu")(x), x]))
+    graph = LayerGraph.from_model(model)
+    (conv,), (relu,) = graph.uses("conv"), graph.uses("relu")
+    assert graph.shape_of(Ref(conv)) == graph.input_shape(relu) == (None, 2, 2, 3)
+    assert graph.shape_of(Ref(conv, 1)) == ()
+    behind = graph.insert_behind(Ref(conv), layers.Activation("tanh", name="relu"))
+    assert graph.spec_of(behind).name == "relu_1" and graph.shape_of(behind) == (None, 2, 2, 3)
+    assert graph.consumers(Ref(conv)) == [behind.call]
+    assert sorted(graph.consumers(behind)) == sorted([relu, *graph.uses("sum")])
+    before = graph.insert_before(relu, layers.Reshape((12, 1, 1)), (None, 12, 1, 1))
+    assert graph.input_shape(relu) == (None, 12, 1, 1) and graph.calls[relu].refs() == [before]
+    spec = graph.spec_of(behind)
+    spec.become(layers.ReLU(6.0, name="limit"))
+    assert (spec.kind, spec.name, spec.config["name"]) == ("ReLU", "relu_1", "relu_1")

@@ -5,8 +5,8 @@ import pytest
 
 from tests.cases import CASES, built, inputs_of, randomize
 from tfxp.keras import keras, layers, tf
-from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.normalize.normalize import is_relu, is_softmax, make_spec, normalize
+from tfxp.transforms.layer_graph import LayerGraph, make_spec
+from tfxp.transforms.normalize.normalize import is_relu, is_softmax, normalize
 
 
 def normalized(model):

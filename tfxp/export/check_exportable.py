@@ -279,7 +279,7 @@ def _product_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -
         largest *= max(-fmt.qmin, fmt.qmax)
     call = plan.graph.calls[plan.graph.uses(name)[0]]
     left = call.refs()[0]
-    shape = plan.graph.calls[left.call].output_shapes[left.index]
+    shape = plan.graph.shape_of(left)
     depth = shape[-2 if call.kwargs.get("transpose_a") else -1]
     terms = EXACT_LIMIT // largest
     if depth is not None and depth <= terms:
@@ -293,11 +293,10 @@ def _product_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -
 def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
     """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
     notes = []
-    for _, call, spec in plan.graph.in_order():
+    for number, call, spec in plan.graph.in_order():
         if role_of(spec).role != "interpolate":
             continue
-        source = call.refs()[0]
-        before = plan.graph.calls[source.call].output_shapes[source.index]
+        before = plan.graph.input_shape(number)
         factors = [
             after / size
             for size, after in zip(before[1:3], call.output_shapes[0][1:3], strict=True)

@@ -261,9 +261,7 @@ def _layer(
     plan: QuantizationPlan, formats: Any, name: str, input_bits: int, compressed: int
 ) -> NullhopLayer:
     spec, integers = plan.graph.layers[name], integer_layer(plan, formats, name)
-    call = plan.graph.calls[plan.graph.uses(name)[0]]
-    source = call.refs()[0]
-    shape = plan.graph.calls[source.call].output_shapes[source.index]
+    shape = plan.graph.input_shape(plan.graph.uses(name)[0])
     size = spec.config["kernel_size"][0]
     relu, pool = _following(plan, name)
     kernel_bits = formats[name].weights[0].fractional_bits

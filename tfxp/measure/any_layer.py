@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tfxp.errors import UnsupportedLayerError
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.matrix_products import is_product
 
 Shape = tuple[int, ...]
@@ -56,9 +56,9 @@ def any_workload(graph: LayerGraph) -> ModelStats:
     class that is not known has no multiply-accumulates, whatever weights it has.
     """
     layers: dict[str, LayerStats] = {}
-    for _, call, spec in graph.in_order():
-        out = sample_shape(call.output_shapes)
-        inputs = [sample_shape(graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
+    for number, call, spec in graph.in_order():
+        out = sample_shape(graph.shape_of(Ref(number)))
+        inputs = [sample_shape(graph.shape_of(ref)) for ref in call.refs()]
         producers = [graph.calls[ref.call].layer for ref in call.refs()]
         macs = layer_work(spec, inputs, out) or 0
         if spec.name in layers:  # a shared layer works once per call
@@ -216,8 +216,6 @@ def _kernels(spec: LayerSpec) -> list[Shape]:
     return [shape for name, shape in pairs if len(shape) > 1 and "bias" not in name]
 
 
-def sample_shape(shapes: list[tuple[int | None, ...]], index: int = 0) -> Shape:
+def sample_shape(shape: tuple[int | None, ...]) -> Shape:
     """One sample's shape; sizes that are not known count as one."""
-    if index >= len(shapes):
-        return ()
-    return tuple(int(size or 1) for size in shapes[index][1:])
+    return tuple(int(size or 1) for size in shape[1:])

@@ -106,8 +106,8 @@ class _FloatPass:
     @property
     def elements(self) -> int:
         """Elements of all tapped tensors for one sample, as far as shapes are known."""
-        shapes = (self.plan.graph.calls[ref.call].output_shapes for ref in self.taps)
-        return sum(_count(known[0]) for known in shapes if known)
+        shapes = map(self.plan.graph.shape_of, self.taps)
+        return sum(_count(shape) for shape in shapes if shape)
 
     def update(self, batch: list[np.ndarray]) -> None:
         """Add one batch."""

@@ -65,8 +65,8 @@ def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
     """What one call of a layer is and does."""
     call = plan.graph.calls[number]
     spec, role = plan.graph.layers[call.layer], role_of(plan.graph.layers[call.layer])
-    out = sample_shape(call.output_shapes)
-    read = [sample_shape(plan.graph.calls[r.call].output_shapes, r.index) for r in call.refs()]
+    out = sample_shape(plan.graph.shape_of(Ref(number)))
+    read = [sample_shape(plan.graph.shape_of(ref)) for ref in call.refs()]
     macs = layer_work(spec, read, out)
     if macs is None:
         macs = _registered_work(spec, out)

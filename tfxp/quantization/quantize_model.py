@@ -121,8 +121,7 @@ def wrap_layers(
             quantizer = registry.input_quantizer(spec.name)
             if quantizer is not None:
                 layer = QuantizeInput(quantizer, spec.name, name=f"{spec.name}_quantized")
-                added = result.add_layer(LayerSpec(layer.name, type(layer), layer.get_config()))
-                new = result.add_call(added.name, (new,))
+                new = result.append(layer, new)
         outputs = max(1, len(call.output_shapes))
         moved.update({Ref(number, i): Ref(new.call, i) for i in range(outputs)})
     order = {ref.call: new for ref, new in zip(graph.inputs, result.inputs, strict=True)}
@@ -198,7 +197,6 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
 
 
 def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
-    spec.cls, spec.config = type(wrapper.layer), wrapper.layer.get_config()
-    spec.config["name"] = spec.name
+    spec.become(wrapper.layer)
     spec.aliases = list(wrapper.aliases)
     spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)

@@ -197,9 +197,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
 
     def _mean_count(self, point: Point) -> int:
         """How many elements go into one: of all axes between, or of the last."""
-        call = self._plan.graph.calls[self._plan.graph.uses(point.owner)[0]]
-        source = call.refs()[0]
-        shape = self._plan.graph.calls[source.call].output_shapes[source.index]
+        shape = self._plan.graph.input_shape(self._plan.graph.uses(point.owner)[0])
         last = function_of(self._plan.graph.layers[point.owner]) is not None
         return int(np.prod([int(size or 1) for size in (shape[-1:] if last else shape[1:-1])]))
 
@@ -225,9 +223,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
         if owner is None or self._formats[owner].activations is None:
             return None
         spec = self._plan.graph.layers[name]
-        call = self._plan.graph.calls[self._plan.graph.uses(name)[0]]
-        source = call.refs()[0]
-        shape = self._plan.graph.calls[source.call].output_shapes[source.index]
+        shape = self._plan.graph.input_shape(self._plan.graph.uses(name)[0])
         return AveragePoolQuantizer(pool_counts(spec.config, shape[1:-1]))
 
 

@@ -13,7 +13,7 @@ from tfxp.keras import keras
 from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import FormatQuantizer
-from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
@@ -172,8 +172,8 @@ class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
     def _closes_with_relu(self) -> bool:
         """Whether the layer is a plain ReLU, which the quantizer's kernel does on its way."""
         quantizer = self.quantize_config.output_quantizer
-        spec = LayerSpec(self.layer.name, type(self.layer), self.layer.get_config())
-        return getattr(quantizer, "takes_relu", False) and is_relu(spec) == float("inf")
+        takes = getattr(quantizer, "takes_relu", False)
+        return takes and is_relu(make_spec(self.layer)) == float("inf")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the wrapped layer's output."""

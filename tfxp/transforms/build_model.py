@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, value_of
+from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.layer_spec import LayerSpec, value_of
 
 
-def build_model(graph: LayerGraph, name: str) -> Any:
+def build_model(graph: CallGraph, name: str) -> Any:
     """Build the layers and calls of a graph, and give the layers their weights."""
     layers = {key: _new_layer(spec) for key, spec in graph.layers.items() if not _is_input(spec)}
     tensors: dict[Ref, Any] = {}

@@ -14,7 +14,7 @@ from collections.abc import Collection
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape
 
 # Layers a BatchNormalization after them can go into: class -> where the axes of the kernel that
 # number output channels begin and end, from the back.
@@ -43,11 +43,11 @@ def fold_batch_norm(graph: LayerGraph, keep: Collection[str] = ()) -> LayerGraph
     Returns:
         The same graph.
     """
-    for number, call, spec in graph.in_order():
+    for number, _, spec in graph.in_order():
         if spec.kind != "BatchNormalization" or spec.name in keep:
             continue
         if not (_fold_back(graph, number) or _fold_forward(graph, number)):
-            _become_depthwise(graph, number, call.output_shapes)
+            _become_depthwise(graph, number)
     graph.sort()
     return graph
 
@@ -70,14 +70,14 @@ def follows_foldable(graph: LayerGraph, number: int) -> bool:
         and before.config.get("activation", "linear") == "linear"
         and len(graph.uses(before.name)) == len(graph.uses(spec.name)) == 1
         and graph.only_consumer(source) == number
-        and _normalises_channels(spec, graph.calls[source.call].output_shapes)
+        and _normalises_channels(spec, graph.shape_of(source))
     )
 
 
-def _normalises_channels(spec: LayerSpec, shapes: list[tuple[int | None, ...]]) -> bool:
+def _normalises_channels(spec: LayerSpec, shape: Shape) -> bool:
     axis = spec.config["axis"]
     axis = list(axis) if isinstance(axis, list | tuple) else [axis]
-    return axis == [-1] or (bool(shapes) and axis == [len(shapes[0]) - 1])
+    return axis == [-1] or (bool(shape) and axis == [len(shape) - 1])
 
 
 def _fold_back(graph: LayerGraph, number: int) -> bool:
@@ -104,15 +104,14 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
 
 
 def _fold_forward(graph: LayerGraph, number: int) -> bool:
-    call = graph.calls[number]
-    spec = graph.layers[call.layer]
+    spec = graph.layers[graph.calls[number].layer]
     consumer = graph.only_consumer(Ref(number))
     if consumer is None or len(graph.uses(spec.name)) > 1:
         return False
     after = graph.layers[graph.calls[consumer].layer]
     dense = after.kind == "Dense"
     one_group = after.kind in ("Conv1D", "Conv2D") and after.config.get("groups", 1) == 1
-    normal = _normalises_channels(spec, call.output_shapes)
+    normal = _normalises_channels(spec, graph.shape_of(Ref(number)))
     if not ((dense or one_group) and normal and len(graph.uses(after.name)) == 1):
         return False
     g, c = affine(spec)
@@ -134,18 +133,15 @@ def _fold_forward(graph: LayerGraph, number: int) -> bool:
     return True
 
 
-def _become_depthwise(
-    graph: LayerGraph, number: int, shapes: list[tuple[int | None, ...]]
-) -> None:
+def _become_depthwise(graph: LayerGraph, number: int) -> None:
     """Replace the layer by a depthwise 1x1 convolution of the same name, for every call of it."""
     spec = graph.layers[graph.calls[number].layer]
-    shape = shapes[0] if shapes else ()
+    shape = graph.shape_of(Ref(number))
     free = sum(size is None for size in shape[1:])
-    if len(shape) < 2 or free > 1 or not _normalises_channels(spec, shapes):
+    if len(shape) < 2 or free > 1 or not _normalises_channels(spec, shape):
         return
     g, c = affine(spec)
-    layer = layers.DepthwiseConv2D(1, name=spec.name)
-    spec.cls, spec.config = type(layer), layer.get_config()
+    spec.become(layers.DepthwiseConv2D(1))
     spec.set_arrays(
         {
             "depthwise_kernel": g.astype(np.float32).reshape(1, 1, -1, 1),
@@ -157,26 +153,14 @@ def _become_depthwise(
             _reshape_around(graph, use, shape, g.size)
 
 
-def _reshape_around(
-    graph: LayerGraph, number: int, shape: tuple[int | None, ...], channels: int
-) -> None:
+def _reshape_around(graph: LayerGraph, number: int, shape: Shape, channels: int) -> None:
     """Positions, of whatever rank, as the rows of an image one column wide."""
     call = graph.calls[number]
-    name = call.layer
     rows = -1 if None in shape[1:] else int(np.prod([int(size or 1) for size in shape[1:-1]]))
-    image = graph.add_layer(_reshape_spec(f"{name}_as_image", (rows, 1, channels)))
-    original = tuple(-1 if size is None else size for size in shape[1:])
-    vector = graph.add_layer(_reshape_spec(f"{name}_as_vector", original))
-    before = graph.add_call(image.name, (call.refs()[0],))
-    call.args, call.kwargs = (before,), {}
-    after = graph.add_call(vector.name, (Ref(number),))
-    batch = call.output_shapes[0][0]
-    graph.calls[after.call].output_shapes = call.output_shapes
-    call.output_shapes = [(batch, None if rows < 0 else rows, 1, channels)]
-    graph.calls[before.call].output_shapes = call.output_shapes
-    graph.replace(Ref(number), after, keep=(after.call,))
-
-
-def _reshape_spec(name: str, shape: tuple[int, ...]) -> LayerSpec:
-    layer = layers.Reshape(shape, name=name)
-    return LayerSpec(name, type(layer), layer.get_config())
+    image = (shape[0], None if rows < 0 else rows, 1, channels)
+    as_image = layers.Reshape((rows, 1, channels), name=f"{call.layer}_as_image")
+    graph.insert_before(number, as_image, image)
+    original = [-1 if size is None else size for size in shape[1:]]
+    as_vector = layers.Reshape(original, name=f"{call.layer}_as_vector")
+    graph.insert_behind(Ref(number), as_vector, shape)
+    call.output_shapes = [image]

@@ -31,7 +31,7 @@ def write_lstm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     (source,), (ref,) = builder.read(call), call.refs()
     fmt, whole = builder.formats[spec.name].activations, spec.config["return_sequences"]
     numbers = lstm_integers(builder.plan, builder.formats, spec.name)
-    batch, steps, _ = builder.plan.graph.calls[ref.call].output_shapes[ref.index]
+    batch, steps, _ = builder.plan.graph.shape_of(ref)
     shape = (batch, steps, len(numbers.recurrent_kernel))
     result = builder.activation(spec.name if whole else f"{spec.name}_steps", shape, fmt)
     hidden = _scheme(fmt.scale, builder.zero_point(fmt))

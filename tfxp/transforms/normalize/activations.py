@@ -73,7 +73,7 @@ def unary_of(spec: LayerSpec) -> Unary | None:
     return Unary("thresholded relu") if spec.kind == "ThresholdedReLU" else None
 
 
-def split_activations(graph: LayerGraph) -> None:
+def split_activations(graph: LayerGraph) -> LayerGraph:
     """Make every activation function inside a layer a layer of its own behind it."""
     for _, _, spec in graph.in_order():
         function = spec.config.get("activation")
@@ -83,12 +83,10 @@ def split_activations(graph: LayerGraph) -> None:
         if layer is None:
             continue
         spec.config["activation"] = "linear"
-        added = graph.add_layer(make_spec(layer))
         for use in graph.uses(spec.name):
-            result = graph.add_call(added.name, (Ref(use),))
-            graph.calls[result.call].output_shapes = graph.calls[use].output_shapes
-            graph.replace(Ref(use), result, keep=(result.call,))
+            graph.insert_behind(Ref(use), make_spec(layer))
     graph.sort()
+    return graph
 
 
 def _activation_layer(function: Any, name: str) -> Any:
@@ -106,7 +104,7 @@ def _activation_layer(function: Any, name: str) -> Any:
     return layers.Activation(function, name=f"{name}_{function}")
 
 
-def rewrite_activations(graph: LayerGraph) -> None:
+def rewrite_activations(graph: LayerGraph) -> LayerGraph:
     """Put swish, hard_sigmoid and sloped ReLUs into forms that have integer operators."""
     for number, _, spec in graph.in_order():
         if spec.kind == "ReLU":
@@ -117,40 +115,29 @@ def rewrite_activations(graph: LayerGraph) -> None:
         elif function == "hard_sigmoid":
             _split_hard_sigmoid(graph, number, spec)
         elif function == "leaky_relu":
-            _become(spec, layers.LeakyReLU(_TF_LEAKY_SLOPE, name=spec.name))
+            spec.become(layers.LeakyReLU(_TF_LEAKY_SLOPE))
     graph.sort()
-
-
-def _become(spec: LayerSpec, layer: Any) -> None:
-    spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
+    return graph
 
 
 def _sloped_relu(spec: LayerSpec) -> None:
     config = spec.config
     slope, threshold = float(config["negative_slope"] or 0), float(config["threshold"] or 0)
     if slope and not threshold and config["max_value"] is None:
-        _become(spec, layers.LeakyReLU(slope, name=spec.name))
+        spec.become(layers.LeakyReLU(slope))
 
 
 def _split_swish(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     call = graph.calls[number]
     source = call.refs()[0]
-    gate = layers.Activation("sigmoid", name=f"{spec.name}_sigmoid")
-    added = graph.add_layer(make_spec(gate))
-    result = graph.add_call(added.name, (source,))
-    graph.calls[result.call].output_shapes = call.output_shapes
-    _become(spec, layers.Multiply(name=spec.name))
-    call.args, call.kwargs = ([source, result],), {}
+    gate = graph.append(layers.Activation("sigmoid", name=f"{spec.name}_sigmoid"), source)
+    spec.become(layers.Multiply())
+    call.read([source, gate])
 
 
 def _split_hard_sigmoid(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
-    call = graph.calls[number]
-    line = layers.Rescaling(0.2, 0.5, name=f"{spec.name}_line")
-    added = graph.add_layer(make_spec(line))
-    result = graph.add_call(added.name, (call.refs()[0],))
-    graph.calls[result.call].output_shapes = call.output_shapes
-    _become(spec, layers.ReLU(max_value=1.0, name=spec.name))
-    call.args, call.kwargs = (result,), {}
+    graph.insert_before(number, layers.Rescaling(0.2, 0.5, name=f"{spec.name}_line"))
+    spec.become(layers.ReLU(max_value=1.0))
 
 
 def is_known_function(name: str) -> bool:

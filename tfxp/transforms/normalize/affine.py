@@ -9,23 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, make_spec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 
 _AFFINE = ("Rescaling", "Normalization")
 
 
-def averages_to_sums(graph: LayerGraph) -> None:
+def averages_to_sums(graph: LayerGraph) -> LayerGraph:
     """Average(a, b, …) becomes Add(a, b, …) and a Rescaling by 1 / n."""
     for number, call, spec in graph.in_order():
         if spec.kind != "Average":
             continue
-        total = graph.add_layer(make_spec(layers.Add(name=f"{spec.name}_sum")))
-        result = graph.add_call(total.name, call.args)
-        graph.calls[result.call].output_shapes = call.output_shapes
-        scale = layers.Rescaling(1.0 / len(call.refs()), name=spec.name)
-        spec.cls, spec.config = type(scale), {**scale.get_config(), "name": spec.name}
-        graph.calls[number].args, graph.calls[number].kwargs = (result,), {}
+        total = layers.Add(name=f"{spec.name}_sum")
+        result = graph.append(total, *call.args, shape=graph.shape_of(Ref(number)))
+        spec.become(layers.Rescaling(1.0 / len(call.refs())))
+        call.read(result)
     graph.sort()
+    return graph
 
 
 def affine_to_batch_norm(graph: LayerGraph) -> LayerGraph:
@@ -73,8 +72,7 @@ def _normalization(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
 
 def become_batch_norm(spec: LayerSpec, g: np.ndarray, c: np.ndarray) -> None:
     """Make a layer a BatchNormalization that computes g * x + c per channel."""
-    layer = layers.BatchNormalization(epsilon=0.0, name=spec.name)
-    spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
+    spec.become(layers.BatchNormalization(epsilon=0.0))
     zeros = np.zeros(g.shape, np.float32)
     spec.set_arrays(
         {"gamma": g, "beta": c, "moving_mean": zeros, "moving_variance": zeros + 1}

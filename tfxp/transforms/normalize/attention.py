@@ -7,24 +7,22 @@ The division by sqrt(d) goes into the weights of q. Masked attention stays one l
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape, make_spec
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
 
-Shape = tuple[int | None, ...]
 _RANK = 3
 # Positions of the heads and of the steps change places.
 _SWAPPED = (2, 1, 3)
 
 
-def split_attention(graph: LayerGraph) -> None:
+def split_attention(graph: LayerGraph) -> LayerGraph:
     """Split every plain attention; the last dense layer keeps the layer's name.
 
     What stays one layer: attention with a mask, along other axes than the steps of a sequence, or
@@ -41,6 +39,7 @@ def split_attention(graph: LayerGraph) -> None:
                 assert given is not None  # checked by _is_plain
                 parts.replace(number, given)
     graph.sort()
+    return graph
 
 
 def _inputs(call: Call) -> tuple[Ref, Ref, Ref] | None:
@@ -57,19 +56,9 @@ def _is_plain(graph: LayerGraph, spec: LayerSpec, given: tuple[Ref, Ref, Ref] | 
     arrays = spec.arrays()
     if given is None or arrays["_output_dense.kernel"].ndim != _RANK:
         return False
-    shapes = [graph.calls[ref.call].output_shapes for ref in given]
-    if not all(shape and len(shape[ref.index]) == _RANK
-               for shape, ref in zip(shapes, given, strict=True)):  # fmt: skip
+    if not all(len(graph.shape_of(ref)) == _RANK for ref in given):
         return False
     return [int(axis) for axis in np.atleast_1d(spec.config["attention_axes"] or 1)] == [1]
-
-
-@dataclasses.dataclass
-class _Tensor:
-    """A tensor of the graph with its shape."""
-
-    ref: Ref
-    shape: Shape
 
 
 class _Parts:
@@ -85,10 +74,7 @@ class _Parts:
             for part in ("query", "key", "value")
         }
         kernel = arrays["_output_dense.kernel"]
-        last = layers.Dense(
-            kernel.shape[-1], use_bias=bool(spec.config["use_bias"]), name=spec.name
-        )
-        spec.cls, spec.config = type(last), last.get_config()
+        spec.become(layers.Dense(kernel.shape[-1], use_bias=bool(spec.config["use_bias"])))
         weights = {"kernel": kernel.reshape(-1, kernel.shape[-1])}
         if "_output_dense.bias" in arrays:
             weights["bias"] = arrays["_output_dense.bias"]
@@ -102,9 +88,9 @@ class _Parts:
             weights["bias"] = arrays[f"_{part}_dense.bias"].reshape(-1) * np.float32(scale)
         units, biased = weights["kernel"].shape[1], "bias" in weights
         layer = layers.Dense(units, use_bias=biased, name=f"{self._name}_{part}")
-        spec = make_spec(layer)
+        spec = self._graph.add_layer(make_spec(layer))
         spec.set_arrays(weights)
-        return self._graph.add_layer(spec)
+        return spec
 
     def replace(self, number: int, given: tuple[Ref, Ref, Ref]) -> None:
         """Put the parts in the place of one call."""
@@ -113,50 +99,45 @@ class _Parts:
             self._by_head(ref, part)
             for ref, part in ((query, "query"), (key, "key"), (value, "value"))
         )
-        scores = self._product(q, k, "scores", (*q.shape[:3], k.shape[2]), transpose_b=True)
-        weights = self._step(scores, layers.Activation("softmax"), "softmax", scores.shape)
-        kept = weights
+        shape_of = self._graph.shape_of
+        (batch, heads, steps, _), sources = shape_of(q), shape_of(k)[2]
+        scores = self._product("scores", q, k, (batch, heads, steps, sources), transpose_b=True)
+        kept = weights = self._step("softmax", layers.Activation, scores, "softmax")
         if self._dropout:
-            kept = self._step(weights, layers.Dropout(self._dropout), "dropout", scores.shape)
-        context = self._product(kept, v, "context", (*q.shape[:3], v.shape[3]))
-        steps, size = q.shape[2], v.shape[3]
-        turned = self._step(
-            context, layers.Permute(_SWAPPED), "together", (q.shape[0], steps, self._heads, size)
-        )
-        width = self._heads * int(size or 1)
-        shape = (q.shape[0], steps, width)
-        merged = self._step(
-            turned, layers.Reshape((-1 if steps is None else steps, width)), "merged", shape
+            kept = self._step("dropout", layers.Dropout, weights, self._dropout)
+        size = int(shape_of(v)[3] or 1)
+        context = self._product("context", kept, v, (batch, heads, steps, size))
+        together = (batch, steps, heads, size)
+        turned = self._step("together", layers.Permute, context, _SWAPPED, shape=together)
+        merged = (-1 if steps is None else steps, self._heads * size)
+        rows = self._step(
+            "merged", layers.Reshape, turned, merged, shape=(batch, steps, merged[1])
         )
         call = self._graph.calls[number]
-        self._graph.replace(Ref(number, 1), weights.ref)
-        call.args, call.kwargs = (merged.ref,), {}
+        self._graph.replace(Ref(number, 1), weights)
+        call.read(rows)
         call.output_shapes = call.output_shapes[:1]
 
-    def _by_head(self, source: Ref, part: str) -> _Tensor:
+    def _by_head(self, source: Ref, part: str) -> Ref:
         """A projection as (batch, heads, steps, size)."""
         spec = self._dense[part]
-        width, shape = spec.config["units"], self._graph.calls[source.call].output_shapes
-        batch, steps, _ = shape[source.index]
+        width = int(spec.config["units"])
+        batch, steps, _ = self._graph.shape_of(source)
         size = width // self._heads
-        x = self._call(spec.name, source, (batch, steps, width))
+        x = self._graph.add_call(spec.name, (source,), shapes=[(batch, steps, width)])
         target = (-1 if steps is None else steps, self._heads, size)
-        x = self._step(x, layers.Reshape(target), f"{part}_heads", (batch, steps, *target[1:]))
-        shape_by_head = (batch, self._heads, steps, size)
-        return self._step(x, layers.Permute(_SWAPPED), f"{part}_by_head", shape_by_head)
+        split = (batch, steps, self._heads, size)
+        x = self._step(f"{part}_heads", layers.Reshape, x, target, shape=split)
+        by_head = (batch, self._heads, steps, size)
+        return self._step(f"{part}_by_head", layers.Permute, x, _SWAPPED, shape=by_head)
 
-    def _step(self, x: _Tensor, layer: Any, part: str, shape: Shape) -> _Tensor:
+    def _step(
+        self, part: str, kind: Any, source: Ref, setting: Any, shape: Shape | None = None
+    ) -> Ref:
         """A layer without weights."""
-        spec = self._graph.add_layer(
-            LayerSpec(f"{self._name}_{part}", type(layer), layer.get_config())
-        )
-        return self._call(spec.name, x.ref, shape)
+        layer = kind(setting, name=f"{self._name}_{part}")
+        return self._graph.append(layer, source, shape=shape)
 
-    def _product(self, a: _Tensor, b: _Tensor, part: str, shape: Shape, **kwargs: Any) -> _Tensor:
-        spec = self._graph.add_layer(make_product(f"{self._name}_{part}"))
-        return self._call(spec.name, a.ref, shape, b=b.ref, **kwargs)
-
-    def _call(self, layer: str, source: Ref, shape: Shape, **kwargs: Any) -> _Tensor:
-        ref = self._graph.add_call(layer, (source,), kwargs)
-        self._graph.calls[ref.call].output_shapes = [shape]
-        return _Tensor(ref, shape)
+    def _product(self, part: str, a: Ref, b: Ref, shape: Shape, **options: Any) -> Ref:
+        product = make_product(f"{self._name}_{part}")
+        return self._graph.append(product, a, shape=shape, b=b, **options)

@@ -32,7 +32,7 @@ def function_of(spec: LayerSpec) -> str | None:
     return str(spec.config.get("function")) if spec.kind == "TFOpLambda" else None
 
 
-def unify_channel_functions(graph: LayerGraph) -> None:
+def unify_channel_functions(graph: LayerGraph) -> LayerGraph:
     """Give every such call its one form."""
     for _, call, spec in graph.in_order():
         if spec.kind == "UnitNormalization" and call.output_shapes:
@@ -44,19 +44,19 @@ def unify_channel_functions(graph: LayerGraph) -> None:
         bound = inspect.signature(original).bind(*call.args, **call.kwargs)
         bound.apply_defaults()
         first = next(iter(bound.arguments))
-        shape = graph.calls[call.refs()[0].call].output_shapes[call.refs()[0].index]
-        options = form(bound.arguments, len(shape)) if len(call.refs()) == 1 else None
+        rank = len(graph.shape_of(call.refs()[0]))
+        options = form(bound.arguments, rank) if len(call.refs()) == 1 else None
         spec.config["function"] = name if options is not None else f"{name} of another kind"
         if options is not None:
-            call.args, call.kwargs = (bound.arguments[first],), options
+            call.read(bound.arguments[first], **options)
+    return graph
 
 
 def _from_layer(call: Call, spec: LayerSpec) -> None:
     """UnitNormalization as the function."""
     axis = spec.config["axis"]
-    plain = function_spec(tf.math.l2_normalize, spec.name)
-    spec.cls, spec.config = plain.cls, plain.config
-    call.args, call.kwargs = (call.refs()[0],), {"axis": axis}
+    spec.become(function_spec(tf.math.l2_normalize, spec.name))
+    call.read(call.refs()[0], axis=axis)
 
 
 def _is_last(axis: Any, rank: int) -> bool:

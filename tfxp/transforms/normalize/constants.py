@@ -35,7 +35,7 @@ def is_constant(value: Any) -> bool:
     return False
 
 
-def fold_constants(graph: LayerGraph) -> None:
+def fold_constants(graph: LayerGraph) -> LayerGraph:
     """Compute every tensor that depends on sizes and weights only, and give its readers the value.
 
     Sizes may be taken from `tf.shape`; what depends on the number of samples is left alone.
@@ -44,9 +44,9 @@ def fold_constants(graph: LayerGraph) -> None:
     for number, call, spec in graph.in_order():
         values = [known.get(ref) for ref in call.refs()]
         if spec.config.get("function") in _SHAPE_FUNCTIONS:
-            sizes = graph.calls[call.refs()[0].call].output_shapes
-            if sizes:
-                known[Ref(number)] = _sizes(sizes[call.refs()[0].index])
+            shape = graph.input_shape(number)
+            if shape:
+                known[Ref(number)] = _sizes(shape)
         elif values and all(value is not None for value in values) and not _is_random(spec):
             found = _computed(call, spec, known)
             if found is not None:
@@ -57,20 +57,22 @@ def fold_constants(graph: LayerGraph) -> None:
                 lambda ref: known[ref] if _is_whole(known.get(ref)) else ref
             )
     graph.sort()
+    return graph
 
 
-def constants_to_functions(graph: LayerGraph) -> None:
+def constants_to_functions(graph: LayerGraph) -> LayerGraph:
     """Replace layers that hold constants by functions of tensors, `x + constant` and so on."""
     for _, call, spec in graph.in_order():
         if spec.kind not in CONSTANT_LAYERS:
             continue
-        value, plain = spec.arrays()["constant"], function_spec(_FUNCTIONS[spec.kind], spec.name)
-        spec.cls, spec.config = plain.cls, plain.config
+        value = spec.arrays()["constant"]
+        spec.become(function_spec(_FUNCTIONS[spec.kind], spec.name))
         spec.set_arrays({})
         operands: list[Any] = [call.refs()[0], np.array(value)]
         if spec.config["function"] == "math.subtract":
             operands.reverse()
-        call.args, call.kwargs = (operands[0],), {"y": operands[1]}
+        call.read(operands[0], y=operands[1])
+    return graph
 
 
 def _is_random(spec: LayerSpec) -> bool:

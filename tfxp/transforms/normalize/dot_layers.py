@@ -8,8 +8,6 @@ Dot with normalisation, and Attention with a mask, a scale or another score, sta
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.keras import layers
@@ -17,10 +15,8 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
 
-Shape = tuple[int | None, ...]
 
-
-def dots_to_products(graph: LayerGraph) -> None:
+def dots_to_products(graph: LayerGraph) -> LayerGraph:
     """Rewrite every such layer; it keeps its name in its last part."""
     masked = mask_readers(graph)
     for number, _, spec in graph.in_order():
@@ -31,12 +27,13 @@ def dots_to_products(graph: LayerGraph) -> None:
         elif spec.kind == "Attention" and spec.name not in masked:
             _rewrite_attention(graph, number, spec)
     graph.sort()
+    return graph
 
 
 def _rewrite_dot(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     call = graph.calls[number]
     refs = call.refs()
-    shapes = [graph.calls[ref.call].output_shapes[ref.index] for ref in refs]
+    shapes = [graph.shape_of(ref) for ref in refs]
     ranks = {len(shape) for shape in shapes}
     axes = spec.config["axes"]
     first, second = (
@@ -46,9 +43,8 @@ def _rewrite_dot(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     if ranks == {3} and first and second:
         options = {name: True for name, used in
                    (("transpose_a", first == 1), ("transpose_b", second == 2)) if used}  # fmt: skip
-        product = make_product(spec.name)
-        spec.cls, spec.config = product.cls, product.config
-        call.args, call.kwargs = (refs[0],), {"b": refs[1], **options}
+        spec.become(make_product(spec.name))
+        call.read(refs[0], b=refs[1], **options)
     elif ranks == {2} and first and second:
         _rewrite_vectors(graph, number, spec, refs, int(shapes[0][1] or 0))
 
@@ -60,14 +56,13 @@ def _rewrite_vectors(
     call = graph.calls[number]
     rows = []
     for ref, part in zip(refs, ("left", "right"), strict=True):
-        layer = layers.Reshape((1, size))
-        rows.append(_step(graph, f"{spec.name}_{part}", layer, ref, (None, 1, size)))
-    product = graph.add_layer(make_product(f"{spec.name}_product"))
-    result = graph.add_call(product.name, (rows[0],), {"b": rows[1], "transpose_b": True})
-    graph.calls[result.call].output_shapes = [(None, 1, 1)]
-    last = layers.Reshape((1,), name=spec.name)
-    spec.cls, spec.config = type(last), last.get_config()
-    call.args, call.kwargs = (result,), {}
+        layer = layers.Reshape((1, size), name=f"{spec.name}_{part}")
+        rows.append(graph.append(layer, ref, shape=(None, 1, size)))
+    product = make_product(f"{spec.name}_product")
+    options = {"b": rows[1], "transpose_b": True}
+    result = graph.append(product, rows[0], shape=(None, 1, 1), **options)
+    spec.become(layers.Reshape((1,)))
+    call.read(result)
 
 
 def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
@@ -76,29 +71,18 @@ def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     query, value, key = refs if len(refs) == 3 else (*refs, refs[1])
     if config["use_scale"] or config["score_mode"] != "dot" or call.kwargs.get("use_causal_mask"):
         return
-    shapes = [graph.calls[ref.call].output_shapes[ref.index] for ref in (query, key)]
+    shapes = [graph.shape_of(ref) for ref in (query, key)]
     if any(len(shape) != 3 for shape in shapes):
         return
     shape = (*shapes[0][:2], shapes[1][1])
-    scores = graph.add_layer(make_product(f"{spec.name}_scores"))
-    weights = graph.add_call(scores.name, (query,), {"b": key, "transpose_b": True})
-    graph.calls[weights.call].output_shapes = [shape]
-    name = f"{spec.name}_softmax"
-    weights = _step(graph, name, layers.Activation("softmax"), weights, shape)
-    kept = weights
+    product = make_product(f"{spec.name}_scores")
+    scores = graph.append(product, query, shape=shape, b=key, transpose_b=True)
+    softmax = layers.Activation("softmax", name=f"{spec.name}_softmax")
+    kept = weights = graph.append(softmax, scores)
     if config["dropout"]:
-        dropout = layers.Dropout(config["dropout"])
-        kept = _step(graph, f"{spec.name}_dropout", dropout, weights, shape)
+        dropout = layers.Dropout(config["dropout"], name=f"{spec.name}_dropout")
+        kept = graph.append(dropout, weights)
     graph.replace(Ref(number, 1), weights)
-    product = make_product(spec.name)
-    spec.cls, spec.config = product.cls, product.config
-    call.args, call.kwargs = (kept,), {"b": value}
+    spec.become(make_product(spec.name))
+    call.read(kept, b=value)
     call.output_shapes = call.output_shapes[:1]
-
-
-def _step(graph: LayerGraph, name: str, layer: Any, source: Ref, shape: Shape) -> Ref:
-    """A layer without weights behind a tensor."""
-    spec = graph.add_layer(LayerSpec(name, type(layer), layer.get_config()))
-    result = graph.add_call(spec.name, (source,))
-    graph.calls[result.call].output_shapes = [shape]
-    return result

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.layer_graph import LayerSpec, make_spec
 
 
 def function_spec(function: Any, name: str) -> LayerSpec:
@@ -20,8 +20,7 @@ def function_spec(function: Any, name: str) -> LayerSpec:
         >>> function_spec(tf.linalg.matmul, "product").config["function"]
         'linalg.matmul'
     """
-    kind = _lambda_class()
-    return LayerSpec(name, kind, kind(function, name=name).get_config())
+    return make_spec(_lambda_class()(function, name=name))
 
 
 def slicing_spec(name: str) -> LayerSpec:

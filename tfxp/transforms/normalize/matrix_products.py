@@ -28,7 +28,7 @@ def make_product(name: str) -> LayerSpec:
     return function_spec(tf.linalg.matmul, name)
 
 
-def unify_products(graph: LayerGraph) -> None:
+def unify_products(graph: LayerGraph) -> LayerGraph:
     """Give every product of two tensors' matrices the one form; others keep another name."""
     for _, call, spec in graph.in_order():
         if spec.kind != "TFOpLambda" or spec.config.get("function") not in _NAMES:
@@ -37,8 +37,9 @@ def unify_products(graph: LayerGraph) -> None:
         if options is None:
             spec.config["function"] = f"{FUNCTION} of constants or with options"
             continue
-        call.args, call.kwargs = (options.pop("a"),), options
+        call.read(options.pop("a"), **options)
         spec.config["function"] = FUNCTION
+    return graph
 
 
 def _options(call: Call) -> dict[str, Any] | None:

@@ -23,10 +23,12 @@ Outputs stay the same, bit for bit but for the order of additions in long sums.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.activations import rewrite_activations, split_activations
 from tfxp.transforms.normalize.affine import averages_to_sums
 from tfxp.transforms.normalize.attention import split_attention
@@ -50,87 +52,92 @@ def normalize(graph: LayerGraph) -> LayerGraph:
     Returns:
         The same graph.
     """
-    fold_constants(graph)
-    functions_to_layers(graph)
-    unify_products(graph)
-    dots_to_products(graph)
-    split_attention(graph)
-    unwrap_time_distributed(graph)
-    split_layer_norms(graph)
-    unify_channel_functions(graph)
-    split_separable(graph)
-    split_activations(graph)
-    _split_shared(graph)
-    rewrite_activations(graph)
-    averages_to_sums(graph)
-    _split_long_sums(graph)
-    move_softmax_axes(graph)
-    _move_softmax_last(graph)
-    _full_pools_to_means(graph)
+    for rewrite in _REWRITES:
+        graph = rewrite(graph)
     graph.sort()
     return graph
 
 
-def _split_shared(graph: LayerGraph) -> None:
+def _split_shared(graph: LayerGraph) -> LayerGraph:
     for number, call, spec in graph.in_order():
         first = graph.uses(spec.name)[0]
         if number == first or spec.weights or spec.kind == "InputLayer":
             continue
         call.layer = graph.add_layer(LayerSpec(spec.name, spec.cls, dict(spec.config))).name
+    return graph
 
 
-def _split_long_sums(graph: LayerGraph) -> None:
+def _split_long_sums(graph: LayerGraph) -> LayerGraph:
     """Chains of two-input layers; partial results have the shape of the last, or broadcast."""
-    for _, call, spec in graph.in_order():
+    for number, call, spec in graph.in_order():
         refs = call.refs()
         if spec.kind not in _CHAINED or len(refs) < 3 or len(graph.uses(spec.name)) > 1:
             continue
-        total = refs[0]
+        total, shape = refs[0], graph.shape_of(Ref(number))
         for position, ref in enumerate(refs[1:-1], 1):
-            partial = graph.add_layer(make_spec(spec.cls(name=f"{spec.name}_{position}")))
-            shapes = list(call.output_shapes)
-            total = graph.add_call(partial.name, ([total, ref],))
-            graph.calls[total.call].output_shapes = shapes
-        call.args = ([total, refs[-1]],)
+            partial = spec.cls(name=f"{spec.name}_{position}")
+            total = graph.append(partial, [total, ref], shape=shape)
+        call.read([total, refs[-1]])
     graph.sort()
+    return graph
 
 
-def _move_softmax_last(graph: LayerGraph) -> None:
+def _move_softmax_last(graph: LayerGraph) -> LayerGraph:
     """Softmax over channels and a reshape that keeps them commute; logits come last that way."""
     for number, call, spec in graph.in_order():
         reader = graph.only_consumer(Ref(number)) if is_softmax(spec) else None
         if reader is None or graph.layers[graph.calls[reader].layer].kind not in _RESHAPES:
             continue
         following, source = graph.calls[reader], call.refs()[0]
-        shapes = following.output_shapes, call.output_shapes
+        shapes = graph.shape_of(Ref(reader)), graph.shape_of(Ref(number))
         single = len(graph.uses(spec.name)) == len(graph.uses(following.layer)) == 1
-        if not single or shapes[0][0][-1] != shapes[1][0][-1]:
+        if not single or shapes[0][-1] != shapes[1][-1]:
             continue
-        following.args, following.kwargs = (source,), {}
+        following.read(source)
         graph.replace(Ref(reader), Ref(number))
-        call.args, call.kwargs = (Ref(reader),), {}
+        call.read(Ref(reader))
         call.output_shapes = following.output_shapes
+    return graph
 
 
-def _full_pools_to_means(graph: LayerGraph) -> None:
+def _full_pools_to_means(graph: LayerGraph) -> LayerGraph:
     """A pool over the whole image is a mean, which may have a finer format than its input.
 
     AVERAGE_POOL_2D must keep its input's scale. Averages of 64 values are much smaller than the
     values, so at few bits hardly a level would be left to them; MEAN has a scale of its own.
     """
-    for _, call, spec in graph.in_order():
+    for number, _, spec in graph.in_order():
         if spec.kind not in _GLOBAL_POOLS:
             continue
-        sources = [graph.calls[graph.calls[use].refs()[0].call] for use in graph.uses(spec.name)]
-        known = [source.output_shapes[0] for source in sources if source.output_shapes]
-        shapes = {tuple(shape[1:-1]) for shape in known}
+        known = [graph.input_shape(use) for use in graph.uses(spec.name)]
+        shapes = {shape[1:-1] for shape in known if shape}
         window = tuple(np.atleast_1d(spec.config["pool_size"]))
         if shapes == {window} and spec.config["data_format"] in (None, "channels_last"):
-            if all(size == 1 for size in call.output_shapes[0][1:-1]):
-                layer = _GLOBAL_POOLS[spec.kind](keepdims=True, name=spec.name)
-                spec.cls, spec.config = type(layer), layer.get_config()
+            if all(size == 1 for size in graph.shape_of(Ref(number))[1:-1]):
+                spec.become(_GLOBAL_POOLS[spec.kind](keepdims=True))
+    return graph
 
 
+# In the order in which they are applied.
+_REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
+    fold_constants,
+    functions_to_layers,
+    unify_products,
+    dots_to_products,
+    split_attention,
+    unwrap_time_distributed,
+    split_layer_norms,
+    unify_channel_functions,
+    split_separable,
+    split_activations,
+    _split_shared,
+    rewrite_activations,
+    averages_to_sums,
+    _split_long_sums,
+    move_softmax_axes,
+    _move_softmax_last,
+    _full_pools_to_means,
+)
 _GLOBAL_POOLS = {
     "AveragePooling1D": layers.GlobalAveragePooling1D,
     "AveragePooling2D": layers.GlobalAveragePooling2D,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, make_spec
 
 _DEPTHWISE = {
     "SeparableConv1D": layers.DepthwiseConv1D,
@@ -16,12 +16,13 @@ _DEPTHWISE = {
 _POINTWISE = {"SeparableConv1D": layers.Conv1D, "SeparableConv2D": layers.Conv2D}
 
 
-def split_separable(graph: LayerGraph) -> None:
+def split_separable(graph: LayerGraph) -> LayerGraph:
     """Split every separable convolution; the second part keeps the layer's name."""
     for _, _, spec in graph.in_order():
         if spec.kind in _DEPTHWISE and spec.name in graph.layers:
             _split_one(graph, spec)
     graph.sort()
+    return graph
 
 
 def _split_one(graph: LayerGraph, spec: LayerSpec) -> None:
@@ -36,37 +37,31 @@ def _split_one(graph: LayerGraph, spec: LayerSpec) -> None:
         use_bias=False,
         name=f"{spec.name}_depthwise",
     )
-    first = make_spec(depthwise)
+    first = graph.add_layer(make_spec(depthwise))
     first.set_arrays({"depthwise_kernel": arrays["depthwise_kernel"]})
-    first = graph.add_layer(first)
     pointwise = _POINTWISE[kind](
         config["filters"],
         1,
         use_bias=config["use_bias"],
         activation=config["activation"],
-        name=spec.name,
     )
-    spec.cls, spec.config = type(pointwise), pointwise.get_config()
+    spec.become(pointwise)
     kept = {"kernel": arrays["pointwise_kernel"]}
     spec.set_arrays({**kept, "bias": arrays["bias"]} if config["use_bias"] else kept)
     channels = int(np.prod(arrays["depthwise_kernel"].shape[-2:]))
     for use in graph.uses(spec.name):
+        if causal:
+            _pad_before(graph, use, config)
         call = graph.calls[use]
-        source = _padded_before(graph, use, config, spec.name) if causal else call.refs()[0]
-        between = graph.add_call(first.name, (source,))
         shapes = [(*shape[:-1], channels) for shape in call.output_shapes]
-        graph.calls[between.call].output_shapes = shapes
-        call.args, call.kwargs = (between,), {}
+        call.read(graph.add_call(first.name, (call.refs()[0],), shapes=shapes))
 
 
-def _padded_before(graph: LayerGraph, use: int, config: dict[str, Any], name: str) -> Ref:
-    """The input of a causal convolution with the zeros it puts before the first step."""
+def _pad_before(graph: LayerGraph, use: int, config: dict[str, Any]) -> None:
+    """The zeros that a causal convolution puts before the first step."""
     (size,), (step,) = np.atleast_1d(config["kernel_size"]), np.atleast_1d(config["dilation_rate"])
     before = int(step * (size - 1))
-    source = graph.calls[use].refs()[0]
-    padding = graph.add_layer(make_spec(layers.ZeroPadding1D((before, 0), name=f"{name}_padding")))
-    padded = graph.add_call(padding.name, (source,))
-    shape = graph.calls[source.call].output_shapes[source.index]
-    length = None if shape[1] is None else shape[1] + before
-    graph.calls[padded.call].output_shapes = [(shape[0], length, shape[2])]
-    return padded
+    batch, length, channels = graph.input_shape(use)
+    padding = layers.ZeroPadding1D((before, 0), name=f"{config['name']}_padding")
+    shape = (batch, None if length is None else length + before, channels)
+    graph.insert_before(use, padding, shape)

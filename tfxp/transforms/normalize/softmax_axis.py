@@ -7,11 +7,11 @@ a softmax over axis 1 of (batch, steps, 1).
 from __future__ import annotations
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.masks import mask_readers
 
 
-def move_softmax_axes(graph: LayerGraph) -> None:
+def move_softmax_axes(graph: LayerGraph) -> LayerGraph:
     """Turn every softmax along one axis of the sample; masked ones stay as they are."""
     masked = mask_readers(graph)
     for number, call, spec in graph.in_order():
@@ -24,6 +24,7 @@ def move_softmax_axes(graph: LayerGraph) -> None:
         if axis % rank != rank - 1:
             _permute(graph, number, call, spec, axis % rank)
     graph.sort()
+    return graph
 
 
 def _one_axis(spec: LayerSpec) -> int | None:
@@ -35,18 +36,10 @@ def _one_axis(spec: LayerSpec) -> int | None:
 
 def _permute(graph: LayerGraph, number: int, call: Call, spec: LayerSpec, axis: int) -> None:
     """Exchange an axis with the last, before and behind."""
-    shape = list(call.output_shapes[0])
+    shape = graph.shape_of(Ref(number))
     order = list(range(1, len(shape)))
     order[axis - 1], order[-1] = order[-1], order[axis - 1]
-    turned = [shape[0], *(shape[axis] for axis in order)]
-    before, after = (
-        graph.add_layer(make_spec(layers.Permute(order, name=f"{spec.name}_{where}"))).name
-        for where in ("turned", "back")
-    )
-    source = graph.add_call(before, (call.refs()[0],))
-    graph.calls[source.call].output_shapes = [tuple(turned)]
-    call.args, call.kwargs = (source,), {}
-    result = graph.add_call(after, (Ref(number),))
-    graph.calls[result.call].output_shapes = [tuple(shape)]
-    call.output_shapes = [tuple(turned)]
-    graph.replace(Ref(number), result, keep=(result.call,))
+    turned = (shape[0], *(shape[axis] for axis in order))
+    graph.insert_before(number, layers.Permute(order, name=f"{spec.name}_turned"), turned)
+    graph.insert_behind(Ref(number), layers.Permute(order, name=f"{spec.name}_back"), shape)
+    call.output_shapes = [turned]

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, weight_names
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape, weight_names
 from tfxp.transforms.normalize.constant_layers import (
     AddConstant,
     MultiplyConstant,
@@ -22,8 +22,6 @@ from tfxp.transforms.normalize.constant_layers import (
     constant_layer,
 )
 from tfxp.transforms.normalize.constants import Learned
-
-Shape = tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +43,7 @@ class _Use:
 Converter = Callable[[_Use, str], Any]
 
 
-def functions_to_layers(graph: LayerGraph) -> None:
+def functions_to_layers(graph: LayerGraph) -> LayerGraph:
     """Replace every TFOpLambda that the table knows by a layer of the same name."""
     for _, call, spec in graph.in_order():
         if spec.kind != "TFOpLambda" or len(graph.uses(spec.name)) > 1:
@@ -53,6 +51,7 @@ def functions_to_layers(graph: LayerGraph) -> None:
         converter = _TABLE.get(_plain_name(str(spec.config.get("function"))))
         if converter is not None and call.output_shapes:
             _convert(graph, call, spec, converter)
+    return graph
 
 
 def _plain_name(function: str) -> str:
@@ -62,14 +61,14 @@ def _plain_name(function: str) -> str:
 
 def _convert(graph: LayerGraph, call: Call, spec: LayerSpec, converter: Converter) -> None:
     refs = call.refs()
-    shapes = [graph.calls[ref.call].output_shapes[ref.index] for ref in refs]
+    shapes = [graph.shape_of(ref) for ref in refs]
     use = _Use(tuple(call.args), call.kwargs, shapes, call.output_shapes[0])
     layer = converter(use, spec.name)
     if layer is None:
         return
-    spec.cls, spec.config = type(layer), {**layer.get_config(), "name": spec.name}
+    spec.become(layer)
     spec.weights, spec.weight_names = list(layer.weights), weight_names(layer)
-    call.args, call.kwargs = ((refs[0],) if len(refs) == 1 else (refs,)), {}
+    call.read(refs[0] if len(refs) == 1 else refs)
 
 
 def _operands(use: _Use) -> tuple[Any, Any]:

@@ -19,11 +19,12 @@ _ANY_RANK = (
 )
 
 
-def unwrap_time_distributed(graph: LayerGraph) -> None:
+def unwrap_time_distributed(graph: LayerGraph) -> LayerGraph:
     """Replace TimeDistributed(layer) where the layer alone computes the same."""
     for _, _, spec in graph.in_order():
         if spec.kind == "TimeDistributed":
             _unwrap(spec)
+    return graph
 
 
 def _unwrap(spec: LayerSpec) -> None:
@@ -34,6 +35,5 @@ def _unwrap(spec: LayerSpec) -> None:
     config = inner["config"]
     if config.get("axis", -1) not in (-1, [-1]) or config.get("noise_shape"):
         return  # counted from the front, without the axis of time
-    spec.cls = kind
-    spec.config = {**config, "name": spec.name}
+    spec.become(LayerSpec(spec.name, kind, config))
     spec.weight_names = [name.removeprefix("layer.") for name in spec.weight_names]

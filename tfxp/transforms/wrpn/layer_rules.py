@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import tf
-from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
+from tfxp.transforms.layer_graph import Call, LayerSpec, Ref, Shape
 from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Concat, Fixed, Free, Repeat, Tile
-
-Shape = tuple[int | None, ...]
 
 # Each output channel is a function of the same input channel alone.
 CHANNELWISE = {

@@ -51,7 +51,7 @@ class ChannelPlan:
         spec = self.graph.layers[call.layer]
         refs = call.refs()
         inputs = [self.tensors[ref] for ref in refs]
-        shapes = [self.graph.calls[ref.call].output_shapes[ref.index] for ref in refs]
+        shapes = [self.graph.shape_of(ref) for ref in refs]
         try:
             self.tensors[Ref(number)] = self._output(spec, call, inputs, shapes)
         except (ImpossibleError, axes.AxisMismatchError) as error:

@@ -215,8 +215,7 @@ def _rescale_limits(plan: ChannelPlan, scales: _Scales) -> None:
         if spec.kind != "ReLU" and not limited:
             continue
         if limited:
-            spec.cls = layers.ReLU
-            spec.config = layers.ReLU(6.0, name=name).get_config()
+            spec.become(layers.ReLU(6.0))
         limit, threshold = spec.config["max_value"], spec.config["threshold"]
         if limit is None and not threshold:
             continue

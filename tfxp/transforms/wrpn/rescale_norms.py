@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.wrpn.layer_rules import OWNERS
 from tfxp.transforms.wrpn.rescale_ranges import channel_moments
 
@@ -45,11 +45,13 @@ def add_batch_norms(
         function = spec.config["activation"]
         if function != "linear":
             spec.config["activation"] = "linear"
-            _insert(graph, number, layers.Activation(function, name=f"{spec.name}_{function}"))
+            activation = layers.Activation(function, name=f"{spec.name}_{function}")
+            graph.insert_behind(Ref(number), activation)
+    graph.sort()
     moments = channel_moments(graph, [Ref(number) for number in chosen], data, batch_size)
     for (number, spec), (mean, variance) in zip(chosen.items(), moments, strict=True):
         norm = layers.BatchNormalization(name=f"{spec.name}_norm")
-        added = _insert(graph, number, norm)
+        added = graph.spec_of(graph.insert_behind(Ref(number), norm))
         gamma = np.sqrt(variance + norm.epsilon)
         arrays = {"gamma": gamma, "beta": mean, "moving_mean": mean, "moving_variance": variance}
         added.set_arrays({name: value.astype(np.float32) for name, value in arrays.items()})
@@ -62,13 +64,3 @@ def _has_norm(graph: LayerGraph, number: int) -> bool:
     if consumer is None or graph.layers[graph.calls[number].layer].config["activation"] != "linear":
         return False
     return graph.layers[graph.calls[consumer].layer].kind == "BatchNormalization"
-
-
-def _insert(graph: LayerGraph, number: int, layer: Any) -> LayerSpec:
-    """Put a layer right behind a call."""
-    spec = graph.add_layer(LayerSpec(layer.name, type(layer), layer.get_config()))
-    result = graph.add_call(spec.name, (Ref(number),))
-    graph.calls[result.call].output_shapes = list(graph.calls[number].output_shapes)
-    graph.replace(Ref(number), result, keep=(result.call,))
-    graph.sort()
-    return spec

@@ -1,0 +1,145 @@
+"""Layers and their calls, and what is connected to what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.transforms.layer_spec import LayerSpec
+
+# Sizes with the batch in front; None is any size.
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Ref:
+    """A tensor: output number `index` of call number `call`."""
+
+    call: int
+    index: int = 0
+
+
+@dataclasses.dataclass
+class Call:
+    """One use of a layer; tensors among the arguments are `Ref`s.
+
+    `output_shapes` are the shapes Keras inferred when the graph was read, batch included;
+    `CallGraph.shape_of` reads them.
+    """
+
+    layer: str
+    args: Any
+    kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    output_shapes: list[Shape] = dataclasses.field(default_factory=list)
+
+    def read(self, *args: Any, **kwargs: Any) -> None:
+        """Call the layer with these arguments from now on."""
+        self.args, self.kwargs = args, kwargs
+
+    def refs(self) -> list[Ref]:
+        """The tensors this call reads, in order."""
+        flat = tf.nest.flatten((self.args, self.kwargs))
+        return [value for value in flat if isinstance(value, Ref)]
+
+    def map_refs(self, function: Callable[[Ref], Any]) -> tuple[Any, dict[str, Any]]:
+        """Arguments with every tensor replaced by `function(ref)`."""
+        return tf.nest.map_structure(
+            lambda value: function(value) if isinstance(value, Ref) else value,
+            (self.args, self.kwargs),
+        )
+
+
+class CallGraph:
+    """Layers and calls of a functional model; calls are numbered and kept in execution order.
+
+    Attributes:
+        name: the model's name.
+        layers: layer name -> `LayerSpec`.
+        calls: call number -> `Call`, in topological order.
+        inputs, outputs: tensors.
+        output_structure: how the model nests its outputs; None for a single one.
+    """
+
+    def __init__(self, name: str = "model") -> None:
+        self.name = name
+        self.layers: dict[str, LayerSpec] = {}
+        self.calls: dict[int, Call] = {}
+        self.inputs: list[Ref] = []
+        self.outputs: list[Ref] = []
+        self.output_structure: Any = None
+        self._next = 0
+
+    def add_layer(self, spec: LayerSpec) -> LayerSpec:
+        """Add a layer; its name is made unique."""
+        base, number = spec.name, 1
+        while spec.name in self.layers:
+            spec.name = f"{base}_{number}"
+            number += 1
+        spec.config["name"] = spec.name
+        self.layers[spec.name] = spec
+        return spec
+
+    def add_call(
+        self,
+        layer: str,
+        args: Any,
+        kwargs: dict[str, Any] | None = None,
+        shapes: Sequence[Shape] = (),
+    ) -> Ref:
+        """Call a layer at the end of the graph and return its first output.
+
+        Args:
+            layer: its name.
+            args: positional arguments.
+            kwargs: named ones.
+            shapes: shapes of the outputs.
+        """
+        number = self._next
+        self._next += 1
+        self.calls[number] = Call(layer, args, kwargs or {}, list(shapes))
+        return Ref(number)
+
+    def spec_of(self, ref: Ref) -> LayerSpec:
+        """The layer that produces a tensor."""
+        return self.layers[self.calls[ref.call].layer]
+
+    def shape_of(self, ref: Ref) -> Shape:
+        """A tensor's shape, batch included; empty where it is not known."""
+        shapes = self.calls[ref.call].output_shapes
+        return tuple(shapes[ref.index]) if ref.index < len(shapes) else ()
+
+    def input_shape(self, number: int) -> Shape:
+        """The shape of the first tensor that a call reads."""
+        return self.shape_of(self.calls[number].refs()[0])
+
+    def uses(self, layer: str) -> list[int]:
+        """The numbers of all calls of a layer."""
+        return [number for number, call in self.calls.items() if call.layer == layer]
+
+    def consumers(self, ref: Ref) -> list[int]:
+        """The numbers of all calls that read a tensor."""
+        return [number for number, call in self.calls.items() if ref in call.refs()]
+
+    def is_output(self, ref: Ref) -> bool:
+        """Whether the model returns this tensor."""
+        return ref in self.outputs
+
+    def only_consumer(self, ref: Ref) -> int | None:
+        """The call that alone reads a tensor which the model does not return; else None."""
+        consumers = self.consumers(ref)
+        if len(consumers) != 1 or self.is_output(ref):
+            return None
+        return consumers[0]
+
+    def aliases(self) -> dict[str, str]:
+        """Folded layer -> the layer it went into."""
+        return {alias: name for name, spec in self.layers.items() for alias in spec.aliases}
+
+    def in_order(self) -> Iterator[tuple[int, Call, LayerSpec]]:
+        """(number, call, layer) of every call, in execution order."""
+        for number, call in list(self.calls.items()):
+            if number in self.calls:
+                yield number, call, self.layers[call.layer]

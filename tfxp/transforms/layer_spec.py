@@ -1,0 +1,113 @@
+"""A layer as data: class, configuration and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.keras import keras
+
+
+class KerasLayer(Protocol):
+    """What a layer of tf_keras offers to those that read it."""
+
+    name: str
+    weights: list[tf.Variable]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+
+
+@dataclasses.dataclass
+class LayerSpec:
+    """A layer, ready to be built again: class, configuration and weights.
+
+    `weights` holds the variables of the original layer until a transform replaces them by arrays;
+    `arrays()` reads either. A wrapper takes the weights of the layer it wraps from `wraps`.
+    `is_read` says whether any layer reads an output of it; `LayerGraph.sort` keeps it true.
+    """
+
+    name: str
+    cls: Any
+    config: dict[str, Any]
+    weights: list[Any] = dataclasses.field(default_factory=list)
+    weight_names: list[str] = dataclasses.field(default_factory=list)
+    aliases: list[str] = dataclasses.field(default_factory=list)
+    wraps: LayerSpec | None = None
+    is_read: bool = True
+
+    @property
+    def kind(self) -> str:
+        """The class name, such as "Conv2D"."""
+        return self.cls.__name__
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Weights by name ("kernel", "bias", "gamma", …), in the layer's order; not to be written
+        to, since they may be the variables' own memory."""
+        values = [np.asarray(value_of(weight)) for weight in self.weights]
+        return dict(zip(self.weight_names, values, strict=True))
+
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Replace all weights; the order of `arrays` must be the layer's own."""
+        self.weights = list(arrays.values())
+        self.weight_names = list(arrays)
+
+    def become(self, layer: KerasLayer | LayerSpec) -> None:
+        """Take the class and configuration of another layer; name and weights stay."""
+        other = layer if isinstance(layer, LayerSpec) else make_spec(layer)
+        self.cls, self.config = other.cls, {**other.config, "name": self.name}
+
+    def absorb(self, other: LayerSpec) -> None:
+        """Remember that `other` was folded into this layer."""
+        self.aliases += [other.name, *other.aliases]
+
+
+def make_spec(layer: KerasLayer) -> LayerSpec:
+    """The spec of a Keras layer, its weights included where it has any already."""
+    names = weight_names(layer) if layer.weights else []
+    return LayerSpec(layer.name, type(layer), layer.get_config(), list(layer.weights), names)
+
+
+def value_of(weight: Any) -> Any:
+    """A weight's value without a copy: a tensor for variables."""
+    return weight.read_value() if isinstance(weight, tf.Variable) else weight
+
+
+def weight_name(variable: tf.Variable) -> str:
+    """The last part of a variable's name: "kernel" of "block/conv/kernel:0"."""
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def weight_names(layer: KerasLayer) -> list[str]:
+    """Where a layer keeps each of its weights, as paths of attributes.
+
+    A layer's own weights are "kernel" or "bias", those of layers inside it "cell.kernel". Weights
+    that no attribute holds directly (those of layers in lists) go by the end of their variable's
+    name, as much of it as tells them apart.
+    """
+    found: dict[int, str] = {}
+    _find_attributes(layer, "", found, 4)
+    names: list[str] = []
+    for variable in layer.weights:
+        parts = variable.name.split(":")[0].split("/")
+        size = 1
+        name = found.get(id(variable), parts[-1])
+        while name in names and size < len(parts):
+            size += 1
+            name = "/".join(parts[-size:])
+        names.append(name)
+    return names
+
+
+def _find_attributes(owner: object, prefix: str, found: dict[int, str], depth: int) -> None:
+    inner = []
+    for key, value in vars(owner).items():
+        if isinstance(value, tf.Variable):
+            found.setdefault(id(value), f"{prefix}{key}")
+        elif isinstance(value, keras.layers.Layer) and not isinstance(value, keras.Model):
+            inner.append((key, value))
+    for key, value in inner if depth else []:
+        _find_attributes(value, f"{prefix}{key}.", found, depth - 1)

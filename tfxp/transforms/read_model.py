@@ -1,0 +1,106 @@
+"""A Keras model to the graph of its calls, nested models flattened on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.errors import ModelError
+from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
+from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.layer_spec import KerasLayer, make_spec
+
+_Key = tuple[int, int, int]
+
+
+def read_model(model: KerasModel, graph: CallGraph) -> None:
+    """Add the calls of a Sequential or functional model to an empty graph.
+
+    Args:
+        model: of tf_keras, or of Keras 3, which is converted.
+        graph: takes the model's name, layers, calls, inputs and outputs.
+
+    Raises:
+        ModelError: the model is subclassed, or a Sequential without a known input shape, or
+            one of Keras 3 with layers that tf_keras lacks.
+    """
+    given: Any = as_tf_keras(model)
+    _require_graph(given)
+    graph.name = given.name
+    known = _Reader(graph).read(given, {})
+    graph.inputs = [known[_key(tensor)] for tensor in given.inputs]
+    graph.outputs = [known[_key(tensor)] for tensor in given.outputs]
+    single = not isinstance(given.output, list | tuple | dict)
+    graph.output_structure = None if single else given.output
+
+
+def _require_graph(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"model: got {type(model).__module__}.{type(model).__name__}; expected a tf_keras "
+            "Sequential or functional model. Load it with tfxp.load_model."
+        )
+    if getattr(model, "inputs", None) and getattr(model, "outputs", None):
+        if isinstance(model, keras.Sequential) or getattr(model, "_is_graph_network", False):
+            return
+    raise ModelError(
+        f"model {model.name!r}: got a {type(model).__name__} without a layer graph; expected a "
+        "functional model or a Sequential with a known input shape. Call model.build(...) or "
+        "rewrite a subclassed model with the functional API."
+    )
+
+
+class _Reader:
+    """Copies a model's calls into a graph, flattening nested models on the way."""
+
+    def __init__(self, graph: CallGraph) -> None:
+        self._graph = graph
+        self._names: dict[int, str] = {}
+
+    def read(self, model: Any, given: dict[_Key, Ref]) -> dict[_Key, Ref]:
+        """Add every call of `model`; `given` are its inputs where it is nested in another."""
+        known = dict(given)
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                keys = [_key(tensor) for tensor in tf.nest.flatten(node.outputs)]
+                if keys[0] in given:
+                    continue
+                refs = self._add(node, known)
+                known.update(zip(keys, refs, strict=True))
+        return known
+
+    def _add(self, node: Any, known: dict[_Key, Ref]) -> list[Ref]:
+        if isinstance(node.layer, keras.Model):
+            return self._add_nested(node, known)
+        args, kwargs = tf.nest.map_structure(
+            lambda value: known[_key(value)] if _is_symbolic(value) else value,
+            (tuple(node.call_args or ()), dict(node.call_kwargs or {})),
+        )
+        shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(node.outputs)]
+        first = self._graph.add_call(self._name(node.layer), args, kwargs, shapes)
+        return [Ref(first.call, index) for index in range(len(shapes))]
+
+    def _add_nested(self, node: Any, known: dict[_Key, Ref]) -> list[Ref]:
+        inner = node.layer
+        _require_graph(inner)
+        read = [known[_key(tensor)] for tensor in tf.nest.flatten(node.keras_inputs)]
+        given = {_key(t): ref for t, ref in zip(inner.inputs, read, strict=True)}
+        inside = self.read(inner, given)
+        return [inside[_key(tensor)] for tensor in inner.outputs]
+
+    def _name(self, layer: KerasLayer) -> str:
+        if id(layer) not in self._names:
+            self._names[id(layer)] = self._graph.add_layer(make_spec(layer)).name
+        return self._names[id(layer)]
+
+
+def _key(tensor: Any) -> _Key:
+    layer, node_index, tensor_index = tensor._keras_history[:3]
+    return id(layer), node_index, tensor_index
+
+
+def _is_symbolic(value: object) -> bool:
+    return hasattr(value, "_keras_history")
