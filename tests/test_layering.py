@@ -27,9 +27,9 @@ NUMPY_COLUMN = {
 }
 TENSORFLOW_COLUMN = {
     "quantizers": {"formats", "interpreter"},
-    "transforms": set(),
+    "transforms": {"data"},
     "quantization": {"formats", "precision", "quantizers", "transforms"},
-    "measure": {"formats", "precision", "transforms", "quantization"},
+    "measure": {"formats", "precision", "data", "transforms", "quantization"},
     "training": {
         "formats",
         "precision",
@@ -45,6 +45,7 @@ TENSORFLOW_COLUMN = {
     "export": {
         "formats",
         "precision",
+        "data",
         "graph",
         "interpreter",
         "comparison",
@@ -55,6 +56,7 @@ TENSORFLOW_COLUMN = {
     "callbacks": {
         "formats",
         "precision",
+        "data",
         "quantizers",
         "transforms",
         "quantization",

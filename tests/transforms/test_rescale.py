@@ -286,11 +286,11 @@ def test_impossible_options(built, options, text):
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (np.zeros((0, 8, 8, 3)), "got arrays of \\[0\\] samples; expected at least one"),
+        (np.zeros((0, 8, 8, 3)), "got no samples; expected at least one"),
         (np.zeros((4, 9, 8, 3)), "got samples of shape \\(9, 8, 3\\); expected \\(8, 8, 3\\)"),
         (np.full((4, 8, 8, 3), np.nan), "activations of .*: got NaN or infinity. Check the data"),
         ([np.zeros((4, 8, 8, 3))] * 2, "got 2 arrays; expected 1"),
-        ([np.zeros((4, 8, 8, 3)), np.zeros((3, 1))], "got arrays of \\[3, 4\\] samples"),
+        ({"pixels": np.zeros((4, 8, 8, 3))}, "Missing: .*Unknown: pixels"),
     ],
 )
 def test_bad_data(built, data, text):

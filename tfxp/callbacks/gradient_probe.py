@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
+from tfxp.callbacks.tensor_taps import first_samples
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import check_writable, write_json
 from tfxp.keras import keras
@@ -91,7 +92,7 @@ class GradientProbe(keras.callbacks.Callback):
         if jacobian not in FORMS:
             raise ConfigError(f"jacobian: got {jacobian!r}; expected one of {FORMS}.")
         check_writable(path)
-        self._path, self._data = path, None if data is None else np.asarray(data, np.float32)
+        self._path, self._data = path, data
         self._every, self._memory = every, memory
         self._samples, self._batch_size = samples, batch_size
         self._jacobian, self._jacobian_epoch = jacobian, jacobian_epoch
@@ -154,7 +155,7 @@ class GradientProbe(keras.callbacks.Callback):
         if self._data is not None and self.history:
             if not self._singular:
                 self._measure_jacobian()
-            self._gains = noise_gains(self.model, self._data[: self._samples])
+            self._gains = noise_gains(self.model, self._first(self._samples))
             if self._path is not None:
                 self.stats().save(self._path)
                 _partial(self._path).unlink(missing_ok=True)
@@ -212,14 +213,17 @@ class GradientProbe(keras.callbacks.Callback):
         if self._data is None:
             return 2.0
         if not hasattr(self, "_ranges"):
-            outputs = self._probe.predict(self._data[: self._samples], verbose=0)
+            outputs = self._probe.predict(self._first(self._samples), verbose=0)
             own = len(self.model.outputs)
             self._ranges = dict(zip(self._taps.activations, outputs[own:], strict=True))
         return range_of(self._ranges[name])
 
+    def _first(self, samples: int) -> list[np.ndarray]:
+        return [np.asarray(part) for part in first_samples(self.model, self._data, samples)]
+
     def _measure_jacobian(self) -> None:
         if self._data is not None:
-            batch = self._data[: self._batch_size]
+            batch = self._first(self._batch_size)
             self._singular = jacobian_singular_values(self.model, batch, form=self._jacobian)
 
     def _train_step(self, data: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import DataError, ModelError
+from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.measure import batches
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
@@ -124,15 +124,9 @@ def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
     """The first samples of data, one tensor per input of a model.
 
     Raises:
-        DataError: the data are empty, or have another number of inputs.
+        DataError: the data are empty, or do not fit the model's inputs.
     """
-    batch, _ = next(iter(batches(data, samples, model.input_names)), ([], None))
-    if not batch or not len(batch[0]):
-        raise DataError("data of the callback: got no samples; expected at least one.")
-    if len(batch) != len(model.inputs):
-        raise DataError(
-            f"data of the callback: got {len(batch)} inputs; expected {len(model.inputs)}."
-        )
+    batch, _ = next(InputSignature.of(model).batches(data, samples, "data of the callback"))
     pairs = zip(batch, model.inputs, strict=True)
     return [tf.cast(part[:samples], tensor.dtype) for part, tensor in pairs]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.data.named_inputs import fits
 from tfxp.errors import DataError
 
 
@@ -87,7 +88,7 @@ class Dataset:
             (5, 28, 28, 1)
         """
         got = self.x.shape[1:]
-        if _fits(got, shape):
+        if fits(got, shape):
             return self
         size = math.prod(got)
         wanted = tuple(n for n in shape if n is not None)
@@ -151,12 +152,6 @@ def check_array(array: NDArray, what: str) -> None:
             f"{what}: got {bad} values that are not finite (NaN or infinite) of {array.size};"
             " expected finite numbers. Remove or replace them."
         )
-
-
-def _fits(got: Sequence[int], shape: Sequence[int | None]) -> bool:
-    return len(got) == len(shape) and all(
-        n is None or n == g for g, n in zip(got, shape, strict=True)
-    )
 
 
 def _is_one_hot(y: NDArray) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.data.dataset import Dataset
+from tfxp.data.named_inputs import ordered_inputs
 from tfxp.data.npz import read_npz
 from tfxp.errors import DataError
 
@@ -64,7 +65,7 @@ class ModelData:
         if isinstance(data, Dataset):
             return cls((data,))
         x, y = data
-        arrays, labels = ordered_arrays(x, names, name), None if y is None else np.asarray(y)
+        arrays, labels = ordered_inputs(x, names, name), None if y is None else np.asarray(y)
         titles = [f"{key} of {name}" for key in names] if len(names) > 1 else [name]
         return cls(
             tuple(Dataset(part, labels, title) for part, title in zip(arrays, titles, strict=True))
@@ -125,27 +126,6 @@ class ModelData:
         return ModelData(
             tuple(replace(part, x=part.inputs(scale, shift)) for part in self.parts)
         )
-
-
-def ordered_arrays(x: Any, names: Sequence[str], what: str = "data") -> list[NDArray]:
-    """One array per input, in the model's order, from an array, a list or a dict of arrays.
-
-    Raises:
-        DataError: other inputs than the model's.
-    """
-    if isinstance(x, Mapping):
-        if set(x) != set(names):
-            have, wanted = (", ".join(map(str, keys)) or "none" for keys in (x, names))
-            raise DataError(f"inputs of {what}: got {have}; expected {wanted}.")
-        return [np.asarray(x[name]) for name in names]
-    several = isinstance(x, list | tuple) and all(hasattr(part, "shape") for part in x)
-    parts = list(x) if several and (len(names) > 1 or len(x) == 1) else [x]
-    if len(names) > 1 and len(parts) != len(names):
-        raise DataError(
-            f"inputs of {what}: got {len(parts)}; expected {', '.join(names)}. Give an array for "
-            "each, by name or in this order."
-        )
-    return [np.asarray(part) for part in parts]
 
 
 def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:

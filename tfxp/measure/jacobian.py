@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import ConfigError
-from tfxp.measure.training_taps import TrainingTaps, finite_samples, training_taps
+from tfxp.keras_types import KerasModel, Samples
+from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
 
 FORMS = ("simplified", "exact")
 _ITERATIONS = 200
@@ -17,7 +18,7 @@ _TOLERANCE = 1e-6
 
 
 def jacobian_singular_values(
-    model: Any, x: np.ndarray, *, form: str = "exact", taps: TrainingTaps | None = None
+    model: KerasModel, x: Samples, *, form: str = "exact", taps: TrainingTaps | None = None
 ) -> dict[str, float]:
     """The largest singular value of every layer's element-wise squared Jacobian.
 
@@ -38,7 +39,7 @@ def jacobian_singular_values(
 
     Args:
         model: float network.
-        x: a batch of inputs, of the size that training uses.
+        x: a batch of inputs, of the size that training uses; a list or dict of several inputs.
         form: "exact" or "simplified".
         taps: the tensors, if they were found before.
 
@@ -47,7 +48,7 @@ def jacobian_singular_values(
 
     Raises:
         ConfigError: an unknown form.
-        DataError: no samples, or values that are not finite.
+        DataError: no samples, other inputs than the model's, or values that are not finite.
 
     References:
         Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
@@ -56,14 +57,14 @@ def jacobian_singular_values(
     """
     if form not in FORMS:
         raise ConfigError(f"form of the Jacobian: got {form!r}; expected one of {FORMS}.")
-    x = finite_samples(x, "the Jacobian")
+    inputs = float_samples(model, x, "inputs of the Jacobian")
     taps = taps or training_taps(model)
     evaluator = taps.evaluator()
     compute = _simplified if form == "simplified" else _exact
-    return compute(taps, evaluator, tf.constant(x))
+    return compute(taps, evaluator, inputs)
 
 
-def _simplified(taps: TrainingTaps, evaluator: Any, x: tf.Tensor) -> dict[str, float]:
+def _simplified(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[str, float]:
     kernels = {name: taps.kernel_of(name, evaluator.get_layer(name)) for name in taps.macs}
     owners = list(taps.activations)
     with tf.GradientTape(persistent=True) as tape:
@@ -80,7 +81,7 @@ def _simplified(taps: TrainingTaps, evaluator: Any, x: tf.Tensor) -> dict[str, f
     return result
 
 
-def _exact(taps: TrainingTaps, evaluator: Any, x: tf.Tensor) -> dict[str, float]:
+def _exact(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[str, float]:
     owners = list(taps.activations)
     with tf.GradientTape(persistent=True) as tape:
         inputs, sums, points = taps.split(evaluator(x, training=False))

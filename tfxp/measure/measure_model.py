@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats, decibels
 from tfxp.keras_types import KerasModel, Samples
@@ -74,16 +75,13 @@ def measure_model(
     model = as_tf_keras(model)
     pass_ = _QuantizedPass if is_quantized(model) else _FloatPass
     task = pass_(model, fold_batch_norm, pre_activations)
-    samples = 0
-    for batch, total in batches(data, batch_size, model.input_names):
-        _check_inputs(batch, task.inputs)
-        for part in _parts(batch, task.elements):
+    signature, samples = InputSignature.of(model), 0
+    for batch, total in signature.batches(data, batch_size):
+        for part in [batch] if signature.batch else _parts(batch, task.elements):
             task.update(part)
             samples += len(part[0])
             if progress is not None:
                 progress(samples, total)
-    if samples == 0:
-        raise DataError("calibration data: got no samples; expected at least one.")
     return task.result(samples)
 
 
@@ -186,67 +184,6 @@ def _parts(batch: list[np.ndarray], elements: int) -> Iterator[list[np.ndarray]]
 
 def _count(shape: tuple[int | None, ...]) -> int:
     return int(np.prod([size or 1 for size in shape[1:]], dtype=np.int64))
-
-
-def batches(
-    data: Any, batch_size: int, names: Sequence[str] = ()
-) -> Iterator[tuple[list[np.ndarray], int | None]]:
-    """Batches of inputs as lists of arrays, and how many samples there are if that is known.
-
-    Args:
-        data: as in `measure_model`.
-        batch_size: samples per step, for arrays.
-        names: the network's inputs, in order; they sort what comes in a dict.
-
-    Raises:
-        DataError: the data are empty or ragged, or a dict has other names.
-    """
-    if isinstance(data, tf.data.Dataset):
-        for element in data:
-            features = element[0] if isinstance(element, tuple) else element
-            yield [np.asarray(part) for part in _in_order(features, names)], None
-        return
-    if isinstance(data, Iterable) and not hasattr(data, "shape") and not _is_arrays(data):
-        raise DataError(f"data: got {type(data).__name__}; expected arrays or a tf.data.Dataset.")
-    parts = [np.asarray(part) for part in _in_order(data, names)]
-    lengths = {len(part) if part.ndim else 0 for part in parts}
-    if len(lengths) != 1:
-        raise DataError(f"data: got inputs of {sorted(lengths)} samples; expected equal lengths.")
-    total = lengths.pop()
-    if total == 0:
-        raise DataError("data: got no samples; expected at least one.")
-    for start in range(0, total, batch_size):
-        yield [part[start : start + batch_size] for part in parts], total
-
-
-def _in_order(data: Any, names: Sequence[str]) -> list[Any]:
-    if not isinstance(data, dict) or not names:
-        return tf.nest.flatten(data)
-    if set(data) != set(names):
-        raise DataError(
-            f"inputs of the data: got {', '.join(map(str, data))}; expected {', '.join(names)}."
-        )
-    return [data[name] for name in names]
-
-
-def _is_arrays(data: Any) -> bool:
-    return all(hasattr(part, "shape") for part in tf.nest.flatten(data))
-
-
-def _check_inputs(batch: list[np.ndarray], inputs: list[Any]) -> None:
-    if len(batch) != len(inputs):
-        raise DataError(f"data: got {len(batch)} arrays; expected {len(inputs)}.")
-    for part, tensor in zip(batch, inputs, strict=True):
-        wanted = tuple(tensor.shape)
-        fits = len(part.shape) == len(wanted) and all(
-            size is None or size == have
-            for size, have in zip(wanted[1:], part.shape[1:], strict=True)
-        )
-        if not fits:
-            raise DataError(
-                f"data for input {tensor.name!r}: got samples of shape {part.shape[1:]}; "
-                f"expected {wanted[1:]}."
-            )
 
 
 def _taps(plan: QuantizationPlan, pre_activations: bool) -> dict[Ref, tuple[str, str]]:

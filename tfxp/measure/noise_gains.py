@@ -9,14 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import ModelError
-from tfxp.measure.training_taps import TrainingTaps, finite_samples, training_taps
+from tfxp.keras_types import KerasModel, Samples
+from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
 
 Progress = Callable[[int, int | None], None]
 
 
 def noise_gains(
-    model: Any,
-    x: np.ndarray,
+    model: KerasModel,
+    x: Samples,
     *,
     taps: TrainingTaps | None = None,
     progress: Progress | None = None,
@@ -30,7 +31,7 @@ def noise_gains(
 
     Args:
         model: trained classifier of one output; a final softmax is taken off.
-        x: inputs (samples, ...); the authors use 200.
+        x: inputs, as `measure_model` takes them; the authors use 200 samples.
         taps: the tensors, if they were found before.
         progress: called with (samples done, samples in all).
 
@@ -38,7 +39,7 @@ def noise_gains(
         (layer, "weights" or "activations") -> gain. The network's output has none.
 
     Raises:
-        DataError: no samples, or values that are not finite.
+        DataError: no samples, other inputs than the model's, or values that are not finite.
         ModelError: the network has several outputs, or its output is no vector of classes.
 
     References:
@@ -46,7 +47,8 @@ def noise_gains(
         Algorithm", ICLR 2019, and "Analytical Guarantees on Numerical Precision of Deep Neural
         Networks", ICML 2017; the authors' FFAnalysis.py.
     """
-    x = finite_samples(x, "noise_gains")
+    inputs = float_samples(model, x, "inputs of noise_gains")
+    samples = len(inputs[0])
     taps = taps or training_taps(model)
     returned = [owner for owner, tap in taps.activations.items() if tap.is_output]
     if len(returned) != 1:
@@ -56,11 +58,11 @@ def noise_gains(
         )
     step, keys = _gain_step(taps, returned[0])
     total = np.zeros(len(keys))
-    for number in range(len(x)):
-        total += step(tf.constant(x[number : number + 1])).numpy()
+    for number in range(samples):
+        total += step([part[number : number + 1] for part in inputs]).numpy()
         if progress is not None:
-            progress(number + 1, len(x))
-    gains = total / len(x)
+            progress(number + 1, samples)
+    gains = total / samples
     return {key: float(gain) for key, gain in zip(keys, gains, strict=True)}
 
 
@@ -75,7 +77,7 @@ def _gain_step(taps: TrainingTaps, output: str) -> tuple[Any, list[tuple[str, st
     classes = evaluator.outputs[2 * len(taps.macs) + owners.index(output)].shape[-1]
 
     @tf.function
-    def step(x: tf.Tensor) -> tf.Tensor:
+    def step(x: list[tf.Tensor]) -> tf.Tensor:
         total = tf.zeros(len(keys), tf.float64)
         for i in tf.range(classes):
             with tf.GradientTape() as tape:

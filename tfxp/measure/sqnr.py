@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import DataError, ModelError
+from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.measure.measure_model import batches
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.quantize_model import plan_of
 from tfxp.quantization.wrapper import FormatWrapper
@@ -84,15 +84,13 @@ def measure_sqnr(
     pair = _Pair(plan, qmodel, names)
     signal, noise = np.zeros(len(names)), np.zeros(len(names))
     samples = 0
-    for batch, total in batches(data, batch_size, model.input_names):
+    for batch, total in InputSignature.of(qmodel).batches(data, batch_size):
         for index, (x, x_q) in enumerate(pair(batch)):
             signal[index] += np.square(x).sum()
             noise[index] += np.square(x - x_q).sum()
         samples += len(batch[0])
         if progress is not None:
             progress(samples, total)
-    if not samples:
-        raise DataError("data: got no samples; expected at least one.")
     weights = weights_sqnr(qmodel)
     return {
         owner: LayerSqnr(owner, weights.get(owner), _decibel(signal[i], noise[i]))
@@ -143,8 +141,6 @@ class _Pair:
         self._types = [tensor.dtype for tensor in twin.inputs]
 
     def __call__(self, batch: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if len(batch) != len(self._types):
-            raise DataError(f"data: got {len(batch)} arrays; expected {len(self._types)}.")
         parts = [tf.cast(x, kind) for x, kind in zip(batch, self._types, strict=True)]
         given = parts if len(parts) > 1 else parts[0]
         pairs = zip(self._float(given), self._quantized(given), strict=True)

@@ -6,8 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from tfxp.errors import DataError, ModelError
+from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import ModelError
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.transforms.layer_graph import Ref
 from tfxp.transforms.normalize.normalize import is_relu
@@ -126,19 +129,13 @@ def training_taps(model: Any) -> TrainingTaps:
     return TrainingTaps(plan, activations, targets)
 
 
-def finite_samples(x: np.ndarray, what: str) -> np.ndarray:
-    """Samples as float32.
+def float_samples(model: KerasModel, x: Samples, what: str) -> list[tf.Tensor]:
+    """Samples as float32, one tensor per input of a model.
 
     Raises:
-        DataError: there are none, or some values are not finite.
+        DataError: there are none, they do not fit the model, or some values are not finite.
     """
-    x = np.asarray(x, np.float32)
-    if len(x) == 0 or not np.isfinite(x).all():
-        raise DataError(
-            f"inputs of {what}: got {len(x)} samples, or values that are not finite; "
-            "expected at least one sample of numbers."
-        )
-    return x
+    return [tf.cast(part, tf.float32) for part in InputSignature.of(model).arrays(x, what)]
 
 
 def _gradient_tensor(plan: QuantizationPlan, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.data.model_data import ordered_arrays
+from tfxp.data.named_inputs import ordered_inputs
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
 from tfxp.training.repair.fine_tune import (
@@ -47,7 +47,7 @@ class TrialTraining:
     ) -> None:
         if teacher is None and y is None:
             raise DataError("fine-tuning: got neither labels nor a float model; expected one.")
-        x = ordered_arrays(x, qmodel.input_names, "training data")
+        x = ordered_inputs(x, qmodel.input_names, "training data")
         if len(x[0]) < settings.batch_size:
             raise DataError(
                 f"training data: got {len(x[0])} samples; expected at least a batch of "

@@ -12,6 +12,7 @@ from tfxp.errors import ConfigError
 from tfxp.files import find_config
 from tfxp.formats import WrpnFormat
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
 from tfxp.measure import measure_model
 from tfxp.models import build_model
 from tfxp.precision import PrecisionMap
@@ -74,10 +75,7 @@ def build_network(recipe: TrainingRecipe, x: Any) -> Any:
 
 def float_network(recipe: TrainingRecipe, x: Any) -> Any:
     """The network before quantization: made or loaded, widened, rescaled."""
-    if "file" in recipe.model:
-        model = load_model(recipe.model["file"])
-    else:
-        model = build_model(recipe.model["name"], **_settings(recipe))
+    model = _given_network(recipe)
     if recipe.widen is not None:
         model = widen_model(model, seed=recipe.seed, **recipe.widen)
     if recipe.rescale is not None:
@@ -91,6 +89,17 @@ def float_network(recipe: TrainingRecipe, x: Any) -> Any:
     if recipe.weight_std is not None and precision is not None:
         _spread_weights(model, _wrpn_layers(model, precision), recipe.weight_std)
     return model
+
+
+def input_names(recipe: TrainingRecipe) -> list[str]:
+    """The inputs of a recipe's network, in order."""
+    return list(_given_network(recipe).input_names)
+
+
+def _given_network(recipe: TrainingRecipe) -> KerasModel:
+    if "file" in recipe.model:
+        return load_model(recipe.model["file"])
+    return build_model(recipe.model["name"], **_settings(recipe))
 
 
 def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:

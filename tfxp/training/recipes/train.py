@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
 from tfxp.training.recipes.batches import evaluation_batches, steps_per_epoch, training_batches
-from tfxp.training.recipes.build_network import build_network, training_map_of
+from tfxp.training.recipes.build_network import build_network, input_names, training_map_of
 from tfxp.training.recipes.checkpoint import read_meta, restore_checkpoint, save_checkpoint
 from tfxp.training.recipes.fixed_point_recipe import fixed_point_optimizer
 from tfxp.training.recipes.recipe import TrainingRecipe
@@ -26,12 +26,13 @@ from tfxp.training.recipes.recipe_callbacks import recipe_callbacks
 
 CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
 Progress = Callable[[int, int, str], None]
+Examples: TypeAlias = Dataset | ModelData | tuple[Any, Any]
 
 
 def train_recipe(
     recipe: TrainingRecipe,
-    train: Dataset | ModelData,
-    evaluation: Dataset | ModelData | None,
+    train: Examples,
+    evaluation: Examples | None,
     folder: str | Path,
     *,
     callbacks: Sequence[Any] = (),
@@ -48,8 +49,8 @@ def train_recipe(
 
     Args:
         recipe: what to build and how to train it.
-        train: inputs and class numbers, in the data's own units; `ModelData` for several inputs,
-            which the recipe must not scale.
+        train: inputs and class numbers, in the data's own units: a `Dataset`, `ModelData`, or a
+            pair of inputs and class numbers. Several inputs, as a list or by name, are not scaled.
         evaluation: what accuracy is measured on; None measures none.
         folder: where everything goes; one recipe and data set per folder.
         callbacks: more Keras callbacks.
@@ -67,11 +68,17 @@ def train_recipe(
         ModelError: the loss became NaN; the checkpoint of the epoch before is kept.
     """
     with hold_folder(folder, "training"):
-        measured_on = None if evaluation is None else ModelData.of(evaluation)
+        measured_on = None if evaluation is None else _by_name(recipe, evaluation)
         return _train_held(
-            recipe, ModelData.of(train), measured_on, Path(folder), callbacks, command,
+            recipe, _by_name(recipe, train), measured_on, Path(folder), callbacks, command,
             tensorboard, progress,
         )  # fmt: skip
+
+
+def _by_name(recipe: TrainingRecipe, data: Examples) -> ModelData:
+    """Samples in the order of the network's inputs, which only its builder knows."""
+    given = isinstance(data, Dataset | ModelData) or not isinstance(data[0], list | tuple | Mapping)
+    return ModelData.of(data, () if given else input_names(recipe))
 
 
 def _train_held(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import DataError
+from tfxp.data.named_inputs import InputSignature
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
@@ -51,7 +51,7 @@ def calibrate_model(
 
     Args:
         qmodel: what `quantize_model` returned; changed in place.
-        data: calibration inputs, an array or a list of arrays.
+        data: calibration inputs, as `measure_model` takes them; they are held in memory.
         refine_formats: do step 1.
         correct_bias: do step 2.
         batch_size: samples per step.
@@ -62,7 +62,7 @@ def calibrate_model(
         Relative squared output error: "before", "after_formats", "after_bias".
 
     Raises:
-        DataError: `data` is empty.
+        DataError: `data` is empty, or does not fit the model's inputs.
 
     References:
         Bias correction: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
@@ -84,14 +84,11 @@ class _Calibration:
     """The quantized network, its float twin's outputs, and the formats being moved."""
 
     def __init__(self, qmodel: Any, plan: QuantizationPlan, data: Any, batch_size: int) -> None:
-        parts = [np.asarray(part) for part in tf.nest.flatten(data)]
-        if not parts or len(parts[0]) == 0:
-            raise DataError("calibration data: got no samples; expected at least one.")
         self._qmodel, self._plan = qmodel, plan
-        starts = range(0, len(parts[0]), batch_size)
+        signature = InputSignature.of(qmodel)
         self._batches = [
-            [tf.constant(part[start : start + batch_size], tf.float32) for part in parts]
-            for start in starts
+            [tf.cast(part, want.dtype) for part, want in zip(batch, qmodel.inputs, strict=True)]
+            for batch, _ in signature.batches(data, batch_size, "calibration data")
         ]
         self._forward = _compile(qmodel, plan)
         float_plan = make_plan(plan.graph)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import DataError
 from tfxp.keras import tf
 from tfxp.transforms.layer_graph import LayerGraph, Ref
@@ -26,17 +27,12 @@ def measured_ranges(
         return {}
     probe = _probe(graph, list(points))
     largest = np.zeros(len(points))
-    samples = 0
-    for batch in _batches(data, batch_size):
-        samples += len(batch[0])
-        tensors = _run(probe, batch)
+    for tensors in _run(probe, data, batch_size):
         for position, (tensor, name) in enumerate(zip(tensors, points.values(), strict=True)):
             top = float(tensor.max(initial=0.0))
             if not np.isfinite(tensor).all():
                 raise DataError(f"activations of {name!r}: got NaN or infinity. Check the data.")
             largest[position] = max(largest[position], top)
-    if samples == 0:
-        raise DataError("calibration data: got no samples; expected at least one.")
     if percentile < 100:
         largest = _percentiles(probe, data, batch_size, largest, percentile)
     return dict(zip(points, largest.tolist(), strict=True))
@@ -47,8 +43,8 @@ def _percentiles(
 ) -> np.ndarray:
     """Upper edges of the bins that hold the percentiles, from histograms over [0, largest]."""
     counts = np.zeros((len(largest), _BINS), np.int64)
-    for batch in _batches(data, batch_size):
-        for row, top, tensor in zip(counts, largest, _run(probe, batch), strict=True):
+    for tensors in _run(probe, data, batch_size):
+        for row, top, tensor in zip(counts, largest, tensors, strict=True):
             if top > 0:
                 row += np.histogram(np.clip(tensor, 0, top), _BINS, (0, top))[0]
     below = np.cumsum(counts, axis=1)
@@ -68,13 +64,11 @@ def channel_moments(
         return []
     probe = _probe(graph, refs)
     sums: list[Any] = [0.0] * len(refs)
-    for batch in _batches(data, batch_size):
-        for position, tensor in enumerate(_run(probe, batch)):
+    for tensors in _run(probe, data, batch_size):
+        for position, tensor in enumerate(tensors):
             rows = tensor.reshape(-1, tensor.shape[-1]).astype(np.float64)
             powers = np.stack([np.ones_like(rows), rows, rows * rows])
             sums[position] = sums[position] + powers.sum(axis=1)
-    if isinstance(sums[0], float):
-        raise DataError("calibration data: got no samples; expected at least one.")
     result = []
     for count, total, squares in sums:
         mean = total / count
@@ -121,37 +115,12 @@ def _probe(graph: LayerGraph, refs: list[Ref]) -> Any:
     model = graph.to_model("probe", refs)
     call = tf.function(lambda *batch: model(batch if len(batch) > 1 else batch[0], training=False))
     signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
-    return model.inputs, call.get_concrete_function(*signature)
+    return model, call.get_concrete_function(*signature)
 
 
-def _run(probe: Any, batch: list[np.ndarray]) -> list[np.ndarray]:
-    inputs, call = probe
-    if len(batch) != len(inputs):
-        raise DataError(f"calibration data: got {len(batch)} arrays; expected {len(inputs)}.")
-    tensors = []
-    for part, wanted in zip(batch, inputs, strict=True):
-        if not wanted.shape.is_compatible_with(part.shape):
-            raise DataError(
-                f"calibration data for {wanted.name!r}: got samples of shape {part.shape[1:]}; "
-                f"expected {tuple(wanted.shape[1:])}."
-            )
-        if not np.isfinite(part).all():  # a fused ReLU turns NaN into zero
-            raise DataError(f"activations of {wanted.name!r}: got NaN or infinity. Check the data.")
-        tensors.append(tf.cast(part, wanted.dtype))
-    return [np.asarray(tensor) for tensor in tf.nest.flatten(call(*tensors))]
-
-
-def _batches(data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
-    if isinstance(data, tf.data.Dataset):
-        for element in data:
-            features = element[0] if isinstance(element, tuple) else element
-            yield [np.asarray(part) for part in tf.nest.flatten(features)]
-        return
-    parts = [np.asarray(part) for part in tf.nest.flatten(data)]
-    lengths = sorted({len(part) if part.ndim else 0 for part in parts})
-    if len(lengths) != 1 or lengths[0] == 0:
-        raise DataError(
-            f"calibration data: got arrays of {lengths} samples; expected at least one each."
-        )
-    for start in range(0, lengths[0], batch_size):
-        yield [part[start : start + batch_size] for part in parts]
+def _run(probe: Any, data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
+    """The tensors, batch by batch."""
+    model, call = probe
+    for batch, _ in InputSignature.of(model).batches(data, batch_size, "calibration data"):
+        parts = [tf.cast(x, want.dtype) for x, want in zip(batch, model.inputs, strict=True)]
+        yield [np.asarray(tensor) for tensor in tf.nest.flatten(call(*parts))]

@@ -1,0 +1,108 @@
+"""A dict of arrays means the same as the list in the model's order, wherever data are taken.
+
+The inputs do not stand in alphabetical order, have one shape and unlike ranges: whoever swaps them
+gets other figures without any error.
+"""
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.cases import randomize
+from tfxp.callbacks.tensor_taps import first_samples
+from tfxp.data import ModelData
+from tfxp.errors import DataError
+from tfxp.keras import keras, layers, tf
+from tfxp.measure import jacobian_singular_values, noise_gains
+from tfxp.training import FineTuneSettings, TrainingRecipe, fine_tune, train_recipe
+
+
+def network():
+    zeta, alpha = keras.Input((6,), name="zeta"), keras.Input((6,), name="alpha")
+    parts = layers.Dense(6, "relu", name="z")(zeta), layers.Dense(6, "relu", name="a")(alpha)
+    answer = layers.Dense(3, name="answer")(layers.Concatenate()(parts))
+    return randomize(keras.Model([zeta, alpha], answer))
+
+
+@pytest.fixture(scope="module")
+def made():
+    rng, model = np.random.default_rng(3), network()
+    zeta, alpha = rng.normal(0.1, 0.2, (40, 6)), rng.normal(5, 20, (40, 6))
+    arrays = {"alpha": alpha.astype(np.float32), "zeta": zeta.astype(np.float32)}
+    stats = tfxp.measure_model(model, arrays)
+    return model, arrays, stats, tfxp.quantize_model(model, "w6a6", stats)
+
+
+def calibrated(model, qmodel, data):
+    before = qmodel.get_weights()
+    found = tfxp.calibrate_model(qmodel, data)
+    qmodel.set_weights(before)
+    return found
+
+
+def tuned(model, qmodel, data):
+    before = qmodel.get_weights()
+    fine_tune(qmodel, data, None, FineTuneSettings(1, batch_size=20), teacher=model)
+    after = qmodel.get_weights()
+    qmodel.set_weights(before)
+    return after
+
+
+CALLS = {
+    "measure": lambda model, qmodel, data: tfxp.measure_model(model, data).to_dict(),
+    "measure_quantized": lambda model, qmodel, data: tfxp.measure_model(qmodel, data).to_dict(),
+    "sqnr": lambda model, qmodel, data: tfxp.measure_sqnr(model, qmodel, data),
+    "calibrate": calibrated,
+    "fine_tune": tuned,
+    "rescale": lambda model, qmodel, data: tfxp.rescale_for_wrpn(model, data).get_weights(),
+    "gains": lambda model, qmodel, data: noise_gains(model, data),
+    "jacobian": lambda model, qmodel, data: jacobian_singular_values(model, data),
+    "callbacks": lambda model, qmodel, data: first_samples(model, data, 5),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_dict_goes_by_name(made, name):
+    model, arrays, _, qmodel = made
+    call = CALLS[name]
+    wanted = repr(call(model, qmodel, [arrays["zeta"], arrays["alpha"]]))
+    assert wanted != repr(call(model, qmodel, [arrays["alpha"], arrays["zeta"]]))
+    assert repr(call(model, qmodel, arrays)) == wanted
+    stream = tf.data.Dataset.from_tensor_slices((arrays, np.zeros(40))).batch(40)
+    if name != "fine_tune":
+        assert repr(call(model, qmodel, stream)) == wanted
+    for wrong in ({**arrays, "beta": arrays["zeta"]}, {"zeta": arrays["zeta"]}):
+        with pytest.raises(DataError, match="expected zeta, alpha. (Unknown: beta|Missing: alpha)"):
+            call(model, qmodel, wrong)
+
+
+def test_a_dict_goes_by_name_in_recipes(made, tmp_path):
+    model, arrays, _, _ = made
+    model.save(tmp_path / "net.keras")
+    recipe = TrainingRecipe(
+        model={"file": str(tmp_path / "net.keras")}, epochs=1, batch_size=20, precision="w6a6"
+    )
+    y, found = np.arange(40) % 3, []
+    forms = (arrays, [arrays["zeta"], arrays["alpha"]])
+    for number, data in enumerate(forms):
+        result = train_recipe(recipe, (data, y), (data, y), tmp_path / str(number))
+        found.append(result["epochs"][0]["loss"])
+    assert found[0] == found[1]
+    with pytest.raises(DataError, match="expected zeta, alpha. Missing: alpha"):
+        train_recipe(recipe, ({"zeta": arrays["zeta"]}, y), None, tmp_path / "wrong")
+
+
+def test_a_model_built_with_a_dict_takes_its_keys(made):
+    _, arrays, _, _ = made
+    z, a = keras.Input((6,), name="zeta"), keras.Input((6,), name="alpha")
+    model = randomize(keras.Model({"x1": z, "x0": a}, layers.Dense(2)(layers.Add()([z, a]))))
+    by_key = tfxp.measure_model(model, {"x0": arrays["alpha"], "x1": arrays["zeta"]})
+    by_name = tfxp.measure_model(model, arrays)
+    assert by_key.to_dict() == by_name.to_dict()
+    assert by_name["zeta"].activations.max == arrays["zeta"].max()
+
+
+def test_searches_take_dicts(made):
+    model, arrays, _, _ = made
+    data = ModelData.of((arrays, np.arange(40) % 3), model.input_names)
+    assert np.array_equal(data.x[0], arrays["zeta"])
