@@ -72,6 +72,7 @@ _METHOD = _FLAGS.DEFINE_enum(
     "method", "lin", ["uniform", "adaption", "lin", "judd", "sakr"], "How."
 )
 _MODEL = _FLAGS.DEFINE_string("model", None, "Keras model, statistics (.json), paper's network.")
+_UNSAFE = _FLAGS.unsafe()
 _DATA = _FLAGS.data("Samples to measure on.", required=False)
 _EVAL = _FLAGS.eval_data()
 _REPORT_DATA = _FLAGS.DEFINE_string(
@@ -157,7 +158,7 @@ def load_stats() -> tuple[ModelStats, Any, ModelData | None]:
         return count_network(name), None, None
     if name.endswith(".json"):
         return ModelStats.load(name), None, None
-    model = tfxp.load_model(name)
+    model = tfxp.load_model(name, safe_mode=not _UNSAFE.value)
     if not _DATA.value:
         return tfxp.count_model(model), model, None
     data = load_data(model, _DATA.value, "train")

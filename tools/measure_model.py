@@ -30,6 +30,7 @@ from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
+_UNSAFE = _FLAGS.unsafe()
 _DATA = _FLAGS.data("Samples to measure on; labels are not needed.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -50,7 +51,7 @@ def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
     check_writable(_OUTPUT.value, _JSON.value, _HTML.value)
     bits = word_lengths()
-    model = tfxp.load_model(_MODEL.value)
+    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     shapes = input_shapes(model)
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value, "train")
     data = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)

@@ -26,6 +26,7 @@ from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
+_UNSAFE = _FLAGS.unsafe()
 _DATA = _FLAGS.data("Samples to calibrate on; labels are not needed.", required=False)
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -68,7 +69,7 @@ def main() -> None:
     if not _OUTPUT.value.endswith((".keras", ".h5")):
         raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
     precision = cli.read_precision(_PRECISION.value)
-    model = tfxp.load_model(_MODEL.value)
+    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (

@@ -29,6 +29,7 @@ METHODS = ["greedy", "random", "bayesian", "hyperband", "evolution"]
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
+_UNSAFE = _FLAGS.unsafe()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -77,7 +78,7 @@ def main() -> int | None:
     """Search, print the front, write the map."""
     check_writable(_OUTPUT.value, _JSON.value, _REPORT.value)
     settings = read_settings()
-    model = tfxp.load_model(_MODEL.value)
+    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     data = load(_DATA.value, model, _LIMIT.value, "test", _SPLIT.value)
     calibration = load(_CALIBRATION.value, model, None, "train", None, labels=False)
     search = tfxp.PrecisionSearch(

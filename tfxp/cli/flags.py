@@ -82,6 +82,11 @@ class ToolFlags:
         """--model, required."""
         return self.DEFINE_string("model", None, text, required=True)
 
+    def unsafe(self) -> Any:
+        """--[no]unsafe: whether code inside a model file may run."""
+        text = "Also open models that hold code (Lambda layers), which then runs: trust them first."
+        return self.DEFINE_boolean("unsafe", False, text)
+
     def data(self, text: str, required: bool = True) -> Any:
         """--data: what the tool works on."""
         return self._npz("data", text, required)

@@ -25,6 +25,8 @@ _FUNCTIONS = {
     LENGTH: "tf.math.l2_normalize",
     PAD: "tf.pad",
 }
+# Keras' layers around a TensorFlow function, by name; a Lambda layer holds bytecode instead.
+_FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
 _MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 
 
@@ -108,7 +110,8 @@ def _detail(graph: LayerGraph, number: int, spec: LayerSpec) -> str:
     """What a function of tensors is, and which constants it takes."""
     shapes = _constants(graph, number)
     constants = f" with a constant of shape {shapes[0]}" if shapes else ""
-    return f" {spec.config['function']}{constants}" if "function" in spec.config else ""
+    function = spec.config.get("function")
+    return f" {function}{constants}" if spec.kind in _FUNCTION_LAYERS else ""
 
 
 def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from typing import Any
-
-import h5py
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
+from tfxp.quantization.code_in_models import code_in_file, without_code
+from tfxp.quantization.saved_configs import keras_version
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
@@ -20,7 +19,10 @@ _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"
 
 
 def load_model(
-    path: str | os.PathLike[str], custom_objects: dict[str, Any] | None = None
+    path: str | os.PathLike[str],
+    custom_objects: dict[str, Any] | None = None,
+    *,
+    safe_mode: bool = True,
 ) -> KerasModel:
     """A tf_keras model from a `.h5`, a `.keras` or a SavedModel; quantized ones included.
 
@@ -32,10 +34,12 @@ def load_model(
     Args:
         path: file or folder.
         custom_objects: name -> class or function, for layers of your own.
+        safe_mode: refuse, before anything is made of it, a file that holds code (Lambda layers)
+            or names modules to import. False runs them: for files whose source you trust.
 
     Raises:
-        ModelError: there is no such file, it is damaged, holds weights only, or has layers that
-            Keras does not know, or that Keras 3 knows and tf_keras does not.
+        ModelError: there is no such file, it is damaged, holds weights only or code, or has layers
+            that Keras does not know, or that Keras 3 knows and tf_keras does not.
 
     Example:
         >>> model = tfxp.load_model("resnet8.h5")  # doctest: +SKIP
@@ -43,11 +47,15 @@ def load_model(
     name = os.fspath(path)
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
-    made_by = _keras_version(name)
+    made_by = keras_version(name)
     try:
+        if safe_mode:
+            _check_code(name, custom_objects)
         if made_by.startswith("3"):
-            return _load_keras3(name, custom_objects)
-        model = keras.models.load_model(name, custom_objects=custom_objects, compile=False)
+            return _load_keras3(name, custom_objects, safe_mode)
+        model = keras.models.load_model(
+            name, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
+        )
     except ModelError:
         raise
     except Exception as error:  # Keras raises nearly every type there is
@@ -60,21 +68,21 @@ def load_model(
     return model
 
 
-def _keras_version(name: str) -> str:
-    """The version of Keras that wrote a file, as far as the file says."""
-    try:
-        if zipfile.is_zipfile(name):
-            with zipfile.ZipFile(name) as archive:
-                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
-        if os.path.isfile(name) and h5py.is_hdf5(name):
-            with h5py.File(name, "r") as file:
-                return str(file.attrs.get("keras_version", ""))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        pass  # damaged; reading it will say how
-    return ""
+def _check_code(name: str, custom_objects: dict[str, Any] | None) -> None:
+    """Refuse a file that could run code of its own."""
+    known = {*keras.utils.get_custom_objects(), *(custom_objects or {})}
+    if keras3() is not None:
+        known |= set(keras3().saving.get_custom_objects())
+    found = code_in_file(name, known)
+    if found:
+        raise ModelError(
+            f"model {name!r}: got code inside, {'; '.join(found)}; expected layers and functions "
+            "of Keras, and those you registered or pass in custom_objects. Nothing of it was run. "
+            "If you trust the file, open it with safe_mode=False (tools: --unsafe)."
+        )
 
 
-def _load_keras3(name: str, custom_objects: dict[str, Any] | None) -> Any:
+def _load_keras3(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> Any:
     """A model that Keras 3 wrote, converted."""
     module = keras3(load=True)
     if module is None:
@@ -83,7 +91,10 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None) -> Any:
             "the model with tf_keras."
         )
     known = {**_operations_of(module), **(custom_objects or {})}
-    return as_tf_keras(module.saving.load_model(name, custom_objects=known, compile=False))
+    model = module.saving.load_model(
+        name, custom_objects=known, compile=False, safe_mode=safe_mode
+    )
+    return as_tf_keras(model)
 
 
 def _operations_of(module: Any) -> dict[str, Any]:
@@ -101,7 +112,7 @@ def _operations_of(module: Any) -> dict[str, Any]:
 
 def _explain(name: str, error: Exception) -> str:
     """What went wrong, in a user's words."""
-    text = " ".join(str(error).split())
+    text = " ".join(without_code(str(error)).split())
     if "No model config found" in text or "No model found in config" in text:
         return f"holds weights only; expected {_KINDS} with the whole model. Save the model again."
     if "Unknown layer" in text or "Could not locate class" in text or "Unknown object" in text:
