@@ -12,7 +12,7 @@ from tfxp.callbacks import ExportCheckpoint, RangeLogger, SparsityLogger, SqnrLo
 from tfxp.callbacks.range_logger import octaves
 from tfxp.errors import ConfigError, DataError, ExportError, PrecisionError
 from tfxp.keras import keras, layers, tf
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of
 
 
 @pytest.fixture(scope="module")

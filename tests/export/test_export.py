@@ -214,7 +214,7 @@ def test_bad_verification_data_leaves_the_file_alone(setting, tmp_path):
 def test_unwritable_paths_are_refused_before_any_work(setting, tmp_path, monkeypatch):
     _, qmodel, _, _ = setting
     module = importlib.import_module("tfxp.export.export_tflite")
-    monkeypatch.setattr(module, "plan_of", lambda _: pytest.fail("worked"))
+    monkeypatch.setattr(module, "read_network", lambda _: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "model.tflite"):
         with pytest.raises(OutputError):

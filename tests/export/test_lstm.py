@@ -15,9 +15,10 @@ from tfxp.graph import read_tflite, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
-from tfxp.quantization.network_formats import resolve_formats
 from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantize_model import kernels_of
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.resolve_formats import resolve_formats
 
 FIXED = PrecisionMap(LayerPrecision(weights="Q1.6s", activations="Q2.5"))
 
@@ -34,7 +35,7 @@ def refusal(model, precision=FIXED):
     plan = prepare(model)
     formats = resolve_formats(plan, precision, None, kernels_of(plan))
     with pytest.raises(ExportError) as caught:
-        check_exportable(plan, formats)
+        check_exportable(QuantizedNetwork(plan, formats))
     return str(caught.value)
 
 

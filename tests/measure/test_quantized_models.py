@@ -10,7 +10,7 @@ from tests.cases import built, inputs_of
 from tfxp.formats import quantize
 from tfxp.keras import keras, tf
 from tfxp.precision import ModelStats
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of
 
 
 @pytest.fixture(scope="module")

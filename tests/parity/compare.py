@@ -16,8 +16,7 @@ from tfxp.export.check_exportable import exactness_notes
 from tfxp.graph import write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, tf
-from tfxp.quantization.precision_variables import network_formats
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import read_network
 
 
 @dataclasses.dataclass
@@ -71,8 +70,7 @@ class Trio:
 
     def notes(self, pack_int4=False):
         """What the exporter says of the model as it is now."""
-        plan = plan_of(self.qmodel)
-        return exactness_notes(plan, network_formats(self.qmodel, plan), pack_int4)
+        return exactness_notes(read_network(self.qmodel), pack_int4)
 
 
 def run(engine, codes):

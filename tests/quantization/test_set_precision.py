@@ -8,7 +8,7 @@ from tests.cases import inputs_of, randomize
 from tfxp.errors import PrecisionError
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of
 
 
 def network():

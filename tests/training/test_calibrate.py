@@ -6,7 +6,7 @@ import pytest
 import tfxp
 from tests.cases import built, inputs_of
 from tfxp.errors import DataError
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of
 from tfxp.training import calibrate_model
 
 NET = "everything"

@@ -8,7 +8,7 @@ from tfxp.errors import ExportError, UnsupportedLayerError
 from tfxp.export import integer_graph_of
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import PrecisionMap
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import normalize
 

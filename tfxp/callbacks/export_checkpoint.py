@@ -18,8 +18,7 @@ from tfxp.export import export_tflite
 from tfxp.export.check_exportable import check_exportable
 from tfxp.files import check_writable
 from tfxp.keras import keras
-from tfxp.quantization.precision_variables import network_formats
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import read_network
 
 _MODES = ("auto", "max", "min")
 
@@ -92,8 +91,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Say now what could not be exported later."""
-        plan = plan_of(self.model)
-        check_exportable(plan, network_formats(self.model, plan))
+        check_exportable(read_network(self.model))
         batch = first_samples(self.model, self._verify, self._samples)
         self._inputs = [part.numpy() for part in batch]
         self._pending, self.best, self.best_epoch = None, None, None

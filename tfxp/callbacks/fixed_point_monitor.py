@@ -13,7 +13,7 @@ from tfxp.callbacks.saturation_alarm import SaturationWarning
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path
 from tfxp.keras import keras
-from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.quantization.read_network import wrappers_of
 from tfxp.quantizers import GradientCounts
 
 
@@ -146,8 +146,8 @@ class FixedPointMonitor(keras.callbacks.Callback):
             result[layer, "accumulator_steps"] = np.array(
                 [counts["accumulator_steps"], counts["steps"]], float
             )
-        for layer in self.model.layers:
-            if isinstance(layer, FormatWrapper) and layer.gradient_variables is not None:
+        for layer in wrappers_of(self.model):
+            if layer.gradient_variables is not None:
                 seen = GradientCounts.read(layer.gradient_variables)
                 pair = np.array([seen.saturated, seen.elements], float)
                 result[layer.owner, "activation_gradients"] = pair

@@ -12,8 +12,8 @@ from tfxp.callbacks.observer import Figures, Observer
 from tfxp.callbacks.tensor_taps import Key, first_samples, quantized_weight_taps
 from tfxp.errors import ConfigError
 from tfxp.formats import decibels
+from tfxp.quantization.read_network import read_network, wrappers_of
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
-from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 
 
@@ -54,15 +54,14 @@ class SqnrLogger(Observer):
 
     def make_measure(self) -> Callable[[], Figures]:
         """Both networks and all sums in one graph function."""
-        twin = TwinNetwork(self.model)
+        twin = TwinNetwork(read_network(self.model))
         batch = first_samples(self.model, self._data, self._samples)
         owners = {
             owner: Ref(twin.plan.graph.uses(p.layer)[0]) for owner, p in twin.plan.points.items()
         }
         kernels = [
             tap
-            for layer in self.model.layers
-            if isinstance(layer, FormatWrapper)
+            for layer in wrappers_of(self.model)
             for tap in quantized_weight_taps(layer)
             if tap.quantizer is not None
         ]

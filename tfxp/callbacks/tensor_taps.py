@@ -13,7 +13,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import is_quantized, plan_of
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.transforms.layer_graph import weight_name
 
@@ -133,8 +133,7 @@ def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
 
 def plan_or_none(model: Any) -> QuantizationPlan | None:
     """The plan of a model that `quantize_model` made; None for a float one."""
-    quantized = any(isinstance(layer, FormatWrapper) for layer in model.layers)
-    return plan_of(model) if quantized else None
+    return plan_of(model) if is_quantized(model) else None
 
 
 def _outputs_by_layer(model: Any) -> dict[str, list[Any]]:

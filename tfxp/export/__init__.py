@@ -3,13 +3,7 @@
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.export.export_tflite import ExportReport, export_tflite, integer_graph_of
 from tfxp.export.graph_builder import GraphBuilder, Value
-from tfxp.export.integer_weights import (
-    IntegerLayer,
-    c_header,
-    integer_weights,
-    save_c_header,
-    save_npz,
-)
+from tfxp.export.integer_weights import c_header, integer_weights, save_c_header, save_npz
 from tfxp.export.nullhop import (
     NullhopLayer,
     NullhopNetwork,
@@ -21,6 +15,7 @@ from tfxp.export.nullhop import (
 )
 from tfxp.export.trace_keras import KerasTracer
 from tfxp.export.verify import Verification, verify_graph
+from tfxp.quantization.integer_layer import IntegerLayer
 
 __all__ = [
     "ExportReport",

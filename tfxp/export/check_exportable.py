@@ -7,14 +7,15 @@ import numpy as np
 from tfxp.errors import ExportError
 from tfxp.export.graph_builder import storage_type
 from tfxp.export.indices import mixed_indices
-from tfxp.export.integer_weights import EXACT_LIMIT, IntegerLayers, row_blocks
 from tfxp.export.lstm_integers import lstm_complaints, lstm_notes
 from tfxp.export.operators import no_operator, writer_of
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
+from tfxp.quantization.integer_layer import row_blocks
+from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.masks import mask_readers
@@ -28,24 +29,16 @@ _EIGHT_BITS = {"elu": "ELU", "l2_normalize": "L2_NORMALIZATION"}
 _SMALLEST_MUL_RATIO = 2.0**-16
 
 
-def check_exportable(
-    plan: QuantizationPlan, formats: NetworkFormats, layers: IntegerLayers | None = None
-) -> None:
+def check_exportable(network: QuantizedNetwork) -> None:
     """Raise one error that lists everything that cannot be written as integers.
-
-    Args:
-        plan: quantization points of the network.
-        formats: formats of its tensors.
-        layers: the network's integers, where they are needed elsewhere too.
 
     Raises:
         ExportError: some tensors are float or too wide, or some layers have no integer form.
     """
     complaints = []
-    storage = storage_type(formats)
-    layers = IntegerLayers(plan, formats) if layers is None else layers
-    for name, layer in formats.items():
-        role = plan.role(name)
+    storage = storage_type(network)
+    for name, layer in network.formats.items():
+        role = network.role(name)
         if layer.activations is None:
             complaints.append(f"{name}: activations are float; give them a precision")
         elif layer.activations.bits > 16:
@@ -63,17 +56,17 @@ def check_exportable(
             complaints.append(
                 f"{name}: weights have {layer.weights[0].bits} bits; at most 16 can be stored"
             )
-        elif role.role == "mac" and storage == "INT8" and _largest_bias(layers, name) >= 2**31:
+        elif role.role == "mac" and storage == "INT8" and _largest_bias(network, name) >= 2**31:
             complaints.append(
                 f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
                 "input or kernel a coarser format"
             )
-    complaints += _without_operator(plan) + _unary_complaints(plan, formats, storage)
-    complaints += _constant_complaints(plan, formats, storage)
-    complaints += lstm_complaints(plan, formats, storage) + mixed_indices(plan)
+    complaints += _without_operator(network.plan) + _unary_complaints(network, storage)
+    complaints += _constant_complaints(network, storage)
+    complaints += lstm_complaints(network, storage) + mixed_indices(network.plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
-        raise ExportError(f"model {plan.graph.name!r}: cannot be exported:\n{listed}")
+        raise ExportError(f"model {network.graph.name!r}: cannot be exported:\n{listed}")
 
 
 def _without_operator(plan: QuantizationPlan) -> list[str]:
@@ -92,13 +85,11 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _unary_complaints(
-    plan: QuantizationPlan, formats: NetworkFormats, storage: str
-) -> list[str]:
+def _unary_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
     """Activation functions whose operators exist for other types only, or want slopes of 8 bits."""
-    found = []
-    for name in (name for name, point in plan.points.items() if point.role == "unary"):
-        unary, weights = unary_of(plan.graph.layers[name]), formats[name].weights
+    found, points = [], network.plan.points.items()
+    for name in (name for name, point in points if point.role == "unary"):
+        unary, weights = unary_of(network.graph.layers[name]), network.formats[name].weights
         if unary is None:
             continue
         if unary.function in _EIGHT_BITS and storage == "INT16":
@@ -108,18 +99,16 @@ def _unary_complaints(
             )
         if unary.function == "prelu" and (not weights or weights[0].bits > 8):
             found.append(f"{name}: slopes are not of at most 8 bits; give its weights a precision")
-        if unary.function == "prelu" and len(plan.graph.uses(name)) > 1:
+        if unary.function == "prelu" and len(network.graph.uses(name)) > 1:
             found.append(f"{name}: slopes shared by several calls; give each call a layer")
     return found
 
 
-def _constant_complaints(
-    plan: QuantizationPlan, formats: NetworkFormats, storage: str
-) -> list[str]:
+def _constant_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
     """Constants beside activations, which share their operators' type."""
     found, most = [], 8 if storage == "INT8" else 16
-    for name in plan.constants:
-        weights = formats[name].weights
+    for name in network.plan.constants:
+        weights = network.formats[name].weights
         if not weights:
             found.append(f"{name}: its constant is float; give its weights a precision")
         elif weights[0].bits > most:
@@ -130,36 +119,32 @@ def _constant_complaints(
     return found
 
 
-def _largest_bias(layers: IntegerLayers, name: str) -> int:
-    bias = layers[name].bias
+def _largest_bias(network: QuantizedNetwork, name: str) -> int:
+    bias = network.integers(name).bias
     return 0 if bias is None else int(np.abs(bias).max(initial=0))
 
 
-def exactness_notes(
-    plan: QuantizationPlan,
-    formats: NetworkFormats,
-    pack_int4: bool = False,
-    layers: IntegerLayers | None = None,
-) -> list[str]:
+def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[str]:
     """Which tensors may differ between Keras and the integer file, and why; empty if none."""
     notes = []
-    layers = IntegerLayers(plan, formats) if layers is None else layers
-    if storage_type(formats) == "INT16":
+    plan, formats = network.plan, network.formats
+    if storage_type(network) == "INT16":
         notes.append(
             "activations wider than 8 bits: LiteRT's int16 kernels round differently from Keras' "
             "simulation, and float32 sums are not exact; interpreter and LiteRT still agree"
         )
     for name in plan.macs:
-        notes += _mac_notes(plan, formats, name, layers)
+        notes += _mac_notes(network, name)
     for name, point in plan.points.items():
         if point.role == "add":
-            notes += _add_notes(plan, formats, name)
+            notes += _add_notes(network, name)
         elif point.role in ("multiply", "unary"):
-            notes += _ratio_notes(plan, formats, name)
+            notes += _ratio_notes(network, name)
         elif point.role == "matmul":
-            notes += _product_notes(plan, formats, name)
-        notes += _scale_notes(formats, name) + _rounding_notes(formats, name, point.role)
-    notes += _interpolation_notes(plan) + lstm_notes(plan, formats)
+            notes += _product_notes(network, name)
+        notes += _scale_notes(formats[name], name)
+        notes += _rounding_notes(formats[name], name, point.role)
+    notes += _interpolation_notes(plan) + lstm_notes(network)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
     if packed:
         notes.append(
@@ -177,14 +162,11 @@ def exactness_notes(
     return notes
 
 
-def largest_sum(
-    plan: QuantizationPlan, formats: NetworkFormats, name: str, layers: IntegerLayers
-) -> int:
+def largest_sum(network: QuantizedNetwork, name: str) -> int:
     """Largest possible |accumulator| of a layer, biases included, in accumulator steps."""
-    layer = layers[name]
-    grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    largest = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids if fmt is not None)
-    matrix = plan.role(name).weights[0].as_matrix(layer.weights)
+    layer, grids = network.integers(name), network.integer_inputs(name)
+    largest = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids)
+    matrix = network.role(name).weights[0].as_matrix(layer.weights)
     blocks = (np.abs(matrix[rows].astype(np.int64)) for rows in row_blocks(matrix))
     sums = sum(block.sum(axis=0) for block in blocks) * largest
     if layer.bias is not None:
@@ -192,46 +174,37 @@ def largest_sum(
     return int(sums.max())
 
 
-def _mac_notes(
-    plan: QuantizationPlan, formats: NetworkFormats, name: str, layers: IntegerLayers
-) -> list[str]:
+def _mac_notes(network: QuantizedNetwork, name: str) -> list[str]:
     notes = []
-    total = largest_sum(plan, formats, name, layers)
+    total = largest_sum(network, name)
     if total >= EXACT_LIMIT:
         notes.append(
             f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
             "1 LSB there"
         )
-    output = formats[name].activations
+    output = network.formats[name].activations
     assert output is not None
-    scale = layers[name].weight_scale.max()
-    ratios = [step / output.scale for step in _input_scales(plan, formats, name, scale)]
-    if max(ratios) >= _LARGEST_RATIO:
+    steps = [fmt.scale for fmt in network.integer_inputs(name)]
+    ratio = max(steps) * network.integers(name).weight_scale.max() / output.scale
+    if ratio >= _LARGEST_RATIO:
         notes.append(
-            f"{name}: one accumulator step is {max(ratios):g} output steps, 256 or more; LiteRT's "
+            f"{name}: one accumulator step is {ratio:g} output steps, 256 or more; LiteRT's "
             "default engine refuses that. Give the output a coarser format"
         )
     return notes
 
 
-def _input_scales(
-    plan: QuantizationPlan, formats: NetworkFormats, name: str, factor: float = 1.0
-) -> list[float]:
-    grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    return [fmt.scale * factor for fmt in grids if fmt is not None]
-
-
-def _operand_scales(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[float]:
+def _operand_scales(network: QuantizedNetwork, name: str) -> list[float]:
     """Steps of what an operator adds or multiplies, a constant included."""
-    constant = formats[name].weights if name in plan.constants else ()
-    return [*_input_scales(plan, formats, name), *(fmt.scale for fmt in constant)]
+    constant = network.formats[name].weights if name in network.plan.constants else ()
+    return [fmt.scale for fmt in (*network.integer_inputs(name), *constant)]
 
 
-def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
-    output = formats[name].activations
+def _add_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    output = network.formats[name].activations
     assert output is not None
     notes = []
-    for ratio in {step / output.scale for step in _operand_scales(plan, formats, name)}:
+    for ratio in {step / output.scale for step in _operand_scales(network, name)}:
         if ratio < _SMALLEST_ADD_RATIO:
             notes.append(
                 f"{name}: one input step is {ratio:g} output steps, under 2^-10; LiteRT's builtin "
@@ -245,11 +218,11 @@ def _add_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> li
     return notes
 
 
-def _ratio_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
     """Products and leaky ReLUs that LiteRT's default engine leaves to its builtin kernels."""
-    spec, output = plan.graph.layers[name], formats[name].activations
+    spec, output = network.graph.layers[name], network.formats[name].activations
     assert output is not None
-    steps = _operand_scales(plan, formats, name)
+    steps = _operand_scales(network, name)
     ratio = float(np.prod(steps if len(steps) == 2 else steps * 2)) / output.scale
     product = spec.kind in ("Multiply", "MultiplyConstant")
     if product and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
@@ -270,16 +243,14 @@ def _ratio_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> 
     ]
 
 
-def _product_notes(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> list[str]:
+def _product_notes(network: QuantizedNetwork, name: str) -> list[str]:
     """Products of matrices whose sums may leave float32's whole numbers."""
-    largest = 1
-    for owner in plan.input_owners(name):
-        fmt = formats[owner].activations
-        assert fmt is not None  # exported networks have formats everywhere
+    largest, graph = 1, network.graph
+    for fmt in network.integer_inputs(name):
         largest *= max(-fmt.qmin, fmt.qmax)
-    call = plan.graph.calls[plan.graph.uses(name)[0]]
+    call = graph.calls[graph.uses(name)[0]]
     left = call.refs()[0]
-    shape = plan.graph.shape_of(left)
+    shape = graph.shape_of(left)
     depth = shape[-2 if call.kwargs.get("transpose_a") else -1]
     terms = EXACT_LIMIT // largest
     if depth is not None and depth <= terms:
@@ -310,14 +281,14 @@ def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
     return notes
 
 
-def _scale_notes(formats: NetworkFormats, name: str) -> list[str]:
-    fmt, weights = formats[name].activations, formats[name].weights
+def _scale_notes(formats: LayerFormats, name: str) -> list[str]:
+    fmt, weights = formats.activations, formats.weights
     notes = []
     if fmt is not None and not _has_power_of_two(fmt):
         notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
     if weights and not _has_power_of_two(weights[0]):
         notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
-    if formats[name].rule.bias == FLOAT:
+    if formats.rule.bias == FLOAT:
         notes.append(f"{name}: bias trained in float, rounded to accumulator steps; +-1 LSB")
     return notes
 
@@ -329,8 +300,8 @@ def _has_power_of_two(fmt: Format) -> bool:
     return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
 
 
-def _rounding_notes(formats: NetworkFormats, name: str, role: str) -> list[str]:
-    rounding = formats[name].rule.rounding
+def _rounding_notes(formats: LayerFormats, name: str, role: str) -> list[str]:
+    rounding = formats.rule.rounding
     if rounding in (None, "engine", ENGINE_ROUNDING[role]) and not (
         rounding == "half_even" and role in ("mean", "matmul")
     ):

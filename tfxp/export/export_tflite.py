@@ -14,15 +14,14 @@ import tensorflow as tf
 from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
-from tfxp.export.integer_weights import IntegerLayers
 from tfxp.export.verify import Progress, Verification, verify_graph
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors
-from tfxp.quantization.precision_variables import network_formats
-from tfxp.quantization.quantize_model import plan_of, precision_of
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import read_network
 
 METADATA = "tfxp"
 
@@ -100,32 +99,25 @@ def export_tflite(
         0
     """
     check_writable(path)
-    plan = plan_of(qmodel)
-    formats = network_formats(qmodel, plan)
-    layers = IntegerLayers(plan, formats)
-    check_exportable(plan, formats, layers)
-    notes = exactness_notes(plan, formats, pack_int4, layers)
-    graph = _with_metadata(
-        qmodel, GraphBuilder(plan, formats, softmax, pack_int4, fine_bias, layers)
-    )
-    layers.clear()  # the graph holds them in the file's order by now
+    network = read_network(qmodel)
+    check_exportable(network)
+    notes = exactness_notes(network, pack_int4)
+    graph = logits = _integer_graph(network, softmax, pack_int4, fine_bias)
+    if softmax and verify is not None:
+        logits = _integer_graph(network, False, pack_int4, fine_bias)
+    network.forget_integers()  # the graphs hold them in the file's order by now
     content = write_tflite(graph)
     checked = None
     if verify is not None:
-        logits = (
-            graph
-            if not softmax
-            else integer_graph_of(qmodel, pack_int4=pack_int4, fine_bias=fine_bias)
-        )
         checked = verify_graph(
-            logits_function(qmodel, plan),
+            logits_function(qmodel, network.plan),
             logits,
-            input_formats(plan, formats),
+            input_formats(network),
             verify,
             progress=progress,
         )
     write_bytes(path, content)
-    specs = plan.graph.layers.values()
+    specs = network.graph.layers.values()
     floats = sum(int(np.prod(weight.shape)) for spec in specs for weight in spec.weights) * 4
     storage = graph.tensors[graph.inputs[0]].type
     return ExportReport(os.fspath(path), len(content), floats, storage, tuple(notes), checked)
@@ -139,18 +131,21 @@ def integer_graph_of(
     Raises:
         ExportError: something cannot be written as integers; everything is listed.
     """
-    plan = plan_of(qmodel)
-    formats = network_formats(qmodel, plan)
-    check_exportable(plan, formats)
-    return _with_metadata(qmodel, GraphBuilder(plan, formats, softmax, pack_int4, fine_bias))
+    network = read_network(qmodel)
+    check_exportable(network)
+    return _integer_graph(network, softmax, pack_int4, fine_bias)
 
 
-def _with_metadata(qmodel: Any, builder: GraphBuilder) -> IntegerGraph:
+def _integer_graph(
+    network: QuantizedNetwork, softmax: bool, pack_int4: bool, fine_bias: bool
+) -> IntegerGraph:
+    """The graph of a network that was checked, the formats in its metadata."""
+    builder = GraphBuilder(network, softmax, pack_int4, fine_bias)
     graph = builder.build()
     content = {
         "schema": 1,
         "tensors": builder.tensor_formats,
-        "precision": precision_of(qmodel).to_dict(),
+        "precision": network.precision.to_dict(),
     }
     graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
     return graph

@@ -9,13 +9,12 @@ import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.export.indices import INDICES
-from tfxp.export.integer_weights import IntegerLayer, IntegerLayers
 from tfxp.export.mac_operators import absorb_batch_norm
 from tfxp.export.operators import writer_of
 from tfxp.formats import Format, int8_zero_point
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
-from tfxp.quantization.network_formats import NetworkFormats
-from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.integer_layer import IntegerLayer
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
 from tfxp.transforms.normalize.normalize import is_relu
 
@@ -82,32 +81,28 @@ class GraphBuilder:
     a new tensor (`output`, `like`, `activation`), `finish` it to its format, and `put` the result.
 
     Args:
-        plan: quantization points of the network.
-        formats: formats of its tensors.
+        network: the network, `tfxp.quantization.read_network`.
         softmax: whether final Softmax layers are written; otherwise the file returns logits.
         pack_int4: whether kernels of up to 4 bits are stored two codes to a byte.
         fine_bias: whether kernels in front of an absorbed BatchNormalization are multiplied to
             fill their storage, which makes the steps of its offsets finer.
-        layers: the network's integers, where they are needed elsewhere too.
     """
 
     def __init__(
         self,
-        plan: QuantizationPlan,
-        formats: NetworkFormats,
+        network: QuantizedNetwork,
         softmax: bool = False,
         pack_int4: bool = False,
         fine_bias: bool = True,
-        layers: IntegerLayers | None = None,
     ) -> None:
-        self.plan, self.formats = plan, formats
+        plan = network.plan
+        self.network, self.plan, self.formats = network, plan, network.formats
         self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
-        self.storage = storage_type(formats)
+        self.storage = storage_type(network)
         self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
         kinds = {spec.kind for spec in plan.graph.layers.values()}
         self._batch = 1 if kinds & set(_ONE_SAMPLE) else None
-        self._encoded = IntegerLayers(plan, formats) if layers is None else layers
         self._layers: dict[str, IntegerLayer] = {}
         self._constants: dict[tuple[Any, ...], int] = {}
         self.tensor_formats: dict[str, str] = {}
@@ -281,12 +276,10 @@ class GraphBuilder:
     def integers(self, name: str) -> IntegerLayer:
         """The integers of a layer with weights, a kept BatchNormalization absorbed."""
         if name not in self._layers:
-            layer = self._encoded[name]
+            layer = self.network.integers(name)
             packed = self.pack_int4 and layer.weight_formats[0].bits <= 4
             bits = 4 if packed else 8 * layer.weights.dtype.itemsize
-            self._layers[name] = absorb_batch_norm(
-                self.plan, self.formats, layer, bits, self.fine_bias
-            )
+            self._layers[name] = absorb_batch_norm(self.network, layer, bits, self.fine_bias)
         return self._layers[name]
 
     # --- layers -----------------------------------------------------------------------------
@@ -330,7 +323,8 @@ class GraphBuilder:
         graph.outputs = [place[index] for index in graph.outputs]
 
 
-def storage_type(formats: NetworkFormats) -> str:
+def storage_type(network: QuantizedNetwork) -> str:
     """INT8 if every activation fits, else INT16 for all: LiteRT's kernels do not mix the two."""
-    bits = [layer.activations.bits for layer in formats.values() if layer.activations is not None]
+    formats = (layer.activations for layer in network.formats.values())
+    bits = [fmt.bits for fmt in formats if fmt is not None]
     return "INT8" if max(bits, default=8) <= 8 else "INT16"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from tfxp.errors import ExportError
 from tfxp.formats import FixedPointFormat, Format
-from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.quantized_network import QuantizedNetwork
 
 # What stands for "an index" among formats: whole numbers of 32 bits.
 INDICES = FixedPointFormat.of_bits(32, 0)
 
 
-def input_formats(plan: QuantizationPlan, formats: NetworkFormats) -> list[Format]:
+def input_formats(network: QuantizedNetwork) -> list[Format]:
     """Formats of the network's inputs, in order; `INDICES` for those that embeddings read.
 
     Raises:
         ExportError: an input is float.
     """
     result: list[Format] = []
-    for ref in plan.graph.inputs:
-        name = plan.graph.calls[ref.call].layer
-        fmt = formats[name].activations if name in formats else INDICES
+    for ref in network.graph.inputs:
+        name = network.graph.calls[ref.call].layer
+        fmt = network.formats[name].activations if name in network.formats else INDICES
         if fmt is None:
             raise ExportError(f"input {name!r}: got float; expected a format. Give it a precision.")
         result.append(fmt)

@@ -6,11 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from tfxp.export.integer_weights import EXACT_LIMIT
 from tfxp.formats import FixedPointFormat, Format, encode
-from tfxp.quantization.network_formats import NetworkFormats
-from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.precision_variables import accumulator_scale
+from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 
 # LiteRT's gates have 12 fractional bits; their sums are shifted to there in 32 bits.
@@ -43,43 +40,43 @@ class LstmIntegers:
         return self.kernel_format.scale
 
 
-def lstm_integers(plan: QuantizationPlan, formats: NetworkFormats, name: str) -> LstmIntegers:
+def lstm_integers(network: QuantizedNetwork, name: str) -> LstmIntegers:
     """The integers of an LSTM that `lstm_complaints` has nothing against."""
-    arrays, layer = plan.graph.layers[name].arrays(), formats[name]
-    (fmt,), rounding = layer.weights, layer.rule.rounding
-    named = "half_even" if rounding in (None, "engine", "stochastic") else str(rounding)
+    arrays, layer = network.graph.layers[name].arrays(), network.formats[name]
+    (fmt,), steps = layer.weights, network.accumulator_step(name)
+    assert steps is not None  # checked before
     kernel, recurrent = (
-        encode(arrays[f"cell.{part}"], fmt, named).astype(np.int8)
+        encode(arrays[f"cell.{part}"], fmt, layer.code_rounding).astype(np.int8)
         for part in ("kernel", "recurrent_kernel")
     )
-    step = accumulator_scale(name, plan, formats)[0]
+    step = steps[0]
     real = arrays.get("cell.bias", np.zeros(kernel.shape[1], np.float32))
     bias = np.rint(real.astype(np.float32) / np.float32(step)).astype(np.int64)
     return LstmIntegers(kernel, recurrent, bias, fmt, step / fmt.scale)
 
 
-def lstm_complaints(plan: QuantizationPlan, formats: NetworkFormats, storage: str) -> list[str]:
+def lstm_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
     """LSTM layers that LiteRT's integer LSTM does not compute, or not in these formats."""
     found = []
-    for name in _lstms(plan):
-        reason = lstm_obstacle(plan.graph, name)
+    for name in _lstms(network):
+        reason = lstm_obstacle(network.graph, name)
         if reason:
             found.append(f"{name} (LSTM): {reason}; it is quantized in Keras only")
         else:
-            found += [f"{name} (LSTM): {text}" for text in _unfit(plan, formats, name, storage)]
+            found += [f"{name} (LSTM): {text}" for text in _unfit(network, name, storage)]
     return found
 
 
-def _unfit(plan: QuantizationPlan, formats: NetworkFormats, name: str, storage: str) -> list[str]:
+def _unfit(network: QuantizedNetwork, name: str, storage: str) -> list[str]:
     """What is wrong with the formats of one LSTM."""
-    weights, found = formats[name].weights, []
+    weights, found = network.formats[name].weights, []
     if storage != "INT8":
         found.append("LiteRT's takes 8 bits; give all activations 8 bits or fewer")
     if not weights:
         return [*found, "weights are float; give them a precision"]
     if weights[0].bits > _WIDEST_BITS:
         found.append(f"weights have {weights[0].bits} bits; LiteRT's takes 8 at most")
-    grids = [formats[owner].activations for owner in (*plan.input_owners(name), name)]
+    grids = [*network.input_grids(name), network.formats[name].activations]
     if any(grid is None for grid in grids):
         return found  # said of that tensor already
     for fmt in dict.fromkeys([*weights, *grids]):
@@ -89,20 +86,19 @@ def _unfit(plan: QuantizationPlan, formats: NetworkFormats, name: str, storage: 
         found.append("its weights have several formats; LiteRT's has one scale for a gate")
     if found:
         return found
-    largest = np.abs(lstm_integers(plan, formats, name).bias).max(initial=0)
+    largest = np.abs(lstm_integers(network, name).bias).max(initial=0)
     if largest >= _INT32:
         found.append("the bias needs more than 32 bits; give its input or kernel coarser formats")
     return found
 
 
-def lstm_notes(plan: QuantizationPlan, formats: NetworkFormats) -> list[str]:
+def lstm_notes(network: QuantizedNetwork) -> list[str]:
     """LSTM layers whose sums may leave float32's whole numbers, or LiteRT's 32 bits."""
     notes = []
-    for name in _lstms(plan):
-        numbers, output = lstm_integers(plan, formats, name), formats[name].activations
-        (owner,) = plan.input_owners(name)
-        source = formats[owner].activations
-        assert source is not None and output is not None  # checked before
+    for name in _lstms(network):
+        numbers, output = lstm_integers(network, name), network.formats[name].activations
+        (source,) = network.integer_inputs(name)
+        assert output is not None  # checked before
         state = max(255 - output.qmax, output.qmax)
         sides = (
             (numbers.kernel, max(-source.qmin, source.qmax), numbers.bias, numbers.input_scale),
@@ -128,5 +124,5 @@ def _sum_notes(name: str, largest: int, step: float) -> list[str]:
     return []
 
 
-def _lstms(plan: QuantizationPlan) -> list[str]:
-    return [name for name, spec in plan.graph.layers.items() if spec.kind == "LSTM"]
+def _lstms(network: QuantizedNetwork) -> list[str]:
+    return [name for name, spec in network.graph.layers.items() if spec.kind == "LSTM"]

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.export.integer_weights import IntegerLayer
-from tfxp.quantization.network_formats import NetworkFormats
-from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.integer_layer import IntegerLayer
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
 
@@ -64,11 +63,7 @@ def tflite_kernel(spec: LayerSpec, codes: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def absorb_batch_norm(
-    plan: QuantizationPlan,
-    formats: NetworkFormats,
-    layer: IntegerLayer,
-    bits: int,
-    fine_bias: bool = True,
+    network: QuantizedNetwork, layer: IntegerLayer, bits: int, fine_bias: bool = True
 ) -> IntegerLayer:
     """Put a kept BatchNormalization into per-channel scales; negative gammas flip the codes.
 
@@ -79,19 +74,18 @@ def absorb_batch_norm(
     are multiplied by m, so that c is met m times more closely; zeros stay zeros.
 
     Args:
-        plan, formats: of the network.
+        network: the layer's network.
         layer: the integers before; returned as they are if no BatchNormalization follows.
         bits: bits of the storage that codes must fit, 4, 8, 16 or 32.
         fine_bias: choose the largest m that fits 4 or 8 bits; otherwise 1.
     """
-    graph = plan.graph
+    graph = network.graph
     reader = graph.only_consumer(Ref(graph.uses(layer.name)[0]))
-    if reader is None or plan.role(graph.calls[reader].layer).role != "batch_norm":
+    if reader is None or network.role(graph.calls[reader].layer).role != "batch_norm":
         return layer
     g, c = affine(graph.layers[graph.calls[reader].layer])
-    weight = plan.role(layer.name).weights[0]
-    source = formats[plan.input_owners(layer.name)[0]].activations
-    assert source is not None
+    weight = network.role(layer.name).weights[0]
+    source = network.integer_inputs(layer.name)[0]
     arrays = graph.layers[layer.name].arrays()
     bias = g * arrays.get("bias", np.zeros(g.size)).astype(np.float64) + c
     magnitude = np.broadcast_to(layer.weight_scale, (g.size,)) * np.abs(g)

@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import DataError, ExportError
-from tfxp.export.integer_weights import integer_layer
 from tfxp.files import write_text
 from tfxp.formats import FixedPointFormat, encode, round_array
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.precision_variables import network_formats
-from tfxp.quantization.quantize_model import plan_of
-from tfxp.quantization.registry import ENGINE_ROUNDING
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import read_network
 from tfxp.transforms.layer_graph import Ref
 from tfxp.transforms.normalize.normalize import is_relu
 
@@ -97,21 +95,23 @@ def nullhop_network(qmodel: Any, sample: np.ndarray) -> NullhopNetwork:
             group, padding "valid" or odd "same", a 2x2 max pool or none), or a format has no
             binary point; all are named.
     """
-    plan = plan_of(qmodel)
-    formats, chain = network_formats(qmodel, plan), _chain(plan)
-    complaints = [text for name in chain for text in _complaints(plan, formats, name)]
+    return _converted(read_network(qmodel), sample)
+
+
+def _converted(network: QuantizedNetwork, sample: np.ndarray) -> NullhopNetwork:
+    chain = _chain(network.plan)
+    complaints = [text for name in chain for text in _complaints(network, name)]
     if not chain or complaints:
         listed = "; ".join(complaints) or "no convolution behind the input"
         raise ExportError(
-            f"model {qmodel.name!r}: got what NullHop does not compute: {listed}. Expected a chain "
-            "of plain convolutions, ReLUs and 2x2 max pools in fixed point."
+            f"model {network.graph.name!r}: got what NullHop does not compute: {listed}. Expected "
+            "a chain of plain convolutions, ReLUs and 2x2 max pools in fixed point."
         )
-    source = plan.graph.calls[plan.graph.inputs[0].call].layer
-    fmt = formats[source].activations
+    fmt = network.input_grids(chain[0])[0]
     assert isinstance(fmt, FixedPointFormat)  # else there was a complaint
     layers, input_bits = [], fmt.fractional_bits
     for place, name in enumerate(chain):
-        layers.append(_layer(plan, formats, name, input_bits, compressed=int(place > 0)))
+        layers.append(_layer(network, name, input_bits, compressed=int(place > 0)))
         input_bits = layers[-1].output_bits
     pixels = encode(np.asarray(sample), fmt).transpose(2, 0, 1)
     return NullhopNetwork(tuple(layers), pixels, tuple(chain))
@@ -183,17 +183,15 @@ def check_nullhop(path: str | os.PathLike[str], qmodel: Any, sample: np.ndarray)
     """
     from tfxp.export.trace_keras import KerasTracer
 
-    loaded, made = load_nullhop(path), nullhop_network(qmodel, sample)
-    plan = plan_of(qmodel)
-    trace = KerasTracer(qmodel).trace([np.asarray(sample, np.float32)[None]])
-    rounding = network_formats(qmodel, plan)[made.names[0]].rule.rounding
-    if rounding in (None, "engine", "stochastic"):
-        rounding = ENGINE_ROUNDING["mac"]
+    loaded, tracer = load_nullhop(path), KerasTracer(qmodel)
+    network, made = tracer.network, _converted(tracer.network, sample)
+    trace = tracer.trace([np.asarray(sample, np.float32)[None]])
+    rounding = network.formats[made.names[0]].code_rounding
     found = {}
     for name, layer, have in zip(
         made.names, loaded.layers, run_nullhop(loaded, rounding), strict=True
     ):
-        wanted = _real(trace, name, plan)[0].transpose(2, 0, 1)
+        wanted = _real(trace, name, network.plan)[0].transpose(2, 0, 1)
         codes = np.rint(wanted * 2.0**layer.output_bits).astype(np.int64)
         found[name] = int((codes != have).sum()) if codes.shape == have.shape else codes.size
     return found
@@ -236,8 +234,8 @@ def _following(plan: QuantizationPlan, name: str) -> tuple[str, str]:
     return relu, pool
 
 
-def _complaints(plan: QuantizationPlan, formats: Any, name: str) -> list[str]:
-    spec, found = plan.graph.layers[name], []
+def _complaints(network: QuantizedNetwork, name: str) -> list[str]:
+    spec, formats, found = network.graph.layers[name], network.formats[name], []
     config, size = spec.config, spec.config["kernel_size"]
     if size[0] != size[1] or tuple(config["strides"]) != (1, 1) or config.get("groups", 1) != 1:
         found.append(f"{name}: kernel {size}, strides {config['strides']}")
@@ -245,26 +243,26 @@ def _complaints(plan: QuantizationPlan, formats: Any, name: str) -> list[str]:
         found.append(f"{name}: dilation {config['dilation_rate']}")
     if config["padding"] == "same" and size[0] % 2 == 0:
         found.append(f"{name}: even kernel with padding 'same'")
-    pool = _following(plan, name)[1]
+    pool = _following(network.plan, name)[1]
     if pool:
-        config = plan.graph.layers[pool].config
+        config = network.graph.layers[pool].config
         if (tuple(config["pool_size"]), tuple(config["strides"])) != ((2, 2), (2, 2)):
             found.append(f"{pool}: pool {config['pool_size']}")
-    grids = [formats[name].activations, *formats[name].weights]
-    grids += [formats[owner].activations for owner in plan.input_owners(name)]
-    if len(formats[name].weights) != 1 or not all(isinstance(g, FixedPointFormat) for g in grids):
+    grids = [formats.activations, *formats.weights, *network.input_grids(name)]
+    if len(formats.weights) != 1 or not all(isinstance(g, FixedPointFormat) for g in grids):
         found.append(f"{name}: formats {', '.join(map(str, grids))}")
     return found
 
 
 def _layer(
-    plan: QuantizationPlan, formats: Any, name: str, input_bits: int, compressed: int
+    network: QuantizedNetwork, name: str, input_bits: int, compressed: int
 ) -> NullhopLayer:
-    spec, integers = plan.graph.layers[name], integer_layer(plan, formats, name)
-    shape = plan.graph.input_shape(plan.graph.uses(name)[0])
+    graph, integers = network.graph, network.integers(name)
+    spec, shape = graph.layers[name], graph.input_shape(graph.uses(name)[0])
+    kernel, output = network.formats[name].weights[0], network.formats[name].activations
+    assert isinstance(kernel, FixedPointFormat) and isinstance(output, FixedPointFormat)
     size = spec.config["kernel_size"][0]
-    relu, pool = _following(plan, name)
-    kernel_bits = formats[name].weights[0].fractional_bits
+    relu, pool = _following(network.plan, name)
     bias = integers.bias if integers.bias is not None else np.zeros(integers.channels, np.int64)
     return NullhopLayer(
         compressed,
@@ -278,9 +276,9 @@ def _layer(
         (size - 1) // 2 if spec.config["padding"] == "same" else 0,
         integers.weights.transpose(3, 2, 0, 1).astype(np.int64),
         bias,
-        kernel_bits,
-        kernel_bits + input_bits,
-        formats[name].activations.fractional_bits,
+        kernel.fractional_bits,
+        kernel.fractional_bits + input_bits,
+        output.fractional_bits,
         input_bits,
     )
 

@@ -14,8 +14,7 @@ from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import INDICES, input_formats
 from tfxp.formats import encode
 from tfxp.graph import IntegerGraph, Tensor, index_limit
-from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.precision_variables import network_formats
+from tfxp.quantization.read_network import read_network
 from tfxp.quantization.twin import TwinNetwork
 from tfxp.transforms.layer_graph import Ref
 
@@ -31,13 +30,12 @@ class KerasTracer:
     """
 
     def __init__(self, qmodel: Any) -> None:
-        self._twin = TwinNetwork(qmodel)
-        self.plan: QuantizationPlan = self._twin.plan
-        formats = network_formats(qmodel, self.plan)
-        check_exportable(self.plan, formats)
-        builder = GraphBuilder(self.plan, formats)
+        self.network = read_network(qmodel)
+        self._twin = TwinNetwork(self.network)
+        check_exportable(self.network)
+        builder = GraphBuilder(self.network)
         self.graph: IntegerGraph = builder.build()
-        self._inputs = input_formats(self.plan, formats)
+        self._inputs = input_formats(self.network)
         # The last tensor of several that the file holds as one: behind the ReLU that is fused.
         self._refs: dict[int, Ref] = {index: ref for ref, index in builder.indices().items()}
         self._run = tf.function(self._tensors, reduce_retracing=True)

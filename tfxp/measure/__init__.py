@@ -3,11 +3,12 @@
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.measure.any_layer import uncounted_layers
 from tfxp.measure.jacobian import jacobian_singular_values
-from tfxp.measure.measure_model import is_quantized, measure_model
+from tfxp.measure.measure_model import measure_model
 from tfxp.measure.noise_gains import noise_gains
 from tfxp.measure.sqnr import LayerSqnr, measure_sqnr, weights_sqnr
 from tfxp.measure.training_taps import TrainingTaps, training_taps
 from tfxp.measure.workload import count_model
+from tfxp.quantization.read_network import is_quantized
 
 __all__ = [
     "LayerSqnr",

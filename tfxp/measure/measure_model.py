@@ -16,9 +16,9 @@ from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
+from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
-from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
 
@@ -85,11 +85,6 @@ def measure_model(
     return task.result(samples)
 
 
-def is_quantized(model: KerasModel) -> bool:
-    """Whether `quantize_model` made this model."""
-    return any(isinstance(layer, FormatWrapper) for layer in getattr(model, "layers", ()))
-
-
 class _FloatPass:
     """Statistics of a float model's tensors, added up batch by batch."""
 
@@ -132,10 +127,11 @@ class _QuantizedPass(_FloatPass):
     """The same for a quantized model, and the noise against its float twin."""
 
     def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
-        twin = TwinNetwork(model)
+        network = read_network(model)
+        twin = TwinNetwork(network)
         self.plan, self.inputs = twin.plan, model.inputs
         self.taps = _taps(self.plan, pre_activations)
-        self._layers = {layer.name: layer for layer in model.layers}
+        self._wrappers = network.wrappers
         self._found = {key: TensorStats() for key in dict.fromkeys(self.taps.values())}
         self._noise = {key: np.zeros(2) for key in self._found}
 
@@ -156,8 +152,8 @@ class _QuantizedPass(_FloatPass):
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
         """Arrays of a layer on their grids."""
-        arrays, layer = super().weights(name), self._layers[name]
-        return quantized_arrays(layer, arrays) if isinstance(layer, FormatWrapper) else arrays
+        arrays, wrapper = super().weights(name), self._wrappers.get(name)
+        return arrays if wrapper is None else quantized_arrays(wrapper, arrays)
 
     def result(self, samples: int) -> ModelStats:
         """Everything that was added up, with the noise."""

@@ -15,8 +15,7 @@ from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, prepare
-from tfxp.quantization.quantize_model import plan_of
-from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 
 Progress = Callable[[int, int | None], None]
@@ -105,7 +104,7 @@ def weights_sqnr(qmodel: Any) -> dict[str, float]:
         qmodel: what `quantize_model` returned.
     """
     plan = plan_of(qmodel)
-    wrappers = {x.name: x for x in qmodel.layers if isinstance(x, FormatWrapper)}
+    wrappers = {wrapper.name: wrapper for wrapper in wrappers_of(qmodel)}
     result = {}
     for name in plan.macs:
         kernel = plan.role(name).weights[0].attribute

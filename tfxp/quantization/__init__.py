@@ -7,6 +7,8 @@ from tfxp.quantization.layer_roles import register_layer
 from tfxp.quantization.load_model import load_model
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantize_model import precision_of, quantize_model
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.scheme import FormatScheme, rebuild
 from tfxp.quantization.set_precision import PrecisionSetter, set_precision
 from tfxp.quantization.strip import strip
@@ -21,12 +23,15 @@ __all__ = [
     "LayerRole",
     "PrecisionSetter",
     "QuantizeInput",
+    "QuantizedNetwork",
     "TensorQuantizeConfig",
     "WeightSpec",
     "WrpnScheme",
+    "is_quantized",
     "load_model",
     "precision_of",
     "quantize_model",
+    "read_network",
     "rebuild",
     "register_layer",
     "set_precision",

@@ -9,9 +9,10 @@ import numpy as np
 
 from tfxp.formats import Format, WrpnFormat, int8_zero_point
 from tfxp.precision import FLOAT, LayerPrecision
+from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats, format_of_scale
 from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, format_of_scale
 from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import WrpnActivationQuantizer, WrpnWeightQuantizer
@@ -20,37 +21,34 @@ _INT8_BITS = 8
 _OWN_ROUNDING = ("mean", "matmul")
 
 
-def assign_formats(
-    qmodel: Any,
-    plan: QuantizationPlan,
-    formats: NetworkFormats,
-    only: Collection[str] | None = None,
-) -> None:
-    """Put formats into the variables of a quantized model, or of some of its layers."""
-    for layer in qmodel.layers:
-        if only is not None and layer.name not in only:
+def assign_formats(network: QuantizedNetwork, only: Collection[str] | None = None) -> None:
+    """Put a network's formats into the variables of its layers, or of some of them."""
+    formats = network.formats
+    for name, layer in network.layers.items():
+        if only is not None and name not in only:
             continue
         if isinstance(layer, QuantizeInput):
             _assign_grid(layer.output_variables, formats[layer.owner].activations)
         elif isinstance(layer, FormatWrapper):
-            _assign_wrapper(layer, plan, formats)
+            _assign_wrapper(layer, network)
             if layer.gradient_variables is not None:
                 _assign_grid(layer.gradient_variables, formats[layer.owner].activation_gradients)
 
 
-def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: NetworkFormats) -> None:
-    role = role_of(plan.graph.layers[layer.name])
+def _assign_wrapper(layer: FormatWrapper, network: QuantizedNetwork) -> None:
+    role, formats = network.role(layer.name), network.formats
     for weight in role.weights:
         if weight.attribute in layer.weight_variables:
             variables = layer.weight_variables[weight.attribute]
             _assign_grid(variables, *formats[layer.name].weights)
     if role.bias in layer.weight_variables:
-        scale = accumulator_scale(layer.name, plan, formats)
+        scale = network.accumulator_step(layer.name)
+        assert scale is not None  # a bias has a quantizer where the inputs have formats
         variable = layer.weight_variables[str(role.bias)]["scale"]
         variable.assign(np.broadcast_to(scale.ravel(), variable.shape))
     if layer.output_variables is None:
         return
-    fmt = formats[format_owner(layer, plan)].activations
+    fmt = formats[format_owner(layer, network.plan)].activations
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
         layer.output_variables["zero_point"].assign(_zero_point(fmt))
@@ -59,29 +57,18 @@ def _assign_wrapper(layer: FormatWrapper, plan: QuantizationPlan, formats: Netwo
             kernels = formats[layer.name].weights
             layer.output_variables[constant].assign(kernels[0].scale if kernels else 1.0)
     if "product_scale" in layer.output_variables:
-        grids = [formats[owner].activations for owner in plan.input_owners(layer.name)]
+        grids = network.input_grids(layer.name)
         step = np.prod([grid.scale if grid else 1.0 for grid in grids])
         layer.output_variables["product_scale"].assign(step)
         layer.output_variables["right_zero_point"].assign(_zero_point(grids[-1]))
     if "input_scale" in layer.output_variables:
-        source = formats[plan.input_owners(layer.name)[0]].activations
+        source = network.input_grids(layer.name)[0]
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
 
 
 def format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:
     """Whose activation format the layer's output has; pools and lone ReLUs keep their input's."""
     return layer.owner if layer.owner in plan.points else plan.input_owners(layer.name)[0]
-
-
-def accumulator_scale(name: str, plan: QuantizationPlan, formats: NetworkFormats) -> np.ndarray:
-    """Value of one accumulator step per output channel, float64.
-
-    A layer called on inputs of different formats takes the coarsest: its grid is part of all the
-    finer ones, so one bias serves every call exactly.
-    """
-    grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    coarsest = max(fmt.scale for fmt in grids if fmt is not None)
-    return coarsest * np.array([fmt.scale for fmt in formats[name].weights])
 
 
 def _assign_grid(variables: dict[str, Any], *formats: Format | None) -> None:
@@ -103,32 +90,30 @@ def _zero_point(fmt: Format | None) -> float:
     return float(int8_zero_point(fmt))
 
 
-def formats_of(qmodel: Any, plan: QuantizationPlan) -> dict[str, LayerPrecision]:
+def formats_of(network: QuantizedNetwork) -> NetworkFormats:
     """Owner -> formats of its tensors, read back from the variables."""
+    plan = network.plan
     found: dict[str, dict[str, Any]] = {
         name: {"activations": FLOAT, **({"weights": FLOAT} if name in plan.weighted else {})}
         for name in plan.points
     }
-    for layer in qmodel.layers:
+    for layer in network.layers.values():
         if isinstance(layer, QuantizeInput):
             grids = _read_grid(layer.output_variables, layer.quantizer)
             found[layer.owner]["activations"] = grids[0]
             _read_rounding(layer.quantizer, "input", found[layer.owner])
         elif isinstance(layer, FormatWrapper):
             _read_wrapper(layer, plan, found)
-    return {name: LayerPrecision(**fields) for name, fields in found.items()}
+    return {name: _layer_formats(LayerPrecision(**fields)) for name, fields in found.items()}
 
 
-def network_formats(qmodel: Any, plan: QuantizationPlan) -> NetworkFormats:
-    """Owner -> formats as export and calibration want them: formats, or None and () for float."""
-    result: NetworkFormats = {}
-    for name, rule in formats_of(qmodel, plan).items():
-        activations = None if rule.activations == FLOAT else rule.activations
-        kept: Any = () if rule.weights in (None, FLOAT) else rule.weights
-        weights = kept if isinstance(kept, tuple) else (kept,)
-        gradients: Any = rule.activation_gradients
-        result[name] = LayerFormats(rule, activations, weights, gradients)  # type: ignore[arg-type]
-    return result
+def _layer_formats(rule: LayerPrecision) -> LayerFormats:
+    """Formats as export and calibration want them: None and () stand for float."""
+    activations: Any = None if rule.activations == FLOAT else rule.activations
+    kept: Any = () if rule.weights in (None, FLOAT) else rule.weights
+    weights = kept if isinstance(kept, tuple) else (kept,)
+    gradients: Any = rule.activation_gradients
+    return LayerFormats(rule, activations, weights, gradients)
 
 
 def _read_wrapper(

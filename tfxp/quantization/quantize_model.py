@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
-from tfxp.quantization.network_formats import NetworkFormats, resolve_formats
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
-from tfxp.quantization.precision_variables import assign_formats, formats_of
+from tfxp.quantization.precision_variables import assign_formats
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import is_quantized, plan_of, read_network
 from tfxp.quantization.registry import FormatRegistry
+from tfxp.quantization.resolve_formats import resolve_formats
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, weight_names
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 
 
 def quantize_model(
@@ -61,12 +62,13 @@ def quantize_model(
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
-    if any(isinstance(layer, FormatWrapper) for layer in model.layers):
+    if is_quantized(model):
         model = plan_of(model).graph.to_model(model.name)
     plan = _prepare_for(model, precision, fold_batch_norm)
     formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
-    quantized = wrap_layers(plan, formats, backward).to_model(model.name)
-    assign_formats(quantized, plan, formats)
+    network = QuantizedNetwork(plan, formats)
+    quantized = wrap_layers(network, backward).to_model(model.name)
+    assign_formats(network.of_model(quantized))
     quantized._tfxp_stats = stats
     return quantized
 
@@ -78,40 +80,17 @@ def precision_of(qmodel: KerasModel) -> PrecisionMap:
         A map with one rule per layer and full formats; quantizing the float model with it gives
         the same grids.
     """
-    plan = plan_of(qmodel)
-    return PrecisionMap(layers=formats_of(qmodel, plan))
+    return read_network(qmodel).precision
 
 
-def plan_of(qmodel: Any) -> QuantizationPlan:
-    """The plan of a quantized model, found again from the model itself.
-
-    Raises:
-        PrecisionError: the model carries no quantizers.
-    """
-    wrappers = [layer for layer in qmodel.layers if isinstance(layer, FormatWrapper)]
-    if not wrappers:
-        raise PrecisionError(
-            f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
-        )
-    graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
-    before = {
-        layer.owner
-        for layer in wrappers
-        if layer.quantize_config.output_quantizer is not None and layer.owner == layer.name
-    }
-    return make_plan(graph, before)
-
-
-def wrap_layers(
-    plan: QuantizationPlan, formats: NetworkFormats, backward: BackwardSettings | None = None
-) -> LayerGraph:
+def wrap_layers(network: QuantizedNetwork, backward: BackwardSettings | None = None) -> LayerGraph:
     """A graph whose layers carry quantizers."""
-    registry = FormatRegistry(plan, formats, backward)
-    graph, result = plan.graph, LayerGraph(plan.graph.name)
+    registry = FormatRegistry(network, backward)
+    graph, result = network.graph, LayerGraph(network.graph.name)
     moved: dict[Ref, Ref] = {}
     for number, call, spec in graph.in_order():
         if spec.name not in result.layers:
-            result.add_layer(_wrapped_spec(spec, registry, plan))
+            result.add_layer(_wrapped_spec(spec, registry, network.plan))
         args, kwargs = call.map_refs(moved.__getitem__)
         if result.layers[spec.name].cls is FormatWrapper:
             args, kwargs = _named_arguments(spec, args, kwargs)
@@ -137,18 +116,6 @@ def _named_arguments(
     """All arguments but the first by name: a wrapper has its own second one."""
     names = list(inspect.signature(spec.cls.call).parameters)[1:]
     return args[:1], {**dict(zip(names[1:], args[1:], strict=False)), **kwargs}
-
-
-def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGraph:
-    """The inverse of `wrap_layers`: plain layers with their float weights."""
-    wrapped = {layer.name: layer for layer in wrappers}
-    for number, _, spec in graph.in_order():
-        if spec.cls is QuantizeInput:
-            graph.bypass(number)
-    for spec in graph.layers.values():
-        if spec.cls is FormatWrapper:
-            _unwrap_spec(spec, wrapped[spec.name])
-    return graph
 
 
 def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
@@ -194,9 +161,3 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
     owner = plan.aliases.get(spec.name, spec.name)
     wrapper = FormatWrapper(layer, config, owner, spec.aliases, name=spec.name)
     return LayerSpec(spec.name, FormatWrapper, wrapper.get_config(), wraps=spec)
-
-
-def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
-    spec.become(wrapper.layer)
-    spec.aliases = list(wrapper.aliases)
-    spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)

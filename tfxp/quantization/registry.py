@@ -11,9 +11,9 @@ from tensorflow_model_optimization.python.core.quantization.keras import quantiz
 from tfxp.formats import WrpnFormat
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_roles import WeightSpec, role_of
-from tfxp.quantization.network_formats import NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
@@ -58,24 +58,19 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
     """Looks up the quantizers of a layer by its name in the plan.
 
     Args:
-        plan: quantization points of the network.
-        formats: formats of its tensors; only what is float, binary or WRPN, and the rounding,
-            decide about quantizers, since formats themselves live in variables.
+        network: plan and formats; only what is float, binary or WRPN, and the rounding, decide
+            about quantizers, since formats themselves live in variables.
         backward: how gradients run.
     """
 
     def __init__(
-        self,
-        plan: QuantizationPlan,
-        formats: NetworkFormats,
-        backward: BackwardSettings | None = None,
+        self, network: QuantizedNetwork, backward: BackwardSettings | None = None
     ) -> None:
-        self._plan = plan
-        self._formats = formats
+        self._network, self._plan, self._formats = network, network.plan, network.formats
         self._backward = backward or BackwardSettings()
         # Means and softmaxes over sequences that end early are not the operators'.
-        self._masked = mask_readers(plan.graph)
-        self._points = {point.layer: point for point in plan.points.values()}
+        self._masked = mask_readers(network.graph)
+        self._points = {point.layer: point for point in network.plan.points.values()}
 
     def supports(self, layer: Any) -> bool:
         """Whether a layer is quantized at all."""
@@ -146,12 +141,10 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
     def _bias_is_quantized(self, name: str) -> bool:
         """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor
         beside a binary kernel, whose scale moves with its weights."""
-        owners = self._plan.input_owners(name)
-        grids = [self._formats[owner].activations for owner in owners]
-        if not grids or any(fmt is None for fmt in grids):
+        formats = self._formats[name]
+        if not self._network.integer_inputs(name):
             return False
-        binary = getattr(self._formats[name].weights[0], "is_binary", False)
-        if self._formats[name].rule.bias == "float" or binary:
+        if formats.rule.bias == "float" or formats.is_binary:
             return False
         return not followed_by_batch_norm(self._plan, name)
 
@@ -161,7 +154,7 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
             return None
         explicit = _explicit(self._formats[point.owner].rule.rounding)
         alone = explicit is None and point.owner not in self._masked
-        exact = alone and self._has_integer_input(point)
+        exact = alone and bool(self._network.integer_inputs(point.owner))
         if point.role == "mean" and exact:
             return MeanQuantizer(self._mean_count(point))
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
@@ -186,14 +179,10 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
     def _is_integer_lstm(self, point: Point) -> bool:
         """Whether a layer is an LSTM that is computed as LiteRT's integer operator does."""
         name, graph = point.owner, self._plan.graph
-        integer = bool(self._formats[name].weights) and self._has_integer_input(point)
+        integer = bool(self._formats[name].weights and self._network.integer_inputs(name))
         if graph.layers[name].kind != "LSTM" or name in self._masked or not integer:
             return False
         return lstm_obstacle(graph, name) is None
-
-    def _has_integer_input(self, point: Point) -> bool:
-        grids = [self._formats[o].activations for o in self._plan.input_owners(point.owner)]
-        return bool(grids) and all(grid is not None for grid in grids)
 
     def _mean_count(self, point: Point) -> int:
         """How many elements go into one: of all axes between, or of the last."""
@@ -203,24 +192,19 @@ class FormatRegistry(quantize_registry.QuantizeRegistry):
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""
-        owner = next(iter(self._plan.input_owners(name)), None)
         limit = is_relu(self._plan.graph.layers[name])
-        if limit is None or np.isinf(limit) or owner is None:
-            return None
-        if self._formats[owner].activations is None:
+        if limit is None or np.isinf(limit) or not self._network.integer_inputs(name):
             return None
         return ActivationQuantizer("half_even", nonnegative=True, seed=seed_of(name))
 
     def _interpolation(self, name: str) -> FormatQuantizer | None:
-        owner = next(iter(self._plan.input_owners(name)), None)
-        if owner is None or self._formats[owner].activations is None:
+        if not self._network.integer_inputs(name):
             return None
-        positive = self._plan.points[owner].nonnegative
+        positive = self._plan.points[self._plan.input_owners(name)[0]].nonnegative
         return ActivationQuantizer("half_up", nonnegative=positive, seed=seed_of(name))
 
     def _average_pool(self, name: str) -> FormatQuantizer | None:
-        owner = next(iter(self._plan.input_owners(name)), None)
-        if owner is None or self._formats[owner].activations is None:
+        if not self._network.integer_inputs(name):
             return None
         spec = self._plan.graph.layers[name]
         shape = self._plan.graph.input_shape(self._plan.graph.uses(name)[0])

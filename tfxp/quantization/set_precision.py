@@ -8,11 +8,14 @@ from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
-from tfxp.quantization.network_formats import LayerFormats, NetworkFormats, resolve_formats
+from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.precision_variables import assign_formats, format_owner
-from tfxp.quantization.quantize_model import biases_of, kernels_of, plan_of
+from tfxp.quantization.quantize_model import biases_of, kernels_of
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
+from tfxp.quantization.resolve_formats import resolve_formats
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import ActivationQuantizer, WeightQuantizer, seed_of
 
@@ -54,10 +57,6 @@ class PrecisionSetter:
             who changes its weights calls `refresh`.
         stats: measurements; by default those the model was quantized with in this process.
         fit: as in `quantize_model`.
-
-    Attributes:
-        plan: quantization points of the network.
-        formats: the formats that were set last; empty before.
     """
 
     def __init__(self, qmodel: Any, stats: ModelStats | None = None, *, fit: str = "mse") -> None:
@@ -71,12 +70,21 @@ class PrecisionSetter:
             if isinstance(layer, FormatWrapper | QuantizeInput)
         }
 
+    @property
+    def plan(self) -> QuantizationPlan:
+        """Quantization points of the network."""
+        return self._network.plan
+
+    @property
+    def formats(self) -> NetworkFormats:
+        """The formats that were set last; empty before."""
+        return self._network.formats
+
     def refresh(self) -> None:
         """Forget what was known of the model's weights and variables."""
-        self.plan = plan_of(self._qmodel)
+        self._network = QuantizedNetwork(plan_of(self._qmodel), {}).of_model(self._qmodel)
         self._kernels, self._biases = kernels_of(self.plan), biases_of(self.plan)
         self._memo: dict[Any, Any] = {}
-        self.formats: NetworkFormats = {}
 
     def resolve(self, precision: PrecisionMap | str) -> NetworkFormats:
         """The format of every tensor under a map; nothing is assigned.
@@ -91,7 +99,7 @@ class PrecisionSetter:
         )
         structure = tuple(_structure(layer) for layer in formats.values())
         if structure not in self._accepted:
-            _require_same_structure(self._qmodel, self.plan, formats)
+            _require_same_structure(self._network.with_formats(formats), backward_of(self._qmodel))
             self._accepted.add(structure)
         return formats
 
@@ -110,9 +118,10 @@ class PrecisionSetter:
             for name, owners in self._owners.items()
             if any(not _same(formats[o], self.formats.get(o)) for o in owners)
         ]
-        self.formats = {}  # nothing is known if an assignment fails half way
-        assign_formats(self._qmodel, self.plan, formats, changed)
-        self.formats = formats
+        wanted = self._network.with_formats(formats)
+        self._network = wanted.with_formats({})  # unknown if an assignment fails half way
+        assign_formats(wanted, changed)
+        self._network = wanted
         return changed
 
 
@@ -148,9 +157,7 @@ def _structure(formats: LayerFormats) -> tuple[Any, ...]:
 def backward_of(qmodel: Any) -> BackwardSettings:
     """How gradients run through a quantized model, read back from its quantizers."""
     found: dict[str, Any] = {}
-    for layer in qmodel.layers:
-        if not isinstance(layer, FormatWrapper):
-            continue
+    for layer in wrappers_of(qmodel):
         config = layer.quantize_config
         output, gradient = config.output_quantizer, config.gradient_quantizer
         if gradient is not None:
@@ -166,16 +173,17 @@ def backward_of(qmodel: Any) -> BackwardSettings:
     return BackwardSettings(**found)
 
 
-def _require_same_structure(qmodel: Any, plan: QuantizationPlan, formats: NetworkFormats) -> None:
-    wanted = FormatRegistry(plan, formats, backward_of(qmodel))
-    have = {layer.name: layer for layer in qmodel.layers}
+def _require_same_structure(network: QuantizedNetwork, backward: BackwardSettings) -> None:
+    wanted, inputs, wrappers = (
+        FormatRegistry(network, backward), network.input_quantizers, network.wrappers
+    )  # fmt: skip
+    plan, formats = network.plan, network.formats
     changed = []
     for name, spec in plan.graph.layers.items():
         if spec.kind == "InputLayer":
-            quantizer = getattr(have.get(f"{name}_quantized"), "quantizer", None)
-            same = quantizer == wanted.input_quantizer(name)
+            same = getattr(inputs.get(name), "quantizer", None) == wanted.input_quantizer(name)
         else:
-            same = getattr(have.get(name), "quantize_config", None) == wanted.config_for(name)
+            same = getattr(wrappers.get(name), "quantize_config", None) == wanted.config_for(name)
         if not same:
             changed.append(name)
     before = [name for name in formats if formats[name].rule.placement == "pre_activation"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.keras_types import KerasModel
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.normalize.constants import constants_to_functions
 
@@ -27,8 +27,8 @@ def strip(qmodel: KerasModel) -> KerasModel:
         >>> plain.save("plain.h5")      # doctest: +SKIP
     """
     plan = plan_of(qmodel)
-    for layer in qmodel.layers:
-        if isinstance(layer, FormatWrapper) and layer.quantize_config.weight_quantizers:
+    for layer in wrappers_of(qmodel):
+        if layer.quantize_config.weight_quantizers:
             spec = plan.graph.layers[layer.name]
             spec.set_arrays(quantized_arrays(layer, spec.arrays()))
     constants_to_functions(plan.graph)

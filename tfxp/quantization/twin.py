@@ -7,9 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.quantize_model import plan_of
-from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 
 Tensors = dict[Ref, tf.Tensor]
@@ -22,15 +21,12 @@ class TwinNetwork:
     are at the time, so it follows a training and takes no memory of its own.
 
     Args:
-        qmodel: what `quantize_model` returned.
+        network: what `read_network` made of a model.
     """
 
-    def __init__(self, qmodel: Any) -> None:
-        self.plan: QuantizationPlan = plan_of(qmodel)
-        self._layers = {layer.name: layer for layer in qmodel.layers}
-        self._inputs = {
-            layer.owner: layer for layer in qmodel.layers if isinstance(layer, QuantizeInput)
-        }
+    def __init__(self, network: QuantizedNetwork) -> None:
+        self.plan = network.plan
+        self._layers, self._inputs = network.layers, network.input_quantizers
 
     def quantized(self, batch: list[tf.Tensor]) -> Tensors:
         """Tensors of the network on its grids; to be called inside a graph function."""

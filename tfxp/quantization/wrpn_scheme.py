@@ -8,10 +8,9 @@ from tfxp.errors import ConfigError
 from tfxp.formats import WrpnFormat
 from tfxp.keras_types import KerasModel
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
-from tfxp.quantization.plan import QuantizationPlan, prepare
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.read_network import plan_of_any
 from tfxp.quantization.scheme import FormatScheme
-from tfxp.quantization.wrapper import FormatWrapper
 
 EDGES = ("float", "8", "wrpn")
 
@@ -60,8 +59,7 @@ def wrpn_precision(
     if edges not in EDGES:
         raise ConfigError(f"edges of WRPN: got {edges!r}; expected one of {', '.join(EDGES)}.")
     grids = (WrpnFormat(weights, "weights"), WrpnFormat(activations, "activations"))
-    quantized = any(isinstance(layer, FormatWrapper) for layer in model.layers)
-    plan = plan_of(model) if quantized else prepare(model, fold=False)
+    plan = plan_of_any(model)
     edge_macs, edge_points = _edges(plan)
     edge: int | str = FLOAT if edges == "float" else 8
     rules = {}

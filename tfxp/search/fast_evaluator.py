@@ -14,7 +14,7 @@ from tfxp.data.metrics import top_hits
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import tf
 from tfxp.precision import ModelStats, PrecisionMap
-from tfxp.quantization.network_formats import NetworkFormats
+from tfxp.quantization.layer_formats import NetworkFormats
 from tfxp.quantization.set_precision import PrecisionSetter
 from tfxp.search.activation_cache import ActivationCache
 from tfxp.search.segment_runner import SegmentRunner

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.export.integer_weights import IntegerLayer
 from tfxp.export.mac_operators import MAC_OPERATORS, mac_options, tflite_kernel
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import writes
 from tfxp.graph import Quantization
+from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tfxp.export.operators.writers import writes
 from tfxp.formats import encode
 from tfxp.graph import Quantization
-from tfxp.quantization.network_formats import LayerFormats
+from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 
@@ -34,7 +34,5 @@ def _table(builder: Any, spec: LayerSpec, formats: LayerFormats) -> np.ndarray:
     if formats.weights:
         layer = builder.integers(spec.name)
         values = (layer.weights * layer.weight_scale).astype(np.float32)
-    rounding = formats.rule.rounding
     assert formats.activations is not None  # checked before building
-    named = "half_even" if rounding in (None, "engine", "stochastic") else str(rounding)
-    return encode(values, formats.activations, named)
+    return encode(values, formats.activations, formats.code_rounding)

@@ -30,7 +30,7 @@ def write_lstm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     """The sequence of hidden states; a cut where only the last is wanted."""
     (source,), (ref,) = builder.read(call), call.refs()
     fmt, whole = builder.formats[spec.name].activations, spec.config["return_sequences"]
-    numbers = lstm_integers(builder.plan, builder.formats, spec.name)
+    numbers = lstm_integers(builder.network, spec.name)
     batch, steps, _ = builder.plan.graph.shape_of(ref)
     shape = (batch, steps, len(numbers.recurrent_kernel))
     result = builder.activation(spec.name if whole else f"{spec.name}_steps", shape, fmt)

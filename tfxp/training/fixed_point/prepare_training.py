@@ -9,9 +9,7 @@ from typing import Any
 from tfxp.keras_types import KerasModel
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization import BackwardSettings, precision_of, quantize_model
-from tfxp.quantization.plan import prepare
-from tfxp.quantization.quantize_model import plan_of
-from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.quantization.read_network import is_quantized, plan_of_any, wrappers_of
 from tfxp.training.fixed_point.fixed_point_sgd import FixedPointSGD
 from tfxp.training.fixed_point.tensor_precision import UpdatePrecision
 
@@ -107,10 +105,9 @@ def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[
     Raises:
         PrecisionError: a weight gradient or accumulator has no full format.
     """
-    wrapped = any(isinstance(layer, FormatWrapper) for layer in quantized.layers)
-    plan = plan_of(quantized) if wrapped else prepare(quantized, fold=False)
+    plan = plan_of_any(quantized)
     rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
-    found = precision_of(quantized).layers if wrapped else {}
+    found = precision_of(quantized).layers if is_quantized(quantized) else {}
     result = {}
     for name in plan.macs:
         rule = rules[name]
@@ -150,8 +147,8 @@ def saturation_of(model: Any) -> dict[str, float]:
 
     return {
         layer.owner: GradientCounts.read(layer.gradient_variables).share
-        for layer in model.layers
-        if isinstance(layer, FormatWrapper) and layer.gradient_variables is not None
+        for layer in wrappers_of(model)
+        if layer.gradient_variables is not None
     }
 
 

@@ -19,11 +19,10 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.quantization.layer_roles import role_of
-from tfxp.quantization.network_formats import LayerFormats
+from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
-from tfxp.quantization.precision_variables import assign_formats, network_formats
-from tfxp.quantization.quantize_model import plan_of
+from tfxp.quantization.precision_variables import assign_formats
+from tfxp.quantization.read_network import read_network
 
 Progress = Callable[[str, float], None]
 
@@ -68,8 +67,7 @@ def calibrate_model(
         Bias correction: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
         Correction", ICCV 2019, sec. 4.2, with measured means.
     """
-    plan = plan_of(qmodel)
-    task = _Calibration(qmodel, plan, data, batch_size)
+    task = _Calibration(qmodel, data, batch_size)
     result = {"before": task.error()}
     if refine_formats:
         task.refine(sweeps, progress)
@@ -83,9 +81,9 @@ def calibrate_model(
 class _Calibration:
     """The quantized network, its float twin's outputs, and the formats being moved."""
 
-    def __init__(self, qmodel: Any, plan: QuantizationPlan, data: Any, batch_size: int) -> None:
-        self._qmodel, self._plan = qmodel, plan
-        signature = InputSignature.of(qmodel)
+    def __init__(self, qmodel: Any, data: Any, batch_size: int) -> None:
+        self._qmodel, self._network = qmodel, read_network(qmodel)
+        plan, signature = self._network.plan, InputSignature.of(qmodel)
         self._batches = [
             [tf.cast(part, want.dtype) for part, want in zip(batch, qmodel.inputs, strict=True)]
             for batch, _ in signature.batches(data, batch_size, "calibration data")
@@ -95,7 +93,6 @@ class _Calibration:
         self._float_forward = _compile(plan.graph.to_model(), float_plan)
         self._float = [self._float_forward(batch) for batch in self._batches]
         self._power = sum(float(tf.reduce_sum(y**2)) for out in self._float for y in out[0])
-        self._formats = network_formats(qmodel, plan)
 
     def error(self) -> float:
         """Relative squared error of the outputs over all calibration data."""
@@ -119,7 +116,7 @@ class _Calibration:
 
     def _movable(self) -> list[tuple[str, str]]:
         tensors = []
-        for name, formats in self._formats.items():
+        for name, formats in self._network.formats.items():
             if formats.weights and isinstance(formats.weights[0], FixedPointFormat):
                 tensors.append((name, "weights"))
             if isinstance(formats.activations, FixedPointFormat):
@@ -130,7 +127,7 @@ class _Calibration:
         """Try the neighbouring binary points of one tensor; keep the best."""
         for step in (1, -1):
             while True:
-                kept = self._formats[name]
+                kept = self._network.formats[name]
                 self._assign(name, _shifted(kept, tensor, step))
                 error = self.error()
                 if error >= best:
@@ -140,15 +137,15 @@ class _Calibration:
         return best
 
     def _assign(self, name: str, formats: LayerFormats) -> None:
-        self._formats[name] = formats
-        assign_formats(self._qmodel, self._plan, self._formats)
+        self._network = self._network.with_formats({**self._network.formats, name: formats})
+        assign_formats(self._network)
 
     def correct_biases(self, progress: Progress | None) -> None:
         best = self.error()
-        for index, name in enumerate(self._plan.macs):
+        for index, name in enumerate(self._network.plan.macs):
             layer = self._qmodel.get_layer(name)
             inner = getattr(layer, "layer", layer)
-            bias = getattr(inner, str(role_of(self._plan.graph.layers[name]).bias), None)
+            bias = getattr(inner, str(self._network.role(name).bias), None)
             if bias is None:
                 continue
             kept = bias.numpy()

@@ -12,7 +12,9 @@ import numpy as np
 from tfxp.errors import ConfigError, PrecisionError
 from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
+from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
+from tfxp.quantization.quantized_network import QuantizedNetwork
 
 # int8 convention of every runtime: no -128 in weights.
 _SYMMETRIC_FROM_BITS = 8
@@ -23,27 +25,6 @@ _BIAS_BITS = 22
 _WIDE_BIAS_BITS = 30
 # XNNPACK adds what is at least 2^-10 of an output step.
 _ADD_BITS = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerFormats:
-    """Formats of one layer; None stands for float.
-
-    Args:
-        rule: what the precision map says of the layer.
-        activations: format of the output.
-        weights: one format, or one per output channel; empty if the kernel stays float or there
-            is none.
-        activation_gradients: format of the output's gradient.
-    """
-
-    rule: LayerPrecision
-    activations: Format | None
-    weights: tuple[Format, ...] = ()
-    activation_gradients: FixedPointFormat | None = None
-
-
-NetworkFormats = dict[str, LayerFormats]
 
 
 def resolve_formats(
@@ -98,8 +79,9 @@ def resolve_formats(
             memo[output] = _activation(plan.points[name], rule, stats, fit)
         gradient = _gradient(plan.points[name], rule)
         result[name] = LayerFormats(rule, memo[output], memo[own], gradient)
+    network = QuantizedNetwork(plan, result)
     for name, bias in (biases or {}).items():
-        result[name] = _room_for_bias(plan, result, name, bias)
+        result[name] = _room_for_bias(network, name, bias)
     for name in plan.constants:
         result[name] = _beside_activations(result[name], plan.points[name].role)
     return result
@@ -129,21 +111,18 @@ def _at_most(fmt: Format, fractional_bits: int) -> Format:
     )
 
 
-def _room_for_bias(
-    plan: QuantizationPlan, formats: NetworkFormats, name: str, bias: np.ndarray
-) -> LayerFormats:
+def _room_for_bias(network: QuantizedNetwork, name: str, bias: np.ndarray) -> LayerFormats:
     """Coarsen fitted weight formats until the bias is a small number of accumulator steps.
 
     The accumulator's step is the product of the input's and the weights' steps. A kernel that
     training has shrunk to nothing fits a format so fine that its bias would overflow; its weights
     count for nothing beside the bias, so the format gives way.
     """
-    layer = formats[name]
-    grids = [formats[owner].activations for owner in plan.input_owners(name)]
-    if not isinstance(layer.rule.weights, int) or not grids or any(g is None for g in grids):
+    layer, grids = network.formats[name], network.integer_inputs(name)
+    if not isinstance(layer.rule.weights, int) or not grids:
         return layer
-    step = max(grid.scale for grid in grids if grid is not None)
-    wide = any(grid.bits > _SIGNED_ABOVE_BITS for grid in grids if grid is not None)
+    step = max(grid.scale for grid in grids)
+    wide = any(grid.bits > _SIGNED_ABOVE_BITS for grid in grids)
     limit = 2.0 ** (_WIDE_BIAS_BITS if wide else _BIAS_BITS)
     sizes = np.abs(bias.astype(np.float64)).ravel()
     if len(layer.weights) == 1:
@@ -223,26 +202,3 @@ def _gradient(point: Point, rule: LayerPrecision) -> FixedPointFormat | None:
             "gives formats."
         )
     return wanted
-
-
-def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:
-    """The format that has these numbers; the inverse of reading a format's properties.
-
-    Raises:
-        PrecisionError: no format has them.
-
-    Example:
-        >>> format_of_scale(0.125, -8, 7)
-        FixedPointFormat('Q0.3')
-    """
-    from tfxp.formats import WrpnFormat
-
-    mantissa, exponent = math.frexp(scale)
-    signed, codes = qmin < 0, qmax + 1
-    bits = codes.bit_length() - 1 + int(signed)
-    if mantissa == 0.5 and codes & (codes - 1) == 0:
-        return FixedPointFormat.of_bits(bits, 1 - exponent, signed, signed and qmin == -qmax)
-    wrpn = WrpnFormat(bits, "weights" if signed else "activations")
-    if np.float32(wrpn.scale) == np.float32(scale) and wrpn.qmin == qmin:
-        return wrpn
-    raise PrecisionError(f"scale {scale} with codes {qmin} to {qmax}: belongs to no known format.")

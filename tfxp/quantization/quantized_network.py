@@ -1,0 +1,111 @@
+"""A network with the format of every tensor: what export, trace and search ask of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfxp.formats import Format
+from tfxp.precision import PrecisionMap
+from tfxp.quantization.integer_layer import IntegerLayer, encode_layer
+from tfxp.quantization.layer_formats import NetworkFormats
+from tfxp.quantization.layer_role import LayerRole
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.transforms.layer_graph import LayerGraph
+
+# float32 holds integers exactly up to here; Keras adds products in float32.
+EXACT_LIMIT = 2**24
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedNetwork:
+    """A network with the format of every tensor, read once: `tfxp.quantization.read_network`.
+
+    Args:
+        plan: quantization points of the network, and its float weights as they were when read.
+        formats: owner -> formats of its tensors.
+        layers: name -> layer of the Keras model, wrappers and input quantizers included; empty
+            for a network that no model was built of.
+    """
+
+    plan: QuantizationPlan
+    formats: NetworkFormats
+    layers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _integers: dict[str, IntegerLayer] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def graph(self) -> LayerGraph:
+        """Layers and calls, without quantizers."""
+        return self.plan.graph
+
+    @property
+    def precision(self) -> PrecisionMap:
+        """What a precision map says of each layer."""
+        return PrecisionMap(layers={name: layer.rule for name, layer in self.formats.items()})
+
+    @property
+    def wrappers(self) -> dict[str, FormatWrapper]:
+        """Layers that carry quantizers, by name."""
+        return {n: layer for n, layer in self.layers.items() if isinstance(layer, FormatWrapper)}
+
+    @property
+    def input_quantizers(self) -> dict[str, QuantizeInput]:
+        """Quantizers of network inputs, by the input's name."""
+        found = self.layers.values()
+        return {layer.owner: layer for layer in found if isinstance(layer, QuantizeInput)}
+
+    def of_model(self, model: Any) -> QuantizedNetwork:
+        """The same network with the layers of a Keras model."""
+        return dataclasses.replace(self, layers={layer.name: layer for layer in model.layers})
+
+    def with_formats(self, formats: NetworkFormats) -> QuantizedNetwork:
+        """The same network in other formats."""
+        return dataclasses.replace(self, formats=formats)
+
+    def role(self, layer: str) -> LayerRole:
+        """The role of a layer."""
+        return self.plan.role(layer)
+
+    def input_grids(self, layer: str) -> list[Format | None]:
+        """Formats of the tensors that all calls of a layer read; None for float ones."""
+        return [self.formats[owner].activations for owner in self.plan.input_owners(layer)]
+
+    def integer_inputs(self, layer: str) -> list[Format]:
+        """The same formats; empty if one of the tensors is float."""
+        grids = self.input_grids(layer)
+        known = [grid for grid in grids if grid is not None]
+        return known if len(known) == len(grids) else []
+
+    def accumulator_step(self, layer: str) -> np.ndarray | None:
+        """Value of one accumulator step, float64, one number or one per output channel.
+
+        A layer called on inputs of different formats takes the coarsest: its grid is part of all
+        the finer ones, so one bias serves every call exactly. None if an input is float.
+        """
+        grids = self.integer_inputs(layer)
+        if not grids:
+            return None
+        return max(grid.scale for grid in grids) * np.array(
+            [fmt.scale for fmt in self.formats[layer].weights]
+        )
+
+    def integers(self, layer: str) -> IntegerLayer:
+        """Codes of a layer's kernel and bias, encoded when first asked for."""
+        if layer not in self._integers:
+            self._integers[layer] = encode_layer(
+                self.graph.layers[layer],
+                self.role(layer),
+                self.formats[layer],
+                self.accumulator_step(layer),
+            )
+        return self._integers[layer]
+
+    def forget_integers(self) -> None:
+        """Let go of the codes, once they are held elsewhere."""
+        self._integers.clear()

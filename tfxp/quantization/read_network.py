@@ -1,0 +1,88 @@
+"""A quantized Keras model back to its plan and formats: the inverse of `quantize_model`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfxp.errors import PrecisionError
+from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
+from tfxp.quantization.precision_variables import formats_of
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
+
+
+def read_network(qmodel: Any) -> QuantizedNetwork:
+    """The plan, the formats and the layers of a quantized model.
+
+    Args:
+        qmodel: what `quantize_model` returned.
+
+    Raises:
+        PrecisionError: the model carries no quantizers.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> from tfxp.quantization import read_network
+        >>> model = keras.Sequential([layers.Dense(3, input_shape=(4,), name="d")])
+        >>> qmodel = tfxp.quantize_model(model, tfxp.PrecisionMap.uniform("Q0.3", "Q2.1"))
+        >>> network = read_network(qmodel)
+        >>> str(network.formats["d"].activations), list(map(str, network.input_grids("d")))
+        ('Q2.1', ['Q2.1'])
+    """
+    network = QuantizedNetwork(plan_of(qmodel), {}).of_model(qmodel)
+    return network.with_formats(formats_of(network))
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether `quantize_model` made this model."""
+    return bool(wrappers_of(model))
+
+
+def wrappers_of(model: Any) -> list[FormatWrapper]:
+    """The layers of a model that carry quantizers, in order."""
+    layers = getattr(model, "layers", ())
+    return [layer for layer in layers if isinstance(layer, FormatWrapper)]
+
+
+def plan_of(qmodel: Any) -> QuantizationPlan:
+    """The plan of a quantized model, found again from the model itself.
+
+    Raises:
+        PrecisionError: the model carries no quantizers.
+    """
+    wrappers = wrappers_of(qmodel)
+    if not wrappers:
+        raise PrecisionError(
+            f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
+        )
+    graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
+    before = {
+        layer.owner
+        for layer in wrappers
+        if layer.quantize_config.output_quantizer is not None and layer.owner == layer.name
+    }
+    return make_plan(graph, before)
+
+
+def plan_of_any(model: Any) -> QuantizationPlan:
+    """The plan of a quantized model, or that of a float one with its BatchNormalization kept."""
+    return plan_of(model) if is_quantized(model) else prepare(model, fold=False)
+
+
+def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGraph:
+    """The inverse of `wrap_layers`: plain layers with their float weights."""
+    wrapped = {layer.name: layer for layer in wrappers}
+    for number, _, spec in graph.in_order():
+        if spec.cls is QuantizeInput:
+            graph.bypass(number)
+    for spec in graph.layers.values():
+        if spec.cls is FormatWrapper:
+            _unwrap_spec(spec, wrapped[spec.name])
+    return graph
+
+
+def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
+    spec.become(wrapper.layer)
+    spec.aliases = list(wrapper.aliases)
+    spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)
