@@ -106,3 +106,28 @@ def test_searches_take_dicts(made):
     model, arrays, _, _ = made
     data = ModelData.of((arrays, np.arange(40) % 3), model.input_names)
     assert np.array_equal(data.x[0], arrays["zeta"])
+
+
+@pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
+def test_stateful_layers_of_a_fixed_batch(layer, rng):
+    """Whole batches only, each from fresh state, whatever ran before."""
+    inputs = keras.Input(batch_shape=(4, 5, 3), name="x")
+    y = layers.Dense(2, name="d")(layer(6, stateful=True, name="r")(inputs))
+    model = randomize(keras.Model(inputs, y))
+    x = rng.normal(size=(10, 5, 3)).astype(np.float32)
+    model.reset_states()
+    first = model.predict(x[:4], verbose=0)
+    model.reset_states()
+    second = model.predict(x[4:8], verbose=0)
+    stats = tfxp.measure_model(model, x)
+    assert stats.samples == 8
+    assert stats["d"].activations.max == max(first.max(), second.max())
+    stream = tf.data.Dataset.from_tensor_slices(x).batch(3)
+    assert tfxp.measure_model(model, stream).to_dict() == stats.to_dict()
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    found = [tfxp.measure_sqnr(model, qmodel, x)["d"].output_db for _ in range(2)]
+    assert found[0] == found[1] == tfxp.measure_model(qmodel, x)["d"].sqnr["activations"] > 20
+    report = tfxp.calibrate_model(qmodel, stream)
+    assert report["before"] >= report["after_formats"] >= report["after_bias"]
+    with pytest.raises(DataError, match="fewer than 4 samples"):
+        tfxp.measure_model(model, x[:3])

@@ -17,6 +17,7 @@ from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.read_network import is_quantized, read_network
+from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
@@ -47,7 +48,9 @@ def measure_model(
         model: Sequential or functional model of tf_keras, or of Keras 3; float, or from
             `quantize_model`.
         data: array, list or dict of arrays (several inputs), or a `tf.data.Dataset` of batches;
-            labels behind the inputs are ignored.
+            labels behind the inputs are ignored. A network of a fixed batch takes whole
+            batches, and leaves out the samples behind the last; stateful layers start anew with
+            every batch.
         batch_size: samples per step at most; fewer where activations are large.
         fold_batch_norm: measure the network with BatchNormalization folded, as it will run.
         pre_activations: also measure what comes before activation functions.
@@ -93,7 +96,14 @@ class _FloatPass:
         self.taps = _taps(self.plan, pre_activations)
         probe = self.plan.graph.to_model("probe", list(self.taps))
         self.inputs = probe.inputs
-        self._run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
+        states = state_variables(probe.layers)
+
+        @tf.function(reduce_retracing=True)
+        def run(batch: list[tf.Tensor]) -> Any:
+            clear_state(states)
+            return probe(batch, training=False)
+
+        self._run = run
         self._found = {key: TensorStats() for key in dict.fromkeys(self.taps.values())}
 
     @property
@@ -105,7 +115,7 @@ class _FloatPass:
     def update(self, batch: list[np.ndarray]) -> None:
         """Add one batch."""
         tensors = self._cast(batch)
-        self._add(self._run(tensors if len(tensors) > 1 else tensors[0]))
+        self._add(self._run(tensors))
 
     def _cast(self, batch: list[np.ndarray]) -> list[tf.Tensor]:
         return [tf.cast(part, t.dtype) for part, t in zip(batch, self.inputs, strict=True)]

@@ -16,6 +16,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.read_network import plan_of, wrappers_of
+from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 
 Progress = Callable[[int, int | None], None]
@@ -136,7 +137,7 @@ class _Pair:
                 )
             tensors.append([node.outputs for node in _nodes(layer, qmodel)])
         twin = keras.Model(qmodel.inputs, tensors)
-        self._quantized = tf.function(lambda x: twin(x, training=False), reduce_retracing=True)
+        self._quantized = _fresh(twin)
         self._types = [tensor.dtype for tensor in twin.inputs]
 
     def __call__(self, batch: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,12 +151,23 @@ class _Pair:
 def _taps(graph: LayerGraph, names: list[str]) -> Any:
     """A compiled float model that returns the outputs of layers, one list per layer."""
     uses = [[Ref(number) for number in graph.uses(name)] for name in names]
-    model = graph.to_model("float_twin", [ref for refs in uses for ref in refs])
+    run = _fresh(graph.to_model("float_twin", [ref for refs in uses for ref in refs]))
     sizes = [len(refs) for refs in uses]
 
     def call(x: Any) -> list[list[Any]]:
-        flat = iter(tf.nest.flatten(model(x, training=False)))
+        flat = iter(tf.nest.flatten(run(x)))
         return [[next(flat) for _ in range(size)] for size in sizes]
+
+    return call
+
+
+def _fresh(model: KerasModel) -> Any:
+    """A compiled model whose stateful layers start anew with every batch."""
+    states = state_variables(model.layers)
+
+    def call(x: Any) -> Any:
+        clear_state(states)
+        return model(x, training=False)
 
     return tf.function(call, reduce_retracing=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import Ref
 
@@ -27,6 +28,7 @@ class TwinNetwork:
     def __init__(self, network: QuantizedNetwork) -> None:
         self.plan = network.plan
         self._layers, self._inputs = network.layers, network.input_quantizers
+        self._states = state_variables(network.layers.values())
 
     def quantized(self, batch: list[tf.Tensor]) -> Tensors:
         """Tensors of the network on its grids; to be called inside a graph function."""
@@ -40,6 +42,7 @@ class TwinNetwork:
         self, batch: list[tf.Tensor], choose: Callable[[Any], Any], inputs: dict[str, Any]
     ) -> Tensors:
         graph = self.plan.graph
+        clear_state(self._states)
         given = dict(zip(graph.inputs, batch, strict=True))
         tensors: Tensors = {}
         for number, call, spec in graph.in_order():

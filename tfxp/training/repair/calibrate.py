@@ -23,6 +23,7 @@ from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.precision_variables import assign_formats
 from tfxp.quantization.read_network import read_network
+from tfxp.quantization.recurrent_state import clear_state, state_variables
 
 Progress = Callable[[str, float], None]
 
@@ -171,9 +172,12 @@ def _compile(model: Any, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], 
     taps = [model.get_layer(name).get_output_at(0) for name in plan.macs]
     probe = keras.Model(model.inputs, [outputs, taps])
 
+    states = state_variables(model.layers)
+
     @tf.function(reduce_retracing=True)
     def run(batch: list[tf.Tensor]) -> Any:
-        results, tapped = probe(batch if len(batch) > 1 else batch[0], training=False)
+        clear_state(states)
+        results, tapped = probe(batch, training=False)
         means = [tf.reduce_mean(y, axis=list(range(1, len(y.shape) - 1))) for y in tapped]
         return results, [tf.reduce_sum(mean, axis=0) for mean in means]
 
