@@ -13,6 +13,7 @@ from tfxp.export.nullhop import (
     run_nullhop,
     save_nullhop,
 )
+from tfxp.export.operators import Write
 from tfxp.export.trace_keras import KerasTracer
 from tfxp.export.verify import Verification, verify_graph
 from tfxp.quantization.integer_layer import IntegerLayer
@@ -26,6 +27,7 @@ __all__ = [
     "NullhopNetwork",
     "Value",
     "Verification",
+    "Write",
     "c_header",
     "check_nullhop",
     "export_tflite",

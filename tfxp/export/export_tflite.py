@@ -15,6 +15,7 @@ from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
 from tfxp.export.verify import Progress, Verification, verify_graph
+from tfxp.export.write_layers import write_layers
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.keras import keras
@@ -141,7 +142,7 @@ def _integer_graph(
 ) -> IntegerGraph:
     """The graph of a network that was checked, the formats in its metadata."""
     builder = GraphBuilder(network, softmax, pack_int4, fine_bias)
-    graph = builder.build()
+    graph = write_layers(builder)
     content = {
         "schema": 1,
         "tensors": builder.tensor_formats,

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.errors import ExportError
 from tfxp.export.indices import INDICES
 from tfxp.export.mac_operators import absorb_batch_norm
-from tfxp.export.operators import writer_of
 from tfxp.formats import Format, int8_zero_point
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.integer_layer import IntegerLayer
@@ -53,6 +51,8 @@ _VERSIONS = {
     "TRANSPOSE": 2,
     "TRANSPOSE_CONV": 4,
 }
+Options = dict[str, Any]  # an operator's option table, snake_case names
+Shape = tuple[int | None, ...]  # the batch first
 # Layers whose operator states the size of its whole output, or of a state, the batch included.
 _ONE_SAMPLE = ("Conv1DTranspose", "Conv2DTranspose", "LSTM")
 
@@ -74,11 +74,16 @@ class Value:
 
 
 class GraphBuilder:
-    """Walks a plan once and appends operators.
+    """The integer graph of a network while its layers are written, one call after the other.
 
-    How each layer is written stands in `tfxp.export.operators`; this class offers what the writers
-    there, and those of users' own layers, need: `read` what a call reads, `emit` an operator into
-    a new tensor (`output`, `like`, `activation`), `finish` it to its format, and `put` the result.
+    It offers what writers of layers need, those of `tfxp.export.operators` and of users' own:
+    `read` what a call reads, `emit` an operator into a new tensor (`output`, `like`,
+    `activation`), `finish` it to its format, and `put` the result.
+
+        def write(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
+            (source,) = builder.read(call)
+            output = builder.activation(spec.name, call.output_shapes[0], source.fmt)
+            builder.put(number, builder.emit("RELU", [source.index], output))
 
     Args:
         network: the network, `tfxp.quantization.read_network`.
@@ -104,14 +109,12 @@ class GraphBuilder:
         kinds = {spec.kind for spec in plan.graph.layers.values()}
         self._batch = 1 if kinds & set(_ONE_SAMPLE) else None
         self._layers: dict[str, IntegerLayer] = {}
-        self._constants: dict[tuple[Any, ...], int] = {}
+        self._constants: dict[tuple[str, str], int] = {}
         self.tensor_formats: dict[str, str] = {}
 
-    def build(self) -> IntegerGraph:
-        """The integer graph."""
+    def close(self) -> IntegerGraph:
+        """The integer graph, once every layer is written."""
         graph = self.plan.graph
-        for number, call, spec in graph.in_order():
-            self._write(number, call, spec)
         self.graph.inputs = [self.values[ref].index for ref in graph.inputs]
         self.graph.outputs = [self.values[ref].index for ref in graph.outputs]
         self._remove_unread()
@@ -143,10 +146,20 @@ class GraphBuilder:
         """What code 0 of a format is stored as."""
         return int8_zero_point(fmt) if self.storage == "INT8" and fmt != INDICES else 0
 
-    def activation(self, name: str, shape: tuple[int | None, ...], fmt: Format) -> Value:
+    def scheme(self, fmt: Format) -> Quantization:
+        """How a tensor of a format is stored."""
+        return Quantization(np.array([fmt.scale], np.float32), np.array([self.zero_point(fmt)]))
+
+    def format_of(self, layer: str) -> Format:
+        """The format of a layer's output, which every exported layer has."""
+        fmt = self.formats[layer].activations
+        assert fmt is not None  # checked before building
+        return fmt
+
+    def activation(self, name: str, shape: Shape, fmt: Format) -> Value:
         """A new tensor; `name` is made unique, the first size of `shape` is the batch."""
         plain = fmt == INDICES
-        scheme = Quantization(np.float32(fmt.scale), self.zero_point(fmt))  # type: ignore[arg-type]
+        scheme = self.scheme(fmt)
         sizes = (1, *(int(size or 1) for size in shape[1:]))
         free = self.signature(shape)
         taken = {tensor.name for tensor in self.graph.tensors}
@@ -159,11 +172,13 @@ class GraphBuilder:
             self.tensor_formats[unique] = str(fmt)
         return Value(self.graph.add_tensor(tensor), fmt)
 
-    def signature(self, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    def signature(self, shape: Shape) -> tuple[int, ...]:
         """A tensor's shape with -1 for what is free; the batch is, unless an operator fixes it."""
         return tuple(-1 if size is None else int(size) for size in (self._batch, *shape[1:]))
 
-    def constant(self, name: str, data: np.ndarray, kind: str, scheme: Any = None) -> int:
+    def constant(
+        self, name: str, data: np.ndarray, kind: str, scheme: Quantization | None = None
+    ) -> int:
         """A constant tensor; the same name and type give the same tensor again."""
         key = (name, kind)
         if key not in self._constants:
@@ -172,7 +187,7 @@ class GraphBuilder:
         return self._constants[key]
 
     def emit(
-        self, name: str, inputs: list[int], output: Value, options: dict[str, Any] | None = None
+        self, name: str, inputs: list[int], output: Value, options: Options | None = None
     ) -> Value:
         """Append an operator with one output."""
         version = _VERSIONS.get(name, 1)
@@ -226,9 +241,8 @@ class GraphBuilder:
 
     def output(self, number: int, spec: LayerSpec) -> Value:
         """A new tensor for a layer's output, in the layer's own format."""
-        fmt = self.formats[spec.name].activations
-        assert fmt is not None  # checked before building
-        return self.activation(spec.name, self.plan.graph.calls[number].output_shapes[0], fmt)
+        shape = self.plan.graph.calls[number].output_shapes[0]
+        return self.activation(spec.name, shape, self.format_of(spec.name))
 
     def read(self, call: Call) -> list[Value]:
         """The tensors a call reads."""
@@ -281,16 +295,6 @@ class GraphBuilder:
             bits = 4 if packed else 8 * layer.weights.dtype.itemsize
             self._layers[name] = absorb_batch_norm(self.network, layer, bits, self.fine_bias)
         return self._layers[name]
-
-    # --- layers -----------------------------------------------------------------------------
-
-    def _write(self, number: int, call: Call, spec: LayerSpec) -> None:
-        role = self.plan.role(spec.name)
-        writer = writer_of(spec)
-        write = role.write or (writer.write if writer else None)
-        if write is None:
-            raise ExportError(f"layer {spec.name!r} ({spec.kind}): has no integer operator.")
-        write(self, number, call, spec)
 
     def _remove_unread(self) -> None:
         """Drop operators that nothing reads, such as the view back from an image to a sequence

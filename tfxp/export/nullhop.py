@@ -254,9 +254,7 @@ def _complaints(network: QuantizedNetwork, name: str) -> list[str]:
     return found
 
 
-def _layer(
-    network: QuantizedNetwork, name: str, input_bits: int, compressed: int
-) -> NullhopLayer:
+def _layer(network: QuantizedNetwork, name: str, input_bits: int, compressed: int) -> NullhopLayer:
     graph, integers = network.graph, network.integers(name)
     spec, shape = graph.layers[name], graph.input_shape(graph.uses(name)[0])
     kernel, output = network.formats[name].weights[0], network.formats[name].activations

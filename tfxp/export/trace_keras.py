@@ -12,6 +12,7 @@ from tfxp.comparison.trace import Trace, TracedTensor, constants_of
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import INDICES, input_formats
+from tfxp.export.write_layers import write_layers
 from tfxp.formats import encode
 from tfxp.graph import IntegerGraph, Tensor, index_limit
 from tfxp.quantization.read_network import read_network
@@ -34,7 +35,7 @@ class KerasTracer:
         self._twin = TwinNetwork(self.network)
         check_exportable(self.network)
         builder = GraphBuilder(self.network)
-        self.graph: IntegerGraph = builder.build()
+        self.graph: IntegerGraph = write_layers(builder)
         self._inputs = input_formats(self.network)
         # The last tensor of several that the file holds as one: behind the ReLU that is fused.
         self._refs: dict[int, Ref] = {index: ref for ref, index in builder.indices().items()}

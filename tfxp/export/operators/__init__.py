@@ -10,6 +10,14 @@ from tfxp.export.operators import (  # noqa: F401
     products,
     shaping,
 )
-from tfxp.export.operators.writers import WRITERS, Writer, key_of, no_operator, writer_of, writes
+from tfxp.export.operators.writers import (
+    WRITERS,
+    Write,
+    Writer,
+    key_of,
+    no_operator,
+    writer_of,
+    writes,
+)
 
-__all__ = ["WRITERS", "Writer", "key_of", "no_operator", "writer_of", "writes"]
+__all__ = ["WRITERS", "Write", "Writer", "key_of", "no_operator", "writer_of", "writes"]

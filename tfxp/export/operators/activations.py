@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder, Options, Value
 from tfxp.export.operators.writers import writes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.graph import Quantization, Tensor
@@ -26,7 +25,7 @@ _FIXED_OUTPUT: dict[tuple[str, str], Format] = {
 
 
 @writes("ReLU", operators="fused, or MAXIMUM, MINIMUM")
-def write_relu(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_relu(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Nothing where it closes the layer before, else the limits in codes."""
     source = builder.read(call)[0]
     owner = builder.plan.aliases.get(spec.name)
@@ -48,7 +47,7 @@ def _limit(fmt: Format, limit: float) -> int | None:
 
 @writes("sigmoid", operators="LOGISTIC, QUANTIZE")
 @writes("tanh", operators="TANH, QUANTIZE")
-def write_table(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_table(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A table over all codes with one output format, and a step to the format asked for."""
     unary = unary_of(spec)
     operator = "LOGISTIC" if unary is not None and unary.function == "sigmoid" else "TANH"
@@ -56,10 +55,10 @@ def write_table(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 
 def _write_fixed(
-    builder: Any, number: int, call: Call, spec: LayerSpec, operator: str, options: dict[str, Any]
+    builder: GraphBuilder, number: int, call: Call, spec: LayerSpec, operator: str, options: Options
 ) -> None:
     """An operator with one output format, and a step to the format asked for."""
-    source, wanted = builder.read(call)[0], builder.formats[spec.name].activations
+    source, wanted = builder.read(call)[0], builder.format_of(spec.name)
     shape = call.output_shapes[0]
     output = builder.activation(spec.name, shape, _FIXED_OUTPUT[operator, builder.storage])
     builder.emit(operator, [source.index], output, options)
@@ -67,20 +66,20 @@ def _write_fixed(
 
 
 @writes("l2_normalize", operators="L2_NORMALIZATION, QUANTIZE")
-def write_length(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_length(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Rows divided by their lengths."""
     options = {"fused_activation_function": "NONE"}
     _write_fixed(builder, number, call, spec, "L2_NORMALIZATION", options)
 
 
 @writes("elu", operators="ELU")
-def write_elu(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_elu(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A table over all codes."""
     _write_unary(builder, number, call, spec, "ELU", [], {})
 
 
 @writes("leaky_relu", operators="LEAKY_RELU", exact="steps of input and output 2^-8 to 2^7 apart")
-def write_leaky_relu(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_leaky_relu(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Two multipliers with 8 fractional bits."""
     unary = unary_of(spec)
     assert unary is not None
@@ -88,7 +87,7 @@ def write_leaky_relu(builder: Any, number: int, call: Call, spec: LayerSpec) -> 
 
 
 @writes("prelu", operators="PRELU")
-def write_prelu(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_prelu(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A slope per channel or element, on the grid of the layer's weights."""
     layer = builder.integers(spec.name)
     scheme = Quantization(layer.weight_scale.astype(np.float32), np.zeros(1, np.int64))
@@ -98,13 +97,13 @@ def write_prelu(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 
 def _write_unary(
-    builder: Any,
+    builder: GraphBuilder,
     number: int,
     call: Call,
     spec: LayerSpec,
     operator: str,
     constants: list[int],
-    options: dict[str, Any],
+    options: Options,
 ) -> None:
     source, output = builder.read(call)[0], builder.output(number, spec)
     builder.emit(operator, [source.index, *constants], output, options)
@@ -112,13 +111,13 @@ def _write_unary(
 
 
 @writes("Softmax", operators="SOFTMAX, QUANTIZE")
-def write_softmax(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_softmax(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A softmax inside the network: weights of a sum, or a gate."""
     _write_fixed(builder, number, call, spec, "SOFTMAX", {"beta": 1.0})
 
 
 @writes("final softmax", operators="SOFTMAX on request", exact="a table of LiteRT's own")
-def write_final_softmax(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_final_softmax(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Left out, so that the file returns logits, unless it is asked for."""
     source = builder.read(call)[0]
     if not builder.with_softmax:
@@ -126,8 +125,10 @@ def write_final_softmax(builder: Any, number: int, call: Call, spec: LayerSpec) 
         return
     shape = (1, *builder.shape(source)[1:])
     int8 = builder.storage == "INT8"
-    scheme = Quantization(np.float32(2.0 ** (-8 if int8 else -15)), -128 if int8 else 0)  # type: ignore[arg-type]
+    scheme = Quantization(
+        np.array([2.0 ** (-8 if int8 else -15)], np.float32), np.array([-128 if int8 else 0])
+    )
     free = builder.signature(shape)
     tensor = Tensor(spec.name, shape, builder.storage, scheme, shape_signature=free)
-    output = type(source)(builder.graph.add_tensor(tensor), source.fmt)
+    output = Value(builder.graph.add_tensor(tensor), source.fmt)
     builder.put(number, builder.emit("SOFTMAX", [source.index], output, {"beta": 1.0}))

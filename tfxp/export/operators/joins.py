@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder, Options, Value
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import writes
 from tfxp.graph import Quantization
@@ -26,7 +25,7 @@ _OPERATORS = {
 
 @writes("Add", operators="ADD")
 @writes("Subtract", operators="SUB")
-def write_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The two tensors keep their formats; the operator brings them to the sum's."""
     inputs = [value.index for value in builder.read(call)]
     _write_two(builder, number, inputs, spec, {"pot_scale_int16": False})
@@ -34,7 +33,7 @@ def write_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 @writes("AddConstant", operators="ADD")
 @writes("SubtractFromConstant", operators="SUB")
-def write_constant_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_constant_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The constant is a tensor with codes on its own grid."""
     inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
     inputs = inputs[::-1] if spec.kind == "SubtractFromConstant" else inputs
@@ -42,13 +41,13 @@ def write_constant_sum(builder: Any, number: int, call: Call, spec: LayerSpec) -
 
 
 @writes("MultiplyConstant", operators="MUL")
-def write_constant_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_constant_product(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Likewise."""
     inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
     _write_two(builder, number, inputs, spec, {})
 
 
-def _constant(builder: Any, call: Call, spec: LayerSpec) -> int:
+def _constant(builder: GraphBuilder, call: Call, spec: LayerSpec) -> int:
     """The tensor of a layer's constant, as wide as the activations, of their rank."""
     layer = builder.integers(spec.name)
     scheme = Quantization(layer.weight_scale.astype(np.float32), np.zeros(1, np.int64))
@@ -57,18 +56,17 @@ def _constant(builder: Any, call: Call, spec: LayerSpec) -> int:
     name = f"{spec.name}/constant"
     builder.tensor_formats[name] = str(layer.weight_formats[0])
     stored = codes.astype(np.int8 if builder.storage == "INT8" else np.int16)
-    index: int = builder.constant(name, stored, builder.storage, scheme)
-    return index
+    return builder.constant(name, stored, builder.storage, scheme)
 
 
 @writes("Multiply", operators="MUL")
-def write_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_product(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The product of codes, scaled once."""
     _write_two(builder, number, [value.index for value in builder.read(call)], spec, {})
 
 
 def _write_two(
-    builder: Any, number: int, inputs: list[int], spec: LayerSpec, options: dict[str, Any]
+    builder: GraphBuilder, number: int, inputs: list[int], spec: LayerSpec, options: Options
 ) -> None:
     if len(inputs) == 1:
         inputs *= 2
@@ -81,7 +79,7 @@ def _write_two(
 
 @writes("Maximum", operators="QUANTIZE, MAXIMUM")
 @writes("Minimum", operators="QUANTIZE, MINIMUM")
-def write_extreme(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_extreme(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Codes are compared, so both tensors are brought to one format first."""
     output = builder.output(number, spec)
     parts = _parts(builder, call, spec, output)
@@ -90,7 +88,7 @@ def write_extreme(builder: Any, number: int, call: Call, spec: LayerSpec) -> Non
 
 
 @writes("Concatenate", operators="QUANTIZE, CONCATENATION")
-def write_concatenation(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_concatenation(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Parts are brought to one format first."""
     output = builder.output(number, spec)
     parts = _parts(builder, call, spec, output)
@@ -101,7 +99,7 @@ def write_concatenation(builder: Any, number: int, call: Call, spec: LayerSpec) 
 
 
 @writes("tf.pad", operators="QUANTIZE, PADV2")
-def write_frame(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_frame(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A frame of a number, which is brought to the output's format as the tensor is."""
     output = builder.output(number, spec)
     (part,) = _parts(builder, call, spec, output)
@@ -120,12 +118,12 @@ def write_frame(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     _close(builder, number, spec, output)
 
 
-def _parts(builder: Any, call: Call, spec: LayerSpec, output: Any) -> list[Any]:
+def _parts(builder: GraphBuilder, call: Call, spec: LayerSpec, output: Value) -> list[Value]:
     name = f"{spec.name}_part"
     return [builder.requantized(value, output.fmt, name) for value in builder.read(call)]
 
 
-def _close(builder: Any, number: int, spec: LayerSpec, output: Any) -> None:
+def _close(builder: GraphBuilder, number: int, spec: LayerSpec, output: Value) -> None:
     """Parts are inside the format already; only a ReLU is left to do."""
     relu = builder.closing_relu(spec.name)
     needed = relu is not None and output.fmt.qmin < 0

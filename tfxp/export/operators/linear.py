@@ -5,10 +5,9 @@ A sequence goes through LiteRT's operators for images as an image one row high.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder, Value
 from tfxp.export.mac_operators import MAC_OPERATORS, mac_options, tflite_kernel
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import writes
@@ -20,7 +19,7 @@ from tfxp.transforms.layer_graph import Call, LayerSpec
 @writes("Conv2D", operators="CONV_2D")
 @writes("DepthwiseConv2D", operators="DEPTHWISE_CONV_2D")
 @writes("Dense", operators="FULLY_CONNECTED")
-def write_linear(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_linear(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """One operator with the bias and the ReLU behind it."""
     output = builder.output(number, spec)
     builder.put(number, _operator(builder, spec, builder.read(call)[0], output, []))
@@ -28,7 +27,7 @@ def write_linear(builder: Any, number: int, call: Call, spec: LayerSpec) -> None
 
 @writes("Conv1D", operators="EXPAND_DIMS, CONV_2D, SQUEEZE")
 @writes("DepthwiseConv1D", operators="EXPAND_DIMS, DEPTHWISE_CONV_2D, SQUEEZE")
-def write_sequence(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_sequence(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same on an image one row high; a causal convolution pads the front."""
     source = builder.as_image(builder.read(call)[0], spec.name)
     if spec.config["padding"] == "causal":
@@ -48,7 +47,7 @@ def _refuse_transposed(spec: LayerSpec, call: Call) -> str | None:
 
 
 @writes("Conv2DTranspose", operators="TRANSPOSE_CONV", refuses=_refuse_transposed)
-def write_transposed(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_transposed(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The operator states the size of its output, so the file takes one image at a time."""
     output = builder.output(number, spec)
     builder.put(number, _transposed(builder, spec, builder.read(call)[0], output))
@@ -59,7 +58,9 @@ def write_transposed(builder: Any, number: int, call: Call, spec: LayerSpec) -> 
     operators="EXPAND_DIMS, TRANSPOSE_CONV, SQUEEZE",
     refuses=_refuse_transposed,
 )
-def write_transposed_sequence(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_transposed_sequence(
+    builder: GraphBuilder, number: int, call: Call, spec: LayerSpec
+) -> None:
     """The same on an image one row high."""
     source = builder.as_image(builder.read(call)[0], spec.name)
     result = _transposed(builder, spec, source, _row_output(builder, call, spec))
@@ -67,18 +68,20 @@ def write_transposed_sequence(builder: Any, number: int, call: Call, spec: Layer
 
 
 @writes("BatchNormalization", operators="absorbed", exact="1 LSB where it is kept")
-def write_batch_norm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_batch_norm(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Nothing: the layer before has it in its scales."""
     builder.put(number, builder.read(call)[0])
 
 
-def _transposed(builder: Any, spec: LayerSpec, source: Any, output: Any) -> Any:
+def _transposed(builder: GraphBuilder, spec: LayerSpec, source: Value, output: Value) -> Value:
     shape = np.array(builder.shape(output), np.int32)
     size = builder.constant(f"{spec.name}/output_shape", shape, "INT32")
     return _operator(builder, spec, source, output, [size])
 
 
-def _operator(builder: Any, spec: LayerSpec, source: Any, output: Any, before: list[int]) -> Any:
+def _operator(
+    builder: GraphBuilder, spec: LayerSpec, source: Value, output: Value, before: list[int]
+) -> Value:
     """Emit a layer's operator; `before` are inputs in front, the activations then come third."""
     layer, relu = builder.integers(spec.name), builder.closing_relu(spec.name)
     weights, bias = _kernel(builder, spec, layer), _bias(builder, spec, layer, source)
@@ -90,13 +93,13 @@ def _operator(builder: Any, spec: LayerSpec, source: Any, output: Any, before: l
     return builder.finish(result, relu, True, spec.name)
 
 
-def _row_output(builder: Any, call: Call, spec: LayerSpec) -> Any:
+def _row_output(builder: GraphBuilder, call: Call, spec: LayerSpec) -> Value:
     shape = call.output_shapes[0]
-    fmt = builder.formats[spec.name].activations
+    fmt = builder.format_of(spec.name)
     return builder.activation(f"{spec.name}_image", (shape[0], 1, *shape[1:]), fmt)
 
 
-def _padded_front(builder: Any, source: Any, spec: LayerSpec) -> Any:
+def _padded_front(builder: GraphBuilder, source: Value, spec: LayerSpec) -> Value:
     config = spec.config
     before = int(config["dilation_rate"][0] * (config["kernel_size"][0] - 1))
     pads = np.array([(0, 0), (0, 0), (before, 0), (0, 0)], np.int32)
@@ -107,7 +110,7 @@ def _padded_front(builder: Any, source: Any, spec: LayerSpec) -> Any:
     return builder.emit("PAD", [source.index, constant], output)
 
 
-def _kernel(builder: Any, spec: LayerSpec, layer: IntegerLayer) -> int:
+def _kernel(builder: GraphBuilder, spec: LayerSpec, layer: IntegerLayer) -> int:
     codes, axis = tflite_kernel(spec, layer.weights)
     bits = layer.weight_formats[0].bits
     kind = {1: "INT8", 2: "INT16", 4: "INT32"}[codes.dtype.itemsize]
@@ -123,7 +126,7 @@ def _kernel(builder: Any, spec: LayerSpec, layer: IntegerLayer) -> int:
     return builder.constant(f"{spec.name}/kernel", codes, kind, scheme)
 
 
-def _bias(builder: Any, spec: LayerSpec, layer: IntegerLayer, source: Any) -> int:
+def _bias(builder: GraphBuilder, spec: LayerSpec, layer: IntegerLayer, source: Value) -> int:
     scale = source.fmt.scale * layer.weight_scale
     if layer.bias is None or layer.bias_scale is None:
         if spec.kind == "Dense":

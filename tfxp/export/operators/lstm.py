@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.lstm_integers import LstmIntegers, lstm_integers
 from tfxp.export.operators.shaping import Range, cut
 from tfxp.export.operators.writers import writes
@@ -26,15 +25,15 @@ _OPTIONS = {
 
 
 @writes("LSTM", operators="UNIDIRECTIONAL_SEQUENCE_LSTM, STRIDED_SLICE")
-def write_lstm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_lstm(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The sequence of hidden states; a cut where only the last is wanted."""
     (source,), (ref,) = builder.read(call), call.refs()
-    fmt, whole = builder.formats[spec.name].activations, spec.config["return_sequences"]
+    fmt, whole = builder.format_of(spec.name), spec.config["return_sequences"]
     numbers = lstm_integers(builder.network, spec.name)
     batch, steps, _ = builder.plan.graph.shape_of(ref)
     shape = (batch, steps, len(numbers.recurrent_kernel))
     result = builder.activation(spec.name if whole else f"{spec.name}_steps", shape, fmt)
-    hidden = _scheme(fmt.scale, builder.zero_point(fmt))
+    hidden = builder.scheme(fmt)
     inputs = [source.index, *_constants(builder, spec.name, numbers, hidden)]
     scratch = _scratch(builder, spec.name, hidden)
     operator = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -48,7 +47,9 @@ def write_lstm(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
     builder.put(number, builder.finish(result, None, False, spec.name))
 
 
-def _constants(builder: Any, name: str, numbers: LstmIntegers, hidden: Quantization) -> list[int]:
+def _constants(
+    builder: GraphBuilder, name: str, numbers: LstmIntegers, hidden: Quantization
+) -> list[int]:
     """All inputs of the operator but the first; those of its other forms are absent."""
     recurrent = numbers.recurrent_kernel
     return [
@@ -66,7 +67,9 @@ def _scheme(scale: float, zero_point: int = 0) -> Quantization:
     return Quantization(np.array([scale], np.float32), np.array([zero_point]))
 
 
-def _kernels(builder: Any, name: str, codes: np.ndarray, numbers: LstmIntegers) -> list[int]:
+def _kernels(
+    builder: GraphBuilder, name: str, codes: np.ndarray, numbers: LstmIntegers
+) -> list[int]:
     """One matrix (units, inputs) per gate."""
     scheme, indices = _scheme(numbers.kernel_scale), []
     for gate, part in zip(_GATES, np.split(codes, 4, axis=1), strict=True):
@@ -76,7 +79,7 @@ def _kernels(builder: Any, name: str, codes: np.ndarray, numbers: LstmIntegers) 
     return indices
 
 
-def _biases(builder: Any, name: str, numbers: LstmIntegers) -> list[int]:
+def _biases(builder: GraphBuilder, name: str, numbers: LstmIntegers) -> list[int]:
     scheme = _scheme(numbers.input_scale * numbers.kernel_scale)
     return [
         builder.constant(f"{name}/bias/{gate}", part.astype(np.int32), "INT32", scheme)
@@ -84,7 +87,7 @@ def _biases(builder: Any, name: str, numbers: LstmIntegers) -> list[int]:
     ]
 
 
-def _states(builder: Any, name: str, units: int, hidden: Quantization) -> list[int]:
+def _states(builder: GraphBuilder, name: str, units: int, hidden: Quantization) -> list[int]:
     """Hidden and cell state of one sequence."""
     cell = _scheme(_CELL_SCALE)
     tensors = [
@@ -94,7 +97,7 @@ def _states(builder: Any, name: str, units: int, hidden: Quantization) -> list[i
     return [builder.graph.add_tensor(tensor) for tensor in tensors]
 
 
-def _scratch(builder: Any, name: str, hidden: Quantization) -> list[int]:
+def _scratch(builder: GraphBuilder, name: str, hidden: Quantization) -> list[int]:
     """Tensors without content that state the scales inside."""
     gate = _scheme(_GATE_SCALE)
     tensors = [Tensor(f"{name}/{part}_gate", (0,), "INT16", gate) for part in _GATES]

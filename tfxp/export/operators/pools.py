@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 
 @writes("MaxPooling2D", operators="MAX_POOL_2D")
-def write_max_pool(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_max_pool(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The largest code of each window."""
     builder.put(number, _pool(builder, "MAX_POOL_2D", builder.read(call)[0], call, spec))
 
 
 @writes("AveragePooling2D", operators="AVERAGE_POOL_2D")
-def write_average_pool(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_average_pool(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average of each window, in the input's format."""
     builder.put(number, _pool(builder, "AVERAGE_POOL_2D", builder.read(call)[0], call, spec))
 
 
 @writes("MaxPooling1D", operators="EXPAND_DIMS, MAX_POOL_2D, SQUEEZE")
 @writes("AveragePooling1D", operators="EXPAND_DIMS, AVERAGE_POOL_2D, SQUEEZE")
-def write_sequence_pool(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_sequence_pool(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same on an image one row high."""
     operator = "MAX_POOL_2D" if spec.kind == "MaxPooling1D" else "AVERAGE_POOL_2D"
     source = builder.as_image(builder.read(call)[0], spec.name)
@@ -32,7 +31,9 @@ def write_sequence_pool(builder: Any, number: int, call: Call, spec: LayerSpec) 
     builder.put(number, builder.as_sequence(result, spec.name))
 
 
-def _pool(builder: Any, operator: str, source: Any, call: Call, spec: LayerSpec) -> Any:
+def _pool(
+    builder: GraphBuilder, operator: str, source: Value, call: Call, spec: LayerSpec
+) -> Value:
     config, shape = spec.config, call.output_shapes[0]
     sizes, strides = np.atleast_1d(config["pool_size"]), np.atleast_1d(config["strides"])
     name = spec.name
@@ -53,7 +54,7 @@ def _pool(builder: Any, operator: str, source: Any, call: Call, spec: LayerSpec)
 
 @writes("GlobalMaxPooling2D", operators="REDUCE_MAX")
 @writes("GlobalMaxPooling1D", operators="EXPAND_DIMS, REDUCE_MAX")
-def write_global_max(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_global_max(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The largest code of each channel."""
     source, shape, options = _over_positions(builder, call, spec)
     output = builder.activation(spec.name, shape, source.fmt)
@@ -63,17 +64,17 @@ def write_global_max(builder: Any, number: int, call: Call, spec: LayerSpec) -> 
 
 @writes("GlobalAveragePooling2D", operators="MEAN")
 @writes("GlobalAveragePooling1D", operators="EXPAND_DIMS, MEAN")
-def write_mean(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average of each channel, in a format of its own."""
     source, shape, options = _over_positions(builder, call, spec)
-    output = builder.activation(spec.name, shape, builder.formats[spec.name].activations)
+    output = builder.activation(spec.name, shape, builder.format_of(spec.name))
     builder.emit("MEAN", [source.index, _axes(builder)], output, options)
     done = _finished_mean(builder, source, output, spec)
     builder.put(number, _narrowed(builder, done, call, spec))
 
 
 @writes("tf.reduce_mean", operators="MEAN")
-def write_channel_mean(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_channel_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average over the channels."""
     source, output = builder.read(call)[0], builder.output(number, spec)
     last = len(builder.shape(source)) - 1
@@ -83,7 +84,7 @@ def write_channel_mean(builder: Any, number: int, call: Call, spec: LayerSpec) -
     builder.put(number, _finished_mean(builder, source, output, spec))
 
 
-def _finished_mean(builder: Any, source: Any, output: Any, spec: LayerSpec) -> Any:
+def _finished_mean(builder: GraphBuilder, source: Value, output: Value, spec: LayerSpec) -> Value:
     """A mean held to its format."""
     relu = builder.closing_relu(spec.name)
     low_is_free = source.fmt.qmin >= 0 and relu is None
@@ -92,12 +93,14 @@ def _finished_mean(builder: Any, source: Any, output: Any, spec: LayerSpec) -> A
     return builder.finish(output, relu, False, spec.name)
 
 
-def _axes(builder: Any) -> int:
+def _axes(builder: GraphBuilder) -> int:
     axes: int = builder.constant("spatial_axes", np.array([1, 2], np.int32), "INT32")
     return axes
 
 
-def _over_positions(builder: Any, call: Call, spec: LayerSpec) -> tuple[Any, Any, dict[str, Any]]:
+def _over_positions(
+    builder: GraphBuilder, call: Call, spec: LayerSpec
+) -> tuple[Value, Shape, Options]:
     """What to reduce, as an image; the shape of the result; options."""
     source, keep = builder.read(call)[0], bool(spec.config.get("keepdims"))
     shape = call.output_shapes[0]
@@ -107,7 +110,7 @@ def _over_positions(builder: Any, call: Call, spec: LayerSpec) -> tuple[Any, Any
     return source, shape, {"keep_dims": keep}
 
 
-def _narrowed(builder: Any, value: Any, call: Call, spec: LayerSpec) -> Any:
+def _narrowed(builder: GraphBuilder, value: Value, call: Call, spec: LayerSpec) -> Value:
     if len(builder.shape(value)) == len(call.output_shapes[0]):
         return value
     return builder.as_sequence(value, f"{spec.name}_sequence")

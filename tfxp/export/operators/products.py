@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 
 @writes("tf.matmul", operators="BATCH_MATMUL", exact="sums below 2^24")
-def write_product(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_product(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The last two axes; leading ones broadcast."""
     left, right = builder.read(call)
     output = builder.output(number, spec)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import writes
 from tfxp.transforms.layer_graph import Call, LayerSpec
@@ -29,13 +29,13 @@ _WHOLE: Range = (None, None, 1)
     "Activation",
     operators="nothing",
 )
-def write_nothing(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_nothing(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """These do nothing at inference."""
     builder.put(number, builder.read(call)[0])
 
 
 @writes("InputLayer", operators="an input")
-def write_input(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_input(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A tensor that is fed: codes, or the indices that embeddings take."""
     if spec.name in builder.formats:
         builder.put(number, builder.output(number, spec))
@@ -44,13 +44,13 @@ def write_input(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
 
 
 def one_to_one(
-    builder: Any,
+    builder: GraphBuilder,
     number: int,
     call: Call,
     spec: LayerSpec,
     operator: str,
     constants: Sequence[int],
-    options: dict[str, Any] | None = None,
+    options: Options | None = None,
 ) -> None:
     """An operator of one tensor that keeps its format."""
     source = builder.read(call)[0]
@@ -59,7 +59,7 @@ def one_to_one(
 
 
 @writes("Flatten", "Reshape", operators="RESHAPE")
-def write_reshape(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_reshape(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same elements in another shape; the batch stays free."""
     shape = np.array([-1, *(int(n or 1) for n in call.output_shapes[0][1:])], np.int32)
     target = builder.constant(f"{spec.name}/shape", shape, "INT32")
@@ -67,7 +67,7 @@ def write_reshape(builder: Any, number: int, call: Call, spec: LayerSpec) -> Non
 
 
 @writes("ZeroPadding1D", "ZeroPadding2D", operators="PAD")
-def write_padding(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_padding(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Zeros, stored as the zero point."""
     inside = np.reshape(np.asarray(spec.config["padding"], np.int32), (-1, 2)).tolist()
     pads = np.array([(0, 0), *inside, (0, 0)], np.int32)
@@ -76,7 +76,7 @@ def write_padding(builder: Any, number: int, call: Call, spec: LayerSpec) -> Non
 
 
 @writes("Permute", operators="TRANSPOSE")
-def write_transpose(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_transpose(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Axes in another order."""
     order = np.array([0, *spec.config["dims"]], np.int32)
     constant = builder.constant(f"{spec.name}/order", order, "INT32")
@@ -84,7 +84,7 @@ def write_transpose(builder: Any, number: int, call: Call, spec: LayerSpec) -> N
 
 
 @writes("Cropping1D", "Cropping2D", operators="STRIDED_SLICE")
-def write_cropping(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_cropping(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A cut at both ends of each axis."""
     pairs = np.reshape(np.asarray(spec.config["cropping"], np.int32), (-1, 2)).tolist()
     ranges = [_WHOLE, *((begin, -end or None, 1) for begin, end in pairs)]
@@ -98,7 +98,7 @@ def _refuse_slice(spec: LayerSpec, call: Call) -> str | None:
 
 
 @writes("SlicingOpLambda", operators="STRIDED_SLICE", refuses=_refuse_slice)
-def write_slice(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_slice(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """x[:, 1:] and the like."""
     found = _ranges(call)
     assert found is not None  # checked before building
@@ -125,7 +125,7 @@ def _ranges(call: Call) -> tuple[list[Range], int] | None:
 
 
 def _cut(
-    builder: Any, number: int, call: Call, spec: LayerSpec, ranges: list[Range], taken: int
+    builder: GraphBuilder, number: int, call: Call, spec: LayerSpec, ranges: list[Range], taken: int
 ) -> None:
     source = builder.read(call)[0]
     output = builder.activation(spec.name, call.output_shapes[0], source.fmt)
@@ -133,8 +133,8 @@ def _cut(
 
 
 def cut(
-    builder: Any, source: Any, output: Any, name: str, ranges: list[Range], taken: int
-) -> Any:
+    builder: GraphBuilder, source: Value, output: Value, name: str, ranges: list[Range], taken: int
+) -> Value:
     """A STRIDED_SLICE; `taken` has a bit for each axis of one element that goes."""
     begins = np.array([begin or 0 for begin, _, _ in ranges], np.int32)
     ends = np.array([end or 0 for _, end, _ in ranges], np.int32)
@@ -154,7 +154,7 @@ def cut(
 
 
 @writes("RepeatVector", operators="EXPAND_DIMS, TILE")
-def write_repeat(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_repeat(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same vector at every step."""
     source = builder.read(call)[0]
     shape = (None, 1, *builder.shape(source)[1:])
@@ -186,7 +186,7 @@ _RESIZERS = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"
     exact="nearest; bilinear by powers of two",
     refuses=_refuse_resizing,
 )
-def write_resize(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_resize(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Codes of the nearest pixel, or means of four pixels weighted by distance."""
     builder.put(number, _resized(builder, builder.read(call)[0], call.output_shapes[0], spec))
 
@@ -196,7 +196,7 @@ def write_resize(builder: Any, number: int, call: Call, spec: LayerSpec) -> None
     operators="EXPAND_DIMS, RESIZE_NEAREST_NEIGHBOR, SQUEEZE",
     refuses=_refuse_resizing,
 )
-def write_resized_sequence(builder: Any, number: int, call: Call, spec: LayerSpec) -> None:
+def write_resized_sequence(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same on an image one row high."""
     source = builder.as_image(builder.read(call)[0], spec.name)
     shape = call.output_shapes[0]
@@ -204,7 +204,7 @@ def write_resized_sequence(builder: Any, number: int, call: Call, spec: LayerSpe
     builder.put(number, builder.as_sequence(result, f"{spec.name}_sequence"))
 
 
-def _resized(builder: Any, source: Any, shape: tuple[int | None, ...], spec: LayerSpec) -> Any:
+def _resized(builder: GraphBuilder, source: Value, shape: Shape, spec: LayerSpec) -> Value:
     size = builder.constant(f"{spec.name}/size", np.array(shape[1:3], np.int32), "INT32")
     output = builder.activation(spec.name, shape, source.fmt)
     options = {"align_corners": False, "half_pixel_centers": True}

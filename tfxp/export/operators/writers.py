@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
+from tfxp.export.graph_builder import GraphBuilder
 from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.normalize import is_softmax
 
 # write(builder, number of the call, call, layer)
-Write = Callable[[Any, int, Call, LayerSpec], None]
+Write = Callable[[GraphBuilder, int, Call, LayerSpec], None]
 
 
 @dataclasses.dataclass(frozen=True)
