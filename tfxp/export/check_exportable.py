@@ -17,6 +17,7 @@ from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.quantization.registry import ENGINE_ROUNDING
+from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.masks import mask_readers
 
@@ -80,6 +81,9 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
         reason = writer.refuses(spec, call) if writer else no_operator(spec)
         if reason is None and spec.name in masked and role_of(spec).role != "softmax":
             reason = f"leaves out what {masked[spec.name]} masks; LiteRT's operator has no mask"
+        inner = function_name(spec.config.get("activation"))
+        if reason is None and role_of(spec).role == "mac" and inner != "linear":
+            reason = f"the activation {inner!r} is inside the layer; quantize the float model anew"
         if reason:
             found.append(f"{spec.name} ({spec.kind}): {reason}")
     return list(dict.fromkeys(found))

@@ -13,7 +13,7 @@ from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.normalize.activations import is_known_function, unary_of
+from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, function_of
 from tfxp.transforms.normalize.constants import is_constant
 from tfxp.transforms.normalize.matrix_products import FUNCTION as PRODUCT
@@ -123,9 +123,6 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
             f"{spec.name} ({spec.kind}): a constant of shape {constants[0]} among its tensors; "
             "write x + constant"
         )
-    unary = unary_of(spec)
-    if unary is not None and spec.kind == "Activation" and not is_known_function(unary.function):
-        return f"{spec.name} (Activation): activation {unary.function!r}; expected one of Keras'"
     role = role_of(spec)
     if role.role == "batch_norm" and not follows_foldable(graph, number):
         return (

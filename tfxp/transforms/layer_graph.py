@@ -84,11 +84,14 @@ class LayerGraph(CallGraph):
         """Add a layer and call it; its first output.
 
         Args:
-            layer: a fresh Keras layer, or a spec; its name is made unique.
+            layer: a fresh Keras layer, or a spec; its name is made unique, unless it is a layer of
+                the graph, which is called once more then.
             args, kwargs: what it is called with; tensors are `Ref`s.
             shape: of its output; that of the first tensor it reads if none is given.
         """
-        spec = self.add_layer(layer if isinstance(layer, LayerSpec) else make_spec(layer))
+        spec = layer if isinstance(layer, LayerSpec) else make_spec(layer)
+        if self.layers.get(spec.name) is not spec:
+            self.add_layer(spec)
         ref = self.add_call(spec.name, args, kwargs)
         known = self.input_shape(ref.call) if shape is None else shape
         self.calls[ref.call].output_shapes = [known] if known or shape is not None else []

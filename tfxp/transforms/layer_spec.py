@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ class KerasLayer(Protocol):
 
     name: str
     weights: list[tf.Variable]
+    submodules: Sequence[Any]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -9,9 +9,10 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
+from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
-from tfxp.transforms.layer_spec import KerasLayer, make_spec
+from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, weight_names
 
 _Key = tuple[int, int, int]
 
@@ -93,7 +94,9 @@ class _Reader:
 
     def _name(self, layer: KerasLayer) -> str:
         if id(layer) not in self._names:
-            self._names[id(layer)] = self._graph.add_layer(make_spec(layer)).name
+            spec = LayerSpec(layer.name, type(layer), read_config(layer), list(layer.weights))
+            spec.weight_names = weight_names(layer)
+            self._names[id(layer)] = self._graph.add_layer(spec).name
         return self._names[id(layer)]
 
 

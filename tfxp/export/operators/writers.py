@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.quantization.layer_roles import role_of, table_name
+from tfxp.transforms.activation_functions import function_name, is_keras_function
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.normalize import is_softmax
@@ -83,5 +84,8 @@ def no_operator(spec: LayerSpec) -> str:
     reason = _REASONS.get(spec.kind)
     if reason is None and spec.kind in _RECURRENT:
         reason = "its state is computed in float between the steps"
+    own = function_name(spec.config.get("activation"))
+    if reason is None and not is_keras_function(spec.config.get("activation")):
+        reason = f"the function {own!r} is your own; a layer class of your own can have a writer"
     reason = reason or "LiteRT has none for it"
     return f"has no integer operator ({reason}); it is quantized in Keras only"

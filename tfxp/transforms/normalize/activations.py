@@ -9,28 +9,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from tfxp.keras import keras, layers
+from tfxp.keras import layers
+from tfxp.transforms.activation_functions import ActivationConfig, function_name, layer_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.normalize.channel_functions import LENGTH, function_of
 
-_WITH_ACTIVATION = (
-    "Conv1D",
-    "Conv2D",
-    "Conv3D",
-    "Conv1DTranspose",
-    "Conv2DTranspose",
-    "Conv3DTranspose",
-    "DepthwiseConv1D",
-    "DepthwiseConv2D",
-    "SeparableConv1D",
-    "SeparableConv2D",
-    "Dense",
-)
 # tf.nn.leaky_relu's slope, which a layer's configuration does not repeat.
 _TF_LEAKY_SLOPE = 0.2
 _SWISH = ("swish", "silu")
+# Where a layer keeps the weights of a layer that is its activation.
+_INSIDE = "activation."
 # What TFLite computes from integers; the others are computed in float and quantized.
 _TABULATED = ("sigmoid", "tanh", "elu")
 
@@ -40,8 +29,8 @@ class Unary:
     """A function of one tensor, element by element or row by row.
 
     Args:
-        function: "sigmoid", "tanh", "elu", "leaky_relu", "prelu", "l2_normalize", or another name
-            of Keras'.
+        function: "sigmoid", "tanh", "elu", "leaky_relu", "prelu", "l2_normalize", another name of
+            Keras', or the registered name of a user's own.
         alpha: slope of a leaky ReLU where x is negative.
     """
 
@@ -58,7 +47,7 @@ def unary_of(spec: LayerSpec) -> Unary | None:
     """The function of an activation layer; None for ReLU, softmax, linear and other layers."""
     config = spec.config
     if spec.kind == "Activation":
-        function = str(config["activation"])
+        function = function_name(config["activation"])
         plain = ("relu", "relu6", "softmax", "linear")
         return None if function in plain else Unary(function)
     if spec.kind == "LeakyReLU":
@@ -74,34 +63,49 @@ def unary_of(spec: LayerSpec) -> Unary | None:
 
 
 def split_activations(graph: LayerGraph) -> LayerGraph:
-    """Make every activation function inside a layer a layer of its own behind it."""
+    """Make every activation function inside a layer of Keras' a layer of its own behind it.
+
+    Recurrent layers keep theirs, which they apply at every step.
+    """
     for _, _, spec in graph.in_order():
         function = spec.config.get("activation")
-        if spec.kind not in _WITH_ACTIVATION or function in (None, "linear"):
+        if function_name(function) == "linear" or not _belongs_to_keras(spec.cls):
             continue
-        layer = _activation_layer(function, spec.name)
-        if layer is None:
+        if spec.kind == "Activation" and layer_of(function) is None:
+            continue
+        added = _activation_spec(spec, function)
+        if spec.kind == "Activation":
+            spec.become(added)
+            spec.weights, spec.weight_names = added.weights, added.weight_names
             continue
         spec.config["activation"] = "linear"
         for use in graph.uses(spec.name):
-            graph.insert_behind(Ref(use), make_spec(layer))
+            graph.insert_behind(Ref(use), added)
     graph.sort()
     return graph
 
 
-def _activation_layer(function: Any, name: str) -> Any:
-    """The layer of an activation from a configuration: a name, or a layer's own configuration."""
-    if isinstance(function, dict):
-        kind = getattr(layers, str(function.get("class_name")), None)
-        if kind is None:
-            return None
+def _belongs_to_keras(kind: type) -> bool:
+    """Whether Keras says what the setting "activation" of a layer class means."""
+    return kind.__module__.startswith("tf_keras.") and not issubclass(kind, layers.RNN)
+
+
+def _activation_spec(spec: LayerSpec, function: ActivationConfig) -> LayerSpec:
+    """The layer that an activation of a layer becomes; it takes the weights that it has there."""
+    kind = layer_of(function)
+    if isinstance(function, dict) and kind is not None:
         config = dict(function["config"])
-        return kind.from_config({**config, "name": f"{name}_{config.get('name', 'activation')}"})
-    if not isinstance(function, str):
-        return None
-    if function == "leaky_relu":
-        return layers.LeakyReLU(_TF_LEAKY_SLOPE, name=f"{name}_{function}")
-    return layers.Activation(function, name=f"{name}_{function}")
+        added = LayerSpec(f"{spec.name}_{config.get('name', 'activation')}", kind, config)
+    elif function == "leaky_relu":
+        added = make_spec(layers.LeakyReLU(_TF_LEAKY_SLOPE, name=f"{spec.name}_{function}"))
+    else:
+        name = f"{spec.name}_{function_name(function).split('>')[-1]}"
+        added = make_spec(layers.Activation(function, name=name))
+    arrays = dict(zip(spec.weight_names, spec.weights, strict=True))
+    inner = [name for name in arrays if name.startswith(_INSIDE)]
+    added.set_arrays({name.removeprefix(_INSIDE): arrays.pop(name) for name in inner})
+    spec.set_arrays(arrays)
+    return added
 
 
 def rewrite_activations(graph: LayerGraph) -> LayerGraph:
@@ -138,8 +142,3 @@ def _split_swish(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
 def _split_hard_sigmoid(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     graph.insert_before(number, layers.Rescaling(0.2, 0.5, name=f"{spec.name}_line"))
     spec.become(layers.ReLU(max_value=1.0))
-
-
-def is_known_function(name: str) -> bool:
-    """Whether Keras has an activation function of this name."""
-    return callable(getattr(keras.activations, name, None))

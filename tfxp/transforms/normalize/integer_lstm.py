@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.layer_graph import LayerGraph
 
 # Settings of the Keras layer and what they must be.
@@ -25,7 +26,8 @@ def lstm_obstacle(graph: LayerGraph, name: str) -> str | None:
     Example:
         >>> from tfxp.keras import keras, layers
         >>> from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
-        >>> from tfxp.transforms.layer_graph import LayerGraph
+        >>> from tfxp.transforms.activation_functions import function_name
+from tfxp.transforms.layer_graph import LayerGraph
         >>> inputs = keras.Input((7, 3))
         >>> model = keras.Model(inputs, layers.LSTM(4, go_backwards=True, name="lstm")(inputs))
         >>> lstm_obstacle(LayerGraph.from_model(model), "lstm")
@@ -35,7 +37,8 @@ def lstm_obstacle(graph: LayerGraph, name: str) -> str | None:
     for setting, wanted in _SETTINGS.items():
         got = config.get(setting, wanted)
         if got != wanted:
-            return f"{setting} is {got!r}; expected {wanted!r}"
+            known = function_name(got) if isinstance(got, dict) else got
+            return f"{setting} is {known!r}; expected {wanted!r}"
     uses = graph.uses(name)
     if len(uses) > 1:
         return f"{len(uses)} calls share it; give each call a layer"
