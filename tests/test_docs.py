@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.docs_scope import given
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "configs/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,10 +18,6 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "tfxp").rglob("*.py")
 )
-# A block behind this line runs, after all earlier ones of the same page and in the same scope.
-MARK = "<!-- runnable -->"
-
-
 def _page_id(page):
     return str(page.relative_to(ROOT))
 
@@ -38,19 +35,22 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
 
 
 def blocks(text):
-    """(language, code, runnable) of every fenced block."""
-    pattern = re.compile(rf"(?:^({re.escape(MARK)})\n+)?^```(\w*)\n(.*?)^```", re.M | re.S)
-    return [(m.group(2), m.group(3), bool(m.group(1))) for m in pattern.finditer(text)]
+    """(language, code) of every fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_page_id)
-def test_marked_code_blocks_run(page, tmp_path, monkeypatch):
+def python_blocks(page):
+    """The code of every Python block of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [code for language, code in blocks(text) if language == "python"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=_page_id)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    """Every block of a page runs, one after the other and in the same scope."""
     monkeypatch.chdir(tmp_path)
-    scope = {"__name__": "__main__"}
-    for language, code, runnable in blocks(page.read_text(encoding="utf-8")):
-        if not runnable:
-            continue
-        assert language == "python"
+    scope = given(tmp_path)
+    for code in python_blocks(page):
         if ">>>" in code:
             test = doctest.DocTestParser().get_doctest(code, scope, page.name, str(page), 0)
             runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -63,7 +63,7 @@ def test_marked_code_blocks_run(page, tmp_path, monkeypatch):
 def commands(text):
     """(tool, flags) of every command line of ours in the code blocks of a page."""
     found = []
-    for language, code, _ in blocks(text):
+    for language, code in blocks(text):
         if language not in ("bash", "console", "sh"):
             continue
         for line in code.replace("\\\n", " ").splitlines():
@@ -112,7 +112,7 @@ def test_version_is_the_newest_entry_of_the_changelog():
 
 
 def test_the_readers_themselves():
-    text = f"a\n{MARK}\n```python\nx = 1\n```\n"
+    text = "a\n```python\nx = 1\n```\n"
     text += "```bash\ntools/run_tflite.py --model=a \\\n --json=b\n```"
-    assert blocks(text)[0] == ("python", "x = 1\n", True)
+    assert blocks(text)[0] == ("python", "x = 1\n")
     assert commands(text) == [("run_tflite", ["--model=a", "--json=b"])]
