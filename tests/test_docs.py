@@ -82,6 +82,19 @@ def _module_of(tool):
     return re.search(rf'"{tool}": "(\w+)"', text).group(1)
 
 
+def test_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    """One after the other, on the files that the README takes as given; not the two scripts."""
+    monkeypatch.chdir(tmp_path)
+    given(tmp_path)
+    run = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [tool for tool, _ in run] == ["quantize_model", "export_tflite", "run_tflite"]
+    for tool, flags in run:
+        with pytest.raises(SystemExit) as done:
+            importlib.import_module(f"tools.{tool}").run([tool, *flags])
+        assert not done.value.code, capsys.readouterr().err
+    assert Path("run.json").exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_page_id)
 def test_commands_exist_with_their_flags(page):
     for tool, flags in commands(page.read_text(encoding="utf-8")):

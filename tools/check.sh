@@ -32,7 +32,7 @@ fi
 export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=3
 section lint ruff check .
 section types mypy
-section tests python -m pytest -q -n auto --dist loadfile --durations=15 ${slow[@]+"${slow[@]}"}
+section tests python -m pytest -q -n auto --dist loadfile --durations=10 ${slow[@]+"${slow[@]}"}
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\nFAILED: %s\n' "${failed[*]}"

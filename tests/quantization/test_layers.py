@@ -70,13 +70,14 @@ def weights_on_their_grids(qmodel):
     assert checked
 
 
-@pytest.mark.parametrize("suffix", [".h5", ""])
-def test_recurrent_models_in_other_files(tmp_path, suffix):
+@pytest.mark.slow
+def test_recurrent_models_in_folders(tmp_path):
+    """A SavedModel; the other two kinds of file are among the tests of all layers."""
     _, qmodel, x = quantized("recurrent", "w4a6")
-    path = tmp_path / f"model{suffix}"
-    qmodel.save(path)
-    for again, first in zip(outputs(tfxp.load_model(path), x), outputs(qmodel, x), strict=True):
-        assert np.array_equal(again, first)
+    qmodel.save(tmp_path / "model")
+    again = tfxp.load_model(tmp_path / "model")
+    for back, first in zip(outputs(again, x), outputs(qmodel, x), strict=True):
+        assert np.array_equal(back, first)
 
 
 def test_masks_are_not_dropped():
@@ -124,7 +125,7 @@ def test_float_weights_backward_leave_recurrent_layers_as_they_are():
 
 
 FIXED = PrecisionMap(LayerPrecision(weights="Q0.7s", activations="Q2.5"))
-GROUPS = {"some": ["conv_1d", "prelu", "attention"], "all": list(LAYER_CASES)}
+GROUPS = {"some": ["conv_1d", "prelu", "attention", "recurrent"], "all": list(LAYER_CASES)}
 
 
 @functools.cache
