@@ -41,7 +41,8 @@ def given(folder):
     x, y = _samples()
     model = small_network()
     model.fit(x, y, epochs=1, verbose=0)
-    model.save(folder / "resnet8.h5")
+    for name in ("resnet8.h5", "net.h5"):
+        model.save(folder / name)
     np.savez(folder / "calibration.npz", x=x[:64], y=y[:64])
     np.savez(folder / "test.npz", x=x, y=y)
     wrpn = tfxp.quantize_model(model, tfxp.wrpn_precision(model, 2, 4), fold_batch_norm=False)
@@ -51,6 +52,7 @@ def given(folder):
     )
     return {
         "__name__": "__main__",
+        "tfxp": tfxp,
         "model": model,
         "trained": wrpn,
         "x": x[:64],
