@@ -9,16 +9,22 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.data_types import float32_config, float32_policy
 from tfxp.transforms.layer_spec import LayerSpec, value_of
 
 
 def build_model(graph: CallGraph, name: str) -> Any:
-    """Build the layers and calls of a graph, and give the layers their weights."""
+    """Build the layers and calls of a graph in float32, and give the layers their weights."""
+    with float32_policy():
+        return _build(graph, name)
+
+
+def _build(graph: CallGraph, name: str) -> Any:
     layers = {key: _new_layer(spec) for key, spec in graph.layers.items() if not _is_input(spec)}
     tensors: dict[Ref, Any] = {}
     for number, call, spec in graph.in_order():
         if _is_input(spec):
-            config = spec.config
+            config = float32_config(spec.config)
             tensors[Ref(number)] = keras.Input(
                 batch_shape=config["batch_input_shape"], dtype=config["dtype"], name=spec.name
             )
@@ -56,7 +62,7 @@ def _is_input(spec: LayerSpec) -> bool:
 
 
 def _new_layer(spec: LayerSpec) -> Any:
-    layer = spec.cls.from_config({**spec.config, "name": spec.name})
+    layer = spec.cls.from_config({**float32_config(spec.config), "name": spec.name})
     if spec.weights:
         _start_from_zeros(layer)
     if spec.wraps is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.transforms.data_types import float32_value
 
 
 class KerasLayer(Protocol):
@@ -70,7 +71,8 @@ class LayerSpec:
 def make_spec(layer: KerasLayer) -> LayerSpec:
     """The spec of a Keras layer, its weights included where it has any already."""
     names = weight_names(layer) if layer.weights else []
-    return LayerSpec(layer.name, type(layer), layer.get_config(), list(layer.weights), names)
+    weights = [float32_value(weight) for weight in layer.weights]
+    return LayerSpec(layer.name, type(layer), layer.get_config(), weights, names)
 
 
 def value_of(weight: Any) -> Any:

@@ -11,6 +11,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.data_types import float32_value, other_float, warn_of_types
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, weight_names
 
@@ -31,7 +32,9 @@ def read_model(model: KerasModel, graph: CallGraph) -> None:
     given: Any = as_tf_keras(model)
     _require_graph(given)
     graph.name = given.name
-    known = _Reader(graph).read(given, {})
+    reader = _Reader(graph)
+    known = reader.read(given, {})
+    warn_of_types(graph.name, reader.types)
     graph.inputs = [known[_key(tensor)] for tensor in given.inputs]
     graph.outputs = [known[_key(tensor)] for tensor in given.outputs]
     single = not isinstance(given.output, list | tuple | dict)
@@ -60,6 +63,7 @@ class _Reader:
     def __init__(self, graph: CallGraph) -> None:
         self._graph = graph
         self._names: dict[int, str] = {}
+        self.types: dict[str, str] = {}  # layer -> its floating-point type, if not float32
 
     def read(self, model: Any, given: dict[_Key, Ref]) -> dict[_Key, Ref]:
         """Add every call of `model`; `given` are its inputs where it is nested in another."""
@@ -77,7 +81,7 @@ class _Reader:
         if isinstance(node.layer, keras.Model):
             return self._add_nested(node, known)
         args, kwargs = tf.nest.map_structure(
-            lambda value: known[_key(value)] if _is_symbolic(value) else value,
+            lambda value: known[_key(value)] if _is_symbolic(value) else float32_value(value),
             (tuple(node.call_args or ()), dict(node.call_kwargs or {})),
         )
         shapes = [tuple(tensor.shape) for tensor in tf.nest.flatten(node.outputs)]
@@ -94,9 +98,13 @@ class _Reader:
 
     def _name(self, layer: KerasLayer) -> str:
         if id(layer) not in self._names:
-            spec = LayerSpec(layer.name, type(layer), read_config(layer), list(layer.weights))
+            weights = [float32_value(weight) for weight in layer.weights]
+            spec = LayerSpec(layer.name, type(layer), read_config(layer), weights)
             spec.weight_names = weight_names(layer)
             self._names[id(layer)] = self._graph.add_layer(spec).name
+            dtype = other_float(spec.config.get("dtype"))
+            if dtype:
+                self.types[spec.name] = dtype
         return self._names[id(layer)]
 
 

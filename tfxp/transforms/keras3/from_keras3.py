@@ -9,6 +9,13 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import is_keras3_model, keras, keras3
+from tfxp.transforms.data_types import (
+    FLOAT32,
+    float32_policy,
+    float32_value,
+    other_float,
+    warn_of_types,
+)
 from tfxp.transforms.keras3.layers import complaint_of, twin_of
 from tfxp.transforms.keras3.operations import OPERATIONS
 from tfxp.transforms.normalize.constant_layers import AddConstant, MultiplyConstant, constant_layer
@@ -34,7 +41,9 @@ def as_tf_keras(model: Any) -> Any:
             f"Keras 3 model {model.name!r}: {'; '.join(complaints)}. tfxp works with tf_keras "
             "(Keras 2); replace these layers, or build the model with tf_keras."
         )
-    return _Converter().convert(model)
+    warn_of_types(model.name, _types(model))
+    with float32_policy():
+        return _Converter().convert(model)
 
 
 def _complaints(model: Any) -> list[str]:
@@ -52,6 +61,19 @@ def _complaints(model: Any) -> list[str]:
         elif type(operation).__name__ not in OPERATIONS:
             kind = type(operation).__name__
             found.append(f"{operation.name} (operation {kind}): unknown to tfxp")
+    return found
+
+
+def _types(model: Any) -> dict[str, str]:
+    """Layer -> its floating-point type or policy, where that is not float32."""
+    found: dict[str, str] = {}
+    for operation in _network_of(model).operations:
+        if is_keras3_model(operation):
+            found |= _types(operation)
+            continue
+        dtype = other_float(getattr(operation, "dtype_policy", None))
+        if dtype and not isinstance(operation, keras3().layers.InputLayer):
+            found[operation.name] = dtype
     return found
 
 
@@ -144,7 +166,9 @@ class _Converter:
         for tensor in network.inputs:
             source = tensor._keras_history.operation
             tensors[_key(tensor)] = keras.Input(
-                batch_shape=tensor.shape, dtype=tensor.dtype, name=source.name
+                batch_shape=tensor.shape,
+                dtype=FLOAT32 if other_float(tensor.dtype) else tensor.dtype,
+                name=source.name,
             )
         for node in _nodes(network):
             if _key(node.outputs[0]) not in tensors:
@@ -163,7 +187,7 @@ class _Converter:
             tensors[_key(node.outputs[0])] = _with_constant(node, tensors)
             return
         args, kwargs = keras3().tree.map_structure(
-            lambda value: tensors[_key(value)] if _is_tensor(value) else value,
+            lambda value: tensors[_key(value)] if _is_tensor(value) else float32_value(value),
             _arguments(node),
         )
         if isinstance(operation, keras3().layers.Layer):

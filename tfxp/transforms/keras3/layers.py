@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import keras, keras3, layers
+from tfxp.transforms.data_types import float32_config
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
 _SAME = {
@@ -167,6 +168,7 @@ def _edited(name: str, config: dict[str, Any]) -> dict[str, Any]:
         config["dtype"] = dtype["config"].get("name", "float32")
     if "from" in str(config.get("dtype")):
         raise _NoTwin(f"data type {config['dtype']}: it is quantized already")
+    config = float32_config(config)
     if name == "LeakyReLU":
         config["alpha"] = config.pop("negative_slope")
     if name == "InputLayer":

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import layers
+from tfxp.transforms.data_types import float32_value
 from tfxp.transforms.keras3.layers import COMPOSED
 
 # (the operation, which holds its settings; its arguments) -> tensor
@@ -69,4 +70,5 @@ OPERATIONS: dict[str, Operation] = {
     "Mean": lambda op, x: tf.reduce_mean(x, op.axis, keepdims=op.keepdims),
     "Max": lambda op, x: tf.reduce_max(x, op.axis, keepdims=op.keepdims),
     "Pad": _pad,
+    "Cast": lambda op, x: tf.cast(x, float32_value(op.dtype)),
 }

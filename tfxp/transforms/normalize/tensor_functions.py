@@ -26,12 +26,14 @@ from tfxp.transforms.normalize.constants import Learned
 
 @dataclasses.dataclass(frozen=True)
 class _Use:
-    """A call of a function: positional and named arguments, and the shapes of its tensors."""
+    """A call of a function: positional and named arguments, the shapes of its tensors, and whether
+    it reads whole numbers from a network input."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     inputs: list[Shape]
     output: Shape
+    reads_integers: bool
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """An argument, however it was given; tensors are `Ref`s, constants plain values."""
@@ -62,7 +64,8 @@ def _plain_name(function: str) -> str:
 def _convert(graph: LayerGraph, call: Call, spec: LayerSpec, converter: Converter) -> None:
     refs = call.refs()
     shapes = [graph.shape_of(ref) for ref in refs]
-    use = _Use(tuple(call.args), call.kwargs, shapes, call.output_shapes[0])
+    integers = any("int" in str(graph.spec_of(ref).config.get("dtype")) for ref in refs)
+    use = _Use(tuple(call.args), call.kwargs, shapes, call.output_shapes[0], integers)
     layer = converter(use, spec.name)
     if layer is None:
         return
@@ -166,6 +169,14 @@ def _clip(use: _Use, name: str) -> Any:
     return layers.ReLU(max_value=float(high), name=name) if float(low) == 0 else None
 
 
+def _cast(use: _Use, name: str) -> Any:
+    """To real numbers only; those are one type everywhere (`data_types`)."""
+    dtype = use.argument(1, "dtype")
+    if not tf.as_dtype(dtype).is_floating:
+        return None
+    return layers.Rescaling(1.0, name=name) if use.reads_integers else layers.Activation("linear")
+
+
 def _activation(function: str) -> Converter:
     return lambda use, name: layers.Activation(function, name=name)
 
@@ -266,6 +277,7 @@ _TABLE: dict[str, Converter] = {
     "reduce_mean": _reduction(_MEANS),
     "reduce_max": _reduction(_PEAKS),
     "resize": _resize,
+    "cast": _cast,
 }
 _ACTIVATIONS = {"silu": "swish", **{name: name for name in (
     "relu", "relu6", "sigmoid", "tanh", "elu", "selu", "swish", "softplus", "softsign",
