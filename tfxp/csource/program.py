@@ -1,0 +1,96 @@
+"""A network as C constants and calls of kernels, before it is written out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A constant array of the program.
+
+    Args:
+        name: in C.
+        type: of an element in C, such as "int32_t".
+        values: numbers.
+    """
+
+    name: str
+    type: str
+    values: NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One call of a kernel.
+
+    Args:
+        layer: name of what it computes, as in the file.
+        operator: the operator's name in the file.
+        call: C text with `$in0`, `$in1`, … and `$out` in the places of tensors.
+        inputs: tensors that it reads.
+        output: the tensor that it writes.
+        sums: int32 elements of scratch memory.
+        codes: int8 elements of scratch memory.
+        structure: definition of the constant struct that the call names; "" if there is none.
+        constants: arrays that the structure or the call names.
+    """
+
+    layer: str
+    operator: str
+    call: str
+    inputs: tuple[int, ...]
+    output: int
+    sums: int = 0
+    codes: int = 0
+    structure: str = ""
+    constants: tuple[Constant, ...] = ()
+
+
+_TAKEN = (
+    "arena sums weights main auto break case char const continue default do double else enum extern "
+    "float for goto if inline int long register restrict return short signed sizeof static struct "
+    "switch typedef union unsigned void volatile while"
+).split()
+
+
+def identifiers(names: Iterable[str]) -> list[str]:
+    """Tensors' names as C identifiers, each of them once.
+
+    Example:
+        >>> identifiers(["block/conv_1:0", "block conv_1 0", "1x1", "int"])
+        ['block_conv_1_0', 'block_conv_1_0_2', 'n1x1', 'int_2']
+    """
+    used = set(_TAKEN)
+    result: list[str] = []
+    for name in names:
+        base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
+        base = f"n{base}" if base[0].isdigit() else base
+        text, number = base, 2
+        while text in used:
+            text, number = f"{base}_{number}", number + 1
+        used.add(text)
+        result.append(text)
+    return result
+
+
+def struct(*fields: Any) -> str:
+    """Initialiser of a C struct: numbers and texts in order, tuples nested.
+
+    Example:
+        >>> struct((1, 2), "bias", 3)
+        '{{1, 2}, bias, 3}'
+    """
+    texts = (struct(*field) if isinstance(field, tuple) else str(field) for field in fields)
+    return "{" + ", ".join(texts) + "}"
+
+
+def int8_table(values: NDArray[Any]) -> NDArray[np.int8]:
+    """A function of one code as its 256 values, that of -128 first."""
+    return np.ascontiguousarray(values.reshape(256), np.int8)
