@@ -37,6 +37,7 @@ setup(
     package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
     package_data={
         "tfxp": ["py.typed"],
+        "tfxp.csource": ["kernels/*"],
         "tfxp.report": ["*.css"],
         "tfxp.configs": ["*.md", "**/*.json"],
     },

@@ -22,6 +22,7 @@ NUMPY_COLUMN = {
     "assign": {"formats", "precision", "cost"},
     "interpreter": {"formats", "graph"},
     "comparison": {"formats", "graph", "interpreter"},
+    "csource": {"graph", "interpreter"},
     "report": {"formats", "precision", "cost"},
     "cli": {"data", "precision"},
 }

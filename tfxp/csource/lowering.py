@@ -81,7 +81,8 @@ def _require_int8(node: Node) -> None:
             raise UnsupportedOpError(f"{_layer_name(node)}: tensor of type {tensor.type}")
     if node.outputs[0].shape[:1] != (1,):
         raise UnsupportedOpError(
-            f"{_layer_name(node)}: output shape {list(node.outputs[0].shape)}; expected a batch of 1"
+            f"{_layer_name(node)}: output shape {list(node.outputs[0].shape)}; expected a first "
+            "dimension of 1"
         )
 
 
@@ -131,8 +132,8 @@ def _mac(node: Node) -> list[Step]:
     x, output, options = need.tensor(node, 0), node.outputs[0], node.options
     if layer.requantizer.mode != "float32":
         raise UnsupportedOpError(
-            f"{_layer_name(node)}: LiteRT rounds it as {layer.requantizer.mode!r}; expected weights "
-            "stored in 8 bits"
+            f"{_layer_name(node)}: LiteRT rounds it as {layer.requantizer.mode!r}; expected "
+            "weights stored in 8 bits"
         )
     if node.operator.name == "FULLY_CONNECTED":
         depth = layer.channels_in
@@ -290,8 +291,8 @@ def _sum(node: Node, a: Tensor, b: Tensor, order: list[int]) -> tuple[int, ...]:
     ratios = [tensor.scale / output.scale for tensor in (a, b)]
     if not all(2.0**-10 <= ratio < 2.0**8 for ratio in ratios):
         raise UnsupportedOpError(
-            f"{_layer_name(node)} ({node.operator.name}): input scales {ratios} times the output's; "
-            "expected 2^-10 to 2^8"
+            f"{_layer_name(node)} ({node.operator.name}): input scales {ratios} times the "
+            "output's; expected 2^-10 to 2^8"
         )
     signs = [1, -1 if node.operator.name == "SUB" else 1]
     shifts = [_shift(node, ratio) for ratio in ratios]
@@ -315,14 +316,14 @@ def _look_up(node: Node) -> Step:
     """Any function of one code: its kernel runs on all codes."""
     kernel = find_kernel(node.operator)
     assert kernel is not None
-    table = int8_table(kernel.run(node, [_ALL_CODES.reshape(1, 256), *node_constants(node)])[0])
+    table = int8_table(kernel.run(node, [_ALL_CODES.reshape(1, 256), *_constants(node)])[0])
     name = _c_name(node)
     call = f"tfxp_look_up({name}_table, {node.outputs[0].size}, $in0, $out)"
     constants = (Constant(f"{name}_table", "int8_t", table),)
     return _step(node, call, (node.operator.inputs[0],), constants=constants)
 
 
-def node_constants(node: Node) -> list[np.ndarray | None]:
+def _constants(node: Node) -> list[np.ndarray | None]:
     """The constant operands behind the first one."""
     return [None if t is None else t.data for t in node.inputs[1:]]
 
@@ -362,9 +363,8 @@ def _pad(node: Node) -> list[Step]:
             raise UnsupportedOpError(f"{_layer_name(node)} (PADV2): a value that is computed")
         fill = int(value.reshape(-1)[0])
     source, target = (f"(tfxp_image){struct(*_image(tensor))}" for tensor in (x, output))
-    call = (
-        f"tfxp_pad_image({source}, {target}, {pairs[1][0]}, {pairs[2][0]}, {fill}, $in0, $out)"
-    )
+    place = f"{pairs[1][0]}, {pairs[2][0]}, {fill}"
+    call = f"tfxp_pad_image({source}, {target}, {place}, $in0, $out)"
     return [_step(node, call, (node.operator.inputs[0],))]
 
 

@@ -54,9 +54,9 @@ class Step:
 
 
 _TAKEN = (
-    "arena sums weights main auto break case char const continue default do double else enum extern "
-    "float for goto if inline int long register restrict return short signed sizeof static struct "
-    "switch typedef union unsigned void volatile while"
+    "arena sums weights main auto break case char const continue default do double else enum "
+    "extern float for goto if inline int long register restrict return short signed sizeof static "
+    "struct switch typedef union unsigned void volatile while"
 ).split()
 
 

@@ -16,13 +16,12 @@ import numpy as np
 from tfxp.csource.arena import Lifetime, place
 from tfxp.csource.lowering import lower
 from tfxp.csource.program import Constant, Step, identifiers
-from tfxp.errors import DataError, UnsupportedOpError
+from tfxp.errors import DataError, OutputError, UnsupportedOpError
 from tfxp.files import PathLike, atomic_path
 from tfxp.graph import IntegerGraph
 from tfxp.interpreter import Interpreter
 
 _BYTES = {"int8_t": 1, "uint8_t": 1, "int32_t": 4}
-_STATIC = "kernels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +97,7 @@ def write_c_source(
         temporary.mkdir()
         for name, text in program.files().items():
             (temporary / name).write_text(text, encoding="ascii")
-        for source in (resources.files("tfxp.csource") / _STATIC).iterdir():
+        for source in (resources.files("tfxp.csource") / "kernels").iterdir():
             if source.is_file():
                 (temporary / source.name).write_bytes(source.read_bytes())
         (temporary / "vectors.bin").write_bytes(vectors)
@@ -110,8 +109,6 @@ def write_c_source(
 
 def _require_own(folder: Path) -> None:
     """A folder with other things in it is not replaced."""
-    from tfxp.errors import OutputError
-
     own = (folder / "model.json").exists() and (folder / "tfxp_kernels.h").exists()
     if folder.is_dir() and any(folder.iterdir()) and not own:
         raise OutputError(
@@ -174,11 +171,11 @@ class _Program:
 
     def _signature(self) -> str:
         outputs = self._outputs()
-        inputs = [f"const int8_t *{self._external[t]}" for t in self._graph.inputs]
-        both = [t for t in outputs if t in self._graph.inputs]
-        if both:
-            raise UnsupportedOpError("the network's output: got one of its inputs as it is")
-        return f"void model_run({', '.join(inputs + [f'int8_t *{self._external[t]}' for t in outputs])})"
+        if any(tensor in self._graph.inputs for tensor in outputs):
+            raise UnsupportedOpError("output of the network: got one of its inputs as it is.")
+        parameters = [f"const int8_t *{self._external[t]}" for t in self._graph.inputs]
+        parameters += [f"int8_t *{self._external[t]}" for t in outputs]
+        return f"void model_run({', '.join(parameters)})"
 
     def _header(self) -> str:
         lines = ["/* The network as C; see tfxp_kernels.h for the arithmetic. */",
@@ -220,7 +217,8 @@ class _Program:
         if self._arena:
             parts.append("static int8_t arena[MODEL_ARENA_BYTES];")
         if self._sums:
-            parts += [f"static int32_t sums[{self._sums}];", f"static int8_t weights[{self._codes}];"]
+            parts.append(f"static int32_t sums[{self._sums}];")
+            parts.append(f"static int8_t weights[{self._codes}];")
         for step in self._steps:
             parts += [_array(constant) for constant in step.constants]
             parts += [step.structure] if step.structure else []

@@ -1,0 +1,148 @@
+"""C programs compute the integers of the file: on this machine, under sanitizers, on a Cortex-M4.
+
+The oracle is LiteRT's default engine or the interpreter; the C kernels share no code with either.
+"""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.cases import CASES, built, inputs_of
+from tfxp.csource import write_c_source
+from tfxp.csource.packing import pack_codes
+from tfxp.errors import DataError, OutputError, UnsupportedOpError
+from tfxp.export import integer_graph_of
+from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor
+
+STRICT = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror"
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+SLOW = [name for name in CASES if name not in ("everything", "several_inputs_and_outputs")]
+
+
+def graph_and_codes(name, precision, count=64):
+    """A case's integer graph, and random codes for its inputs: extremes as often as the middle."""
+    model = built(name)
+    stats = tfxp.measure_model(model, inputs_of(model, 16))
+    graph = integer_graph_of(tfxp.quantize_model(model, precision, stats))
+    draws = np.random.default_rng(3)
+    shapes = [graph.tensors[index].shape[1:] for index in graph.inputs]
+    return graph, [draws.integers(-128, 128, (count, *shape)).astype(np.int8) for shape in shapes]
+
+
+def make(folder, target):
+    command = ["make", "-s", target, STRICT]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ["everything", "several_inputs_and_outputs"])
+@pytest.mark.parametrize("precision", ["w4a4c", "w3a8"])
+def test_same_codes_as_the_interpreter(name, precision, tmp_path):
+    graph, codes = graph_and_codes(name, precision)
+    done = write_c_source(graph, tmp_path / "c", codes)
+    assert done.samples == 64
+    assert "64 samples, 0 of" in make(tmp_path / "c", "test")
+    assert ", 0 of" in make(tmp_path / "c", "test_dense")
+
+
+@needs_cc
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("precision", ["w8a8", "w2a2c", "w5a3"])
+def test_every_case(name, precision, tmp_path):
+    graph, codes = graph_and_codes(name, precision)
+    write_c_source(graph, tmp_path / "c", codes)
+    assert ", 0 of" in make(tmp_path / "c", "test")
+
+
+@needs_cc
+def test_no_undefined_behaviour(tmp_path):
+    graph, codes = graph_and_codes("everything", "w4a4", 8)
+    write_c_source(graph, tmp_path / "c", codes)
+    assert "8 samples, 0 of" in make(tmp_path / "c", "sanitize")
+
+
+@pytest.mark.skipif(
+    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
+    reason="needs arm-none-eabi-gcc and qemu-system-arm",
+)
+def test_on_an_emulated_cortex_m4(tmp_path):
+    graph, codes = graph_and_codes("everything", "w4a4", 8)
+    write_c_source(graph, tmp_path / "c", codes)
+    assert "8 samples, 0 of" in make(tmp_path / "c", "test_cortex_m4")
+
+
+@needs_cc
+def test_the_test_program_sees_a_wrong_code(tmp_path):
+    graph, codes = graph_and_codes("dense", "w4a4", 4)
+    write_c_source(graph, tmp_path / "c", codes)
+    vectors = bytearray((tmp_path / "c/vectors.bin").read_bytes())
+    vectors[-1] ^= 1
+    (tmp_path / "c/vectors.bin").write_bytes(vectors)
+    done = subprocess.run(
+        ["make", "-s", "test"], cwd=tmp_path / "c", capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "4 samples, 1 of" in done.stdout
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_packed_codes_are_as_small_as_their_range(bits):
+    """Every code of every width, unpacked by Python's integers."""
+    codes = np.arange(-(1 << (bits - 1)), 1 << (bits - 1))
+    packed = pack_codes(codes)
+    assert (packed.bits, packed.factor, packed.count) == (bits, 1, codes.size)
+    assert packed.data.size == -(-bits * codes.size // 8) + 1
+    whole = int.from_bytes(packed.data.tobytes(), "little")
+    fields = [(whole >> (bits * i)) % (1 << bits) for i in range(codes.size)]
+    assert [f - (f >> (bits - 1) << bits) for f in fields] == codes.tolist()
+
+
+def test_a_common_power_of_two_costs_no_bits():
+    packed = pack_codes(np.array([-32, 28, 0, 4]))
+    assert (packed.bits, packed.factor) == (4, 4)
+
+
+def one_operator(name, type_="INT8"):
+    graph = IntegerGraph()
+    for letter in "xy":
+        graph.add_tensor(Tensor(letter, (1, 4), type_, Quantization([0.5], [0])))
+    order = graph.add_tensor(Tensor("order", (2,), "INT32", data=np.array([0, 1], np.int32)))
+    graph.add_operator(Operator(name, [0, order] if name == "TRANSPOSE" else [0], [1]))
+    graph.inputs, graph.outputs = [0], [1]
+    return graph
+
+
+def test_refusals_name_every_layer(tmp_path):
+    graph, _ = graph_and_codes("dense", "w4a4", 1)
+    graph.tensors[graph.outputs[0]].quantization.scale[:] = 0.3
+    with pytest.raises(UnsupportedOpError, match="dense.*no power of two"):
+        write_c_source(graph, tmp_path / "c")
+    with pytest.raises(UnsupportedOpError, match=r"y \(TRANSPOSE\): no such kernel"):
+        write_c_source(one_operator("TRANSPOSE"), tmp_path / "c")
+    with pytest.raises(UnsupportedOpError, match="type INT16"):
+        write_c_source(one_operator("RELU", type_="INT16"), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_samples_of_another_shape(tmp_path):
+    graph, codes = graph_and_codes("dense", "w4a4", 2)
+    with pytest.raises(DataError, match="samples for test vectors: got shapes"):
+        write_c_source(graph, tmp_path / "c", [codes[0][:, :-1]])
+    assert not (tmp_path / "c").exists()
+
+
+def test_only_own_folders_are_replaced(tmp_path):
+    graph, codes = graph_and_codes("dense", "w4a4", 2)
+    (tmp_path / "c").mkdir()
+    first = write_c_source(graph, tmp_path / "c", codes)
+    assert write_c_source(graph, tmp_path / "c", codes) == first
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("words")
+    with pytest.raises(OutputError, match="other files in it"):
+        write_c_source(graph, tmp_path / "other", codes)
+    assert (tmp_path / "other/thesis.tex").read_text() == "words"
