@@ -135,9 +135,8 @@ class GraphBuilder:
     def _add_signature(self) -> None:
         graph = self.plan.graph
         names = [graph.calls[ref.call].layer for ref in graph.inputs]
-        results = [graph.calls[ref.call].layer for ref in graph.outputs]
         inputs = dict(zip(names, self.graph.inputs, strict=True))
-        outputs = dict(zip(results, self.graph.outputs, strict=True))
+        outputs = dict(zip(graph.result_names, self.graph.outputs, strict=True))
         self.graph.signatures = [Signature("serving_default", inputs, outputs)]
 
     # --- tensors ----------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def wrap_layers(network: QuantizedNetwork, backward: BackwardSettings | None = N
     order = {ref.call: new for ref, new in zip(graph.inputs, result.inputs, strict=True)}
     result.inputs = [order[ref.call] for ref in graph.inputs]
     result.outputs = [moved[ref] for ref in graph.outputs]
-    result.output_structure = graph.output_structure
+    result.take_settings(graph)
     return result
 
 

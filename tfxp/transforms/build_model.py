@@ -11,6 +11,7 @@ from tfxp.keras import keras
 from tfxp.transforms.call_graph import CallGraph, Ref
 from tfxp.transforms.data_types import float32_config, float32_policy
 from tfxp.transforms.layer_spec import LayerSpec, value_of
+from tfxp.transforms.named_outputs import named_model
 
 
 def build_model(graph: CallGraph, name: str) -> Any:
@@ -34,10 +35,9 @@ def _build(graph: CallGraph, name: str) -> Any:
         tensors.update({Ref(number, index): value for index, value in enumerate(results)})
     inputs = [tensors[ref] for ref in graph.inputs]
     outputs = [tensors[ref] for ref in graph.outputs]
-    if isinstance(graph.output_structure, dict):
-        outputs = tf.nest.pack_sequence_as(graph.output_structure, outputs)
     single = graph.output_structure is None
-    model = keras.Model(inputs, outputs[0] if single else outputs, name=name)
+    packed = outputs[0] if single else tf.nest.pack_sequence_as(graph.output_structure, outputs)
+    model = named_model(inputs, packed, graph.output_names, name)
     for key, layer in layers.items():
         spec = graph.layers[key]
         if spec.weights:

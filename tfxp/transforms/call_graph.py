@@ -61,6 +61,8 @@ class CallGraph:
         calls: call number -> `Call`, in topological order.
         inputs, outputs: tensors.
         output_structure: how the model nests its outputs; None for a single one.
+        output_names: what the model calls its outputs, whatever layers they come from; None for
+            the layers' names.
     """
 
     def __init__(self, name: str = "model") -> None:
@@ -70,7 +72,22 @@ class CallGraph:
         self.inputs: list[Ref] = []
         self.outputs: list[Ref] = []
         self.output_structure: Any = None
+        self.output_names: list[str] | None = None
         self._next = 0
+
+    def take_settings(self, other: CallGraph) -> None:
+        """Take over what belongs to the model as a whole, and to none of its layers."""
+        self.output_structure = other.output_structure
+        self.output_names = other.output_names
+
+    @property
+    def result_names(self) -> list[str]:
+        """The names of the outputs, in order: keys where the model returns a dict."""
+        if isinstance(self.output_structure, dict) and len(self.output_structure) == len(
+            self.outputs
+        ):
+            return [str(key) for key in sorted(self.output_structure)]
+        return self.output_names or [self.calls[ref.call].layer for ref in self.outputs]
 
     def add_layer(self, spec: LayerSpec) -> LayerSpec:
         """Add a layer; its name is made unique."""

@@ -71,7 +71,7 @@ class LayerGraph(CallGraph):
         graph = self
         if outputs is not None:
             graph = copy.copy(self)
-            graph.outputs, graph.output_structure = outputs, outputs
+            graph.outputs, graph.output_structure, graph.output_names = outputs, outputs, None
         return build_model(graph, name or self.name)
 
     def append(

@@ -39,6 +39,7 @@ def read_model(model: KerasModel, graph: CallGraph) -> None:
     graph.outputs = [known[_key(tensor)] for tensor in given.outputs]
     single = not isinstance(given.output, list | tuple | dict)
     graph.output_structure = None if single else given.output
+    graph.output_names = list(given.output_names)
 
 
 def _require_graph(model: Any) -> None:

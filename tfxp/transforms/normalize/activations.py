@@ -108,6 +108,24 @@ def _activation_spec(spec: LayerSpec, function: ActivationConfig) -> LayerSpec:
     return added
 
 
+def merge_last_activations(graph: LayerGraph) -> LayerGraph:
+    """Put activations that end a network back into the layers whose names the outputs have."""
+    wanted = dict(zip(graph.outputs, graph.output_names or [], strict=False))
+    for ref, name in wanted.items():
+        call, spec = graph.calls[ref.call], graph.spec_of(ref)
+        before = graph.calls[call.refs()[0].call] if call.refs() else call
+        single = len(graph.uses(before.layer)) == len(graph.uses(call.layer)) == 1
+        if spec.kind != "Activation" or before.layer != name or not single:
+            continue
+        if graph.layers[name].config.get("activation") != "linear":
+            continue
+        if graph.only_consumer(call.refs()[0]) == ref.call and not graph.consumers(ref):
+            graph.layers[name].config["activation"] = spec.config["activation"]
+            graph.bypass(ref.call)
+    graph.sort()
+    return graph
+
+
 def rewrite_activations(graph: LayerGraph) -> LayerGraph:
     """Put swish, hard_sigmoid and sloped ReLUs into forms that have integer operators."""
     for number, _, spec in graph.in_order():
