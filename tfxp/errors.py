@@ -70,6 +70,10 @@ class OutputError(TfxpError, OSError):
     """A file that cannot be written."""
 
 
+class TrainingWarning(UserWarning):
+    """A training or calibration that did not make the model better, and was undone."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint " Did you mean 'x'?" for a misspelt name, or an empty string.
 

@@ -142,18 +142,23 @@ def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
         _TEACHER.value,
         _SEED.value,
     )
-    steps = settings.epochs * (len(data) // settings.batch_size)
     labels = None if data.y is None else _labels(data)
-    with Progress(steps, "fine-tuning", "step", _PROGRESS.value) as bar:
+    with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
+
+        def report(done: int, total: int, loss: float) -> None:
+            bar.note = f"loss {loss:.4f}"
+            bar.reach(done, total)
+
         losses = fine_tune(
             qmodel,
             data.x,
             labels,
             settings,
             teacher=model,
-            progress=lambda done, _, loss: bar.step(done - bar.done, f"loss {loss:.4f}"),
+            progress=report,
         )
-    print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses))
+    kept = f"; epoch {losses.kept} is kept" if losses.kept else ""
+    print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses) + kept)
     return losses
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -107,6 +108,7 @@ def test_exit_code_of_main_is_passed_on():
 def test_termination_removes_temporary_files(tmp_path):
     script = f"""
 import time
+import warnings
 from tfxp import cli, files
 def main():
     with files.atomic_path({str(tmp_path / "out.txt")!r}) as path:
@@ -194,3 +196,12 @@ def test_progress_draws_seldom():
 def test_track_passes_items_on():
     assert list(track((n * n for n in range(4)), "squares", show=False)) == [0, 1, 4, 9]
     assert list(track(iter("ab"), "letters", total=2, show=False)) == ["a", "b"]
+
+
+def test_warnings_are_one_line(capsys):
+    def main():
+        warnings.warn("it did\nnot help.", UserWarning, stacklevel=1)
+
+    with pytest.raises(SystemExit):
+        cli.entry_point(main, cli.ToolFlags("Warns."))(["/usr/bin/tool"])
+    assert capsys.readouterr().err == "tool: warning: it did not help.\n"

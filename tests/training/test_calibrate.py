@@ -1,11 +1,13 @@
 """Calibration brings the output nearer to the float network's, and says by how much."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import tfxp
 from tests.cases import built, inputs_of
-from tfxp.errors import DataError
+from tfxp.errors import DataError, TrainingWarning
 from tfxp.quantization.read_network import plan_of
 from tfxp.training import calibrate_model
 
@@ -73,3 +75,37 @@ def test_empty_data(net):
     empty = [part[:0] for part in x] if isinstance(x, list) else x[:0]
     with pytest.raises(DataError, match="got no samples; expected at least one"):
         calibrate_model(qmodel, empty)
+
+
+def test_a_step_that_harms_is_undone_and_said(net):
+    """Four samples to move by say nothing of the 28 that are held back."""
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    before = qmodel.get_weights()
+    worse = {"formats": 0, "biases": 0}
+    for seed in range(4):
+        qmodel.set_weights(before)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            result = calibrate_model(qmodel, x, held_back=0.95, seed=seed)
+        assert result["after_bias"] <= result["before"] * 1.2
+        if result["after_bias"] == result["before"]:
+            same = zip(before, qmodel.get_weights(), strict=True)
+            assert all(np.array_equal(a, b) for a, b in same)
+            texts = [str(item.message) for item in said if item.category is TrainingWarning]
+            assert len(texts) <= 1
+            worse = {what: n + any(what in text for text in texts) for what, n in worse.items()}
+    assert sum(worse.values()) > 0
+
+
+def test_ctrl_c_leaves_no_trial_behind(net):
+    model, x, stats = net
+    qmodel = tfxp.quantize_model(model, "w4a4", stats)
+
+    def stop(what, error):
+        raise KeyboardInterrupt
+
+    result = calibrate_model(qmodel, x, progress=stop)
+    assert result["after_bias"] == result["after_formats"] <= result["before"]
+    again = calibrate_model(qmodel, x, refine_formats=False, correct_bias=False)
+    assert again["before"] == result["after_bias"]

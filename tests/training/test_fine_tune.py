@@ -5,7 +5,7 @@ import pytest
 
 import tfxp
 from tfxp.data import load_digits
-from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.errors import ConfigError, DataError, ModelError, TrainingWarning
 from tfxp.keras import keras, layers
 from tfxp.training import FineTuneSettings, fine_tune
 
@@ -45,8 +45,9 @@ def test_same_seed_same_weights(digits):
     model, stats, data, _ = digits
     results = []
     for _ in range(2):
-        qmodel = tfxp.quantize_model(model, "w4a4", stats)
-        fine_tune(qmodel, data.x[:256], data.y[:256], FineTuneSettings(1, augment="flip_crop"))
+        qmodel = tfxp.quantize_model(model, "w2a2", stats)
+        losses = fine_tune(qmodel, data.x[:512], data.y[:512], FineTuneSettings(1, augment="flip"))
+        assert losses.kept == 1
         results.append(qmodel.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
@@ -92,3 +93,82 @@ def test_what_cannot_be(digits):
         FineTuneSettings(augment="rotate")
     with pytest.raises(ConfigError, match="teacher_weight: got 2"):
         FineTuneSettings(teacher_weight=2)
+
+
+@pytest.mark.parametrize("how", ["labels", "teacher"])
+def test_a_training_that_harms_is_undone_and_said(digits, how):
+    model, stats, data, test = digits
+    qmodel = tfxp.quantize_model(model, "w6a6", stats)
+    before, weights = accuracy(qmodel, test), qmodel.get_weights()
+    labels, teacher = (data.y, None) if how == "labels" else (None, model)
+    with pytest.warns(TrainingWarning, match=r"did not help \(on 144 samples that were held back:"):
+        losses = fine_tune(qmodel, data.x, labels, FineTuneSettings(2, 30.0), teacher=teacher)
+    assert losses.kept == 0 and len(losses) == 2 and accuracy(qmodel, test) == before
+    assert all(np.array_equal(a, b) for a, b in zip(weights, qmodel.get_weights(), strict=True))
+
+
+def test_ctrl_c_keeps_the_best_so_far(digits):
+    model, stats, data, _ = digits
+    qmodel = tfxp.quantize_model(model, "w2a2", stats)
+    kept = []
+
+    def stop(done, total, loss):
+        if done == 12:  # the first step of the second epoch of 10 + 1
+            kept.extend(qmodel.get_weights())
+            raise KeyboardInterrupt
+
+    settings = FineTuneSettings(3, batch_size=64, held_back=0.5)
+    losses = fine_tune(qmodel, data.x, data.y, settings, progress=stop)
+    assert len(losses) == losses.kept == 1
+    after = qmodel.get_weights()
+    assert not all(np.array_equal(a, b) for a, b in zip(kept, after, strict=True))
+    again = tfxp.quantize_model(model, "w2a2", stats)
+
+    def stop_at_once(done, total, loss):
+        raise KeyboardInterrupt
+
+    before = again.get_weights()
+    with pytest.warns(TrainingWarning, match="interrupted before the first epoch was complete"):
+        assert fine_tune(again, data.x, data.y, settings, progress=stop_at_once) == []
+    assert all(np.array_equal(a, b) for a, b in zip(before, again.get_weights(), strict=True))
+
+
+OUTPUTS = {
+    "binary": (layers.Dense(1, "sigmoid"), (1,), "bits"),
+    "several bits": (layers.Dense(3, "sigmoid"), (3,), "bits"),
+    "regression": (layers.Dense(1), (1,), "values"),
+    "several values": (layers.Dense(3), (3,), "values"),
+    "segmentation": (layers.Dense(4, "softmax"), (2, 4), "classes"),
+    "one-hot": (layers.Dense(4, "softmax"), (4,), "rows"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.filterwarnings("ignore:fine-tuning")
+def test_every_kind_of_output(name, rng):
+    """The loss of the first step against NumPy, for targets in the shapes that people have."""
+    head, shape, kind = OUTPUTS[name]
+    head = type(head).from_config(head.get_config())
+    x = rng.normal(size=(32, *shape[:-1], 5)).astype(np.float32)
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, head(layers.Dense(8, "relu")(inputs)))
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, x))
+    p = qmodel.predict(x, verbose=0).astype(np.float64).reshape(32, *shape)
+    if kind == "bits":
+        y = rng.integers(0, 2, p.shape)
+        wanted = -np.mean(np.log(np.where(y == 1, p, 1 - p)))
+        forms = [y, y.astype(float)] + ([y[:, 0]] if shape == (1,) else [])
+    elif kind == "values":
+        y = rng.normal(size=p.shape)
+        wanted = np.mean((y - p) ** 2)
+        forms = [y] + ([y[:, 0]] if shape == (1,) else [])
+    else:
+        numbers = rng.integers(0, 4, p.shape[:-1])
+        rows = np.eye(4)[numbers]
+        wanted = -np.mean(np.sum(rows * np.log(p), axis=-1))
+        forms = [rows] if kind == "rows" else [numbers, numbers[..., None], rows]
+    for targets in forms:
+        losses = fine_tune(qmodel, x, targets, FineTuneSettings(1, 1e-9, 32))
+        assert losses == pytest.approx([wanted], rel=1e-4)
+    with pytest.raises(DataError, match="training targets: got 9 a sample; expected"):
+        fine_tune(qmodel, x, np.zeros((32, 9)), FineTuneSettings(1, batch_size=32))

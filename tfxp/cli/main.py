@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -57,7 +59,8 @@ def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[s
         return USAGE_ERROR
     _leave_on_sigterm()
     try:
-        return main() or 0
+        with _warnings_in_one_line(name):
+            return main() or 0
     except KeyboardInterrupt:
         _say(name, "interrupted.")
         return INTERRUPTED
@@ -70,6 +73,22 @@ def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[s
             raise
         _say(name, _sentence(error))
         return 1
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(name: str) -> Iterator[None]:
+    """Print warnings for users as errors are printed, without a path and a line of source."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, UserWarning):
+                _say(name, f"warning: {' '.join(str(message).split())}")
+            else:
+                before(message, category, *place)
+
+        warnings.showwarning = show
+        yield
 
 
 def _sentence(error: BaseException) -> str:

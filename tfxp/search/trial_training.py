@@ -11,12 +11,8 @@ import numpy as np
 from tfxp.data.named_inputs import ordered_inputs
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
-from tfxp.training.repair.fine_tune import (
-    FineTuneSettings,
-    is_classifier,
-    shuffled_batches,
-    train_step,
-)
+from tfxp.training.repair.fine_tune import FineTuneSettings, shuffled_batches
+from tfxp.training.repair.objective import Objective
 
 
 class TrialTraining:
@@ -45,8 +41,7 @@ class TrialTraining:
         settings: FineTuneSettings,
         teacher: Any = None,
     ) -> None:
-        if teacher is None and y is None:
-            raise DataError("fine-tuning: got neither labels nor a float model; expected one.")
+        objective = Objective(qmodel, y, teacher, settings.teacher_weight)
         x = ordered_inputs(x, qmodel.input_names, "training data")
         if len(x[0]) < settings.batch_size:
             raise DataError(
@@ -56,8 +51,7 @@ class TrialTraining:
         self._qmodel, self._x, self._y, self._settings = qmodel, x, y, settings
         self._start = [value.numpy() for value in qmodel.trainable_variables]
         self._optimizer = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
-        share = 0.0 if teacher is None else 1.0 if y is None else settings.teacher_weight
-        self._step = train_step(qmodel, teacher, self._optimizer, share, is_classifier(qmodel))
+        self._step = objective.step(self._optimizer)
         self._fresh = [value.numpy() for value in self._optimizer.variables]
 
     def run(self, steps: int) -> float:

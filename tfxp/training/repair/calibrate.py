@@ -9,6 +9,8 @@ step costs one run over the calibration data and no rebuild.
 from __future__ import annotations
 
 import dataclasses
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import ConfigError, TrainingWarning
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
@@ -24,7 +27,9 @@ from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.precision_variables import assign_formats
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
+from tfxp.training.repair.objective import OutputKind
 
+_FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 Progress = Callable[[str, float], None]
 
 
@@ -36,6 +41,8 @@ def calibrate_model(
     correct_bias: bool = True,
     batch_size: int = 256,
     sweeps: int = 2,
+    held_back: float = 0.2,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Bring a freshly quantized model nearer to its float self, without labels or gradients.
@@ -49,6 +56,10 @@ def calibrate_model(
     2. Biases: layer by layer, b += E[y_float] - E[y_quantized] per channel, the mean taken over
        samples and positions before the activation function.
 
+    Some samples are held back. A step is undone, and a `TrainingWarning` says so where nothing is
+    left, if these samples do not come nearer, or if a network with a final softmax decides fewer
+    samples as its float self does. Ctrl-C ends a step early and keeps what it has found.
+
     Args:
         qmodel: what `quantize_model` returned; changed in place.
         data: calibration inputs, as `measure_model` takes them; they are held in memory.
@@ -56,56 +67,104 @@ def calibrate_model(
         correct_bias: do step 2.
         batch_size: samples per step.
         sweeps: how often step 1 goes over all tensors; it stops early when nothing moves.
+        held_back: share of the samples that judge the steps; fewer than 8 samples do both.
+        seed: seed of the choice of samples that are held back.
         progress: called with (what is being done, relative output error).
 
     Returns:
-        Relative squared output error: "before", "after_formats", "after_bias".
+        Relative squared output error over all data: "before", "after_formats", "after_bias".
 
     Raises:
         DataError: `data` is empty, or does not fit the model's inputs.
+        ConfigError: an impossible share.
 
     References:
         Bias correction: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
         Correction", ICCV 2019, sec. 4.2, with measured means.
     """
-    task = _Calibration(qmodel, data, batch_size)
+    if not 0 <= held_back < 1:
+        raise ConfigError(f"held_back: got {held_back}; expected 0 to below 1.")
+    task = _Calibration(qmodel, data, batch_size, held_back, seed)
     result = {"before": task.error()}
     if refine_formats:
-        task.refine(sweeps, progress)
+        task.attempt("formats", lambda: task.refine(sweeps, progress))
     result["after_formats"] = task.error()
-    if correct_bias:
-        task.correct_biases(progress)
+    if correct_bias and not task.interrupted:
+        task.attempt("biases", lambda: task.correct_biases(progress))
     result["after_bias"] = task.error()
+    if task.undone and result["after_bias"] == result["before"]:
+        text = f"calibration: it did not help ({'; '.join(task.undone)}); the model is as it was."
+        warnings.warn(f"{text} Use more data.", TrainingWarning, stacklevel=2)
     return result
 
 
 class _Calibration:
     """The quantized network, its float twin's outputs, and the formats being moved."""
 
-    def __init__(self, qmodel: Any, data: Any, batch_size: int) -> None:
+    def __init__(
+        self, qmodel: Any, data: Samples, batch_size: int, held_back: float, seed: int
+    ) -> None:
         self._qmodel, self._network = qmodel, read_network(qmodel)
         plan, signature = self._network.plan, InputSignature.of(qmodel)
-        self._batches = [
-            [tf.cast(part, want.dtype) for part, want in zip(batch, qmodel.inputs, strict=True)]
-            for batch, _ in signature.batches(data, batch_size, "calibration data")
-        ]
+        arrays = signature.arrays(data, "calibration data")
+        self._moved, self._held = (
+            [
+                _cast(arrays, rows[start : start + size], qmodel)
+                for start in range(0, len(rows), size)
+            ]
+            for size in [signature.batch or batch_size]
+            for rows in _split(len(arrays[0]), signature.batch or 1, held_back, seed)
+        )
         self._forward = _compile(qmodel, plan)
-        float_plan = make_plan(plan.graph)
-        self._float_forward = _compile(plan.graph.to_model(), float_plan)
-        self._float = [self._float_forward(batch) for batch in self._batches]
-        self._power = sum(float(tf.reduce_sum(y**2)) for out in self._float for y in out[0])
+        self._kind = OutputKind.of(qmodel) if len(qmodel.outputs) == 1 else OutputKind("none")
+        float_forward = _compile(plan.graph.to_model(), make_plan(plan.graph))
+        self._float = {id(batch): float_forward(batch) for batch in [*self._moved, *self._held]}
+        self.interrupted, self.undone = False, list[str]()
 
-    def error(self) -> float:
-        """Relative squared error of the outputs over all calibration data."""
-        total = 0.0
-        for batch, wanted in zip(self._batches, self._float, strict=True):
-            outputs = self._forward(batch)[0]
-            pairs = zip(outputs, wanted[0], strict=True)
+    def error(self, batches: list[list[tf.Tensor]] | None = None) -> float:
+        """Relative squared error of the outputs over some batches; over all data by default."""
+        total = power = 0.0
+        for batch in [*self._moved, *self._held] if batches is None else batches:
+            wanted = self._float[id(batch)][0]
+            pairs = list(zip(self._forward(batch)[0], wanted, strict=True))
             total += sum(float(tf.reduce_sum((a - b) ** 2)) for a, b in pairs)
-        return total / max(self._power, 1e-30)
+            power += sum(float(tf.reduce_sum(b**2)) for _, b in pairs)
+        return total / max(power, 1e-30)
+
+    def attempt(self, what: str, run: Callable[[], None]) -> None:
+        """Run a step; undo it unless held-back samples come nearer and no decision is lost."""
+        held = self._held or self._moved
+        kept, weights = self._network, self._qmodel.get_weights()
+        before, right = self.error(held), self._decisions()
+        try:
+            run()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        after, still_right = self.error(held), self._decisions()
+        if after < before and still_right >= right:
+            return
+        self._qmodel.set_weights(weights)
+        self._network = kept
+        if still_right < right:
+            words = f"{right:g} decisions as in float before and {still_right:g} after"
+            self.undone.append(f"{what}: {words}")
+        elif after > before:
+            self.undone.append(f"{what}: error {before:.3g} before and {after:.3g} after")
+
+    def _decisions(self) -> float:
+        """Decisions of a classifier that are those of its float twin; 0 for other networks."""
+        if self._kind.activation != "softmax":
+            return 0.0
+        pairs = [
+            (self._kind.rows(wanted[0][0]), self._kind.rows(self._forward(batch)[0][0]))
+            for batch in [*self._moved, *self._held]
+            for wanted in [self._float[id(batch)]]
+        ]
+        return sum(float(self._kind.hits(*pair)) for pair in pairs)
 
     def refine(self, sweeps: int, progress: Progress | None) -> None:
-        best = self.error()
+        """Coordinate descent over the binary points."""
+        best = self.error(self._moved)
         for _ in range(sweeps):
             start = best
             for name, tensor in self._movable():
@@ -129,10 +188,14 @@ class _Calibration:
         for step in (1, -1):
             while True:
                 kept = self._network.formats[name]
-                self._assign(name, _shifted(kept, tensor, step))
-                error = self.error()
-                if error >= best:
-                    self._assign(name, kept)
+                error = math.inf
+                try:
+                    self._assign(name, _shifted(kept, tensor, step))
+                    error = self.error(self._moved)
+                finally:  # Ctrl-C leaves no trial behind
+                    if not error < best:
+                        self._assign(name, kept)
+                if not error < best:
                     break
                 best = error
         return best
@@ -142,7 +205,8 @@ class _Calibration:
         assign_formats(self._network)
 
     def correct_biases(self, progress: Progress | None) -> None:
-        best = self.error()
+        """Centre the outputs of one layer after the other."""
+        best = self.error(self._moved)
         for index, name in enumerate(self._network.plan.macs):
             layer = self._qmodel.get_layer(name)
             inner = getattr(layer, "layer", layer)
@@ -150,20 +214,36 @@ class _Calibration:
             if bias is None:
                 continue
             kept = bias.numpy()
-            bias.assign(kept + self._mean_difference(index))
-            error = self.error()
-            if error >= best:  # a clipped layer can be pushed the wrong way
-                bias.assign(kept)
-            else:
-                best = error
+            error = math.inf
+            try:
+                bias.assign(kept + self._mean_difference(index))
+                error = self.error(self._moved)
+            finally:
+                if not error < best:  # a clipped layer can be pushed the wrong way
+                    bias.assign(kept)
+            best = min(best, error)
             if progress is not None:
                 progress(f"bias: {name}", best)
 
     def _mean_difference(self, index: int) -> np.ndarray:
-        have = sum(self._forward(batch)[1][index].numpy() for batch in self._batches)
-        wanted = sum(out[1][index].numpy() for out in self._float)
-        samples = sum(len(batch[0]) for batch in self._batches)
-        return (wanted - have) / samples
+        have = sum(self._forward(batch)[1][index].numpy() for batch in self._moved)
+        wanted = sum(self._float[id(batch)][1][index].numpy() for batch in self._moved)
+        samples = sum(len(batch[0]) for batch in self._moved)
+        return np.asarray((wanted - have) / samples)
+
+
+def _split(samples: int, unit: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sample numbers to move by and to judge by, in whole units; few samples are not divided."""
+    units = samples // unit
+    count = round(share * units) if units >= _FEWEST else 0
+    order = np.random.default_rng(seed).permutation(units)
+    rows = np.arange(units * unit).reshape(units, unit)
+    return rows[np.sort(order[count:])].ravel(), rows[np.sort(order[:count])].ravel()
+
+
+def _cast(arrays: list[np.ndarray], rows: np.ndarray, model: Any) -> list[tf.Tensor]:
+    pairs = zip(arrays, model.inputs, strict=True)
+    return [tf.cast(array[rows], tensor.dtype) for array, tensor in pairs]
 
 
 def _compile(model: Any, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], Any]:

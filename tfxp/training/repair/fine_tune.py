@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.data import ModelData, input_shapes
+from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.transforms.layer_graph import LayerGraph
-from tfxp.transforms.normalize.normalize import is_softmax
+from tfxp.training.repair.held_back import HeldBack, split
+from tfxp.training.repair.objective import Objective
 
 Progress = Callable[[int, int, float], None]
 AUGMENTATIONS = ("none", "flip", "flip_crop")
@@ -36,7 +37,9 @@ class FineTuneSettings:
         batch_size: samples per step.
         augment: "none", "flip" (left-right) or "flip_crop" (pad by 4, crop, flip); images only.
         teacher_weight: share of the loss that compares with the float model's outputs, 0 to 1.
-        seed: seed of shuffling and augmentation.
+        held_back: share of the samples that is not trained on, and decides which epoch is kept; at
+            0, or where a batch would not be left, all samples do both.
+        seed: seed of shuffling, augmentation, and the choice of samples that are held back.
 
     Raises:
         ConfigError: a value outside its range.
@@ -48,6 +51,7 @@ class FineTuneSettings:
     augment: str = "none"
     teacher_weight: float = 1.0
     seed: int = 0
+    held_back: float = 0.1
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
@@ -59,6 +63,8 @@ class FineTuneSettings:
             raise ConfigError(f"augment: got {self.augment!r}; expected one of {AUGMENTATIONS}.")
         if not 0 <= self.teacher_weight <= 1:
             raise ConfigError(f"teacher_weight: got {self.teacher_weight}; expected 0 to 1.")
+        if not 0 <= self.held_back < 1:
+            raise ConfigError(f"held_back: got {self.held_back}; expected 0 to below 1.")
 
 
 def fine_tune(
@@ -69,13 +75,16 @@ def fine_tune(
     *,
     teacher: KerasModel | None = None,
     progress: Progress | None = None,
-) -> list[float]:
-    """Train a quantized model in place for a few epochs.
+) -> Losses:
+    """Train a quantized model in place for a few epochs, and keep the best of them.
 
-        loss = (1 - t) * CE(y, q(x)) + t * CE(float(x), q(x))
+        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x))
 
-    CE is the cross-entropy of softmax outputs; outputs without a softmax and float targets use
-    the squared error instead.
+    L is the cross-entropy of a softmax, at every position, or of sigmoids, and the squared error
+    of other outputs. Some samples are held back. The model ends with the weights of the epoch, or
+    of the beginning, that decides most of them rightly (by the labels, or without them as the
+    float model does), with the smaller loss among equals. Ctrl-C ends the training and keeps the
+    best so far.
 
     Args:
         qmodel: what `quantize_model` returned, with one output.
@@ -87,103 +96,70 @@ def fine_tune(
         progress: called with (steps done, steps in all, running loss).
 
     Returns:
-        The mean loss of every epoch.
+        The mean loss of every epoch, a list; its `kept` is the number of the epoch whose weights
+        the model has, 0 for those before. Then a `TrainingWarning` says so.
 
     Raises:
-        DataError: neither labels nor a teacher, fewer samples than one batch, other inputs than the
-            model's, or values that are not finite.
+        DataError: neither labels nor a teacher, fewer samples than one batch, other inputs or
+            targets than the model's, or values that are not finite.
         ConfigError: augmentation of several inputs, or of what are no images.
         ModelError: several outputs, or the loss became NaN; the weights before are put
             back then.
     """
     settings = settings or FineTuneSettings()
-    share = _teacher_share(settings, y, teacher)
-    if len(qmodel.outputs) != 1:
-        raise ModelError(
-            f"fine-tuning of {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one. Use "
-            "your own fit instead."
-        )
+    objective = Objective(qmodel, y, teacher, settings.teacher_weight)
     data = ModelData.of((x, y), qmodel.input_names, "training data")
     arrays = [part.x for part in data.shaped(input_shapes(qmodel)).parts]
-    steps = len(data) // settings.batch_size
-    if steps == 0:
-        raise DataError(
-            f"training data: got {len(data)} samples; expected at least a batch of "
-            f"{settings.batch_size}."
-        )
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
-    optimizer = keras.optimizers.Adafactor(rate, relative_step=False)
-    step = train_step(qmodel, teacher, optimizer, share, is_classifier(qmodel))
-    before = qmodel.get_weights()
-    losses = []
-    for epoch in range(settings.epochs):
-        total = 0.0
-        for done, batch in enumerate(shuffled_batches(arrays, y, settings, epoch), 1):
-            total += float(step(*batch))
-            if not np.isfinite(total):
-                qmodel.set_weights(before)
-                raise ModelError(
-                    f"fine-tuning: the loss became NaN in step {done} of epoch {epoch + 1}; the "
-                    "model is as it was. Use a smaller learning rate."
-                )
-            if progress is not None:
-                progress(epoch * steps + done, steps * settings.epochs, total / done)
-        losses.append(total / steps)
+    settings = _with_fixed_batch(settings, InputSignature.of(qmodel).batch)
+    learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
+    judge = HeldBack(qmodel, objective, arrays, data.y, held, settings.batch_size)
+    training = [part[learned] for part in arrays], None if data.y is None else data.y[learned]
+    losses = Losses(_epochs(qmodel, objective, training, settings, judge, progress))
+    losses.kept = judge.finish("fine-tuning")
     return losses
 
 
-def _teacher_share(settings: FineTuneSettings, y: np.ndarray | None, teacher: Any) -> float:
-    if teacher is None and y is None:
-        raise DataError("fine-tuning: got neither labels nor a float model; expected one of them.")
-    if teacher is None:
-        return 0.0
-    return 1.0 if y is None else settings.teacher_weight
+class Losses(list[float]):
+    """The mean loss of every epoch, and the epoch whose weights were kept: 0 for none."""
+
+    kept: int = 0
 
 
-def is_classifier(model: Any) -> bool:
-    """Whether the output is a softmax, whatever shape layers follow it."""
-    graph = LayerGraph.from_model(model)
-    ref = graph.outputs[0]
-    while True:
-        spec = graph.spec_of(ref)
-        if is_softmax(spec) or spec.config.get("activation") == "softmax":
-            return True
-        if spec.kind not in ("Reshape", "Flatten", "Dropout"):
-            return False
-        ref = graph.calls[ref.call].refs()[0]
+def _epochs(
+    qmodel: KerasModel,
+    objective: Objective,
+    training: tuple[list[np.ndarray], np.ndarray | None],
+    settings: FineTuneSettings,
+    judge: HeldBack,
+    progress: Progress | None,
+) -> Iterator[float]:
+    """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
+    (arrays, y), before = training, qmodel.get_weights()
+    steps = len(arrays[0]) // settings.batch_size
+    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
+    step = objective.step(keras.optimizers.Adafactor(rate, relative_step=False))
+    for epoch in range(settings.epochs):
+        total = 0.0
+        try:
+            for done, batch in enumerate(shuffled_batches(arrays, y, settings, epoch), 1):
+                total += float(step(*batch))
+                if not np.isfinite(total):
+                    qmodel.set_weights(before)
+                    raise ModelError(
+                        f"fine-tuning: the loss became NaN in step {done} of epoch {epoch + 1}; "
+                        "the model is as it was. Use a smaller learning rate."
+                    )
+                if progress is not None:
+                    progress(epoch * steps + done, steps * settings.epochs, total / done)
+            judge.look(epoch + 1)
+        except KeyboardInterrupt:
+            return
+        yield total / steps
 
 
-def train_step(
-    qmodel: Any, teacher: Any, optimizer: Any, share: float, classifier: bool
-) -> Callable[..., tf.Tensor]:
-    """A compiled step: (inputs, labels) -> loss, for `share` of the teacher's in the loss."""
-    optimizer.build(qmodel.trainable_variables)
-
-    def against(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        outputs = tf.reshape(outputs, (tf.shape(outputs)[0], -1))
-        targets = tf.reshape(targets, (tf.shape(outputs)[0], -1))
-        if not classifier:
-            return tf.reduce_mean(tf.square(tf.cast(targets, outputs.dtype) - outputs))
-        if targets.shape[-1] == 1:
-            loss = keras.losses.sparse_categorical_crossentropy(targets, outputs)
-        else:
-            loss = keras.losses.categorical_crossentropy(targets, outputs)
-        return tf.reduce_mean(loss)
-
-    @tf.function(reduce_retracing=True)
-    def step(x: Any, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            outputs = qmodel(x, training=True)
-            loss = tf.constant(0.0)
-            if share < 1:
-                loss += (1 - share) * against(y, outputs)
-            if share > 0:
-                loss += share * against(tf.stop_gradient(teacher(x, training=False)), outputs)
-        gradients = tape.gradient(loss, qmodel.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, qmodel.trainable_variables, strict=True))
-        return loss
-
-    return step
+def _with_fixed_batch(settings: FineTuneSettings, batch: int | None) -> FineTuneSettings:
+    """The same settings for a network that takes one number of samples only."""
+    return settings if batch is None else dataclasses.replace(settings, batch_size=batch)
 
 
 def shuffled_batches(

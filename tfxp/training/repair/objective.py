@@ -1,0 +1,181 @@
+"""The loss of a network's output and the decisions it stands for, read off its last activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.errors import DataError, ModelError
+from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
+from tfxp.quantization.read_network import is_quantized, plan_of
+from tfxp.transforms.layer_graph import LayerGraph
+from tfxp.transforms.normalize.normalize import is_softmax
+
+_KEEP_VALUES = ("Reshape", "Flatten", "Dropout")
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """The meaning of a network's output.
+
+    Args:
+        activation: "softmax" (one class of several at every position), "sigmoid" (yes or no for
+            every element) or "none" (real values).
+        classes: classes of a softmax; 1 for the others.
+        elements: values a sample, where they are known.
+    """
+
+    activation: str
+    classes: int = 1
+    elements: int | None = None
+
+    @classmethod
+    def of(cls, model: KerasModel) -> OutputKind:
+        """The kind of a model's output, whatever shape layers follow its activation.
+
+        Raises:
+            ModelError: the model has several outputs.
+        """
+        if len(model.outputs) != 1:
+            raise ModelError(
+                f"fine-tuning of {model.name!r}: got {len(model.outputs)} outputs; expected one. "
+                "Use your own fit instead."
+            )
+        graph = plan_of(model).graph if is_quantized(model) else LayerGraph.from_model(model)
+        ref = graph.outputs[0]
+        while graph.spec_of(ref).kind in _KEEP_VALUES:
+            ref = graph.calls[ref.call].refs()[0]
+        spec, shape = graph.spec_of(ref), model.outputs[0].shape[1:]
+        elements = shape.num_elements() if shape.is_fully_defined() else None
+        activation = str(spec.config.get("activation"))
+        if is_softmax(spec) or activation == "softmax":
+            return cls("softmax", graph.shape_of(ref)[-1] or 1, elements)
+        return cls("sigmoid" if "sigmoid" in activation else "none", 1, elements)
+
+    def are_numbers(self, y: np.ndarray | None) -> bool:
+        """Whether targets are class numbers, one for a row of classes.
+
+        Raises:
+            DataError: another number of values a sample, or no such class.
+        """
+        if y is None:
+            return False
+        count = y.size // max(len(y), 1)
+        if self.elements is None:
+            numbered = self.activation == "softmax" and y.shape[-1:] != (self.classes,)
+        else:
+            numbered = self.activation == "softmax" and count * self.classes == self.elements
+            if not numbered and count != self.elements:
+                rows = self.elements // self.classes
+                wanted = f"{rows} (or one-hot rows)" if self.classes > 1 else str(self.elements)
+                raise DataError(f"training targets: got {count} a sample; expected {wanted}.")
+        if numbered and len(y) and not 0 <= y.min() <= y.max() < self.classes:
+            raise DataError(
+                f"labels of the training data: got {y.min()} to {y.max()}; expected 0 to "
+                f"{self.classes - 1}."
+            )
+        return numbered
+
+    def rows(self, values: tf.Tensor) -> tf.Tensor:
+        """Outputs, or targets like them, as rows of classes or of one value."""
+        return tf.reshape(tf.cast(values, tf.float32), (-1, self.classes))
+
+    def loss(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Mean over rows: cross-entropy, or the squared error of real values."""
+        if self.activation == "none":
+            return tf.reduce_mean(tf.square(targets - outputs))
+        if self.activation == "sigmoid":
+            return tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
+        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, outputs))
+
+    def hits(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """The number of decisions that agree; 0 where the output decides nothing."""
+        if self.activation == "none":
+            return tf.constant(0.0)
+        if self.activation == "sigmoid":
+            agree = tf.equal(outputs > 0.5, targets > 0.5)
+        else:
+            agree = tf.equal(tf.argmax(outputs, -1), tf.argmax(targets, -1))
+        return tf.reduce_sum(tf.cast(agree, tf.float32))
+
+
+class Objective:
+    """The loss of a quantized network against labels and against its float twin.
+
+        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x))
+
+    Args:
+        qmodel: the quantized model.
+        y: all labels or targets, to see whether they fit; None for the teacher alone.
+        teacher: the float model; None for labels alone.
+        share: t where there are both, 0 to 1.
+
+    Raises:
+        DataError: neither labels nor a teacher, or labels that do not fit the output.
+        ModelError: several outputs.
+    """
+
+    def __init__(
+        self,
+        qmodel: KerasModel,
+        y: np.ndarray | None,
+        teacher: Callable[..., Any] | None,
+        share: float,
+    ) -> None:
+        if teacher is None and y is None:
+            raise DataError(
+                "fine-tuning: got neither labels nor a float model; expected one of them."
+            )
+        self._qmodel, self._teacher = qmodel, teacher
+        self._share = 0.0 if teacher is None else 1.0 if y is None else share
+        self.kind = OutputKind.of(qmodel)
+        self._labelled, self._numbered = y is not None, self.kind.are_numbers(y)
+        self._examine = tf.function(self._look, reduce_retracing=True)
+
+    def step(self, optimizer: Any) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+        """A compiled training step: (inputs, labels) -> loss."""
+        variables = self._qmodel.trainable_weights
+        optimizer.build(variables)
+
+        @tf.function(reduce_retracing=True)
+        def step(x: Any, y: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                loss = self._loss(x, y, self.kind.rows(self._qmodel(x, training=True)))
+            gradients = tape.gradient(loss, variables)
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        return step
+
+    def examine(self, x: Any, y: tf.Tensor) -> tuple[float, float]:
+        """Decisions of a batch that are right (by the labels, or else by the teacher); its loss."""
+        hits, loss = self._examine(x, y)
+        return float(hits), float(loss)
+
+    def _loss(self, x: Any, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        loss = tf.constant(0.0)
+        if self._share < 1:
+            loss += (1 - self._share) * self.kind.loss(self._targets(y), outputs)
+        if self._share > 0:
+            loss += self._share * self.kind.loss(self._taught(x), outputs)
+        return loss
+
+    def _look(self, x: Any, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = self.kind.rows(self._qmodel(x, training=False))
+        wanted = self._targets(y) if self._labelled else self._taught(x)
+        return self.kind.hits(wanted, outputs), self._loss(x, y, outputs)
+
+    def _targets(self, y: tf.Tensor) -> tf.Tensor:
+        if self._numbered:
+            numbers = tf.reshape(tf.cast(y, tf.int32), (-1,))
+            return tf.one_hot(numbers, self.kind.classes)
+        return self.kind.rows(y)
+
+    def _taught(self, x: Any) -> tf.Tensor:
+        assert self._teacher is not None
+        return tf.stop_gradient(self.kind.rows(self._teacher(x, training=False)))
