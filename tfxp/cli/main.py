@@ -81,11 +81,11 @@ def _warnings_in_one_line(name: str) -> Iterator[None]:
     with warnings.catch_warnings():
         before = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, UserWarning):
                 _say(name, f"warning: {' '.join(str(message).split())}")
             else:
-                before(message, category, *place)
+                before(message, category, *args, **kwargs)
 
         warnings.showwarning = show
         yield
