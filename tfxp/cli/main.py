@@ -81,11 +81,11 @@ def _warnings_in_one_line(name: str) -> Iterator[None]:
     with warnings.catch_warnings():
         before = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *args: Any, **more: Any) -> None:
             if issubclass(category, UserWarning):
                 _say(name, f"warning: {' '.join(str(message).split())}")
             else:
-                before(message, category, *args, **kwargs)
+                before(message, category, *args, **more)
 
         warnings.showwarning = show
         yield
