@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
 TOOLS = PACKAGE.parent / "tools"
 
 # Files that anybody may import.
-FREE = {"errors", "files", "folder_lock", "keras_types", "progress", "version"}
+FREE = {"dependencies", "errors", "files", "folder_lock", "keras_types", "progress", "version"}
 
 NUMPY_COLUMN = {
     "formats": set(),
@@ -78,7 +78,9 @@ TENSORFLOW_COLUMN = {
     },
     "models": {"precision"},
 }
-TABLE = {**NUMPY_COLUMN, **{k: v | {"keras"} for k, v in TENSORFLOW_COLUMN.items()}}
+TABLE = {**NUMPY_COLUMN, **{k: v | {"keras", "tfmot"} for k, v in TENSORFLOW_COLUMN.items()}}
+# Packages that one file each imports: tfxp/keras.py and tfxp/tfmot.py.
+ADAPTED = {"tf_keras", "keras", "tensorflow_model_optimization"}
 FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "keras_tuner", "tensorflow_model_optimization"}
 
 FOLDERS = sorted(p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob("*.py")))
@@ -108,7 +110,7 @@ def violations(folder, source):
                 found.append(name)
         elif parts[0] in FRAMEWORKS and folder in NUMPY_COLUMN:
             found.append(name)
-        elif parts[0] in {"tf_keras", "keras"} or name == "tensorflow.keras":
+        elif parts[0] in ADAPTED or name == "tensorflow.keras":
             found.append(name)
     return found
 
@@ -130,7 +132,7 @@ def test_folders_import_one_way(folder):
 def test_the_table_has_no_cycles():
     order = []
     while len(order) < len(TABLE):
-        ready = [f for f in TABLE if f not in order and TABLE[f] <= {*order, "keras"}]
+        ready = [f for f in TABLE if f not in order and TABLE[f] <= {*order, "keras", "tfmot"}]
         assert ready, f"cycle among {set(TABLE) - set(order)}"
         order += ready
 
@@ -143,6 +145,8 @@ def test_the_table_has_no_cycles():
         ("cost", "from tfxp.keras import keras", ["tfxp.keras.keras"]),
         ("interpreter", "import tensorflow as tf", ["tensorflow"]),
         ("quantizers", "from tf_keras import layers", ["tf_keras.layers"]),
+        ("quantizers", "import tensorflow_model_optimization as t",
+         ["tensorflow_model_optimization"]),
         ("measure", "import tfxp", ["tfxp"]),
         ("measure", "from tfxp.export import x", ["tfxp.export.x"]),
         ("graph", "from tfxp.formats import x\nfrom tfxp.errors import y\nimport numpy", []),
@@ -151,6 +155,15 @@ def test_the_table_has_no_cycles():
 )
 def test_the_checker_itself(folder, source, expected):
     assert violations(folder, source) == expected
+
+
+def test_private_modules_of_tfmot_stand_in_one_file():
+    found = {
+        str(path.relative_to(PACKAGE.parent))
+        for path in [*FILES, *TOOLS.glob("*.py")]
+        if "tensorflow_model_optimization.python" in path.read_text(encoding="utf-8")
+    }
+    assert found == {"tfxp/tfmot.py"}
 
 
 def test_nothing_imports_tools_or_tests():

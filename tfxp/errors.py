@@ -11,6 +11,7 @@
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
     ├── ConfigError            a settings file, flag or option that makes no sense
     │   └── FolderInUseError   an output folder in which another process is at work
+    ├── DependencyError        a package that is missing, or of a version that does not fit
     └── OutputError            a file that cannot be written
 
 Messages read "<what> of <which>: got <value>; expected <range or list>. <what to do>".
@@ -64,6 +65,10 @@ class ConfigError(TfxpError, ValueError):
 
 class FolderInUseError(ConfigError):
     """An output folder in which another process is at work."""
+
+
+class DependencyError(TfxpError, ImportError):
+    """A package that is missing, or of a version that does not fit; the message mends it."""
 
 
 class OutputError(TfxpError, OSError):

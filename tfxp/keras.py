@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from tfxp.dependencies import check_tf_keras, importing
+
 # Loading TensorFlow writes these lines whatever its log level, before Python can configure it.
 _NOISE = (
     b"before absl::InitializeLog()",
@@ -56,9 +58,12 @@ def _quiet_import() -> Iterator[None]:
 _CHATTY = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
 
 with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_import():
-    import tensorflow as tf
-    import tf_keras as keras
-    from tf_keras import backend, layers
+    with importing("tensorflow"):
+        import tensorflow as tf
+    check_tf_keras(tf.__version__)
+    with importing("tf_keras"):
+        import tf_keras as keras
+        from tf_keras import backend, layers
 
 __all__ = ["backend", "is_keras3_model", "keras", "keras3", "layers", "tf"]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_config
-
 from tfxp.keras import keras
 from tfxp.quantizers import FormatQuantizer
+from tfxp.tfmot import QuantizeConfig
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 @_register
-class TensorQuantizeConfig(quantize_config.QuantizeConfig):
+class TensorQuantizeConfig(QuantizeConfig):
     """Quantizers by attribute path for a layer's weights, and one for its output.
 
     Args:

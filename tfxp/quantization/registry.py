@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_registry
 
 from tfxp.formats import WrpnFormat
 from tfxp.quantization.backward_settings import BackwardSettings
@@ -33,6 +32,7 @@ from tfxp.quantizers import (
     WrpnWeightQuantizer,
     seed_of,
 )
+from tfxp.tfmot import QuantizeRegistry
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.channel_functions import function_of
@@ -54,7 +54,7 @@ ENGINE_ROUNDING = {
 }
 
 
-class FormatRegistry(quantize_registry.QuantizeRegistry):
+class FormatRegistry(QuantizeRegistry):
     """Looks up the quantizers of a layer by its name in the plan.
 
     Args:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layout_transform,
-    quantize_registry,
-    quantize_scheme,
-)
-
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.quantize_model import quantize_model
+from tfxp.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
 from tfxp.transforms.layer_graph import LayerGraph
 
 
-class FormatScheme(quantize_scheme.QuantizeScheme):
+class FormatScheme(QuantizeScheme):
     """A QuantizeScheme that gives every tensor the format its precision map says.
 
     `tfxp.quantize_model` needs no scheme; this one serves code that calls tfmot:
@@ -46,16 +41,16 @@ class FormatScheme(quantize_scheme.QuantizeScheme):
         self._arguments = (precision, stats)
         self._options: dict[str, Any] = {"fold_batch_norm": fold_batch_norm, "fit": fit}
 
-    def get_layout_transformer(self) -> quantize_layout_transform.QuantizeLayoutTransform:
+    def get_layout_transformer(self) -> QuantizeLayoutTransform:
         """The transform that prepares and wraps the network."""
         return _WrapLayers(self._arguments, self._options)
 
-    def get_quantize_registry(self) -> quantize_registry.QuantizeRegistry:
+    def get_quantize_registry(self) -> QuantizeRegistry:
         """A registry with nothing left to do."""
         return _NothingLeft()
 
 
-class _WrapLayers(quantize_layout_transform.QuantizeLayoutTransform):
+class _WrapLayers(QuantizeLayoutTransform):
     def __init__(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._arguments, self._options = arguments, options
 
@@ -64,7 +59,7 @@ class _WrapLayers(quantize_layout_transform.QuantizeLayoutTransform):
         return quantize_model(model, *self._arguments, **self._options), {}
 
 
-class _NothingLeft(quantize_registry.QuantizeRegistry):
+class _NothingLeft(QuantizeRegistry):
     def supports(self, layer: Any) -> bool:
         """No layer: all that can be wrapped is."""
         return False

@@ -7,12 +7,12 @@ import inspect
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper
 
 from tfxp.keras import keras
 from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import FormatQuantizer
+from tfxp.tfmot import QuantizeWrapperV2
 from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
 
@@ -20,7 +20,7 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 @_register
-class FormatWrapper(quantize_wrapper.QuantizeWrapperV2):
+class FormatWrapper(QuantizeWrapperV2):
     """Runs a layer with its weights on their grids and quantizes its output.
 
     tfmot's wrapper moves the kernel out of the layer and lists it twice, which breaks the `.keras`

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot
 
 from tfxp.keras import keras
 from tfxp.quantizers.rounding import round_half_even
@@ -22,6 +21,7 @@ from tfxp.quantizers.straight_through import (
     quantize_half_even,
     straight_through,
 )
+from tfxp.tfmot import Quantizer
 
 Variables = dict[str, tf.Variable]
 # Rounding modes that quantize_half_even can do.
@@ -30,7 +30,7 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 @dataclass(eq=False)
-class FormatQuantizer(tfmot.Quantizer):
+class FormatQuantizer(Quantizer):
     """Base of tfxp's quantizers: creates the variables that hold a format.
 
     The settings of a quantizer are the fields of a dataclass, which is all that Keras saves of it.
