@@ -61,7 +61,7 @@ from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.models import PAPER_NETWORKS, count_network
-from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
+from tfxp.precision import LayerKind, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.progress import Progress
 from tfxp.report import search_page
 from tfxp.report.assign_plots import plot_profile, plot_result
@@ -199,7 +199,8 @@ def lin(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
 def swept_dense_bits(stats: ModelStats, model: Any) -> int:
     """The fewest bits of dense layers that lose nothing while all else is float."""
     others = PrecisionMap(LayerPrecision(weights="float", activations="float", bias="float"))
-    start = {x.name: LayerPrecision(weights=16) for x in stats.layers.values() if x.kind == "dense"}
+    dense = [x.name for x in stats.layers.values() if x.kind == LayerKind.DENSE]
+    start = {name: LayerPrecision(weights=16) for name in dense}
     scorer = evaluator(model, others.updated(start), stats)
     result = dense_sweep(scorer.accuracy, others, stats, tolerance=_TOLERANCE.value)
     rows = [[point["bits"], point["accuracy"]] for point in result.figures["points"]]

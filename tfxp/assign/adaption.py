@@ -13,7 +13,7 @@ from tfxp.assign.assignment import Assignment, Decision
 from tfxp.cost.zero_skip import zero_skip
 from tfxp.errors import ConfigError, DataError
 from tfxp.formats import FixedPointFormat, TensorStats, fit_clip_budget, sqnr_db
-from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
+from tfxp.precision import FLOAT, LayerKind, LayerPrecision, LayerStats, ModelStats, PrecisionMap
 
 PLACEMENTS = ("pre_activation", "post_activation")
 # Wider unsigned formats have no storage that LiteRT takes.
@@ -127,7 +127,7 @@ class AdaptionAssigner:
             trace.append(_decision(layer, "weights", layer.weights, fields["weights"]))
             if not self.round_bias:
                 fields["bias"] = FLOAT
-        edge = layer.kind == "input" or layer.name in stats.outputs
+        edge = layer.kind == LayerKind.INPUT or layer.name in stats.outputs
         if edge and self.float_edges:
             return LayerPrecision(activations=FLOAT, **fields)
         seen, before = self._activations(layer)

@@ -12,7 +12,7 @@ from tfxp.assign.pareto import relative_error
 from tfxp.assign.sqnr import KappaFit, lin_format, measure_kappa
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.formats import MAX_BITS, FixedPointFormat
-from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
+from tfxp.precision import FLOAT, LayerKind, LayerPrecision, LayerStats, ModelStats, PrecisionMap
 
 KAPPA = 3.0
 RHO: dict[str, Callable[[LayerStats], float]] = {
@@ -163,7 +163,7 @@ class LinAssigner:
         fixed = dict(self.fixed)
         if self.dense_bits is not None:
             for name in known:
-                if stats[name].kind == "dense" and name not in self.excluded:
+                if stats[name].kind == LayerKind.DENSE and name not in self.excluded:
                     fixed.setdefault(name, self.dense_bits)
         return fixed
 
@@ -311,7 +311,7 @@ def dense_sweep(
     References:
         Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016, sec. 5.3.
     """
-    dense = [layer.name for layer in stats.layers.values() if layer.kind == "dense"]
+    dense = [layer.name for layer in stats.layers.values() if layer.kind == LayerKind.DENSE]
     if not dense or not 1 <= min_bits <= start_bits:
         raise ConfigError(
             f"dense sweep: got {len(dense)} dense layers and {start_bits} down to {min_bits} bits; "

@@ -21,11 +21,12 @@ from tfxp.formats import (
     mean_squared_error,
     quantize,
 )
-from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats
+from tfxp.precision import FLOAT, LayerKind, LayerPrecision, LayerStats, ModelStats
 
 XI_FACTOR = 3.0
 FRACTIONS = ("ceil", "nearest", "mse")
 RULES = ("harmonic", "power")
+_SUMS = (LayerKind.ADD, LayerKind.SUBTRACT)
 Fit = Callable[[TensorStats, int, bool], FixedPointFormat]
 
 
@@ -256,9 +257,9 @@ def _inputs_noise(model: ModelStats, layer: LayerStats, noise: Mapping[str, floa
     if len(sources) == 1 or total == 0:
         return sum(sources) / len(sources)
     weighted = sum(p * n for p, n in zip(powers, sources, strict=True))
-    if layer.kind == "add":
+    if layer.kind in _SUMS:
         return weighted / (_power(layer) or total)
-    if layer.kind == "concatenate":
+    if layer.kind == LayerKind.CONCATENATE:
         counts = [model[name].output_count for name in layer.inputs]
         energy = [p * c for p, c in zip(powers, counts, strict=True)]
         return sum(e * n for e, n in zip(energy, sources, strict=True)) / sum(energy)
@@ -279,7 +280,7 @@ def _cancelling(model: ModelStats, layer: LayerStats) -> float:
 
 def _power(layer: LayerStats) -> float:
     """Signal power before the non-linearity if that is known: noise is added there."""
-    stats = layer.pre_activations if layer.kind == "add" else layer.activations
+    stats = layer.pre_activations if layer.kind in _SUMS else layer.activations
     stats = stats or layer.activations
     return stats.power if stats is not None else 0.0
 

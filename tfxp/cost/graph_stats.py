@@ -9,39 +9,51 @@ from collections.abc import Callable
 from tfxp.errors import ModelError
 from tfxp.formats import MAX_BITS, parse_format
 from tfxp.graph import IntegerGraph, Operator, Tensor
-from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, TensorPrecision
+from tfxp.precision import (
+    FLOAT,
+    LayerKind,
+    LayerPrecision,
+    LayerStats,
+    ModelStats,
+    TensorPrecision,
+)
 
 METADATA = "tfxp"
 _KINDS = {
-    "CONV_2D": "conv",
-    "DEPTHWISE_CONV_2D": "depthwise_conv",
-    "TRANSPOSE_CONV": "transposed_conv",
-    "CONV_3D": "conv",
-    "FULLY_CONNECTED": "dense",
-    "BATCH_MATMUL": "matmul",
-    "ADD": "add",
-    "SUB": "sub",
-    "MUL": "mul",
-    "CONCATENATION": "concatenate",
-    "AVERAGE_POOL_2D": "average_pool",
-    "MAX_POOL_2D": "max_pool",
-    "RESHAPE": "reshape",
-    "SQUEEZE": "squeeze",
-    "EXPAND_DIMS": "expand_dims",
-    "SOFTMAX": "softmax",
-    "RELU": "relu",
-    "RELU6": "relu",
-    "RELU_N1_TO_1": "relu",
-    "RELU_0_TO_1": "relu",
-    "LOGISTIC": "activation",
-    "TANH": "activation",
-    "HARD_SWISH": "activation",
-    "LEAKY_RELU": "activation",
-    "PRELU": "activation",
-    "PAD": "pad",
-    "PADV2": "pad",
+    "CONV_2D": LayerKind.CONV,
+    "DEPTHWISE_CONV_2D": LayerKind.DEPTHWISE_CONV,
+    "TRANSPOSE_CONV": LayerKind.TRANSPOSED_CONV,
+    "CONV_3D": LayerKind.CONV,
+    "FULLY_CONNECTED": LayerKind.DENSE,
+    **dict.fromkeys(("EMBEDDING_LOOKUP", "GATHER"), LayerKind.EMBEDDING),
+    "BATCH_MATMUL": LayerKind.MATMUL,
+    "ADD": LayerKind.ADD,
+    "SUB": LayerKind.SUBTRACT,
+    "MUL": LayerKind.MULTIPLY,
+    "DIV": LayerKind.DIVIDE,
+    "MAXIMUM": LayerKind.MAXIMUM,
+    "MINIMUM": LayerKind.MINIMUM,
+    **dict.fromkeys(("CONCATENATION", "PACK"), LayerKind.CONCATENATE),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), LayerKind.POOL),
+    "MEAN": LayerKind.MEAN,
+    "SUM": LayerKind.SUM,
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), LayerKind.RESHAPE),
+    "TRANSPOSE": LayerKind.TRANSPOSE,
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK"), LayerKind.SLICE),
+    **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), LayerKind.PAD),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE"), LayerKind.RESIZE),
+    **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"), LayerKind.ACTIVATION),
+    **dict.fromkeys(
+        ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "EXP"),
+        LayerKind.LOOKUP,
+    ),
+    "SOFTMAX": LayerKind.SOFTMAX,
+    "L2_NORMALIZATION": LayerKind.L2_NORMALIZE,
+    "LOCAL_RESPONSE_NORMALIZATION": LayerKind.NORMALIZATION,
+    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), LayerKind.QUANTIZE),
 }
 _RECURRENT = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF")
+_KINDS |= dict.fromkeys(_RECURRENT, LayerKind.RECURRENT)
 # Operators whose constant operand is learned data, not a shape, an axis or a padding.
 _WITH_WEIGHTS = {
     "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED",
@@ -69,7 +81,7 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
     layers: dict[str, LayerStats] = {}
     for index in graph.inputs:
         shape = _sample_shape(graph.tensors[index], batch)
-        layers[names[index]] = LayerStats(names[index], "input", (), shape)
+        layers[names[index]] = LayerStats(names[index], LayerKind.INPUT, (), shape)
     produced = set(graph.inputs)
     for operator in graph.operators:
         if not operator.outputs:
@@ -78,7 +90,7 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
         kernel, bias_count = _parameters(graph, operator)
         layers[names[out]] = LayerStats(
             names[out],
-            _KINDS.get(operator.name, (operator.custom_code or operator.name).lower()),
+            _KINDS.get(operator.name, LayerKind.OTHER),
             tuple(dict.fromkeys(names[i] for i in operator.inputs if i in produced)),
             _sample_shape(graph.tensors[out], batch),
             kernel,

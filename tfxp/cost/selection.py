@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tfxp.cost.bits import tensor_bits
 from tfxp.cost.stages import INHERITING
 from tfxp.errors import PrecisionError
-from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
+from tfxp.precision import LayerKind, LayerPrecision, ModelStats, PrecisionMap
 
 
 def select_layers(model: ModelStats) -> dict[str, list[str]]:
@@ -19,7 +19,7 @@ def select_layers(model: ModelStats) -> dict[str, list[str]]:
         ['dense2']
     """
     layers = model.layers
-    inputs = [name for name, layer in layers.items() if layer.kind == "input"]
+    inputs = [name for name, layer in layers.items() if layer.kind == LayerKind.INPUT]
     forward: dict[str, list[str]] = {name: [] for name in layers}
     for layer in layers.values():
         for source in layer.inputs:

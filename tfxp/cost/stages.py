@@ -7,22 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tfxp.errors import ModelError
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.precision import LayerKind, LayerStats, ModelStats
 
 # Only another view of the same elements: nothing is read or written.
-VIEWS = frozenset({"reshape", "flatten", "dropout", "identity", "expand_dims", "squeeze"})
+VIEWS = frozenset({LayerKind.RESHAPE, LayerKind.DROPOUT})
+POOLS = frozenset({LayerKind.POOL, LayerKind.MEAN})
 # Computed while the output of the layer before is still at hand (Judd's stage: a convolution or
 # dense layer with the activation function, pooling and normalization behind it).
-FUSED = frozenset(
-    {
-        "activation", "relu", "softmax", "batch_norm", "normalization", "lrn", "pad",
-        "pool", "max_pool", "average_pool", "global_pool", "global_average_pool",
-        "global_max_pool", "mean", "resize", "slice", "transpose",
-    }
-)  # fmt: skip
-POOLS = frozenset(kind for kind in FUSED if "pool" in kind or kind == "mean")
+FUSED = POOLS | {
+    LayerKind.ACTIVATION, LayerKind.SOFTMAX, LayerKind.BATCH_NORM, LayerKind.NORMALIZATION,
+    LayerKind.PAD, LayerKind.RESIZE, LayerKind.SLICE, LayerKind.TRANSPOSE,
+}  # fmt: skip
 # Their output has the format of their input; every other layer has one of its own.
-INHERITING = (VIEWS | FUSED) - {"mean"}
+INHERITING = (VIEWS | FUSED) - {LayerKind.MEAN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +96,7 @@ def _joins(
     return (
         fusable
         and len(layer.inputs) == 1
-        and stage[0].kind != "input"
+        and stage[0].kind != LayerKind.INPUT
         and stage[-1].name == before
         and readers[before] == 1
         and before not in model.outputs
@@ -122,7 +119,7 @@ def _stage(
         owner[members[-1].name],
         tuple(sources),
         (count[-1] if count else members[0].output_count) if known else 0,
-        members[0].kind == "input",
+        members[0].kind == LayerKind.INPUT,
     )
 
 

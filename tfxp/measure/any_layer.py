@@ -6,44 +6,28 @@ import math
 from collections.abc import Callable
 
 from tfxp.errors import UnsupportedLayerError
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.precision import LayerKind, LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.matrix_products import is_product
 
 Shape = tuple[int, ...]
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
-# What cost models call classes that quantization does not know.
+# Kinds of classes that quantization does not know.
 _KINDS = {
-    "InputLayer": "input",
-    "Conv1D": "conv",
-    "Conv3D": "conv",
-    "DepthwiseConv1D": "depthwise_conv",
-    "EinsumDense": "dense",
-    "Embedding": "embedding",
-    "MultiHeadAttention": "attention",
-    "LayerNormalization": "normalization",
-    "GroupNormalization": "normalization",
-    "UnitNormalization": "normalization",
-    "BatchNormalization": "batch_norm",
-    "Multiply": "mul",
-    "Subtract": "sub",
-    "Lambda": "activation",
-    "Rescaling": "activation",
-    "Normalization": "activation",
-    "ELU": "activation",
-    "LeakyReLU": "activation",
-    "PReLU": "activation",
-    "ThresholdedReLU": "activation",
-    "Activation": "activation",
-    "Permute": "transpose",
-    "RepeatVector": "tile",
-    "Cropping1D": "slice",
-    "Cropping2D": "slice",
-    "UpSampling1D": "resize",
-    "UpSampling2D": "resize",
-    "TimeDistributed": "dense",
-    **dict.fromkeys(_RECURRENT, "recurrent"),
+    "EinsumDense": LayerKind.DENSE,
+    "Attention": LayerKind.ATTENTION,
+    "AdditiveAttention": LayerKind.ATTENTION,
+    "Average": LayerKind.ADD,
+    "Dot": LayerKind.MATMUL,
+    "GroupNormalization": LayerKind.NORMALIZATION,
+    "UnitNormalization": LayerKind.L2_NORMALIZE,
+    "Lambda": LayerKind.ACTIVATION,
+    "Rescaling": LayerKind.ACTIVATION,
+    "Normalization": LayerKind.ACTIVATION,
+    "ThresholdedReLU": LayerKind.ACTIVATION,
+    "SeparableConv1D": LayerKind.DEPTHWISE_CONV,
+    "SeparableConv2D": LayerKind.DEPTHWISE_CONV,
 }
 
 
@@ -73,7 +57,10 @@ def any_workload(graph: LayerGraph) -> ModelStats:
 
 
 # Kinds of layers whose weights are looked up, added or multiplied once.
-_ADD_UP_NOTHING = ("embedding", "activation", "add", "multiply")
+_ADD_UP_NOTHING = (
+    LayerKind.EMBEDDING, LayerKind.ACTIVATION, LayerKind.LOOKUP, LayerKind.ADD, LayerKind.SUBTRACT,
+    LayerKind.MULTIPLY,
+)  # fmt: skip
 
 
 def uncounted_layers(stats: ModelStats) -> list[str]:
@@ -85,17 +72,11 @@ def uncounted_layers(stats: ModelStats) -> list[str]:
     ]
 
 
-def _kind(spec: LayerSpec) -> str:
-    if spec.kind in _KINDS:
-        return _KINDS[spec.kind]
-    if "Transpose" in spec.kind:
-        return "transposed_conv"
-    if "Pooling" in spec.kind:
-        return "mean" if spec.kind.startswith("GlobalAverage") else "pool"
+def _kind(spec: LayerSpec) -> LayerKind:
     try:
-        return role_of(spec).kind
+        return LayerKind(role_of(spec).kind)
     except UnsupportedLayerError:
-        return str(spec.config.get("function", spec.kind)).lower()
+        return _KINDS.get(spec.kind, LayerKind.OTHER)
 
 
 def layer_weights(spec: LayerSpec) -> tuple[Shape, int]:

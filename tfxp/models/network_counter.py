@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tfxp.errors import ConfigError
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.precision import LayerKind, LayerStats, ModelStats
 
 PADDINGS = ("same", "valid")
 
@@ -33,7 +33,7 @@ class NetworkCounter:
         self._bias = bias
         self._layers: dict[str, LayerStats] = {}
         self._last = ""
-        self._add(LayerStats("input", "input", (), tuple(input_shape)))
+        self._add(LayerStats("input", LayerKind.INPUT, (), tuple(input_shape)))
 
     def shape(self, name: str | None = None) -> tuple[int, ...]:
         """Output shape of a layer; of the last one by default."""
@@ -63,14 +63,14 @@ class NetworkCounter:
         out = (*_windows((height, width), kernel, stride, padding), filters)
         kernel_shape = (kernel, kernel, channels // groups, filters)
         macs = out[0] * out[1] * math.prod(kernel_shape)
-        return self._weighted(name, "conv", source, out, kernel_shape, macs, filters)
+        return self._weighted(name, LayerKind.CONV, source, out, kernel_shape, macs, filters)
 
     def dense(self, name: str, units: int, source: str | None = None) -> str:
         """Add a dense layer over the flattened input."""
         source = source or self._last
         kernel_shape = (math.prod(self.shape(source)), units)
         macs = math.prod(kernel_shape)
-        return self._weighted(name, "dense", source, (units,), kernel_shape, macs, units)
+        return self._weighted(name, LayerKind.DENSE, source, (units,), kernel_shape, macs, units)
 
     def pool(
         self,
@@ -84,11 +84,11 @@ class NetworkCounter:
         source = source or self._last
         height, width, channels = self.shape(source)
         out = (*_windows((height, width), size, stride or size, padding), channels)
-        return self._add(LayerStats(name, "pool", (source,), out))
+        return self._add(LayerStats(name, LayerKind.POOL, (source,), out))
 
     def add(self, name: str, *sources: str) -> str:
         """Add a layer that adds others of the same shape."""
-        return self._add(LayerStats(name, "add", sources, self.shape(sources[0])))
+        return self._add(LayerStats(name, LayerKind.ADD, sources, self.shape(sources[0])))
 
     def stats(self) -> ModelStats:
         """The network so far; its output is the last layer."""
@@ -97,7 +97,7 @@ class NetworkCounter:
     def _weighted(
         self,
         name: str,
-        kind: str,
+        kind: LayerKind,
         source: str,
         out: tuple[int, ...],
         kernel_shape: tuple[int, ...],

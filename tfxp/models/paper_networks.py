@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.models.network_counter import NetworkCounter
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.precision import LayerKind, LayerStats, ModelStats
 
 
 def lin_cifar10() -> ModelStats:
@@ -250,7 +250,7 @@ def _parameters_only(
     convolutions: Mapping[str, tuple[int, ...]], dense: Mapping[str, tuple[int, ...]]
 ) -> ModelStats:
     layers = {}
-    for kind, shapes in (("conv", convolutions), ("dense", dense)):
+    for kind, shapes in ((LayerKind.CONV, convolutions), (LayerKind.DENSE, dense)):
         for name, shape in shapes.items():
             layers[name] = LayerStats(name, kind, weight_shape=shape)
     return ModelStats(layers, (list(layers)[-1],))

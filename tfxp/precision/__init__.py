@@ -1,5 +1,6 @@
 """Which tensor gets which format, as data."""
 
+from tfxp.precision.layer_kind import LayerKind
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision, TensorPrecision
 from tfxp.precision.model_stats import LayerStats, ModelStats
 from tfxp.precision.precision_map import SELECTORS, PrecisionMap
@@ -7,6 +8,7 @@ from tfxp.precision.precision_map import SELECTORS, PrecisionMap
 __all__ = [
     "FLOAT",
     "SELECTORS",
+    "LayerKind",
     "LayerPrecision",
     "LayerStats",
     "ModelStats",

@@ -12,6 +12,7 @@ from typing import Any
 from tfxp.errors import DataError
 from tfxp.files import read_json, write_text
 from tfxp.formats import TensorStats
+from tfxp.precision.layer_kind import LayerKind
 
 SCHEMA = 1
 _TENSORS = ("weights", "bias", "activations", "pre_activations")
@@ -23,8 +24,7 @@ class LayerStats:
 
     Args:
         name: the layer's name.
-        kind: what it computes: "input", "conv", "depthwise_conv", "dense", "add", "concatenate",
-            "pool", "activation", "reshape" and so on; lower-case words.
+        kind: its operation, a `LayerKind` or its spelling ("conv", "dense", "pool").
         inputs: names of the layers whose outputs it reads, in order.
         output_shape: shape of one sample's output.
         weight_shape: shape of the kernel, empty if there is none.
@@ -39,7 +39,7 @@ class LayerStats:
     """
 
     name: str
-    kind: str
+    kind: LayerKind | str
     inputs: tuple[str, ...] = ()
     output_shape: tuple[int, ...] = ()
     weight_shape: tuple[int, ...] = ()
@@ -50,6 +50,9 @@ class LayerStats:
     activations: TensorStats | None = None
     pre_activations: TensorStats | None = None
     sqnr: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", LayerKind(self.kind))
 
     @property
     def weight_count(self) -> int:
@@ -127,7 +130,8 @@ class ModelStats:
         format rounds."""
         if not any(layer.activations for layer in self.layers.values()):
             return []
-        return [x.name for x in self.layers.values() if x.kind == "input" and not x.activations]
+        inputs = (x for x in self.layers.values() if x.kind == LayerKind.INPUT)
+        return [layer.name for layer in inputs if not layer.activations]
 
     @property
     def macs(self) -> int:

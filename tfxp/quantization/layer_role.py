@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfxp.errors import ConfigError
+from tfxp.precision import LayerKind
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 
@@ -56,7 +57,7 @@ class LayerRole:
 
     Args:
         role: one of `ROLES`.
-        kind: what cost models call it.
+        kind: the word of cost models for it, a `LayerKind` or its spelling.
         weights: kernels to quantize.
         bias: attribute of the bias, which goes to the accumulator's grid.
         finds_weights: the kernels are all weights whose path ends in "kernel": layers that hold
@@ -69,7 +70,7 @@ class LayerRole:
     """
 
     role: str
-    kind: str
+    kind: LayerKind | str
     weights: tuple[WeightSpec, ...] = ()
     bias: str | None = None
     accepts: Callable[[LayerSpec], str | None] = lambda spec: None
@@ -80,3 +81,4 @@ class LayerRole:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ConfigError(f"role of layer: got {self.role!r}; expected one of {ROLES}.")
+        object.__setattr__(self, "kind", LayerKind(self.kind))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import ConfigError, UnsupportedLayerError
+from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
@@ -62,14 +63,14 @@ def role_of(spec: LayerSpec) -> LayerRole:
     if is_softmax(spec):
         return LAYERS["Softmax"] if spec.is_read else FINAL_SOFTMAX
     if spec.kind == "Activation" and spec.config["activation"] == "linear":
-        return LayerRole("keep", "activation")
+        return LayerRole("keep", LayerKind.ACTIVATION)
     if table_name(spec) not in LAYERS:
         raise UnsupportedLayerError(f"layer {spec.name!r}: got class {spec.kind}.")
     role = LAYERS[table_name(spec)]
     if spec.kind == "Activation" and unary_of(spec) is not None:
-        return LayerRole("unary", "lookup")
+        return LayerRole("unary", LayerKind.LOOKUP)
     if spec.config.get("interpolation", "nearest") != "nearest":
-        return LayerRole("interpolate", "resize", accepts=role.accepts)
+        return LayerRole("interpolate", LayerKind.RESIZE, accepts=role.accepts)
     if role.role != "float":
         return role
     known = tuple(w for w in role.weights if w.attribute in spec.weight_names)

@@ -7,6 +7,7 @@ rewritten into listed layers before the table is asked: `tfxp.transforms.normali
 
 from __future__ import annotations
 
+from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
@@ -36,16 +37,16 @@ def _inside_samples(spec: LayerSpec) -> str | None:
     return "axis 0; expected an axis of the sample" if spec.config["axis"] == 0 else None
 
 
-def _linear(kind: str, kernel: WeightSpec) -> LayerRole:
+def _linear(kind: LayerKind, kernel: WeightSpec) -> LayerRole:
     return LayerRole("mac", kind, (kernel,), "bias", _channels_last)
 
 
-def _keep(kind: str) -> LayerRole:
+def _keep(kind: LayerKind) -> LayerRole:
     return LayerRole("keep", kind, accepts=_channels_last)
 
 
 def _recurrent() -> LayerRole:
-    return LayerRole("float", "recurrent", finds_weights=True)
+    return LayerRole("float", LayerKind.RECURRENT, finds_weights=True)
 
 
 _KERNEL = WeightSpec("kernel")
@@ -53,91 +54,91 @@ _DEPTHWISE = WeightSpec("depthwise_kernel", channel_axes=2)
 _TRANSPOSED = WeightSpec("kernel", trailing=1)
 # Operators that add or multiply know one scale for the whole constant.
 _CONSTANT = WeightSpec("constant", channel_axes=0)
-_UNARY = LayerRole("unary", "lookup")
+_UNARY = LayerRole("unary", LayerKind.LOOKUP)
 # A softmax that no layer reads.
-FINAL_SOFTMAX = LayerRole("softmax", "softmax")
+FINAL_SOFTMAX = LayerRole("softmax", LayerKind.SOFTMAX)
 
 LAYERS: dict[str, LayerRole] = {
-    "InputLayer": LayerRole("input", "input"),
+    "InputLayer": LayerRole("input", LayerKind.INPUT),
     # multiply and add up
-    "Conv1D": _linear("conv", _KERNEL),
-    "Conv2D": _linear("conv", _KERNEL),
-    "Conv3D": _linear("conv", _KERNEL),
-    "Conv1DTranspose": _linear("conv", _TRANSPOSED),
-    "Conv2DTranspose": _linear("conv", _TRANSPOSED),
-    "Conv3DTranspose": _linear("conv", _TRANSPOSED),
-    "DepthwiseConv1D": _linear("depthwise_conv", _DEPTHWISE),
-    "DepthwiseConv2D": _linear("depthwise_conv", _DEPTHWISE),
-    "Dense": LayerRole("mac", "dense", (_KERNEL,), "bias"),
-    "BatchNormalization": LayerRole("batch_norm", "batch_norm"),
+    "Conv1D": _linear(LayerKind.CONV, _KERNEL),
+    "Conv2D": _linear(LayerKind.CONV, _KERNEL),
+    "Conv3D": _linear(LayerKind.CONV, _KERNEL),
+    "Conv1DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
+    "Conv2DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
+    "Conv3DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
+    "DepthwiseConv1D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
+    "DepthwiseConv2D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
+    "Dense": LayerRole("mac", LayerKind.DENSE, (_KERNEL,), "bias"),
+    "BatchNormalization": LayerRole("batch_norm", LayerKind.BATCH_NORM),
     # several tensors
-    "Add": LayerRole("add", "add"),
-    "Subtract": LayerRole("add", "add"),
-    "Multiply": LayerRole("multiply", "multiply"),
-    "AddConstant": LayerRole("add", "add", (_CONSTANT,)),
-    "SubtractFromConstant": LayerRole("add", "add", (_CONSTANT,)),
-    "MultiplyConstant": LayerRole("multiply", "multiply", (_CONSTANT,)),
-    "tf.matmul": LayerRole("matmul", "matmul"),
-    "tf.pad": LayerRole("concatenate", "pad"),
-    "Maximum": LayerRole("concatenate", "maximum"),
-    "Minimum": LayerRole("concatenate", "minimum"),
-    "Concatenate": LayerRole("concatenate", "concatenate", accepts=_inside_samples),
+    "Add": LayerRole("add", LayerKind.ADD),
+    "Subtract": LayerRole("add", LayerKind.SUBTRACT),
+    "Multiply": LayerRole("multiply", LayerKind.MULTIPLY),
+    "AddConstant": LayerRole("add", LayerKind.ADD, (_CONSTANT,)),
+    "SubtractFromConstant": LayerRole("add", LayerKind.SUBTRACT, (_CONSTANT,)),
+    "MultiplyConstant": LayerRole("multiply", LayerKind.MULTIPLY, (_CONSTANT,)),
+    "tf.matmul": LayerRole("matmul", LayerKind.MATMUL),
+    "tf.pad": LayerRole("concatenate", LayerKind.PAD),
+    "Maximum": LayerRole("concatenate", LayerKind.MAXIMUM),
+    "Minimum": LayerRole("concatenate", LayerKind.MINIMUM),
+    "Concatenate": LayerRole("concatenate", LayerKind.CONCATENATE, accepts=_inside_samples),
     # pools and means
-    "GlobalAveragePooling1D": LayerRole("mean", "mean", accepts=_channels_last),
-    "GlobalAveragePooling2D": LayerRole("mean", "mean", accepts=_channels_last),
-    "tf.reduce_mean": LayerRole("mean", "mean"),
-    "AveragePooling1D": LayerRole("average_pool", "pool", accepts=_channels_last),
-    "AveragePooling2D": LayerRole("average_pool", "pool", accepts=_channels_last),
-    "MaxPooling1D": _keep("pool"),
-    "MaxPooling2D": _keep("pool"),
-    "MaxPooling3D": _keep("pool"),
-    "GlobalMaxPooling1D": _keep("pool"),
-    "GlobalMaxPooling2D": _keep("pool"),
-    "GlobalMaxPooling3D": _keep("pool"),
-    "AveragePooling3D": LayerRole("float", "mean", accepts=_channels_last),
-    "GlobalAveragePooling3D": LayerRole("float", "mean", accepts=_channels_last),
+    "GlobalAveragePooling1D": LayerRole("mean", LayerKind.MEAN, accepts=_channels_last),
+    "GlobalAveragePooling2D": LayerRole("mean", LayerKind.MEAN, accepts=_channels_last),
+    "tf.reduce_mean": LayerRole("mean", LayerKind.MEAN),
+    "AveragePooling1D": LayerRole("average_pool", LayerKind.POOL, accepts=_channels_last),
+    "AveragePooling2D": LayerRole("average_pool", LayerKind.POOL, accepts=_channels_last),
+    "MaxPooling1D": _keep(LayerKind.POOL),
+    "MaxPooling2D": _keep(LayerKind.POOL),
+    "MaxPooling3D": _keep(LayerKind.POOL),
+    "GlobalMaxPooling1D": _keep(LayerKind.POOL),
+    "GlobalMaxPooling2D": _keep(LayerKind.POOL),
+    "GlobalMaxPooling3D": _keep(LayerKind.POOL),
+    "AveragePooling3D": LayerRole("float", LayerKind.POOL, accepts=_channels_last),
+    "GlobalAveragePooling3D": LayerRole("float", LayerKind.MEAN, accepts=_channels_last),
     # move values about
-    "ZeroPadding1D": _keep("pad"),
-    "ZeroPadding2D": _keep("pad"),
-    "ZeroPadding3D": _keep("pad"),
-    "Cropping1D": _keep("slice"),
-    "Cropping2D": _keep("slice"),
-    "Cropping3D": _keep("slice"),
-    "SlicingOpLambda": _keep("slice"),
-    "Flatten": _keep("reshape"),
-    "Reshape": _keep("reshape"),
-    "Permute": _keep("transpose"),
-    "RepeatVector": _keep("resize"),
-    "UpSampling1D": _keep("resize"),
-    "UpSampling2D": _keep("resize"),
-    "UpSampling3D": _keep("resize"),
-    "Resizing": _keep("resize"),
-    "Dropout": _keep("dropout"),
-    "SpatialDropout1D": _keep("dropout"),
-    "SpatialDropout2D": _keep("dropout"),
-    "SpatialDropout3D": _keep("dropout"),
-    "AlphaDropout": _keep("dropout"),
-    "GaussianDropout": _keep("dropout"),
-    "GaussianNoise": _keep("dropout"),
-    "ActivityRegularization": _keep("dropout"),
-    "Masking": _keep("dropout"),
+    "ZeroPadding1D": _keep(LayerKind.PAD),
+    "ZeroPadding2D": _keep(LayerKind.PAD),
+    "ZeroPadding3D": _keep(LayerKind.PAD),
+    "Cropping1D": _keep(LayerKind.SLICE),
+    "Cropping2D": _keep(LayerKind.SLICE),
+    "Cropping3D": _keep(LayerKind.SLICE),
+    "SlicingOpLambda": _keep(LayerKind.SLICE),
+    "Flatten": _keep(LayerKind.RESHAPE),
+    "Reshape": _keep(LayerKind.RESHAPE),
+    "Permute": _keep(LayerKind.TRANSPOSE),
+    "RepeatVector": _keep(LayerKind.RESIZE),
+    "UpSampling1D": _keep(LayerKind.RESIZE),
+    "UpSampling2D": _keep(LayerKind.RESIZE),
+    "UpSampling3D": _keep(LayerKind.RESIZE),
+    "Resizing": _keep(LayerKind.RESIZE),
+    "Dropout": _keep(LayerKind.DROPOUT),
+    "SpatialDropout1D": _keep(LayerKind.DROPOUT),
+    "SpatialDropout2D": _keep(LayerKind.DROPOUT),
+    "SpatialDropout3D": _keep(LayerKind.DROPOUT),
+    "AlphaDropout": _keep(LayerKind.DROPOUT),
+    "GaussianDropout": _keep(LayerKind.DROPOUT),
+    "GaussianNoise": _keep(LayerKind.DROPOUT),
+    "ActivityRegularization": _keep(LayerKind.DROPOUT),
+    "Masking": _keep(LayerKind.DROPOUT),
     # functions of one tensor
-    "ReLU": LayerRole("relu", "activation", accepts=_plain_relu),
-    "Activation": LayerRole("relu", "activation"),
+    "ReLU": LayerRole("relu", LayerKind.ACTIVATION, accepts=_plain_relu),
+    "Activation": LayerRole("relu", LayerKind.ACTIVATION),
     "LeakyReLU": _UNARY,
     "ELU": _UNARY,
-    "PReLU": LayerRole("unary", "lookup", (WeightSpec("alpha", channel_axes=0),)),
-    "tf.math.l2_normalize": _UNARY,
-    "Softmax": LayerRole("unary", "softmax", accepts=_last_axis),
+    "PReLU": LayerRole("unary", LayerKind.LOOKUP, (WeightSpec("alpha", channel_axes=0),)),
+    "tf.math.l2_normalize": LayerRole("unary", LayerKind.L2_NORMALIZE),
+    "Softmax": LayerRole("unary", LayerKind.SOFTMAX, accepts=_last_axis),
     # in float between quantized tensors, weights on grids
-    "LayerNormalization": LayerRole("float", "normalization", (WeightSpec("gamma"),)),
-    "Embedding": LayerRole("float", "embedding", (WeightSpec("embeddings"),)),
+    "LayerNormalization": LayerRole("float", LayerKind.NORMALIZATION, (WeightSpec("gamma"),)),
+    "Embedding": LayerRole("float", LayerKind.EMBEDDING, (WeightSpec("embeddings"),)),
     "SimpleRNN": _recurrent(),
-    "LSTM": LayerRole("float", "recurrent", finds_weights=True, one_format=True),
+    "LSTM": LayerRole("float", LayerKind.RECURRENT, finds_weights=True, one_format=True),
     "GRU": _recurrent(),
     "RNN": _recurrent(),
     "ConvLSTM2D": _recurrent(),
     "Bidirectional": _recurrent(),
-    "TimeDistributed": LayerRole("float", "time_distributed", finds_weights=True),
-    "MultiHeadAttention": LayerRole("float", "attention", finds_weights=True),
+    "TimeDistributed": LayerRole("float", LayerKind.TIME_DISTRIBUTED, finds_weights=True),
+    "MultiHeadAttention": LayerRole("float", LayerKind.ATTENTION, finds_weights=True),
 }
