@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.precision_variables import assign_formats
+from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import is_quantized, plan_of, read_network
 from tfxp.quantization.registry import FormatRegistry
@@ -106,7 +108,7 @@ def wrap_layers(network: QuantizedNetwork, backward: BackwardSettings | None = N
     order = {ref.call: new for ref, new in zip(graph.inputs, result.inputs, strict=True)}
     result.inputs = [order[ref.call] for ref in graph.inputs]
     result.outputs = [moved[ref] for ref in graph.outputs]
-    result.take_settings(graph)
+    result.take_settings(graph, moved)
     return result
 
 
@@ -155,9 +157,16 @@ def _prepare_for(model: Any, precision: PrecisionMap, fold: bool) -> Quantizatio
 
 def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationPlan) -> LayerSpec:
     config = registry.config_for(spec.name)
-    if config is None:
-        return LayerSpec(spec.name, spec.cls, spec.config, spec.weights, spec.weight_names)
     layer = spec.cls.from_config({**spec.config, "name": spec.name})
+    # Keras forgets the regularizer of most layers' outputs; a wrapper saves it.
+    forgets = spec.activity_regularizer is not None and layer._activity_regularizer is None
+    if config is None and not forgets:
+        return dataclasses.replace(spec, aliases=[])
     owner = plan.aliases.get(spec.name, spec.name)
-    wrapper = FormatWrapper(layer, config, owner, spec.aliases, name=spec.name)
-    return LayerSpec(spec.name, FormatWrapper, wrapper.get_config(), wraps=spec)
+    wrapper = FormatWrapper(
+        layer, config or TensorQuantizeConfig(), owner, spec.aliases, name=spec.name
+    )
+    regularizer = spec.activity_regularizer
+    return LayerSpec(
+        spec.name, FormatWrapper, wrapper.get_config(), wraps=spec, activity_regularizer=regularizer
+    )

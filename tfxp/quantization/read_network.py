@@ -10,6 +10,7 @@ from tfxp.quantization.precision_variables import formats_of
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
+from tfxp.transforms.layer_spec import frozen_parts
 
 
 def read_network(qmodel: Any) -> QuantizedNetwork:
@@ -84,5 +85,6 @@ def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGra
 
 def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
     spec.become(wrapper.layer)
+    spec.frozen_parts = frozen_parts(wrapper.layer)
     spec.aliases = list(wrapper.aliases)
     spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)

@@ -7,6 +7,7 @@ import numpy as np
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.transforms.named_outputs import name_outputs
 from tfxp.transforms.normalize.activations import merge_last_activations
 from tfxp.transforms.normalize.constants import constants_to_functions
 
@@ -36,7 +37,7 @@ def strip(qmodel: KerasModel) -> KerasModel:
     merge_last_activations(plan.graph)
     plan.graph.output_names = None  # a model that keeps other names in a file is none of Keras'
     model = plan.graph.to_model(qmodel.name)
-    model.output_names = list(qmodel.output_names)
+    name_outputs(model, qmodel.output_names)
     return model
 
 

@@ -43,6 +43,8 @@ class FormatWrapper(QuantizeWrapperV2):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
+        # The wrapper's call goes past the layer's, which would regularize the output.
+        kwargs.setdefault("activity_regularizer", layer._activity_regularizer)
         super().__init__(layer, quantize_config, **kwargs)
         self.owner = owner or layer.name
         self.aliases = list(aliases or [])
@@ -185,8 +187,11 @@ class FormatWrapper(QuantizeWrapperV2):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, the layer's own included."""
-        config = super().get_config()
-        return {**config, "owner": self.owner, "aliases": list(self.aliases)}
+        config = {**super().get_config(), "owner": self.owner, "aliases": list(self.aliases)}
+        if self._activity_regularizer is not None:
+            written = keras.regularizers.serialize(self._activity_regularizer)
+            config["activity_regularizer"] = written
+        return config
 
 
 @_register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -63,6 +63,11 @@ class CallGraph:
         output_structure: how the model nests its outputs; None for a single one.
         output_names: what the model calls its outputs, whatever layers they come from; None for
             the layers' names.
+        loss_calls, loss_layers: calls that lead to what `model.add_loss` and `model.add_metric`
+            were given, and to no output; their numbers are negative.
+        model_class: the user's class of functional models, if it trains or tests its own way.
+        attributes: what the user's code stored in the model.
+        left_behind: what of the training could not be carried over, in words.
     """
 
     def __init__(self, name: str = "model") -> None:
@@ -73,12 +78,26 @@ class CallGraph:
         self.outputs: list[Ref] = []
         self.output_structure: Any = None
         self.output_names: list[str] | None = None
+        self.loss_calls: dict[int, Call] = {}
+        self.loss_layers: dict[str, LayerSpec] = {}
+        self.model_class: type | None = None
+        self.attributes: dict[str, Any] = {}
+        self.left_behind: list[str] = []
         self._next = 0
 
-    def take_settings(self, other: CallGraph) -> None:
-        """Take over what belongs to the model as a whole, and to none of its layers."""
-        self.output_structure = other.output_structure
-        self.output_names = other.output_names
+    def take_settings(self, other: CallGraph, moved: Mapping[Ref, Ref]) -> None:
+        """Take over what belongs to the model as a whole, and to none of its layers.
+
+        Args:
+            other: the graph that this one was made of.
+            moved: its tensors -> this graph's.
+        """
+        self.output_structure, self.output_names = other.output_structure, other.output_names
+        self.model_class, self.attributes = other.model_class, other.attributes
+        self.left_behind, self.loss_layers = other.left_behind, other.loss_layers
+        for number, call in other.loss_calls.items():
+            args, kwargs = call.map_refs(lambda ref: moved.get(ref, ref))
+            self.loss_calls[number] = Call(call.layer, args, kwargs)
 
     @property
     def result_names(self) -> list[str]:
@@ -92,7 +111,7 @@ class CallGraph:
     def add_layer(self, spec: LayerSpec) -> LayerSpec:
         """Add a layer; its name is made unique."""
         base, number = spec.name, 1
-        while spec.name in self.layers:
+        while spec.name in self.layers or spec.name in self.loss_layers:
             spec.name = f"{base}_{number}"
             number += 1
         spec.config["name"] = spec.name
@@ -144,10 +163,14 @@ class CallGraph:
         """Whether the model returns this tensor."""
         return ref in self.outputs
 
+    def loss_refs(self) -> list[Ref]:
+        """Tensors of the network that losses and metrics of the model read."""
+        return [ref for call in self.loss_calls.values() for ref in call.refs() if ref.call >= 0]
+
     def only_consumer(self, ref: Ref) -> int | None:
-        """The call that alone reads a tensor which the model does not return; else None."""
+        """The call that alone reads a tensor which no output or loss is made of; else None."""
         consumers = self.consumers(ref)
-        if len(consumers) != 1 or self.is_output(ref):
+        if len(consumers) != 1 or self.is_output(ref) or ref in self.loss_refs():
             return None
         return consumers[0]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape
+from tfxp.transforms.training_settings import MovedWeight, carry_settings, lose_settings
 
 # Layers a BatchNormalization after them can go into: class -> where the axes of the kernel that
 # number output channels begin and end, from the back.
@@ -68,6 +69,7 @@ def follows_foldable(graph: LayerGraph, number: int) -> bool:
     return (
         before.kind in FOLDABLE
         and before.config.get("activation", "linear") == "linear"
+        and before.activity_regularizer is None
         and len(graph.uses(before.name)) == len(graph.uses(spec.name)) == 1
         and graph.only_consumer(source) == number
         and _normalises_channels(spec, graph.shape_of(source))
@@ -98,15 +100,35 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
         }
     )
     before.config["use_bias"] = True
+    _fold_settings(graph, spec, before)
+    spec.pass_on_activity(before)
     before.absorb(spec)
     graph.bypass(number)
     return True
 
 
+def _fold_settings(graph: LayerGraph, norm: LayerSpec, into: LayerSpec) -> None:
+    """Say what training loses where a normalization goes into a layer with weights of its own."""
+    remedy = "which is folded; fold_batch_norm=False keeps it"
+    lose_settings(graph, norm, remedy)
+    if norm.is_trainable and not into.is_trainable:
+        graph.left_behind.append(f"the training of {norm.name!r} before frozen {into.name!r}")
+    for kind in (key for key in into.config if key.endswith("_constraint")):
+        if into.config[kind] is not None and not _is_ours(into.config[kind]):
+            graph.left_behind.append(f"{kind} of {into.name!r} ({norm.name!r} is folded into it)")
+            into.config[kind] = None
+
+
+def _is_ours(setting: object) -> bool:
+    """Whether a constraint is meant for kernels as they are quantized."""
+    name = setting.get("registered_name") if isinstance(setting, dict) else None
+    return str(name).startswith("tfxp>")
+
+
 def _fold_forward(graph: LayerGraph, number: int) -> bool:
     spec = graph.layers[graph.calls[number].layer]
     consumer = graph.only_consumer(Ref(number))
-    if consumer is None or len(graph.uses(spec.name)) > 1:
+    if consumer is None or len(graph.uses(spec.name)) > 1 or spec.activity_regularizer is not None:
         return False
     after = graph.layers[graph.calls[consumer].layer]
     dense = after.kind == "Dense"
@@ -128,6 +150,7 @@ def _fold_forward(graph: LayerGraph, number: int) -> bool:
         }
     )
     after.config["use_bias"] = True
+    _fold_settings(graph, spec, after)
     after.absorb(spec)
     graph.bypass(number)
     return True
@@ -141,7 +164,16 @@ def _become_depthwise(graph: LayerGraph, number: int) -> None:
     if len(shape) < 2 or free > 1 or not _normalises_channels(spec, shape):
         return
     g, c = affine(spec)
+    settings, arrays = spec.config, spec.arrays()
     spec.become(layers.DepthwiseConv2D(1))
+    scale = np.unique(arrays["moving_variance"] + settings["epsilon"])
+    factor = float(1 / np.sqrt(scale[0])) if scale.size == 1 else None
+    shifted = bool(arrays["moving_mean"].any())
+    moves = (
+        MovedWeight("gamma", spec, "depthwise", factor, reshaped=True),
+        MovedWeight("beta", spec, "bias", None if shifted else 1.0),
+    )
+    carry_settings(graph, spec.name, settings, moves)
     spec.set_arrays(
         {
             "depthwise_kernel": g.astype(np.float32).reshape(1, 1, -1, 1),

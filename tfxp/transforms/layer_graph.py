@@ -7,6 +7,8 @@ and never touches the Keras model the graph was read from.
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from tfxp.keras_types import KerasModel
@@ -72,6 +74,9 @@ class LayerGraph(CallGraph):
         if outputs is not None:
             graph = copy.copy(self)
             graph.outputs, graph.output_structure, graph.output_names = outputs, outputs, None
+            graph.loss_calls, graph.model_class = {}, None
+        elif self.left_behind:
+            _warn_of_losses(self.name, self.left_behind)
         return build_model(graph, name or self.name)
 
     def append(
@@ -122,7 +127,7 @@ class LayerGraph(CallGraph):
 
     def replace(self, old: Ref, new: Ref, keep: tuple[int, ...] = ()) -> None:
         """Make every reader of `old`, and the outputs, read `new`; calls in `keep` stay."""
-        for number, call in self.calls.items():
+        for number, call in (*self.calls.items(), *self.loss_calls.items()):
             if number not in keep and old in call.refs():
                 call.args, call.kwargs = call.map_refs(lambda r: new if r == old else r)
         self.outputs = [new if ref == old else ref for ref in self.outputs]
@@ -142,7 +147,7 @@ class LayerGraph(CallGraph):
     def sort(self) -> None:
         """Put calls into topological order and drop those that lead to no output."""
         order: dict[int, Call] = {}
-        for start in [ref.call for ref in self.inputs + self.outputs]:
+        for start in [ref.call for ref in self.inputs + self.outputs + self.loss_refs()]:
             stack = [(start, False)]
             while stack:
                 number, ready = stack.pop()
@@ -159,3 +164,13 @@ class LayerGraph(CallGraph):
         read = {order[ref.call].layer for call in order.values() for ref in call.refs()}
         for name, spec in self.layers.items():
             spec.is_read = name in read
+
+
+def _warn_of_losses(model: str, lost: Sequence[str]) -> None:
+    """Say which settings of the training a rewritten model does not have."""
+    listed = ", ".join(dict.fromkeys(lost))
+    warnings.warn(
+        f"training settings of model {model!r}: got {listed}; the rewritten network has no place "
+        "for them, so a training that needs them has to set them anew. Outputs are not affected.",
+        stacklevel=4,
+    )

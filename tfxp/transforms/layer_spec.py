@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ import tensorflow as tf
 from tfxp.keras import keras
 from tfxp.transforms.data_types import float32_value
 
+# How many layers inside one another are looked into.
+_DEPTH = 4
+
 
 class KerasLayer(Protocol):
     """What a layer of tf_keras offers to those that read it."""
@@ -19,6 +22,7 @@ class KerasLayer(Protocol):
     name: str
     weights: list[tf.Variable]
     submodules: Sequence[Any]
+    _activity_regularizer: Callable[[tf.Tensor], tf.Tensor] | None
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -31,6 +35,8 @@ class LayerSpec:
     `weights` holds the variables of the original layer until a transform replaces them by arrays;
     `arrays()` reads either. A wrapper takes the weights of the layer it wraps from `wraps`.
     `is_read` says whether any layer reads an output of it; `LayerGraph.sort` keeps it true.
+    `activity_regularizer` is what training adds to the loss for the layer's outputs, and
+    `frozen_parts` are paths of layers inside it that training leaves alone.
     """
 
     name: str
@@ -41,6 +47,8 @@ class LayerSpec:
     aliases: list[str] = dataclasses.field(default_factory=list)
     wraps: LayerSpec | None = None
     is_read: bool = True
+    activity_regularizer: Callable[[tf.Tensor], tf.Tensor] | None = None
+    frozen_parts: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -59,9 +67,30 @@ class LayerSpec:
         self.weight_names = list(arrays)
 
     def become(self, layer: KerasLayer | LayerSpec) -> None:
-        """Take the class and configuration of another layer; name and weights stay."""
+        """Take the class and configuration of another layer; name and weights stay, and what
+        was frozen stays frozen."""
         other = layer if isinstance(layer, LayerSpec) else make_spec(layer)
+        trainable = self.is_trainable and other.is_trainable
         self.cls, self.config = other.cls, {**other.config, "name": self.name}
+        self.config["trainable"] = trainable
+
+    def part(self, layer: KerasLayer) -> LayerSpec:
+        """The spec of a layer that does part of this layer's work; frozen if this one is."""
+        spec = make_spec(layer)
+        spec.config["trainable"] = self.is_trainable
+        return spec
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether training changes the layer's weights."""
+        return bool(self.config.get("trainable", True))
+
+    def pass_on_activity(self, other: LayerSpec) -> None:
+        """Let another layer, whose output is this one's from now on, regularize it."""
+        if self.activity_regularizer is not None:
+            other.activity_regularizer, self.activity_regularizer = self.activity_regularizer, None
+        if "activity_regularizer" in self.config:
+            self.config["activity_regularizer"] = None
 
     def absorb(self, other: LayerSpec) -> None:
         """Remember that `other` was folded into this layer."""
@@ -93,7 +122,7 @@ def weight_names(layer: KerasLayer) -> list[str]:
     name, as much of it as tells them apart.
     """
     found: dict[int, str] = {}
-    _find_attributes(layer, "", found, 4)
+    _find_attributes(layer, "", found, _DEPTH)
     names: list[str] = []
     for variable in layer.weights:
         parts = variable.name.split(":")[0].split("/")
@@ -106,12 +135,31 @@ def weight_names(layer: KerasLayer) -> list[str]:
     return names
 
 
+def frozen_parts(layer: KerasLayer) -> list[str]:
+    """Paths of layers inside a layer that training leaves alone: "backward_layer"."""
+    found: list[str] = []
+    left: list[tuple[str, object]] = [("", layer)]
+    while left:
+        prefix, owner = left.pop()
+        for key, value in _inner_layers(owner):
+            if not value.trainable:
+                found.append(f"{prefix}{key}")
+            elif prefix.count(".") < _DEPTH:
+                left.append((f"{prefix}{key}.", value))
+    return found
+
+
+def _inner_layers(owner: object) -> list[tuple[str, Any]]:
+    return [
+        (key, value)
+        for key, value in vars(owner).items()
+        if isinstance(value, keras.layers.Layer) and not isinstance(value, keras.Model)
+    ]
+
+
 def _find_attributes(owner: object, prefix: str, found: dict[int, str], depth: int) -> None:
-    inner = []
     for key, value in vars(owner).items():
         if isinstance(value, tf.Variable):
             found.setdefault(id(value), f"{prefix}{key}")
-        elif isinstance(value, keras.layers.Layer) and not isinstance(value, keras.Model):
-            inner.append((key, value))
-    for key, value in inner if depth else []:
+    for key, value in _inner_layers(owner) if depth else []:
         _find_attributes(value, f"{prefix}{key}.", found, depth - 1)

@@ -27,21 +27,33 @@ class NamedOutputs(keras.Model):
         """From its configuration."""
         plain = {key: value for key, value in config.items() if key != "output_names"}
         model = super().from_config(plain, custom_objects)
-        model.output_names = list(config["output_names"])
+        name_outputs(model, config["output_names"])
         return model
+
+
+def name_outputs(model: Any, names: Sequence[str]) -> None:
+    """Rename a model's outputs, past Keras' tracking of lists among a model's attributes."""
+    object.__setattr__(model, "output_names", list(names))
 
 
 # What .h5 files call the class; Keras looks it up without the package.
 keras.utils.get_custom_objects()[NamedOutputs.__name__] = NamedOutputs
 
 
-def named_model(inputs: list[Any], outputs: Any, names: Sequence[str] | None, name: str) -> Any:
+def named_model(
+    inputs: list[Any],
+    outputs: Any,
+    names: Sequence[str] | None,
+    name: str,
+    kind: Any = None,
+) -> Any:
     """A functional model; a plain one of Keras where its outputs have these names anyway.
 
     Args:
         inputs, outputs: symbolic tensors.
         names: of the outputs, in the order of `model.outputs`; None for those of the layers.
         name: the model's.
+        kind: the user's class of functional models; its constructor is not called.
 
     Example:
         >>> from tfxp.keras import keras
@@ -51,8 +63,12 @@ def named_model(inputs: list[Any], outputs: Any, names: Sequence[str] | None, na
         ['age']
     """
     model = keras.Model(inputs, outputs, name=name)
+    if kind is not None:
+        functional, model = type(model), kind.__new__(kind, inputs, outputs)
+        functional.__init__(model, inputs, outputs, name=name)
     if names is None or list(names) == model.output_names:
         return model
-    model = NamedOutputs(inputs, outputs, name=name)
-    model.output_names = list(names)
+    if kind is None:
+        model = NamedOutputs(inputs, outputs, name=name)
+    name_outputs(model, names)
     return model

@@ -11,9 +11,10 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.custom_training import read_training, split_losses
 from tfxp.transforms.data_types import float32_value, other_float, warn_of_types
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
-from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, weight_names
+from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, frozen_parts, weight_names
 
 _Key = tuple[int, int, int]
 
@@ -40,6 +41,8 @@ def read_model(model: KerasModel, graph: CallGraph) -> None:
     single = not isinstance(given.output, list | tuple | dict)
     graph.output_structure = None if single else given.output
     graph.output_names = list(given.output_names)
+    split_losses(graph)
+    read_training(model, given, graph)
 
 
 def _require_graph(model: Any) -> None:
@@ -102,6 +105,8 @@ class _Reader:
             weights = [float32_value(weight) for weight in layer.weights]
             spec = LayerSpec(layer.name, type(layer), read_config(layer), weights)
             spec.weight_names = weight_names(layer)
+            spec.activity_regularizer = layer._activity_regularizer
+            spec.frozen_parts = frozen_parts(layer) if spec.is_trainable else []
             self._names[id(layer)] = self._graph.add_layer(spec).name
             dtype = other_float(spec.config.get("dtype"))
             if dtype:

@@ -79,6 +79,7 @@ def split_activations(graph: LayerGraph) -> LayerGraph:
             spec.weights, spec.weight_names = added.weights, added.weight_names
             continue
         spec.config["activation"] = "linear"
+        spec.pass_on_activity(added)
         for use in graph.uses(spec.name):
             graph.insert_behind(Ref(use), added)
     graph.sort()
@@ -121,6 +122,7 @@ def merge_last_activations(graph: LayerGraph) -> LayerGraph:
             continue
         if graph.only_consumer(call.refs()[0]) == ref.call and not graph.consumers(ref):
             graph.layers[name].config["activation"] = spec.config["activation"]
+            spec.pass_on_activity(graph.layers[name])
             graph.bypass(ref.call)
     graph.sort()
     return graph

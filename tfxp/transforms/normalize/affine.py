@@ -44,6 +44,7 @@ def affine_to_batch_norm(graph: LayerGraph) -> LayerGraph:
                 break
         else:
             become_batch_norm(spec, *(np.broadcast_to(v.ravel(), (channels,)) for v in factors))
+            spec.config["trainable"] = False  # numbers that no training changed
             _take_real_input(graph, number)
     return graph
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape, make_spec
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
+from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 _RANK = 3
 # Positions of the heads and of the steps change places.
@@ -70,17 +71,36 @@ class _Parts:
         self._heads, self._dropout = int(spec.config["num_heads"]), float(spec.config["dropout"])
         scale = 1.0 / math.sqrt(float(spec.config["key_dim"]))
         self._dense = {
-            part: self._projection(arrays, part, scale if part == "query" else 1.0)
+            part: self._projection(spec, arrays, part, scale if part == "query" else 1.0)
             for part in ("query", "key", "value")
         }
         kernel = arrays["_output_dense.kernel"]
-        spec.become(layers.Dense(kernel.shape[-1], use_bias=bool(spec.config["use_bias"])))
+        settings = spec.config
+        if "_output_dense" in spec.frozen_parts:
+            settings["trainable"] = False
+        spec.frozen_parts = []
+        spec.become(layers.Dense(kernel.shape[-1], use_bias=bool(settings["use_bias"])))
         weights = {"kernel": kernel.reshape(-1, kernel.shape[-1])}
         if "_output_dense.bias" in arrays:
             weights["bias"] = arrays["_output_dense.bias"]
         spec.set_arrays(weights)
+        self._carry(spec, settings, scale)
 
-    def _projection(self, arrays: dict[str, np.ndarray], part: str, scale: float) -> LayerSpec:
+    def _carry(self, spec: LayerSpec, settings: dict[str, Any], scale: float) -> None:
+        """Regularizers and constraints, which serve all four layers."""
+        for part, layer in (*self._dense.items(), ("output", spec)):
+            factor = scale if part == "query" else 1.0
+            moves = (
+                MovedWeight("kernel", layer, "kernel", factor, reshaped=True),
+                MovedWeight("bias", layer, "bias", factor, reshaped=True),
+            )
+            carry_settings(self._graph, spec.name, settings, moves)
+        if spec.activity_regularizer is not None:
+            self._graph.left_behind.append(f"activity_regularizer of projections in {spec.name!r}")
+
+    def _projection(
+        self, whole: LayerSpec, arrays: dict[str, np.ndarray], part: str, scale: float
+    ) -> LayerSpec:
         """One dense layer for all heads."""
         kernel = arrays[f"_{part}_dense.kernel"]
         weights = {"kernel": kernel.reshape(kernel.shape[0], -1) * np.float32(scale)}
@@ -88,7 +108,9 @@ class _Parts:
             weights["bias"] = arrays[f"_{part}_dense.bias"].reshape(-1) * np.float32(scale)
         units, biased = weights["kernel"].shape[1], "bias" in weights
         layer = layers.Dense(units, use_bias=biased, name=f"{self._name}_{part}")
-        spec = self._graph.add_layer(make_spec(layer))
+        spec = self._graph.add_layer(whole.part(layer))
+        if f"_{part}_dense" in whole.frozen_parts:
+            spec.config["trainable"] = False
         spec.set_arrays(weights)
         return spec
 

@@ -15,6 +15,7 @@ from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.slices import index_of
+from tfxp.transforms.training_settings import lose_settings
 
 _FUNCTIONS = {
     "AddConstant": tf.add,
@@ -51,6 +52,7 @@ def fold_constants(graph: LayerGraph) -> LayerGraph:
             found = _computed(call, spec, known)
             if found is not None:
                 known[Ref(number)] = found
+                lose_settings(graph, spec, "whose outputs are constants")
     for number, call in graph.calls.items():
         if Ref(number) not in known and any(_is_whole(known.get(ref)) for ref in call.refs()):
             call.args, call.kwargs = call.map_refs(
@@ -102,7 +104,8 @@ def _computed(call: Call, spec: LayerSpec, known: dict[Ref, np.ndarray]) -> np.n
         result = layer(*args, **kwargs)
     if not isinstance(result, tf.Tensor):
         return None
-    learned = bool(spec.weights) or any(isinstance(value, Learned) for value in values)
+    weighted = bool(spec.weights) and spec.is_trainable
+    learned = weighted or any(isinstance(value, Learned) for value in values)
     return result.numpy().view(Learned) if learned else np.asarray(result)
 
 

@@ -22,6 +22,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Shape
 from tfxp.transforms.normalize.affine import become_batch_norm
 from tfxp.transforms.normalize.function_layers import function_spec, slicing_spec
 from tfxp.transforms.normalize.masks import mask_readers, masked_layers
+from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 # Images are the largest that the operator takes.
 _RANKS = (2, 3, 4)
@@ -45,7 +46,10 @@ def split_layer_norms(graph: LayerGraph) -> LayerGraph:
         arrays = spec.arrays()
         gamma = arrays.get("gamma", np.ones(channels)).astype(np.float64)
         beta = arrays.get("beta", np.zeros(channels))
-        become_batch_norm(spec, gamma * math.sqrt(channels), beta)
+        settings, factor = spec.config, math.sqrt(channels)
+        become_batch_norm(spec, gamma * factor, beta)
+        moves = (MovedWeight("gamma", spec, "gamma", factor), MovedWeight("beta", spec, "beta"))
+        carry_settings(graph, name, settings, moves)
     graph.sort()
     return graph
 

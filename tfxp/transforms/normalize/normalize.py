@@ -23,6 +23,7 @@ Outputs stay the same, bit for bit but for the order of additions in long sums.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -63,7 +64,8 @@ def _split_shared(graph: LayerGraph) -> LayerGraph:
         first = graph.uses(spec.name)[0]
         if number == first or spec.weights or spec.kind == "InputLayer":
             continue
-        call.layer = graph.add_layer(LayerSpec(spec.name, spec.cls, dict(spec.config))).name
+        copied = dataclasses.replace(spec, config=dict(spec.config), aliases=[])
+        call.layer = graph.add_layer(copied).name
     return graph
 
 
@@ -91,6 +93,9 @@ def _move_softmax_last(graph: LayerGraph) -> LayerGraph:
         following, source = graph.calls[reader], call.refs()[0]
         shapes = graph.shape_of(Ref(reader)), graph.shape_of(Ref(number))
         single = len(graph.uses(spec.name)) == len(graph.uses(following.layer)) == 1
+        regularized = (spec, graph.layers[following.layer])
+        if any(layer.activity_regularizer is not None for layer in regularized):
+            continue
         if not single or shapes[0][-1] != shapes[1][-1]:
             continue
         following.read(source)

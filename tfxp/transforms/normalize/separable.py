@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, make_spec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 _DEPTHWISE = {
     "SeparableConv1D": layers.DepthwiseConv1D,
@@ -37,7 +38,7 @@ def _split_one(graph: LayerGraph, spec: LayerSpec) -> None:
         use_bias=False,
         name=f"{spec.name}_depthwise",
     )
-    first = graph.add_layer(make_spec(depthwise))
+    first = graph.add_layer(spec.part(depthwise))
     first.set_arrays({"depthwise_kernel": arrays["depthwise_kernel"]})
     pointwise = _POINTWISE[kind](
         config["filters"],
@@ -48,6 +49,12 @@ def _split_one(graph: LayerGraph, spec: LayerSpec) -> None:
     spec.become(pointwise)
     kept = {"kernel": arrays["pointwise_kernel"]}
     spec.set_arrays({**kept, "bias": arrays["bias"]} if config["use_bias"] else kept)
+    moves = (
+        MovedWeight("depthwise", first, "depthwise"),
+        MovedWeight("pointwise", spec, "kernel"),
+        MovedWeight("bias", spec, "bias"),
+    )
+    carry_settings(graph, spec.name, config, moves)
     channels = int(np.prod(arrays["depthwise_kernel"].shape[-2:]))
     for use in graph.uses(spec.name):
         if causal:

@@ -41,5 +41,6 @@ def _permute(graph: LayerGraph, number: int, call: Call, spec: LayerSpec, axis: 
     order[axis - 1], order[-1] = order[-1], order[axis - 1]
     turned = (shape[0], *(shape[axis] for axis in order))
     graph.insert_before(number, layers.Permute(order, name=f"{spec.name}_turned"), turned)
-    graph.insert_behind(Ref(number), layers.Permute(order, name=f"{spec.name}_back"), shape)
+    back = graph.insert_behind(Ref(number), layers.Permute(order, name=f"{spec.name}_back"), shape)
+    spec.pass_on_activity(graph.spec_of(back))
     call.output_shapes = [turned]

@@ -35,5 +35,7 @@ def _unwrap(spec: LayerSpec) -> None:
     config = inner["config"]
     if config.get("axis", -1) not in (-1, [-1]) or config.get("noise_shape"):
         return  # counted from the front, without the axis of time
+    if config.get("activity_regularizer") is not None:
+        return  # by which the mean over all steps is taken
     spec.become(LayerSpec(spec.name, kind, config))
     spec.weight_names = [name.removeprefix("layer.") for name in spec.weight_names]
