@@ -191,6 +191,8 @@ def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> s
     current, role = number, role_of(graph.layers[name]).role
     if role in ("input", "unary", "float", "matmul") or len(graph.uses(name)) > 1:
         return name
+    if role == "mean" and None in graph.input_shape(number)[1:]:
+        return name  # how many elements it averages is read off its own input, not the ReLU's
     while True:
         following = graph.only_consumer(Ref(current))
         if following is None:

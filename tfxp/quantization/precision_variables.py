@@ -64,6 +64,9 @@ def _assign_wrapper(layer: FormatWrapper, network: QuantizedNetwork) -> None:
     if "input_scale" in layer.output_variables:
         source = network.input_grids(layer.name)[0]
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
+    if "input_zero_point" in layer.output_variables:
+        source = network.input_grids(layer.name)[0]
+        layer.output_variables["input_zero_point"].assign(_zero_point(source))
 
 
 def format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:

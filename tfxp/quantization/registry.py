@@ -156,7 +156,7 @@ class FormatRegistry(QuantizeRegistry):
         alone = explicit is None and point.owner not in self._masked
         exact = alone and bool(self._network.integer_inputs(point.owner))
         if point.role == "mean" and exact:
-            return MeanQuantizer(self._mean_count(point))
+            return MeanQuantizer(self._mean_count(point), zero_points=True)
         if isinstance(self._formats[point.owner].activations, WrpnFormat):
             # Half to even is the paper's formula in every float library; it differs from the ADD of
             # the engine at one place only, the threshold of 1-bit sums.
@@ -185,10 +185,10 @@ class FormatRegistry(QuantizeRegistry):
         return lstm_obstacle(graph, name) is None
 
     def _mean_count(self, point: Point) -> int:
-        """How many elements go into one: of all axes between, or of the last."""
+        """How many elements go into one: of all axes between, or of the last; 0 if that is free."""
         shape = self._plan.graph.input_shape(self._plan.graph.uses(point.owner)[0])
         last = function_of(self._plan.graph.layers[point.owner]) is not None
-        return int(np.prod([int(size or 1) for size in (shape[-1:] if last else shape[1:-1])]))
+        return int(np.prod([int(size or 0) for size in (shape[-1:] if last else shape[1:-1])]))
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""

@@ -4,13 +4,13 @@ import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
 from tfxp.quantizers.length import LengthQuantizer
 from tfxp.quantizers.lstm import LstmQuantizer
+from tfxp.quantizers.mean import MeanQuantizer
 from tfxp.quantizers.product import ProductQuantizer
 from tfxp.quantizers.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
     BiasQuantizer,
     FormatQuantizer,
-    MeanQuantizer,
     WeightQuantizer,
     seed_of,
 )

@@ -168,35 +168,6 @@ class ActivationQuantizer(FormatQuantizer):
 
 @_register
 @dataclass(eq=False)
-class MeanQuantizer(FormatQuantizer):
-    """Quantizes a global average as XNNPACK's MEAN does.
-
-    The sum S of n input codes is exact; then float32(S) * float32(s_in / (n * s_out)) is rounded
-    half to even. The product is taken in float32 in the same order here, since n is rarely a power
-    of two.
-
-    Args:
-        count: n, how many elements are averaged.
-    """
-
-    count: int
-
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, and the scale of the input."""
-        variables = super().build(tensor_shape, name, layer)
-        return {**variables, "input_scale": float_variable(layer, f"{name}_input_scale", 2.0**-4)}
-
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
-        """The mean on its grid, the gradient passed through."""
-        scale, source = weights["scale"], weights["input_scale"]
-        total = round_half_even((inputs / source) * self.count)
-        codes = round_half_even(total * ((source / scale) / self.count))
-        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
-        return straight_through(inputs, codes * scale)
-
-
-@_register
-@dataclass(eq=False)
 class AveragePoolQuantizer(FormatQuantizer):
     """Quantizes an average pool as TFLite's AVERAGE_POOL_2D does.
 

@@ -1,0 +1,77 @@
+"""The quantizer that repeats XNNPACK's MEAN, step by step in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfxp.keras import keras
+from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
+from tfxp.quantizers.rounding import round_half_even
+from tfxp.quantizers.straight_through import straight_through
+
+
+@keras.utils.register_keras_serializable(package="tfxp")
+@dataclass(eq=False)
+class MeanQuantizer(FormatQuantizer):
+    """Quantizes a mean as XNNPACK's MEAN of 8-bit tensors does.
+
+        m = (s_in / s) * (1 / n)
+        stored = half_even(S * m + (z - n * z_in * m)),    code = stored - z
+
+    S is the exact sum of n stored input codes; z_in and z are the zero points of input and output.
+    Every product, sum and quotient is rounded to float32, so the codes are the operator's for
+    every n, which is rarely a power of two. The gradient passes through.
+
+    Args:
+        count: n, how many elements are averaged; 0 if sizes are free, and known by the call only.
+        zero_points: whether the zero points of input and output are known. Models saved by
+            version 0.1 have none and compute as if both were 0.
+    """
+
+    count: int
+    zero_points: bool = False
+
+    takes_inputs = True
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, the scale of the input, and both zero points."""
+        variables = super().build(tensor_shape, name, layer)
+        variables["input_scale"] = float_variable(layer, f"{name}_input_scale", 2.0**-4)
+        for point in ("input_zero_point", "zero_point") if self.zero_points else ():
+            variables[point] = float_variable(layer, f"{name}_{point}", 0.0)
+        return variables
+
+    def __call__(
+        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+    ) -> tf.Tensor:
+        """The mean on its grid, the gradient passed through."""
+        scale, source = weights["scale"], weights["input_scale"]
+        none = tf.constant(0.0)
+        source_zero = weights.get("input_zero_point", none)
+        zero = weights.get("zero_point", none)
+        count = self._count(outputs, inputs)
+        total = round_half_even((outputs / source) * count) + count * source_zero
+        multiplier = _product(source / scale, 1.0 / count)
+        offset = _sum(zero, -_product(count * source_zero, multiplier))
+        codes = round_half_even(_sum(_product(total, multiplier), offset)) - zero
+        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
+        return straight_through(outputs, codes * scale)
+
+    def _count(self, outputs: Any, inputs: Any) -> tf.Tensor:
+        """n as a float32 number."""
+        if self.count:
+            return tf.constant(float(self.count))
+        return tf.cast(tf.size(inputs) // tf.maximum(tf.size(outputs), 1), tf.float32)
+
+
+def _product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """a * b rounded to float32 once; exact in float64, which no compiler merges with a sum."""
+    return tf.cast(tf.cast(a, tf.float64) * tf.cast(b, tf.float64), tf.float32)
+
+
+def _sum(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """a + b rounded to float32 once; the sums of this file are exact in float64."""
+    return tf.cast(tf.cast(a, tf.float64) + tf.cast(b, tf.float64), tf.float32)
