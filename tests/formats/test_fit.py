@@ -100,8 +100,9 @@ def test_clip_budget_against_brute_force(name, bits, signed, symmetric, budget):
     allowed = [
         f for f in all_f(bits, signed) if raw_clipped(x, bits, f, signed, symmetric) <= budget
     ]
-    # Not finer than what the histogram resolves: a range of one bin.
-    best = min(max(allowed), bits - signed - round(math.log2(stats.bin_width)), 64)
+    best = min(max(allowed), 64)
+    if (x != 0).mean() <= budget:  # all but zero may be clipped: a range of one bin is kept
+        best = min(best, bits - signed - round(math.log2(stats.bin_width)))
     if fmt.scale >= 2 * stats.bin_width:
         assert f == best
     else:  # a limit inside a bin: right but for what that bin holds
@@ -121,6 +122,16 @@ def test_clip_budget_counts_both_tails_and_magnitudes():
     assert str(fit_clip_budget(measured(-np.abs(x)), 8, budget=0.01)) == "Q3.4"
     assert str(fit_clip_budget(measured(-np.abs(x)), 8, budget=0.02)) == "Q0.7"
     assert fit_clip_budget(stats, 8, budget=0) == fit_max_abs(stats, 8)
+
+
+@pytest.mark.parametrize("log2", range(2, 31, 4))
+@pytest.mark.parametrize("signed", [True, False])
+def test_clip_budget_with_outliers_far_away(log2, signed):
+    """0.2 % of outliers within a budget of 1 % change nothing, however far they are."""
+    body = np.linspace(-0.99 if signed else 0, 0.99, 4990)
+    stats = measured(np.concatenate([body, np.full(10, 2.0**log2)]))
+    assert fit_clip_budget(stats, 8, signed).integer_bits == 0
+    assert fit_clip_budget(stats, 8, signed, budget=0.001).integer_bits == log2 + 1
 
 
 @pytest.mark.parametrize(("name", "bits", "signed", "symmetric"), CASES)

@@ -10,7 +10,7 @@ import numpy as np
 from tfxp.errors import FormatError
 from tfxp.formats.codec import quantize
 from tfxp.formats.fixed_point import FixedPointFormat
-from tfxp.formats.tensor_stats import TensorStats
+from tfxp.formats.tensor_stats import LOG2_LOW, TensorStats
 
 Fit = Callable[[TensorStats, int, bool, bool], FixedPointFormat]
 _LIMIT = 64  # of m and f
@@ -52,7 +52,8 @@ def fit_clip_budget(
 ) -> FixedPointFormat:
     """The finest format that clips at most a share `budget` of the values, both tails counted.
 
-    Ranges below 2^-12 of the tensor's own are not considered.
+    Ranges of a bin of the histogram and more are judged by it, narrower ones by the counts of
+    floor(log2|x|): outliers may be any number of powers of two beyond the body.
 
     Args:
         stats: statistics of the tensor.
@@ -76,6 +77,9 @@ def fit_clip_budget(
     """
     if not 0 <= budget < 1:
         raise FormatError(f"clip budget: got {budget}; expected 0 <= budget < 1.")
+    narrow = _narrow_range(stats, bits, signed, symmetric, budget)
+    if narrow is not None:
+        return narrow
     values, counts = stats.bin_values()
     widest = bits - int(signed) - _LIMIT
     for f in range(_finest(stats, bits, signed, symmetric), widest - 1, -1):
@@ -174,6 +178,21 @@ FITS: dict[str, Fit] = {
     "clip_budget": fit_clip_budget,
     "mse": fit_mse,
 }
+
+
+def _narrow_range(
+    stats: TensorStats, bits: int, signed: bool, symmetric: bool, budget: float
+) -> FixedPointFormat | None:
+    """The finest format within the budget among those that cover less than one bin, if any."""
+    coarser = _finest(stats, bits, signed, symmetric)
+    negative = 0.0 if signed else stats.negative_fraction  # all of them are clipped
+    if 1 - stats.zero_fraction <= budget:
+        return None  # a budget for all that is not zero says nothing of the range
+    for f in range(min(bits - int(signed) - LOG2_LOW, _LIMIT), coarser, -1):
+        clipped = stats.share_beyond(bits - int(signed) - f) + negative
+        if clipped <= budget and budget > 0:
+            return FixedPointFormat.of_bits(bits, f, signed, symmetric)
+    return None
 
 
 def _finest(stats: TensorStats, bits: int, signed: bool, symmetric: bool) -> int:

@@ -176,6 +176,17 @@ class TensorStats:
             return float(max(m2 - m1**2, 0.0))
         return float(max(m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4, 0.0))
 
+    def share_beyond(self, exponent: int) -> float:
+        """Share of the values with |x| >= 2^exponent; exact from 2^-40 to 2^40."""
+        self._require_data()
+        return float(self.log2_counts[max(exponent - LOG2_LOW, 0) :].sum() / self.count)
+
+    @property
+    def negative_fraction(self) -> float:
+        """Share of the values below zero."""
+        self._require_data()
+        return float(self.counts[: BINS // 2].sum() / self.count)
+
     def bin_values(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean value of every occupied bin, ascending, and how many values it stands for.
 
