@@ -29,7 +29,7 @@ NUMPY_COLUMN = {
 TENSORFLOW_COLUMN = {
     "quantizers": {"formats", "interpreter"},
     "transforms": {"data"},
-    "quantization": {"formats", "precision", "quantizers", "transforms"},
+    "quantization": {"formats", "precision", "data", "quantizers", "transforms"},
     "measure": {"formats", "precision", "data", "transforms", "quantization"},
     "training": {
         "formats",

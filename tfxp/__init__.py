@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tfxp.training import calibrate_model as calibrate_model
     from tfxp.training import fine_tune as fine_tune
     from tfxp.training import prepare_training as prepare_training
+    from tfxp.transforms.split_normalization import split_normalization as split_normalization
     from tfxp.transforms.wrpn.rescale import rescale_for_wrpn as rescale_for_wrpn
     from tfxp.transforms.wrpn.widen import widen_model as widen_model
 
@@ -73,6 +74,7 @@ _PUBLIC = {
     "rescale_for_wrpn": "tfxp.transforms.wrpn.rescale",
     "Rounding": "tfxp.formats",
     "set_precision": "tfxp.quantization.set_precision",
+    "split_normalization": "tfxp.transforms.split_normalization",
     "strip": "tfxp.quantization.strip",
     "TfxpError": "tfxp.errors",
     "widen_model": "tfxp.transforms.wrpn.widen",

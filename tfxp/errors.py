@@ -79,6 +79,10 @@ class TrainingWarning(UserWarning):
     """A training or calibration that did not make the model better, and was undone."""
 
 
+class ScalingWarning(UserWarning):
+    """Inputs of which the input's format loses much: they were scaled otherwise, or not at all."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint " Did you mean 'x'?" for a misspelt name, or an empty string.
 

@@ -57,7 +57,7 @@ from tfxp.assign.sakr import TENSORS
 from tfxp.assign.search_space import ARITHMETICS, RANGES
 from tfxp.cli.list_flags import numbers_file, pairs, real_number, whole_number
 from tfxp.cost import CostSettings, cost_report, resolve_precision, weight_bits
-from tfxp.data import ModelData, input_shapes, load_model_data
+from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.models import PAPER_NETWORKS, count_network
@@ -80,8 +80,8 @@ _REPORT_DATA = _FLAGS.DEFINE_string(
 )
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_SCALE = _FLAGS.input_scale()
-_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _METRIC = _FLAGS.DEFINE_enum("metric", "accuracy", ["accuracy", "top5"], "What is measured.")
 _BATCH = _FLAGS.batch_size(64)
 _WEIGHTS = _FLAGS.DEFINE_integer("weight_bits", 8, "uniform: bits of weights.", lower_bound=1)
@@ -159,6 +159,7 @@ def load_stats() -> tuple[ModelStats, Any, ModelData | None]:
     if name.endswith(".json"):
         return ModelStats.load(name), None, None
     model = tfxp.load_model(name, safe_mode=not _UNSAFE.value)
+    model, _ = tfxp.split_normalization(model, always=False)
     if not _DATA.value:
         return tfxp.count_model(model), model, None
     data = load_data(model, _DATA.value, "train")
@@ -318,7 +319,7 @@ def load_data(model: Any, path: str, split: str) -> ModelData:
     data = load_model_data(
         path, input_shapes(model), _SPLIT.value, _LIMIT.value, split, labels=split == "test"
     )
-    return data.scaled(_SCALE.value, _SHIFT.value)
+    return _FLAGS.scaled(data, model.input_names, scalings_of(model))[0]
 
 
 def sakr() -> Assignment:

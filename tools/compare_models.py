@@ -22,6 +22,7 @@ from tfxp import cli
 from tfxp.comparison.compare import Comparison, compare_traces
 from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_litert
 from tfxp.data import Dataset, load_model_data
+from tfxp.data.input_scaling import scalings_in
 from tfxp.errors import (
     ConfigError,
     DataError,
@@ -43,8 +44,8 @@ _AGAINST = _FLAGS.DEFINE_string(
 _DATA = _FLAGS.data("Samples to compare on (default: random codes).", required=False)
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_INPUT_SCALE = _FLAGS.input_scale()
-_INPUT_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
 _TOLERANCE = _FLAGS.DEFINE_integer("tolerance", 0, "LSBs that are let pass.", lower_bound=0)
 _LITERT = _FLAGS.DEFINE_boolean("litert", True, "Also run integer files in LiteRT.")
@@ -169,7 +170,7 @@ def real_inputs(form: Any) -> list[np.ndarray]:
     tensors = [form.graph.tensors[index] for index in form.graph.inputs]
     shapes = {tensor.name: tensor.shape[1:] for tensor in tensors}
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value or _SAMPLES)
-    scaled = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    scaled, _ = _FLAGS.scaled(data, list(shapes), scalings_in(form.graph.metadata))
     return [
         decode_output(tensor, part.x.astype(tensor.dtype)) if _holds_codes(tensor, part) else real.x
         for tensor, part, real in zip(tensors, data.parts, scaled.parts, strict=True)

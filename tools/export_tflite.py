@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, input_shapes, load_model_data
+from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.progress import Progress
@@ -38,8 +38,8 @@ _DATA = _FLAGS.data("Samples for --float_bits to measure; labels are not needed.
 _VERIFY_DATA = _FLAGS.verify_data()
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_INPUT_SCALE = _FLAGS.input_scale()
-_INPUT_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _SOFTMAX = _FLAGS.DEFINE_boolean(
     "softmax", False, "Write the final Softmax too; without it the file returns logits."
 )
@@ -124,7 +124,7 @@ def _inputs(qmodel: Any, path: str | None, split: str) -> ModelData | None:
     if path is None:
         return None
     data = load_model_data(path, input_shapes(qmodel), _SPLIT.value, _LIMIT.value, split)
-    return data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    return _FLAGS.scaled(data, qmodel.input_names, scalings_of(qmodel))[0]
 
 
 def _print(report: ExportReport) -> None:

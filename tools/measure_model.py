@@ -20,7 +20,7 @@ from typing import Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, input_shapes, load_model_data
+from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, write_json
 from tfxp.formats import TensorStats, candidates
@@ -34,8 +34,8 @@ _UNSAFE = _FLAGS.unsafe()
 _DATA = _FLAGS.data("Samples to measure on; labels are not needed.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_INPUT_SCALE = _FLAGS.input_scale()
-_INPUT_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _PRECISION = _FLAGS.precision()
 _BITS = _FLAGS.DEFINE_list("candidate_bits", ["4", "6", "8", "16"], "Word lengths for --json.")
@@ -52,9 +52,10 @@ def main() -> None:
     check_writable(_OUTPUT.value, _JSON.value, _HTML.value)
     bits = word_lengths()
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model, _ = tfxp.split_normalization(model, always=False)
     shapes = input_shapes(model)
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value, "train")
-    data = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    data, _ = _FLAGS.scaled(data, model.input_names, scalings_of(model))
     stats, after, precision = measured(model, data)
     header = ["layer", "kind", "output", "weights", "MACs", "min", "max", "std", "zeros"]
     quantized = [*header, "zeros after", "SQNR"] if after else header

@@ -18,9 +18,11 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, evaluate_metric, input_shapes, load_model_data
+from tfxp.data import ModelData, evaluate_metric, input_shapes, load_model_data, scalings_of
+from tfxp.data.input_scaling import keep_scalings
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.formats import FixedPointFormat
 from tfxp.precision import ModelStats
 from tfxp.progress import Progress
 
@@ -32,8 +34,8 @@ _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
 _TRAIN_DATA = _FLAGS.train_data()
 _EVAL_DATA = _FLAGS.eval_data()
-_INPUT_SCALE = _FLAGS.input_scale()
-_INPUT_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _PRECISION = _FLAGS.precision(default="w8a8")
 _STATS = _FLAGS.DEFINE_string("stats", None, "Statistics of measure_model.py, instead of --data.")
 _FIT = _FLAGS.DEFINE_enum(
@@ -70,6 +72,7 @@ def main() -> None:
         raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
     precision = cli.read_precision(_PRECISION.value)
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model, _ = tfxp.split_normalization(model, always=False)
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (
@@ -88,6 +91,9 @@ def main() -> None:
     )
     _evaluate("float", model, evaluation, figures)
     _evaluate("quantized", qmodel, evaluation, figures)
+    for data in (calibration, training, evaluation):
+        if data is not None:
+            cli.warn_of_saturation(data, _input_ranges(qmodel))
     if _CALIBRATE.value and calibration is not None:
         figures["output_error"] = _calibrate(qmodel, calibration)
         _evaluate("calibrated", qmodel, evaluation, figures)
@@ -104,7 +110,18 @@ def _load(
     if path is None:
         return None
     data = load_model_data(path, input_shapes(model), None, limit, split, labels)
-    return data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
+    scaled, used = _FLAGS.scaled(data, model.input_names, scalings_of(model))
+    keep_scalings(model, used)
+    return scaled
+
+
+def _input_ranges(qmodel: Any) -> dict[str, tuple[float, float] | None]:
+    """Input name -> smallest and largest value of its format; None for float ones."""
+    rules, result = tfxp.precision_of(qmodel).layers, {}
+    for name in qmodel.input_names:
+        fmt = rules[name].activations if name in rules else None
+        result[name] = (fmt.min, fmt.max) if isinstance(fmt, FixedPointFormat) else None
+    return result
 
 
 def _measure(model: Any, data: ModelData | None) -> ModelStats | None:

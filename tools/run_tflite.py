@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
-from tfxp.data import evaluate_metric, load_model_data
+from tfxp.data import ModelData, evaluate_metric, load_model_data
+from tfxp.data.input_scaling import Scalings, scalings_in
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, check_writable, write_json
 from tfxp.graph import Tensor
 from tfxp.interpreter import Interpreter, Report
-from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.interpreter.encoding import CODE_LIMITS, decode_output, encode_input
 from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -30,8 +31,8 @@ _MODEL = _FLAGS.model("Model: .tflite.")
 _DATA = _FLAGS.data("Samples to run, with labels if accuracy is wanted.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_INPUT_SCALE = _FLAGS.input_scale()
-_INPUT_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
 _METRIC = _FLAGS.metric()
 _ARITHMETIC = _FLAGS.DEFINE_enum(
@@ -95,8 +96,8 @@ class _LiteRT:
         return np.concatenate(rows)
 
 
-def load_model() -> tuple[Any, list[Tensor], Tensor]:
-    """What runs it, its inputs and its first output."""
+def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
+    """What runs it, its inputs, its first output, and what it says of its inputs."""
     engine = "fast" if _ENGINE.value == "litert" else _ENGINE.value
     runner = Interpreter(
         _MODEL.value,
@@ -112,7 +113,8 @@ def load_model() -> tuple[Any, list[Tensor], Tensor]:
             f"model {_MODEL.value}: got {len(graph.inputs)} inputs and {len(graph.outputs)} "
             "outputs; expected one of each at least."
         )
-    ends = [graph.tensors[index] for index in graph.inputs], graph.tensors[graph.outputs[0]]
+    sources = [graph.tensors[index] for index in graph.inputs]
+    ends = sources, graph.tensors[graph.outputs[0]], scalings_in(graph.metadata)
     if _ENGINE.value == "litert":
         if _ACCUMULATOR.value:
             raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
@@ -165,18 +167,36 @@ def plot_macs(report: Report, path: str) -> None:
     pyplot.close(figure)
 
 
+def _feeds(sources: list[Tensor], data: ModelData, known: Scalings) -> list[NDArray[Any]]:
+    """Codes of every input: those of the file, or real values scaled and encoded."""
+    kinds = [_INPUT_KIND.value if source.scale else "auto" for source in sources]
+    triples = list(zip(sources, data.parts, kinds, strict=True))
+    if all(kind == "codes" or part.x.dtype == source.dtype for source, part, kind in triples):
+        if not _FLAGS.scaling_given:
+            return [encode_input(source, part.x, kind) for source, part, kind in triples]
+    scaled, _ = _FLAGS.scaled(data, [source.name for source in sources], known)
+    cli.warn_of_saturation(scaled, {source.name: _range(source) for source in sources})
+    return [
+        encode_input(source, part.x if not source.scale else real.x, kind)
+        for (source, part, kind), real in zip(triples, scaled.parts, strict=True)
+    ]
+
+
+def _range(tensor: Tensor) -> tuple[float, float] | None:
+    """What an input can hold; None where it takes codes, or float."""
+    if not tensor.scale or tensor.dtype.kind == "f":
+        return None
+    low, high = CODE_LIMITS[tensor.type]
+    return tuple((code - tensor.zero_point) * tensor.scale for code in (low, high))
+
+
 def main() -> None:
     """Load, run, print."""
     check_writable(_JSON.value, _PLOT.value)
-    runner, sources, target = load_model()
+    runner, sources, target, scalings = load_model()
     shapes = {source.name: source.shape[1:] for source in sources}
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value)
-    if _INPUT_SCALE.value != 1 or _INPUT_SHIFT.value != 0:
-        data = data.scaled(_INPUT_SCALE.value, _INPUT_SHIFT.value)
-    feeds = [
-        encode_input(source, part.x, _INPUT_KIND.value if source.scale else "auto")
-        for source, part in zip(sources, data.parts, strict=True)
-    ]
+    feeds = _feeds(sources, data, scalings)
     codes, seconds = run_all(runner, feeds)
     figures: dict[str, Any] = {
         "model": str(_MODEL.value),

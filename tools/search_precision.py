@@ -20,7 +20,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.cost import EnergyTable
-from tfxp.data import ModelData, input_shapes, load_model_data
+from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import check_writable, find_config, write_json
 from tfxp.precision import ModelStats, PrecisionMap
@@ -40,8 +40,8 @@ _CALIBRATION = _FLAGS.DEFINE_string(
     "calibration_data", None, "Samples (.npz) to measure on (the first 256 of --data)."
 )
 _TRAIN_DATA = _FLAGS.train_data()
-_SCALE = _FLAGS.input_scale()
-_SHIFT = _FLAGS.input_shift()
+_FLAGS.input_scale()
+_FLAGS.input_shift()
 _STATS = _FLAGS.DEFINE_string("stats", None, "Statistics of measure_model.py.")
 _SETTINGS = _FLAGS.DEFINE_string(
     "settings", None, "Settings (.json), or one of configs/search; flags given override them."
@@ -79,6 +79,7 @@ def main() -> int | None:
     check_writable(_OUTPUT.value, _JSON.value, _REPORT.value)
     settings = read_settings()
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model, _ = tfxp.split_normalization(model, always=False)
     data = load(_DATA.value, model, _LIMIT.value, "test", _SPLIT.value)
     calibration = load(_CALIBRATION.value, model, None, "train", None, labels=False)
     search = tfxp.PrecisionSearch(
@@ -153,7 +154,7 @@ def load(
     if path is None:
         return None
     data = load_model_data(path, input_shapes(model), split, limit, default, labels)
-    return data.scaled(_SCALE.value, _SHIFT.value)
+    return _FLAGS.scaled(data, model.input_names, scalings_of(model))[0]
 
 
 def print_result(result: Any) -> None:

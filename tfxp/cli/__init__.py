@@ -17,6 +17,7 @@ A tool is a library call with flags:
 
 from tfxp.cli.flags import ToolFlags, read_precision
 from tfxp.cli.main import entry_point
+from tfxp.cli.saturation import warn_of_saturation
 from tfxp.cli.table import format_table
 
-__all__ = ["ToolFlags", "entry_point", "format_table", "read_precision"]
+__all__ = ["ToolFlags", "entry_point", "format_table", "read_precision", "warn_of_saturation"]

@@ -11,7 +11,9 @@ from typing import Any
 
 from absl import flags
 
-from tfxp.data.metrics import METRICS
+from tfxp.data import METRICS, InputScaling, ModelData, scaled_inputs
+from tfxp.data.input_scaling import Scalings
+from tfxp.errors import ConfigError
 from tfxp.files import find_config
 from tfxp.precision import PrecisionMap
 
@@ -122,7 +124,8 @@ class ToolFlags:
 
     def input_scale(self) -> Any:
         """--input_scale: the first half of x·scale + shift."""
-        text = "Inputs are multiplied by this before the model sees them (1/255 may be written so)."
+        text = "Inputs are multiplied by this before the model sees them (1/255 may be written so);"
+        text += " by default as the model says that it was trained."
         return self._number("input_scale", "1", text)
 
     def input_shift(self) -> Any:
@@ -133,6 +136,41 @@ class ToolFlags:
         """--input_kind: real values, or the model's own integer codes."""
         text = "Whether the arrays hold real values or the model's integer codes already."
         return self.DEFINE_enum("input_kind", "auto", ["auto", "codes", "real"], text)
+
+    @property
+    def scaling_given(self) -> bool:
+        """Whether --input_scale or --input_shift was given."""
+        return any(self.values[name].present for name in ("input_scale", "input_shift"))
+
+    def scaled(
+        self, data: ModelData, names: Sequence[str], known: Scalings
+    ) -> tuple[ModelData, Scalings]:
+        """Data as the model takes them: by --input_scale and --input_shift, else as it says itself.
+
+        Args:
+            data: samples in their own units.
+            names: the model's inputs, in order.
+            known: what the model says of its inputs.
+
+        Returns:
+            The scaled data, and the scaling that was used.
+
+        Raises:
+            ConfigError: one scale for several inputs.
+        """
+        if self.scaling_given:
+            scale, shift = (self.values[name].value for name in ("input_scale", "input_shift"))
+            scaling = InputScaling((scale,), (shift,))
+            if len(names) > 1 and not scaling.is_one:
+                raise ConfigError(
+                    f"scaling of {data.name}: got {scaling} for {len(names)} inputs; expected "
+                    "neither. Scale the arrays in the file."
+                )
+            known = {names[0]: scaling}
+        elif known:
+            words = ", ".join(f"{name}: {scaling}" for name, scaling in known.items())
+            print(f"inputs are scaled as the model says ({words})")
+        return scaled_inputs(data, names, known), known
 
     # What is asked for ------------------------------------------------------------------------
 

@@ -2,13 +2,15 @@
 
 from tfxp.data.dataset import Dataset
 from tfxp.data.digits import load_digits
+from tfxp.data.input_scaling import InputScaling, scalings_of
 from tfxp.data.metrics import METRICS, Metric, evaluate_metric
-from tfxp.data.model_data import ModelData, input_shapes, load_model_data
+from tfxp.data.model_data import ModelData, input_shapes, load_model_data, scaled_inputs
 from tfxp.data.npz import load_npz
 
 __all__ = [
     "METRICS",
     "Dataset",
+    "InputScaling",
     "Metric",
     "ModelData",
     "evaluate_metric",
@@ -16,4 +18,6 @@ __all__ = [
     "load_digits",
     "load_model_data",
     "load_npz",
+    "scaled_inputs",
+    "scalings_of",
 ]

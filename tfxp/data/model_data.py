@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.data.dataset import Dataset
+from tfxp.data.input_scaling import InputScaling, Scalings
 from tfxp.data.named_inputs import ordered_inputs
 from tfxp.data.npz import read_npz
 from tfxp.errors import DataError
@@ -126,6 +127,31 @@ class ModelData:
         return ModelData(
             tuple(replace(part, x=part.inputs(scale, shift)) for part in self.parts)
         )
+
+
+def scaled_inputs(data: ModelData, names: Sequence[str], scalings: Scalings) -> ModelData:
+    """Data as float32, every input as its network wants it.
+
+    Args:
+        data: samples in their own units.
+        names: the network's inputs, in the order of the data.
+        scalings: input name -> scaling; inputs that are not named stay as they are.
+
+    Raises:
+        DataError: columns that are not as many as the scaling has, or values that leave float32.
+    """
+    parts = []
+    for part, name in zip(data.parts, names, strict=True):
+        scaling = scalings.get(name, InputScaling())
+        columns = len(scaling.scale)
+        if columns > 1 and part.x.shape[-1] != columns:
+            raise DataError(
+                f"inputs of {part.name}: got {part.x.shape[-1]} columns; expected {columns}, for "
+                "which the model brings a scaling."
+            )
+        x = part.inputs() if scaling.is_one else scaling.apply(part.x)
+        parts.append(replace(part, x=x))
+    return ModelData(tuple(parts))
 
 
 def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:

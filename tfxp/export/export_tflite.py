@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
 from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
@@ -103,9 +104,9 @@ def export_tflite(
     network = read_network(qmodel)
     check_exportable(network)
     notes = exactness_notes(network, pack_int4)
-    graph = logits = _integer_graph(network, softmax, pack_int4, fine_bias)
+    graph = logits = _integer_graph(network, softmax, pack_int4, fine_bias, scalings_of(qmodel))
     if softmax and verify is not None:
-        logits = _integer_graph(network, False, pack_int4, fine_bias)
+        logits = _integer_graph(network, False, pack_int4, fine_bias, scalings_of(qmodel))
     network.forget_integers()  # the graphs hold them in the file's order by now
     content = write_tflite(graph)
     checked = None
@@ -134,19 +135,20 @@ def integer_graph_of(
     """
     network = read_network(qmodel)
     check_exportable(network)
-    return _integer_graph(network, softmax, pack_int4, fine_bias)
+    return _integer_graph(network, softmax, pack_int4, fine_bias, scalings_of(qmodel))
 
 
 def _integer_graph(
-    network: QuantizedNetwork, softmax: bool, pack_int4: bool, fine_bias: bool
+    network: QuantizedNetwork, softmax: bool, pack_int4: bool, fine_bias: bool, scalings: Scalings
 ) -> IntegerGraph:
-    """The graph of a network that was checked, the formats in its metadata."""
+    """The graph of a network that was checked; formats and input scaling in its metadata."""
     builder = GraphBuilder(network, softmax, pack_int4, fine_bias)
     graph = write_layers(builder)
     content = {
         "schema": 1,
         "tensors": builder.tensor_formats,
         "precision": network.precision.to_dict(),
+        **scalings_to_dict(scalings),
     }
     graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
     return graph

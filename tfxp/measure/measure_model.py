@@ -13,6 +13,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats, decibels
 from tfxp.keras_types import KerasModel, Samples
+from tfxp.measure.column_ranges import ColumnRanges
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
 from tfxp.quantization.plan import QuantizationPlan, prepare
@@ -79,12 +80,15 @@ def measure_model(
     pass_ = _QuantizedPass if is_quantized(model) else _FloatPass
     task = pass_(model, fold_batch_norm, pre_activations)
     signature, samples = InputSignature.of(model), 0
+    columns = ColumnRanges(signature.names)
     for batch, total in signature.batches(data, batch_size):
+        columns.update(batch)
         for part in [batch] if signature.batch else _parts(batch, task.elements):
             task.update(part)
             samples += len(part[0])
             if progress is not None:
                 progress(samples, total)
+    columns.warn(task.plan.points)
     return task.result(samples)
 
 

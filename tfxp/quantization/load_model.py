@@ -6,6 +6,7 @@ import os
 import zipfile
 from typing import Any
 
+from tfxp.data.input_scaling import keep_scalings, read_scalings
 from tfxp.errors import ModelError
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
@@ -47,6 +48,12 @@ def load_model(
     name = os.fspath(path)
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
+    model = _load(name, custom_objects, safe_mode)
+    keep_scalings(model, read_scalings(name))
+    return model
+
+
+def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> KerasModel:
     made_by = keras_version(name)
     try:
         if safe_mode:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.data.input_scaling import keep_scalings, scalings_of
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
@@ -64,6 +65,7 @@ def quantize_model(
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
+    scalings = scalings_of(model)
     if is_quantized(model):
         model = plan_of(model).graph.to_model(model.name)
     plan = _prepare_for(model, precision, fold_batch_norm)
@@ -72,7 +74,7 @@ def quantize_model(
     quantized = wrap_layers(network, backward).to_model(model.name)
     assign_formats(network.of_model(quantized))
     quantized._tfxp_stats = stats
-    return quantized
+    return keep_scalings(quantized, scalings)
 
 
 def precision_of(qmodel: KerasModel) -> PrecisionMap:

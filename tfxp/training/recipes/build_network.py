@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tfxp.data import ModelData, input_shapes
+from tfxp.data.input_scaling import read_scalings
 from tfxp.errors import ConfigError
 from tfxp.files import find_config
 from tfxp.formats import WrpnFormat
@@ -94,6 +96,25 @@ def float_network(recipe: TrainingRecipe, x: Any) -> Any:
 def input_names(recipe: TrainingRecipe) -> list[str]:
     """The inputs of a recipe's network, in order."""
     return list(_given_network(recipe).input_names)
+
+
+def scaled_as_its_file(recipe: TrainingRecipe) -> TrainingRecipe:
+    """A recipe that scales inputs as the network it starts from was trained, unless it says how.
+
+    Raises:
+        ConfigError: that network has a scaling for each input or column.
+    """
+    file, own = recipe.model.get("file"), (recipe.input_scale, recipe.input_shift)
+    known = read_scalings(file) if file is not None and os.path.exists(file) else {}
+    if not known or own != (1.0, 0.0):
+        return recipe
+    (scaling,) = list(known.values())[:1]
+    if len(known) > 1 or len(scaling.scale) > 1:
+        raise ConfigError(
+            f"model {file!r}: got a scaling for every input or column; expected one for all. Scale "
+            "the data yourself, and set input_scale and input_shift."
+        )
+    return recipe.updated({"input_scale": scaling.scale[0], "input_shift": scaling.shift[0]})
 
 
 def _given_network(recipe: TrainingRecipe) -> KerasModel:

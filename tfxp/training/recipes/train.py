@@ -13,12 +13,18 @@ import tensorflow as tf
 
 from tfxp.callbacks import FixedPointMonitor
 from tfxp.data import Dataset, ModelData, input_shapes
+from tfxp.data.input_scaling import InputScaling, keep_scalings
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
 from tfxp.training.recipes.batches import evaluation_batches, steps_per_epoch, training_batches
-from tfxp.training.recipes.build_network import build_network, input_names, training_map_of
+from tfxp.training.recipes.build_network import (
+    build_network,
+    input_names,
+    scaled_as_its_file,
+    training_map_of,
+)
 from tfxp.training.recipes.checkpoint import read_meta, restore_checkpoint, save_checkpoint
 from tfxp.training.recipes.fixed_point_recipe import fixed_point_optimizer
 from tfxp.training.recipes.recipe import TrainingRecipe
@@ -92,6 +98,7 @@ def _train_held(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """`train_recipe` in a folder that no other process trains in."""
+    recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
     labels = train.labels()
     stream_from = 0 if meta is None else len(meta["epochs"])
@@ -118,6 +125,8 @@ def _train_held(
             verbose=0,
         )
     result = _result(recipe, meta, model, train, evaluation, command)
+    scaling = InputScaling((recipe.input_scale,), (recipe.input_shift,))
+    keep_scalings(model, {model.input_names[0]: scaling})
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     write_json(folder / RESULT, result)

@@ -36,7 +36,7 @@ def affine_to_batch_norm(graph: LayerGraph) -> LayerGraph:
         if spec.kind not in _AFFINE or not call.output_shapes:
             continue
         channels = call.output_shapes[0][-1]
-        factors = _rescaling(spec) if spec.kind == "Rescaling" else _normalization(spec)
+        factors = _rescaling(spec) if spec.kind == "Rescaling" else normalization_factors(spec)
         if channels is None or factors is None:
             continue
         for values in factors:
@@ -54,7 +54,8 @@ def _rescaling(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(config["scale"], np.float64), np.asarray(config["offset"], np.float64)
 
 
-def _normalization(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
+def normalization_factors(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factor and offset of a Normalization layer, per channel; None where they are unknown."""
     config = spec.config
     axis = config["axis"]
     axes = [] if axis is None else list(axis) if isinstance(axis, list | tuple) else [axis]

@@ -1,0 +1,226 @@
+"""The scaling that inputs need before a network sees them, and its place in saved models.
+
+A network that was trained on x / 255 says so wherever it goes: the scaling is an attribute of the
+Keras model, `tfxp.json` inside a `.keras` file or SavedModel, the attribute `tfxp` of an `.h5`
+file, and a part of the metadata of an exported file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfxp.errors import ConfigError
+from tfxp.files import write_text
+
+_KEY, _FILE = "input_scaling", "tfxp.json"
+
+
+@dataclass(frozen=True)
+class InputScaling:
+    """One input: x * scale + shift, per column of the last axis or for all of them.
+
+    Args:
+        scale: one factor, or one a column.
+        shift: one number, or one a column.
+
+    Raises:
+        ConfigError: numbers that are not finite, a factor of 0, or unequal lengths.
+
+    Example:
+        >>> InputScaling((0.5, 2.0), (0.0, 1.0)).apply(np.array([[2.0, 3.0]]))
+        array([[1., 7.]], dtype=float32)
+    """
+
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
+
+    def __post_init__(self) -> None:
+        finite = all(math.isfinite(value) for value in (*self.scale, *self.shift))
+        if not finite or 0.0 in self.scale or len(self.scale) != len(self.shift):
+            raise ConfigError(
+                f"input scaling: got {self.scale} and {self.shift}; expected as many finite "
+                "factors other than 0 as numbers to add."
+            )
+
+    def apply(self, x: NDArray) -> NDArray[np.float32]:
+        """Scaled inputs, computed in float32."""
+        scale, shift = np.array(self.scale, np.float32), np.array(self.shift, np.float32)
+        return np.asarray(x, np.float32) * scale + shift
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it changes nothing."""
+        return set(self.scale) == {1.0} and set(self.shift) == {0.0}
+
+    def __str__(self) -> str:
+        if len(self.scale) > 1:
+            return f"x · scale + shift, each of {len(self.scale)} columns with its own"
+        return f"x · {self.scale[0]:g} + {self.shift[0]:g}"
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """JSON form."""
+        return {"scale": list(self.scale), "shift": list(self.shift)}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> InputScaling:
+        """From the JSON form.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        try:
+            return cls(*(tuple(float(v) for v in data[key]) for key in ("scale", "shift")))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ConfigError(
+                f"input scaling: got {data!r}; expected scale and shift ({error})."
+            ) from None
+
+
+# Input name -> its scaling; inputs that need none are absent.
+Scalings = Mapping[str, InputScaling]
+
+
+def scalings_of(model: Any) -> dict[str, InputScaling]:
+    """What the inputs of a Keras model need; empty where nothing is known."""
+    return dict(getattr(model, "_tfxp_input_scaling", {}))
+
+
+def keep_scalings(model: Any, scalings: Scalings) -> Any:
+    """Note on a Keras model what its inputs need, so that `model.save` writes it; the same model.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,))])
+        >>> scaling = {model.input_names[0]: InputScaling((1 / 255,))}
+        >>> scalings_of(keep_scalings(model, scaling)) == scaling
+        True
+    """
+    needed = {name: scaling for name, scaling in scalings.items() if not scaling.is_one}
+    known = hasattr(model, "_tfxp_input_scaling")
+    if not needed and not known:
+        return model
+    model._tfxp_input_scaling = needed
+    if not known:
+        save = model.save
+
+        def save_with_scalings(filepath: Any, *args: Any, **kwargs: Any) -> None:
+            save(filepath, *args, **kwargs)
+            write_scalings(filepath, scalings_of(model))
+
+        model.save = save_with_scalings
+    return model
+
+
+def write_scalings(path: str | os.PathLike[str], scalings: Scalings) -> None:
+    """Add what inputs need to a saved Keras model: `.keras`, `.h5` or a SavedModel's folder."""
+    text = json.dumps({_KEY: {name: scaling.to_dict() for name, scaling in scalings.items()}})
+    if os.path.isdir(path):
+        write_text(os.path.join(path, _FILE), text)
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_FILE, text)
+    else:
+        import h5py
+
+        with h5py.File(path, "a") as file:
+            file.attrs["tfxp"] = text
+
+
+def read_scalings(path: str | os.PathLike[str]) -> dict[str, InputScaling]:
+    """What a saved Keras model says of its inputs; empty where it says nothing.
+
+    Raises:
+        ConfigError: it says something that is no scaling.
+    """
+    text = _text_in(path)
+    return {} if text is None else parse_scalings(text)
+
+
+def parse_scalings(text: str) -> dict[str, InputScaling]:
+    """Input name -> scaling, from the JSON that a model carries.
+
+    Raises:
+        ConfigError: it is something else.
+
+    Example:
+        >>> parse_scalings('{"input_scaling": {"x": {"scale": [0.5], "shift": [0]}}}')["x"].scale
+        (0.5,)
+        >>> parse_scalings('{"schema": 1}')
+        {}
+    """
+    try:
+        found = json.loads(text).get(_KEY, {})
+        return {str(name): InputScaling.from_dict(data) for name, data in found.items()}
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"input scaling of the model: cannot be read ({error}).") from None
+
+
+def scalings_in(metadata: Mapping[str, bytes]) -> dict[str, InputScaling]:
+    """What the metadata of an exported file say of its inputs.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    content = metadata.get("tfxp", b"{}")
+    return parse_scalings(content.decode("utf-8", "replace"))
+
+
+def scalings_to_dict(scalings: Scalings) -> dict[str, Any]:
+    """The entry of a model's metadata; nothing where no input needs any."""
+    return {_KEY: {k: v.to_dict() for k, v in scalings.items()}} if scalings else {}
+
+
+def _text_in(path: str | os.PathLike[str]) -> str | None:
+    if os.path.isdir(path):
+        file = os.path.join(path, _FILE)
+        if not os.path.isfile(file):
+            return None
+        with open(file, encoding="utf-8") as opened:
+            return opened.read()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(_FILE).decode() if _FILE in archive.namelist() else None
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return None
+    with h5py.File(path, "r") as file:
+        found = file.attrs.get("tfxp")
+        return None if found is None else str(found)
+
+
+def crushed_columns(low: NDArray, high: NDArray, deviation: NDArray) -> list[int]:
+    """Columns that one 8-bit format for all of them would crush to a code or two.
+
+        deviation_j < max_k |x_k| / 2^8,  for columns that vary at all
+
+    Args:
+        low, high: smallest and largest value of every column.
+        deviation: standard deviation of every column.
+
+    Example:
+        >>> crushed_columns(np.array([0, 0, 5]), np.array([1, 4000, 5]), np.array([0.3, 900, 0]))
+        [0]
+    """
+    largest = float(np.max(np.maximum(np.abs(low), np.abs(high)), initial=0.0))
+    small = (deviation < largest / 256) & (low < high)
+    return [int(column) for column in np.flatnonzero(small)]
+
+
+def saturated_share(x: NDArray, low: float, high: float) -> float:
+    """The share of values beyond a format's range.
+
+    Example:
+        >>> saturated_share(np.array([0.0, 0.5, 200.0, 255.0]), 0.0, 0.996)
+        0.5
+    """
+    return float(np.mean((x < low) | (x > high)))
