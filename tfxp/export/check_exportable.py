@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tfxp.errors import ExportError
@@ -25,6 +27,8 @@ from tfxp.transforms.normalize.masks import mask_readers
 # its convolutions and dense layers for accumulator scales below 2^8 output scales.
 _SMALLEST_ADD_RATIO = 2.0**-10
 _LARGEST_RATIO = 2.0**8
+# Products of 8-bit activations are added up in int32.
+_WRAPS = 2**31
 _EXACT_FACTORS = (1, 2, 4, 8, 16)
 _EIGHT_BITS = {"elu": "ELU", "l2_normalize": "L2_NORMALIZATION"}
 _SMALLEST_MUL_RATIO = 2.0**-16
@@ -64,6 +68,8 @@ def check_exportable(network: QuantizedNetwork) -> None:
             )
     complaints += _without_operator(network.plan) + _unary_complaints(network, storage)
     complaints += _constant_complaints(network, storage)
+    if not complaints:  # sums are known once every tensor has a format
+        complaints += _overflow_complaints(network, storage)
     complaints += lstm_complaints(network, storage) + mixed_indices(network.plan)
     if complaints:
         listed = "\n".join(f"  - {text}" for text in complaints)
@@ -121,6 +127,23 @@ def _constant_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
                 f"stored in {most}; give its weights at most {most} bits"
             )
     return found
+
+
+def _overflow_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
+    """Layers whose sums could leave 32 bits, in which LiteRT adds up beside 8-bit activations."""
+    if storage != "INT8":
+        return []
+    totals = {name: largest_sum(network, name) for name in network.plan.macs}
+    for name, point in network.plan.points.items():
+        if point.role == "matmul":
+            depth, largest = _depth_and_product(network, name)
+            totals[name] = (depth or 1) * largest
+    return [
+        f"{name}: sums may reach {total:,}, and LiteRT's wrap at 2^31; give its weights or its "
+        "input fewer bits, or the layer fewer inputs"
+        for name, total in totals.items()
+        if total >= _WRAPS
+    ]
 
 
 def _largest_bias(network: QuantizedNetwork, name: str) -> int:
@@ -247,15 +270,18 @@ def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
     ]
 
 
+def _depth_and_product(network: QuantizedNetwork, name: str) -> tuple[int | None, int]:
+    """Terms of every sum in a product of matrices, None if free, and the largest of them."""
+    grids = network.integer_inputs(name)
+    largest = math.prod(max(-fmt.qmin, fmt.qmax) for fmt in grids)
+    call = network.graph.calls[network.graph.uses(name)[0]]
+    shape = network.graph.shape_of(call.refs()[0])
+    return shape[-2 if call.kwargs.get("transpose_a") else -1], largest
+
+
 def _product_notes(network: QuantizedNetwork, name: str) -> list[str]:
     """Products of matrices whose sums may leave float32's whole numbers."""
-    largest, graph = 1, network.graph
-    for fmt in network.integer_inputs(name):
-        largest *= max(-fmt.qmin, fmt.qmax)
-    call = graph.calls[graph.uses(name)[0]]
-    left = call.refs()[0]
-    shape = graph.shape_of(left)
-    depth = shape[-2 if call.kwargs.get("transpose_a") else -1]
+    depth, largest = _depth_and_product(network, name)
     terms = EXACT_LIMIT // largest
     if depth is not None and depth <= terms:
         return []
