@@ -80,9 +80,8 @@ def test_selectors():
     assert select_layers(RESIDUAL) == {
         "@inputs": ["x"],
         "@outputs": ["d"],
-        "@first": ["a"],
+        "@first": ["x", "a"],
         "@last": ["d"],
-        "@norms": [],
     }
 
 

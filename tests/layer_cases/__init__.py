@@ -6,7 +6,7 @@ export says so) or "keras" (quantized in Keras, refused by the export with a rea
 takes Keras and its layers, so that one definition serves tf_keras and its twin in Keras 3.
 """
 
-from tests.layer_cases import exported, keras_only, lookups, recurrent  # noqa: F401 they fill it
+from tests.layer_cases import exported, functions, keras_only, lookups, recurrent  # noqa: F401 they fill it
 from tests.layer_cases.table import LAYER_CASES, build, inputs_of
 
 __all__ = ["LAYER_CASES", "build", "inputs_of"]

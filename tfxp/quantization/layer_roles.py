@@ -19,12 +19,14 @@ from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, funct
 from tfxp.transforms.normalize.constants import is_constant
 from tfxp.transforms.normalize.matrix_products import FUNCTION as PRODUCT
 from tfxp.transforms.normalize.normalize import is_softmax
+from tfxp.transforms.normalize.single_functions import TABLE_NAMES
 
 _FUNCTIONS = {
     PRODUCT: "tf.matmul",
     MEAN: "tf.reduce_mean",
     LENGTH: "tf.math.l2_normalize",
     PAD: "tf.pad",
+    **TABLE_NAMES,
 }
 # Keras' layers around a TensorFlow function, by name; a Lambda layer holds bytecode instead.
 _FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
@@ -67,7 +69,7 @@ def role_of(spec: LayerSpec) -> LayerRole:
     if table_name(spec) not in LAYERS:
         raise UnsupportedLayerError(f"layer {spec.name!r}: got class {spec.kind}.")
     role = LAYERS[table_name(spec)]
-    if spec.kind == "Activation" and unary_of(spec) is not None:
+    if spec.kind in ("Activation", "ReLU") and unary_of(spec) is not None:
         return LayerRole("unary", LayerKind.LOOKUP)
     if spec.config.get("interpolation", "nearest") != "nearest":
         return LayerRole("interpolate", LayerKind.RESIZE, accepts=role.accepts)

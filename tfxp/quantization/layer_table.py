@@ -11,18 +11,11 @@ from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
-from tfxp.transforms.normalize.normalize import is_relu
 
 
 def _channels_last(spec: LayerSpec) -> str | None:
     if spec.config.get("data_format", "channels_last") not in (None, "channels_last"):
         return "data_format channels_first; expected channels_last"
-    return None
-
-
-def _plain_relu(spec: LayerSpec) -> str | None:
-    if spec.kind == "ReLU" and is_relu(spec) is None:
-        return "a ReLU with a threshold, or with a slope and a limit; expected one of the three"
     return None
 
 
@@ -57,6 +50,12 @@ _CONSTANT = WeightSpec("constant", channel_axes=0)
 _UNARY = LayerRole("unary", LayerKind.LOOKUP)
 # A softmax that no layer reads.
 FINAL_SOFTMAX = LayerRole("softmax", LayerKind.SOFTMAX)
+
+# They change images while training only.
+AUGMENTATION = (
+    "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
+    "RandomBrightness", "RandomHeight", "RandomWidth",
+)  # fmt: skip
 
 LAYERS: dict[str, LayerRole] = {
     "InputLayer": LayerRole("input", LayerKind.INPUT),
@@ -113,6 +112,11 @@ LAYERS: dict[str, LayerRole] = {
     "UpSampling2D": _keep(LayerKind.RESIZE),
     "UpSampling3D": _keep(LayerKind.RESIZE),
     "Resizing": _keep(LayerKind.RESIZE),
+    "tf.pad by mirror": _keep(LayerKind.PAD),
+    "tf.nn.depth_to_space": _keep(LayerKind.RESHAPE),
+    "tf.nn.space_to_depth": _keep(LayerKind.RESHAPE),
+    "tf.reduce_max": _keep(LayerKind.POOL),
+    "tf.reduce_min": _keep(LayerKind.POOL),
     "Dropout": _keep(LayerKind.DROPOUT),
     "SpatialDropout1D": _keep(LayerKind.DROPOUT),
     "SpatialDropout2D": _keep(LayerKind.DROPOUT),
@@ -122,11 +126,15 @@ LAYERS: dict[str, LayerRole] = {
     "GaussianNoise": _keep(LayerKind.DROPOUT),
     "ActivityRegularization": _keep(LayerKind.DROPOUT),
     "Masking": _keep(LayerKind.DROPOUT),
+    "Identity": _keep(LayerKind.DROPOUT),
+    **{name: _keep(LayerKind.DROPOUT) for name in AUGMENTATION},
     # functions of one tensor
-    "ReLU": LayerRole("relu", LayerKind.ACTIVATION, accepts=_plain_relu),
+    "ReLU": LayerRole("relu", LayerKind.ACTIVATION),
     "Activation": LayerRole("relu", LayerKind.ACTIVATION),
     "LeakyReLU": _UNARY,
     "ELU": _UNARY,
+    "ThresholdedReLU": _UNARY,
+    "tf.math": _UNARY,
     "PReLU": LayerRole("unary", LayerKind.LOOKUP, (WeightSpec("alpha", channel_axes=0),)),
     "tf.math.l2_normalize": LayerRole("unary", LayerKind.L2_NORMALIZE),
     "Softmax": LayerRole("unary", LayerKind.SOFTMAX, accepts=_last_axis),

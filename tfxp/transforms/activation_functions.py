@@ -101,7 +101,7 @@ def _is_found(function: ActivationConfig) -> bool:
 def _shadowed(layer: KerasLayer) -> list[ActivationConfig]:
     """Users' functions with names of Keras' own, which Keras would call in their place."""
     found: list[ActivationConfig] = []
-    for part in (layer, *layer.submodules):
+    for part in layer._flatten_layers():
         for key in _SETTINGS:
             function = getattr(part, key, None)
             module = f"{getattr(function, '__module__', '')}."

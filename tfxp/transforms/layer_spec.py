@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,11 +21,13 @@ class KerasLayer(Protocol):
 
     name: str
     weights: list[tf.Variable]
-    submodules: Sequence[Any]
     _activity_regularizer: Callable[[tf.Tensor], tf.Tensor] | None
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
+
+    def _flatten_layers(self) -> Iterable[Any]:
+        """The layer, and all layers inside it."""
 
 
 @dataclasses.dataclass

@@ -39,8 +39,6 @@ def write_sequence(builder: GraphBuilder, number: int, call: Call, spec: LayerSp
 
 def _refuse_transposed(spec: LayerSpec, call: Call) -> str | None:
     config, shape = spec.config, call.output_shapes[0]
-    if config.get("output_padding") is not None:
-        return "output_padding; TRANSPOSE_CONV has none"
     if any(step != 1 for step in config["dilation_rate"]):
         return f"dilation_rate {config['dilation_rate']}; TRANSPOSE_CONV has none"
     return "an image of unknown size" if None in shape[1:] else None

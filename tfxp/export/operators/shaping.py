@@ -9,7 +9,10 @@ import numpy as np
 from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import writes
+from tfxp.quantization.layer_table import AUGMENTATION
 from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.normalize.channel_functions import function_of
+from tfxp.transforms.normalize.single_functions import DEPTH_TO_SPACE, LARGEST
 from tfxp.transforms.normalize.slices import index_of
 
 # (begin, end, step) along one axis; None stands for its border.
@@ -27,6 +30,8 @@ _WHOLE: Range = (None, None, 1)
     "GaussianNoise",
     "ActivityRegularization",
     "Activation",
+    "Identity",
+    *AUGMENTATION,
     operators="nothing",
 )
 def write_nothing(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
@@ -73,6 +78,32 @@ def write_padding(builder: GraphBuilder, number: int, call: Call, spec: LayerSpe
     pads = np.array([(0, 0), *inside, (0, 0)], np.int32)
     paddings = builder.constant(f"{spec.name}/paddings", pads, "INT32")
     one_to_one(builder, number, call, spec, "PAD", [paddings])
+
+
+@writes("tf.pad by mirror", operators="MIRROR_PAD")
+def write_mirror(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
+    """The border's own reflection, without the edge (REFLECT) or with it (SYMMETRIC)."""
+    pads = np.array(call.kwargs["paddings"], np.int32)
+    paddings = builder.constant(f"{spec.name}/paddings", pads, "INT32")
+    one_to_one(builder, number, call, spec, "MIRROR_PAD", [paddings], {"mode": call.kwargs["mode"]})
+
+
+@writes("tf.nn.depth_to_space", operators="DEPTH_TO_SPACE")
+@writes("tf.nn.space_to_depth", operators="SPACE_TO_DEPTH")
+def write_blocks(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
+    """Channels become blocks of pixels, or the reverse."""
+    operator = "DEPTH_TO_SPACE" if function_of(spec) == DEPTH_TO_SPACE else "SPACE_TO_DEPTH"
+    one_to_one(builder, number, call, spec, operator, [], {"block_size": call.kwargs["block_size"]})
+
+
+@writes("tf.reduce_max", operators="REDUCE_MAX")
+@writes("tf.reduce_min", operators="REDUCE_MIN")
+def write_extreme(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
+    """The largest or smallest code along axes."""
+    operator = "REDUCE_MAX" if function_of(spec) == LARGEST else "REDUCE_MIN"
+    axes = builder.constant(f"{spec.name}/axes", np.array(call.kwargs["axis"], np.int32), "INT32")
+    options = {"keep_dims": call.kwargs["keepdims"]}
+    one_to_one(builder, number, call, spec, operator, [axes], options)
 
 
 @writes("Permute", operators="TRANSPOSE")

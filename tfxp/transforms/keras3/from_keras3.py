@@ -215,7 +215,7 @@ class _Converter:
 def _keep_name(tensor: Any, name: str) -> None:
     """Name the layer that Keras made around a function; its own names count up by the process, so
     that two twins of one model would differ."""
-    layer = tensor._keras_history.layer
+    layer = tf.nest.flatten(tensor)[0]._keras_history.layer
     if type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda"):
         layer._name = name
 

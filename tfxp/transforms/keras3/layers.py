@@ -138,6 +138,8 @@ def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     name = name_of(layer)
     if not type(layer).__module__.startswith("keras."):
         raise _NoTwin("a class of your own; rebuild it with tf_keras")
+    if _augments(layer):
+        return layers.Activation, {"name": config["name"], "activation": "linear"}
     kind = getattr(layers, name, None)
     if kind is None or name == "Lambda":
         raise _NoTwin("tf_keras has no such layer" if kind is None else "code inside the model")
@@ -160,6 +162,16 @@ def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     if name == "Normalization":
         result |= {"mean": _array(layer.mean), "variance": _array(layer.variance)}
     return kind, result
+
+
+def _augments(layer: Any) -> bool:
+    """Whether a layer changes images while training only. Training state is not taken along, and
+    tf_keras knows few of these layers."""
+    name = name_of(layer)
+    random = name.startswith("Random") and name != "RandomCrop"
+    return isinstance(layer, keras3().layers.RandomFlip.__mro__[1]) and (
+        random or name in ("MixUp", "CutMix", "AugMix", "RandAugment")
+    )
 
 
 def _edited(name: str, config: dict[str, Any]) -> dict[str, Any]:

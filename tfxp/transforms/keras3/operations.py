@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
@@ -39,27 +40,113 @@ def _alike(function: Callable[[Any, Any], Any]) -> Operation:
     return call
 
 
+def _swapped(op: Any, x: Any) -> Any:
+    order = list(range(len(x.shape)))
+    first, second = op.axis1, op.axis2
+    order[first], order[second] = order[second], order[first]
+    return tf.transpose(x, order)
+
+
+def _moved(op: Any, x: Any) -> Any:
+    rank = len(x.shape)
+    moves = zip(np.atleast_1d(op.destination), np.atleast_1d(op.source), strict=True)
+    places = {int(to) % rank: int(of) % rank for to, of in moves}
+    rest = iter(axis for axis in range(rank) if axis not in places.values())
+    return tf.transpose(x, [places[a] if a in places else next(rest) for a in range(rank)])
+
+
+def _split(op: Any, x: Any) -> Any:
+    """Into equal parts, or at places."""
+    given, axis = op.indices_or_sections, op.axis
+    if isinstance(given, int):
+        return tf.split(x, given, axis)
+    ends = [*given, x.shape[axis]]
+    sizes = [int(end - start) for start, end in zip([0, *given], ends, strict=True)]
+    return tf.split(x, sizes, axis)
+
+
+def _tiled(op: Any, x: Any) -> Any:
+    repeats = np.atleast_1d(op.repeats).tolist()
+    return tf.tile(x, [1] * (len(x.shape) - len(repeats)) + repeats)
+
+
+def _flipped(op: Any, x: Any) -> Any:
+    axes = range(len(x.shape)) if op.axis is None else np.atleast_1d(op.axis)
+    return tf.reverse(x, [int(axis) % len(x.shape) for axis in axes])
+
+
+def _relu(op: Any, x: Any) -> Any:
+    return layers.ReLU(op.max_value, op.negative_slope, op.threshold, name=op.name)(x)
+
+
+def _pool(by_rank: dict[int, Any]) -> Operation:
+    def call(op: Any, x: Any) -> Any:
+        kind = by_rank[len(x.shape)]
+        size, strides = op.pool_size, op.strides
+        return kind(size, strides, op.padding, op.data_format, name=op.name)(x)
+
+    return call
+
+
+def _reduced(function: Any) -> Operation:
+    return lambda op, x: function(x, op.axis, keepdims=op.keepdims)
+
+
+_AVERAGE_POOLS = {3: layers.AveragePooling1D, 4: layers.AveragePooling2D}
+_MAX_POOLS = {3: layers.MaxPooling1D, 4: layers.MaxPooling2D}
+# Functions of one tensor without settings.
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "Relu": tf.nn.relu,
+    "Relu6": tf.nn.relu6,
+    "Sigmoid": tf.sigmoid,
+    "Tanh": tf.tanh,
+    "Silu": tf.nn.silu,
+    "Selu": tf.nn.selu,
+    "Softplus": tf.math.softplus,
+    "Softsign": tf.math.softsign,
+    "LogSigmoid": tf.math.log_sigmoid,
+    "Exp": tf.exp,
+    "Expm1": tf.math.expm1,
+    "Log": tf.math.log,
+    "Log1p": tf.math.log1p,
+    "Sqrt": tf.sqrt,
+    "Rsqrt": tf.math.rsqrt,
+    "Reciprocal": tf.math.reciprocal,
+    "Square": tf.square,
+    "Abs": tf.abs,
+    "Absolute": tf.abs,
+    "Sin": tf.sin,
+    "Cos": tf.cos,
+    "Tan": tf.tan,
+    "Arctan": tf.atan,
+    "Erf": tf.math.erf,
+    "Sign": tf.sign,
+    "Floor": tf.floor,
+    "Ceil": tf.math.ceil,
+    "Round": tf.round,
+    "Negative": tf.negative,
+    "StopGradient": tf.stop_gradient,
+    "HardTanh": lambda x: tf.clip_by_value(x, -1.0, 1.0),
+    "HardSigmoid": lambda x: COMPOSED["hard_sigmoid"](x),
+    "HardSilu": lambda x: COMPOSED["hard_silu"](x),
+}
 OPERATIONS: dict[str, Operation] = {
+    **{name: (lambda op, x, f=function: f(x)) for name, function in _PLAIN.items()},
     "Add": _alike(lambda x, y: x + y),
     "Subtract": _alike(lambda x, y: x - y),
     "Multiply": _alike(lambda x, y: x * y),
     "Divide": _alike(lambda x, y: x / y),
     "TrueDivide": _alike(lambda x, y: x / y),
-    "Negative": lambda op, x: -x,
+    "Power": _alike(lambda x, y: tf.pow(x, y)),
     "Matmul": lambda op, x, y: tf.matmul(x, y),
     "Maximum": lambda op, x, y: tf.maximum(x, y),
     "Minimum": lambda op, x, y: tf.minimum(x, y),
     "Clip": lambda op, x: tf.clip_by_value(x, op.x_min, op.x_max),
-    "Relu": lambda op, x: tf.nn.relu(x),
-    "Relu6": lambda op, x: tf.nn.relu6(x),
-    "Sigmoid": lambda op, x: tf.sigmoid(x),
-    "Tanh": lambda op, x: tf.tanh(x),
-    "Silu": lambda op, x: tf.nn.silu(x),
+    "ReLU": _relu,
     "Elu": lambda op, x: layers.ELU(op.alpha, name=op.name)(x),
     "Gelu": lambda op, x: tf.nn.gelu(x, approximate=op.approximate),
     "LeakyRelu": lambda op, x: tf.nn.leaky_relu(x, op.negative_slope),
-    "HardSigmoid": lambda op, x: COMPOSED["hard_sigmoid"](x),
-    "HardSilu": lambda op, x: COMPOSED["hard_silu"](x),
+    "LogSoftmax": lambda op, x: tf.nn.log_softmax(x, axis=op.axis),
     "Softmax": lambda op, x: tf.nn.softmax(x, axis=op.axis),
     "GetItem": lambda op, x, key: x[key],
     "Reshape": _reshape,
@@ -67,8 +154,24 @@ OPERATIONS: dict[str, Operation] = {
     "ExpandDims": lambda op, x: tf.expand_dims(x, op.axis),
     "Squeeze": lambda op, x: tf.squeeze(x, op.axis),
     "Concatenate": lambda op, x: tf.concat(x, op.axis),
-    "Mean": lambda op, x: tf.reduce_mean(x, op.axis, keepdims=op.keepdims),
-    "Max": lambda op, x: tf.reduce_max(x, op.axis, keepdims=op.keepdims),
+    "Stack": lambda op, x: tf.stack(x, op.axis),
+    "Split": _split,
+    "Unstack": lambda op, x: tf.unstack(x, op.num, op.axis),
+    "Swapaxes": _swapped,
+    "Moveaxis": _moved,
+    "Tile": _tiled,
+    "Repeat": lambda op, x: tf.repeat(x, op.repeats, op.axis),
+    "Flip": _flipped,
+    "Mean": _reduced(tf.reduce_mean),
+    "Sum": _reduced(tf.reduce_sum),
+    "Max": _reduced(tf.reduce_max),
+    "Min": _reduced(tf.reduce_min),
+    "Amax": _reduced(tf.reduce_max),
+    "Amin": _reduced(tf.reduce_min),
+    "AveragePool": _pool(_AVERAGE_POOLS),
+    "MaxPool": _pool(_MAX_POOLS),
+    "DepthToSpace": lambda op, x: tf.nn.depth_to_space(x, op.block_size),
+    "SpaceToDepth": lambda op, x: tf.nn.space_to_depth(x, op.block_size),
     "Pad": _pad,
     "Cast": lambda op, x: tf.cast(x, float32_value(op.dtype)),
 }

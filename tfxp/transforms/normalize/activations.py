@@ -59,7 +59,10 @@ def unary_of(spec: LayerSpec) -> Unary | None:
         return Unary("l2_normalize")
     if spec.kind == "PReLU":
         return Unary("prelu")
-    return Unary("thresholded relu") if spec.kind == "ThresholdedReLU" else None
+    thresholded = spec.kind == "ThresholdedReLU" or (
+        spec.kind == "ReLU" and bool(float(config["threshold"] or 0))
+    )
+    return Unary("thresholded relu") if thresholded else None
 
 
 def split_activations(graph: LayerGraph) -> LayerGraph:

@@ -1,7 +1,8 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
 - tensors that no input changes are computed once (`constants`);
-- functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`);
+- functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`), or several of
+  them (`compositions`);
 - means and lengths of channels take one form each (`channel_functions`), layer normalization is
   split into such steps (`layer_norm`);
 - attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
@@ -34,11 +35,13 @@ from tfxp.transforms.normalize.activations import rewrite_activations, split_act
 from tfxp.transforms.normalize.affine import averages_to_sums
 from tfxp.transforms.normalize.attention import split_attention
 from tfxp.transforms.normalize.channel_functions import unify_channel_functions
+from tfxp.transforms.normalize.compositions import compose_functions
 from tfxp.transforms.normalize.constants import fold_constants
 from tfxp.transforms.normalize.dot_layers import dots_to_products
 from tfxp.transforms.normalize.layer_norm import split_layer_norms
 from tfxp.transforms.normalize.matrix_products import unify_products
 from tfxp.transforms.normalize.separable import split_separable
+from tfxp.transforms.normalize.single_functions import unify_single_functions
 from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
 from tfxp.transforms.normalize.tensor_functions import functions_to_layers
 from tfxp.transforms.normalize.time_distributed import unwrap_time_distributed
@@ -126,6 +129,8 @@ def _full_pools_to_means(graph: LayerGraph) -> LayerGraph:
 # In the order in which they are applied.
 _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     fold_constants,
+    _split_shared,
+    compose_functions,
     functions_to_layers,
     unify_products,
     dots_to_products,
@@ -133,6 +138,7 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     unwrap_time_distributed,
     split_layer_norms,
     unify_channel_functions,
+    unify_single_functions,
     split_separable,
     split_activations,
     _split_shared,

@@ -1,0 +1,157 @@
+"""Functions of tensors and layers that are put together from several simple ones, or move codes.
+
+`functions_of` gives the same calls for tf_keras (TensorFlow's functions) and Keras 3 (its own), so
+that one definition serves both.
+"""
+
+import types
+
+import numpy as np
+
+from tests.layer_cases.table import case, chain
+from tfxp.keras import tf
+
+IMAGE = (6, 4, 4)
+
+
+def functions_of(keras):
+    """A call for each function, named as in Keras 3."""
+    ops = getattr(keras, "ops", None)
+    if ops is not None:
+        return ops
+    return types.SimpleNamespace(
+        absolute=tf.abs, add=tf.add, amax=tf.reduce_max, amin=tf.reduce_min, clip=tf.clip_by_value,
+        cos=tf.cos, depth_to_space=tf.nn.depth_to_space, exp=tf.exp, flip=flip, gelu=tf.nn.gelu,
+        log=tf.math.log, log_softmax=tf.nn.log_softmax, max=tf.reduce_max, maximum=tf.maximum,
+        mean=tf.reduce_mean, min=tf.reduce_min, minimum=tf.minimum, power=tf.pow,
+        reciprocal=tf.math.reciprocal, repeat=tf.repeat, selu=tf.nn.selu, softplus=tf.math.softplus,
+        space_to_depth=tf.nn.space_to_depth, split=split, sqrt=tf.sqrt, square=tf.square,
+        stack=tf.stack, stop_gradient=tf.stop_gradient, sum=tf.reduce_sum, tile=tf.tile,
+        unstack=lambda x, num, axis: tf.unstack(x, num, axis), pad=tf.pad,
+        average_pool=lambda x, size, strides: tf.nn.avg_pool2d(x, size, strides, "VALID"),
+        max_pool=lambda x, size, strides, padding: tf.nn.max_pool2d(x, size, strides, "SAME"),
+        transpose=tf.transpose, swapaxes=swapaxes, moveaxis=moveaxis,
+    )  # fmt: skip
+
+
+def flip(x, axis):
+    return tf.reverse(x, [axis])
+
+
+def split(x, places, axis):
+    """Keras 3 counts parts or names places; TensorFlow counts parts or sizes."""
+    sizes = places if isinstance(places, int) else np.diff([0, *places, x.shape[axis]]).tolist()
+    return tf.split(x, sizes, axis)
+
+
+def swapaxes(x, first, second):
+    order = list(range(len(x.shape)))
+    order[first], order[second] = second, first
+    return tf.transpose(x, order)
+
+
+def moveaxis(x, source, destination):
+    order = [axis for axis in range(len(x.shape)) if axis != source]
+    order.insert(destination, source)
+    return tf.transpose(x, order)
+
+
+@case()
+def limits(keras, layers):
+    """Numbers as limits, below, above and on both sides; a ReLU with a slope and a limit."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    a = f.clip(layers.Conv2D(4, 1)(x), -0.5, 0.75)
+    b = f.maximum(layers.Conv2D(4, 1)(x), 0.25)
+    c = f.minimum(layers.Conv2D(4, 1)(x), 0.5)
+    d = layers.ReLU(max_value=1.0, negative_slope=0.25)(layers.Conv2D(4, 1)(x))
+    return keras.Model(x, [layers.Conv2D(2, 1)(a), b, layers.Add()([c, d])])
+
+
+@case()
+def powers(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    a = f.square(layers.Conv2D(4, 1)(x))
+    b = f.power(layers.Conv2D(4, 1)(x), 3)
+    c = f.absolute(layers.Conv2D(4, 1)(x)) ** 1
+    return keras.Model(x, [layers.Conv2D(2, 1)(a), layers.Dense(3)(b), c])
+
+
+@case()
+def pieces(keras, layers):
+    """Split, unstacked, stacked, repeated, reversed, with other axes first."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    a, b = f.split(y, 2, 3)
+    c, d = f.split(f.stop_gradient(y), [1], 2)
+    rows = f.unstack(y, 6, 1)
+    e = f.tile(f.stack([rows[0], rows[5]], 1), [1, 2, 1, 3])
+    g = f.repeat(f.flip(layers.Add()([a, b]), 1), 2, 2)
+    h = f.moveaxis(f.swapaxes(layers.Concatenate(2)([d, c]), 1, 2), 3, 1)
+    return keras.Model(x, [layers.Conv2D(2, 1)(e), g, layers.Dense(2)(h)])
+
+
+@case()
+def blocks_and_mirrors(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    a = f.depth_to_space(layers.Conv2D(4, 1)(x), 2)
+    b = f.space_to_depth(f.pad(a, [[0, 0], [2, 2], [0, 2], [0, 0]], "reflect"), 2)
+    c = f.pad(b, [[0, 0], [1, 0], [2, 1], [0, 0]], "symmetric")
+    return keras.Model(x, layers.Conv2D(2, 3)(c))
+
+
+@case()
+def sums_and_extremes(keras, layers):
+    """Along any axes."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    means = [f.mean(y, 1), f.mean(y, (1, 3), keepdims=True), f.sum(y, (1, 2)), f.sum(y, -1)]
+    extremes = [f.max(y, -1), f.amax(y, (1, 2)), f.min(y, (1, 2)), f.amin(y, 2, keepdims=True)]
+    return keras.Model(x, [*means, *extremes])
+
+
+@case()
+def pools_as_functions(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = f.average_pool(layers.Conv2D(4, 1)(x), 2, 1)
+    return keras.Model(x, layers.Conv2D(2, 1)(f.max_pool(y, 2, 2, padding="same")))
+
+
+@case()
+def augmentation(keras, layers):
+    """What changes images while training does nothing afterwards."""
+    return chain(
+        keras, layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1),
+        layers.CenterCrop(4, 3), layers.Conv2D(4, 1), layers.Identity(), layers.Softmax(),
+        shape=IMAGE,
+    )  # fmt: skip
+
+
+@case()
+def conv_transpose_output_padding(keras, layers):
+    return chain(
+        keras,
+        layers.Conv2DTranspose(3, 3, strides=2, padding="same", output_padding=0),
+        layers.Conv2DTranspose(3, (3, 2), strides=2, padding="valid", output_padding=1),
+        layers.Reshape((-1, 3)),
+        layers.Conv1DTranspose(2, 4, strides=3, padding="same", output_padding=1),
+        shape=(4, 3, 2),
+    )
+
+
+@case("keras")
+def element_wise(keras, layers):
+    """Functions without an integer operator."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    a = f.exp(y) + f.power(f.square(y) + 1.0, 0.5) + f.power(2.0, y)
+    b = f.log(f.square(f.selu(y)) + 1.0) / (f.softplus(y) + 1.0)
+    c = 1.0 / (f.sqrt(f.exp(y)) + 2.0) + f.gelu(f.cos(y), approximate=True)
+    return keras.Model(x, [layers.Conv2D(2, 1)(a), b, f.log_softmax(c)])
+
+
+@case("keras")
+def thresholds(keras, layers):
+    x = keras.Input(IMAGE)
+    y = layers.ReLU(threshold=0.01)(layers.Conv2D(4, 1)(x))
+    y = layers.ReLU(2.0, 0.25, 0.01)(layers.Conv2D(4, 1)(y))
+    return keras.Model(x, keras.activations.relu(layers.Conv2D(4, 1)(y), threshold=0.01))
