@@ -39,6 +39,13 @@ def lower(graph: IntegerGraph) -> list[Step]:
         UnsupportedOpError: an operator, type, shape or scale that the C kernels lack; all are
             named.
     """
+    inputs = (graph.tensors[index] for index in graph.inputs)
+    free = [t.name for t in inputs if -1 in (t.shape_signature or ())[1:]]
+    if free:
+        raise UnsupportedOpError(
+            f"sizes of inputs {', '.join(map(repr, free))}: got open ones; expected numbers, which "
+            "the memory of the program is planned for."
+        )
     executor = Executor(graph, Settings("litert", "reference"))
     steps: list[Step] = []
     refusals: list[str] = []

@@ -11,6 +11,7 @@ from tfxp.export.graph_builder import storage_type
 from tfxp.export.indices import mixed_indices
 from tfxp.export.lstm_integers import lstm_complaints, lstm_notes
 from tfxp.export.operators import no_operator, writer_of
+from tfxp.export.operators.writers import UNKNOWN_SIZE
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
 from tfxp.quantization.integer_layer import row_blocks
@@ -20,6 +21,7 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.activation_functions import function_name
+from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.masks import mask_readers
 
@@ -90,9 +92,24 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
         inner = function_name(spec.config.get("activation"))
         if reason is None and role_of(spec).role == "mac" and inner != "linear":
             reason = f"the activation {inner!r} is inside the layer; quantize the float model anew"
+        if reason == UNKNOWN_SIZE:
+            reason += _ways_to_a_size(plan.graph)
         if reason:
             found.append(f"{spec.name} ({spec.kind}): {reason}")
     return list(dict.fromkeys(found))
+
+
+def _ways_to_a_size(graph: LayerGraph) -> str:
+    """How to build a network with the sizes that its inputs leave open."""
+    found = []
+    for ref in graph.inputs:
+        shape = graph.shape_of(ref)[1:]
+        if None in shape:
+            sizes = ", ".join("..." if size is None else str(size) for size in shape)
+            found.append(f"{graph.spec_of(ref).name!r} a number for each ... of ({sizes},)")
+    if not found:
+        return ""
+    return f"; build the float model anew, give input {', '.join(found)}, and copy its weights"
 
 
 def _unary_complaints(network: QuantizedNetwork, storage: str) -> list[str]:

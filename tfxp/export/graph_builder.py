@@ -13,7 +13,7 @@ from tfxp.formats import Format, int8_zero_point
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
-from tfxp.transforms.layer_graph import Call, LayerSpec, Ref
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape
 from tfxp.transforms.normalize.normalize import is_relu
 
 _LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
@@ -52,9 +52,9 @@ _VERSIONS = {
     "TRANSPOSE_CONV": 4,
 }
 Options = dict[str, Any]  # an operator's option table, snake_case names
-Shape = tuple[int | None, ...]  # the batch first
 # Layers whose operator states the size of its whole output, or of a state, the batch included.
 _ONE_SAMPLE = ("Conv1DTranspose", "Conv2DTranspose", "LSTM")
+_RESHAPED = ("Reshape", "Flatten")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +106,7 @@ class GraphBuilder:
         self.storage = storage_type(network)
         self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
-        kinds = {spec.kind for spec in plan.graph.layers.values()}
-        self._batch = 1 if kinds & set(_ONE_SAMPLE) else None
+        self._batch = 1 if _takes_one_sample(plan.graph) else None
         self._layers: dict[str, IntegerLayer] = {}
         self._constants: dict[tuple[str, str], int] = {}
         self.tensor_formats: dict[str, str] = {}
@@ -195,7 +194,7 @@ class GraphBuilder:
 
     def like(self, value: Value, name: str) -> Value:
         """A new tensor of the same shape and format."""
-        return self.activation(name, (None, *self.graph.tensors[value.index].shape[1:]), value.fmt)
+        return self.activation(name, self.free_shape(value), value.fmt)
 
     def clamp(self, value: Value, low: int | None, high: int | None, name: str) -> Value:
         """Hold codes at limits that the storage type does not saturate at by itself."""
@@ -255,6 +254,11 @@ class GraphBuilder:
         """The shape of a tensor, for one sample."""
         return self.graph.tensors[value.index].shape
 
+    def free_shape(self, value: Value) -> Shape:
+        """The shape of a tensor with None for free sizes, the batch among them."""
+        signature = self.graph.tensors[value.index].shape_signature or self.shape(value)
+        return (None, *(None if size < 0 else size for size in signature[1:]))
+
     def upper(self, fmt: Format) -> int | None:
         """The highest code, where the storage type does not stop there by itself."""
         saturates = fmt.qmax + self.zero_point(fmt) == _LIMITS[self.storage][1]
@@ -264,7 +268,7 @@ class GraphBuilder:
         """The tensor in another format, ties up."""
         if value.fmt == fmt:
             return value
-        shape = (None, *self.shape(value)[1:])
+        shape = self.free_shape(value)
         result = self.emit("QUANTIZE", [value.index], self.activation(name, shape, fmt))
         low = None if value.fmt.qmin >= 0 else fmt.qmin
         return self.clamp(result, low, self.upper(fmt), name)
@@ -273,7 +277,7 @@ class GraphBuilder:
         """A sequence as an image one row high, which LiteRT's operators for images take."""
         if value.image is not None:
             return Value(value.image, value.fmt)
-        shape = (None, 1, *self.shape(value)[1:])
+        shape = (None, 1, *self.free_shape(value)[1:])
         axis = self.constant("row_axis", np.array([1], np.int32), "INT32")
         return self.emit(
             "EXPAND_DIMS", [value.index, axis], self.activation(f"{name}_row", shape, value.fmt)
@@ -281,8 +285,7 @@ class GraphBuilder:
 
     def as_sequence(self, value: Value, name: str) -> Value:
         """An image one row high as a sequence."""
-        shape = self.shape(value)
-        result = self.activation(name, (None, *shape[2:]), value.fmt)
+        result = self.activation(name, (None, *self.free_shape(value)[2:]), value.fmt)
         self.emit("SQUEEZE", [value.index], result, {"squeeze_dims": np.array([1], np.int32)})
         return dataclasses.replace(result, image=value.index)
 
@@ -331,3 +334,15 @@ def storage_type(network: QuantizedNetwork) -> str:
     formats = (layer.activations for layer in network.formats.values())
     bits = [fmt.bits for fmt in formats if fmt is not None]
     return "INT8" if max(bits, default=8) <= 8 else "INT16"
+
+
+def _takes_one_sample(graph: LayerGraph) -> bool:
+    """Whether an operator states the batch: its output's size, a state's, or the one size besides
+    a free one that RESHAPE would have to leave open."""
+    for call in graph.calls.values():
+        kind = graph.layers[call.layer].kind
+        if kind in _ONE_SAMPLE:
+            return True
+        if kind in _RESHAPED and None in call.output_shapes[0][1:]:
+            return True
+    return False

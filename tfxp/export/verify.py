@@ -76,6 +76,8 @@ def verify_graph(
     if not parts or not len(parts[0]) or len({len(part) for part in parts}) != 1:
         raise DataError("verification data: got no samples, or inputs of different lengths.")
     runner = Interpreter(graph)
+    for index, part in zip(graph.inputs, parts, strict=True):  # sizes may be free
+        runner.resize_tensor_input(index, (1, *part.shape[1:]))
     runner.allocate_tensors()
     litert, error = _litert(write_tflite(graph))
     totals = np.zeros(3, np.int64)

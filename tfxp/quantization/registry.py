@@ -32,6 +32,7 @@ from tfxp.quantizers import (
     WrpnWeightQuantizer,
     seed_of,
 )
+from tfxp.quantizers.quantizers import covered
 from tfxp.tfmot import QuantizeRegistry
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
@@ -208,6 +209,8 @@ class FormatRegistry(QuantizeRegistry):
             return None
         spec = self._plan.graph.layers[name]
         shape = self._plan.graph.input_shape(self._plan.graph.uses(name)[0])
+        if None in shape[1:-1] and spec.config["padding"] == "same":
+            return AveragePoolQuantizer(0, pool_window(spec.config))
         return AveragePoolQuantizer(pool_counts(spec.config, shape[1:-1]))
 
 
@@ -217,22 +220,21 @@ def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:
     Returns:
         A number, or nested lists with one number per position where a "same" border has fewer.
     """
-    sizes, strides = np.atleast_1d(config["pool_size"]), np.atleast_1d(config["strides"])
-    if config["padding"] == "valid" or any(size is None for size in shape):
+    sizes, strides = pool_window(config)
+    if config["padding"] == "valid":
         return int(np.prod(sizes))
     axes = [
-        _axis_counts(int(length or 0), int(size), int(step))
+        covered(int(length or 0), size, step).numpy()
         for length, size, step in zip(shape, sizes, strides, strict=True)
     ]
     counts = functools.reduce(np.multiply.outer, axes)
     return int(counts.flat[0]) if (counts == counts.flat[0]).all() else counts.tolist()
 
 
-def _axis_counts(length: int, size: int, step: int) -> np.ndarray:
-    outputs = -(-length // step)
-    padding = max((outputs - 1) * step + size - length, 0)
-    start = np.arange(outputs) * step - padding // 2
-    return np.minimum(start + size, length) - np.maximum(start, 0)
+def pool_window(config: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Sizes and steps of a pool's window."""
+    sizes, strides = np.atleast_1d(config["pool_size"]), np.atleast_1d(config["strides"])
+    return [int(size) for size in sizes], [int(step) for step in strides]
 
 
 def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:

@@ -176,29 +176,60 @@ class AveragePoolQuantizer(FormatQuantizer):
 
     Args:
         counts: how many elements each output position averages: a number, or one per row and
-            column for "same" padding, where the border has fewer.
+            column for "same" padding, where the border has fewer; 0 if the image's size is free,
+            and known by the call only.
+        window: sizes and steps of a pool with "same" padding, for free sizes.
     """
 
     counts: Any
+    window: tuple[list[int], list[int]] | None = None
+
+    @property
+    def takes_inputs(self) -> bool:
+        """Whether the size of the input says how much a window covers."""
+        return self.window is not None
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """The format, and the zero point of its storage."""
         variables = super().build(tensor_shape, name, layer)
         return {**variables, "zero_point": float_variable(layer, f"{name}_zero_point", 0.0)}
 
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(
+        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+    ) -> tf.Tensor:
         """The average on its input's grid, the gradient passed through."""
-        counts = np.asarray(self.counts, np.float32)
-        if counts.ndim:
-            counts = counts[..., None]
+        counts = self._counts(inputs)
         scale, zero_point = weights["scale"], weights["zero_point"]
-        total = round_half_even((inputs / scale) * counts)
+        total = round_half_even((outputs / scale) * counts)
         stored = total / counts + zero_point
         # Averages are multiples of 1 / counts; a quarter of that brings ties that the division
         # missed by an ulp back over the edge, and moves nothing else.
         nearest = tf.floor(tf.abs(stored) + 0.5 + 0.25 / counts)
         codes = tf.sign(stored) * nearest - zero_point
-        return straight_through(inputs, codes * scale)
+        return straight_through(outputs, codes * scale)
+
+    def _counts(self, inputs: Any) -> Any:
+        """Elements of each window, with an axis for the channels where they differ."""
+        if self.window is None:
+            counts = np.asarray(self.counts, np.float32)
+            return counts[..., None] if counts.ndim else counts
+        counts = tf.ones((), tf.int32)
+        for axis, (size, step) in enumerate(zip(*self.window, strict=True), 1):
+            counts = counts[..., None] * covered(tf.shape(inputs)[axis], size, step)
+        return tf.cast(counts, tf.float32)[..., None]
+
+
+def covered(length: Any, size: int, step: int) -> Any:
+    """How many elements each window of a "same" pool covers along one axis.
+
+    Args:
+        length: elements of the axis, a number or a tensor.
+        size, step: of the window.
+    """
+    outputs = -(-length // step)
+    padding = tf.maximum((outputs - 1) * step + size - length, 0)
+    start = tf.range(outputs) * step - padding // 2
+    return tf.minimum(start + size, length) - tf.maximum(start, 0)
 
 
 def _deterministic(rounding: str, training: Any) -> str:

@@ -160,8 +160,8 @@ def _become_depthwise(graph: LayerGraph, number: int) -> None:
     """Replace the layer by a depthwise 1x1 convolution of the same name, for every call of it."""
     spec = graph.layers[graph.calls[number].layer]
     shape = graph.shape_of(Ref(number))
-    free = sum(size is None for size in shape[1:])
-    if len(shape) < 2 or free > 1 or not _normalises_channels(spec, shape):
+    unknown = len(shape) != 4 and shape[1:].count(None) > 1  # more than a Reshape can leave open
+    if len(shape) < 2 or unknown or not _normalises_channels(spec, shape):
         return
     g, c = affine(spec)
     settings, arrays = spec.config, spec.arrays()

@@ -88,6 +88,8 @@ def _complaints(network: QuantizedNetwork, name: str) -> list[str]:
         found.append(f"{name}: dilation {config['dilation_rate']}")
     if config["padding"] == "same" and size[0] % 2 == 0:
         found.append(f"{name}: even kernel with padding 'same'")
+    if None in network.graph.input_shape(network.graph.uses(name)[0])[1:]:
+        found.append(f"{name}: an input of unknown size")
     pool = following(network.plan, name)[1]
     if pool:
         config = network.graph.layers[pool].config

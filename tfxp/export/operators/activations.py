@@ -123,12 +123,12 @@ def write_final_softmax(builder: GraphBuilder, number: int, call: Call, spec: La
     if not builder.with_softmax:
         builder.put(number, source)
         return
-    shape = (1, *builder.shape(source)[1:])
+    shape = builder.shape(source)
     int8 = builder.storage == "INT8"
     scheme = Quantization(
         np.array([2.0 ** (-8 if int8 else -15)], np.float32), np.array([-128 if int8 else 0])
     )
-    free = builder.signature(shape)
+    free = builder.signature(builder.free_shape(source))
     tensor = Tensor(spec.name, shape, builder.storage, scheme, shape_signature=free)
     output = Value(builder.graph.add_tensor(tensor), source.fmt)
     builder.put(number, builder.emit("SOFTMAX", [source.index], output, {"beta": 1.0}))

@@ -10,7 +10,7 @@ import numpy as np
 from tfxp.export.graph_builder import GraphBuilder, Value
 from tfxp.export.mac_operators import MAC_OPERATORS, mac_options, tflite_kernel
 from tfxp.export.operators.fusing import fused
-from tfxp.export.operators.writers import writes
+from tfxp.export.operators.writers import UNKNOWN_SIZE, writes
 from tfxp.graph import Quantization
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.transforms.layer_graph import Call, LayerSpec
@@ -41,7 +41,7 @@ def _refuse_transposed(spec: LayerSpec, call: Call) -> str | None:
     config, shape = spec.config, call.output_shapes[0]
     if any(step != 1 for step in config["dilation_rate"]):
         return f"dilation_rate {config['dilation_rate']}; TRANSPOSE_CONV has none"
-    return "an image of unknown size" if None in shape[1:] else None
+    return UNKNOWN_SIZE if None in shape[1:] else None
 
 
 @writes("Conv2DTranspose", operators="TRANSPOSE_CONV", refuses=_refuse_transposed)
@@ -102,9 +102,9 @@ def _padded_front(builder: GraphBuilder, source: Value, spec: LayerSpec) -> Valu
     before = int(config["dilation_rate"][0] * (config["kernel_size"][0] - 1))
     pads = np.array([(0, 0), (0, 0), (before, 0), (0, 0)], np.int32)
     constant = builder.constant(f"{spec.name}/paddings", pads, "INT32")
-    shape = list(builder.shape(source))
-    shape[2] += before
-    output = builder.activation(f"{spec.name}_padded", (None, *shape[1:]), source.fmt)
+    batch, rows, steps, channels = builder.free_shape(source)
+    shape = (batch, rows, None if steps is None else steps + before, channels)
+    output = builder.activation(f"{spec.name}_padded", shape, source.fmt)
     return builder.emit("PAD", [source.index, constant], output)
 
 

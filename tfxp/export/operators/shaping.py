@@ -8,7 +8,7 @@ import numpy as np
 
 from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
 from tfxp.export.indices import INDICES
-from tfxp.export.operators.writers import writes
+from tfxp.export.operators.writers import UNKNOWN_SIZE, writes
 from tfxp.quantization.layer_table import AUGMENTATION
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize.channel_functions import function_of
@@ -63,10 +63,15 @@ def one_to_one(
     builder.put(number, builder.emit(operator, [source.index, *constants], output, options or {}))
 
 
-@writes("Flatten", "Reshape", operators="RESHAPE")
+def _refuse_reshape(spec: LayerSpec, call: Call) -> str | None:
+    sizes = call.output_shapes[0][1:]
+    return UNKNOWN_SIZE if sizes.count(None) > 1 else None
+
+
+@writes("Flatten", "Reshape", operators="RESHAPE", refuses=_refuse_reshape)
 def write_reshape(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
-    """The same elements in another shape; the batch stays free."""
-    shape = np.array([-1, *(int(n or 1) for n in call.output_shapes[0][1:])], np.int32)
+    """The same elements in another shape; the batch stays free, or the one unknown size does."""
+    shape = np.array(builder.signature(call.output_shapes[0]), np.int32)
     target = builder.constant(f"{spec.name}/shape", shape, "INT32")
     one_to_one(builder, number, call, spec, "RESHAPE", [target], {"new_shape": shape})
 
@@ -188,7 +193,7 @@ def cut(
 def write_repeat(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same vector at every step."""
     source = builder.read(call)[0]
-    shape = (None, 1, *builder.shape(source)[1:])
+    shape = (None, 1, *builder.free_shape(source)[1:])
     axis = builder.constant("row_axis", np.array([1], np.int32), "INT32")
     row = builder.activation(f"{spec.name}_row", shape, source.fmt)
     builder.emit("EXPAND_DIMS", [source.index, axis], row)
@@ -200,7 +205,7 @@ def write_repeat(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec
 
 def _refuse_resizing(spec: LayerSpec, call: Call) -> str | None:
     if None in call.output_shapes[0][1:]:
-        return "an image of unknown size"
+        return UNKNOWN_SIZE
     if spec.config.get("crop_to_aspect_ratio"):
         return "crop_to_aspect_ratio; expected a plain enlargement"
     method = spec.config.get("interpolation", "nearest")

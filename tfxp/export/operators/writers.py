@@ -45,6 +45,10 @@ _REASONS = {
 _RECURRENT = ("SimpleRNN", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
 
 
+# Why an operator that states the size of its output cannot be written for any size.
+UNKNOWN_SIZE = "the size of its output is unknown"
+
+
 def writes(
     *keys: str,
     operators: str,
