@@ -36,7 +36,7 @@ def check_writable(*paths: PathLike | None) -> None:
         >>> check_writable("/dev/null", None)
     """
     for path in paths:
-        if path is None or _is_device(path):
+        if path is None or is_device(path):
             continue
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -71,7 +71,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         >>> target.read_text()
         '1 2 3'
     """
-    if _is_device(path):
+    if is_device(path):
         yield Path(path)
         return
     target = Path(os.path.realpath(path))  # a link stays a link; its target is replaced
@@ -100,7 +100,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
         file.flush()
-        if not _is_device(temporary):
+        if not is_device(temporary):
             os.fsync(file.fileno())
 
 
@@ -184,7 +184,7 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}{target.suffix}")
 
 
-def _is_device(path: PathLike) -> bool:
+def is_device(path: PathLike) -> bool:
     """Whether this is /dev/stdout and the like, which are written to and never replaced."""
     try:
         mode = os.stat(path).st_mode

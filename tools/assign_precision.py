@@ -59,7 +59,7 @@ from tfxp.cli.list_flags import numbers_file, pairs, real_number, whole_number
 from tfxp.cost import CostSettings, cost_report, resolve_precision, weight_bits
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.models import PAPER_NETWORKS, count_network
 from tfxp.precision import LayerKind, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.progress import Progress
@@ -129,17 +129,17 @@ _ARITHMETIC = _FLAGS.DEFINE_enum(
 _RANGES = _FLAGS.DEFINE_enum(
     "ranges", "uniform", RANGES, "judd: integer bits at the start, alike or as measured by layer."
 )
-_LEDGER = _FLAGS.DEFINE_string("ledger", None, "judd: file of all scores; makes it resumable.")
-_PROFILE = _FLAGS.DEFINE_string("profile", None, "judd: also plot accuracy against single bits.")
+_LEDGER = _FLAGS.output("judd: file of all scores; makes it resumable.", name="ledger")
+_PROFILE = _FLAGS.plot("judd: also plot accuracy against single bits", "profile")
 _TRAINING = _FLAGS.DEFINE_string("training_stats", None, "sakr: statistics of a float run.")
 _B_MIN = _FLAGS.DEFINE_integer("b_min", None, "sakr: B_min; found by --mismatch_target if absent.")
 _MISMATCH = _FLAGS.DEFINE_float("mismatch_target", 0.01, "sakr: largest bound on p_m.")
 _VARIANT = _FLAGS.DEFINE_enum("variant", "code", ["code", "paper"], "sakr: gradient clipping.")
 _PERTURB = _FLAGS.DEFINE_integer("perturb", 0, "sakr: bits more or fewer for --perturb_tensors.")
 _TENSORS = _FLAGS.DEFINE_list("perturb_tensors", list(TENSORS), "sakr: which of the five.")
-_OUTPUT = _FLAGS.output("The precision map.")
-_PLOT = _FLAGS.DEFINE_string("plot", None, "Save the method's picture (.png, .svg, .pdf).")
-_REPORT = _FLAGS.DEFINE_string("report", None, "Save everything as one page (.html).")
+_OUTPUT = _FLAGS.output("The precision map.", ".json")
+_PLOT = _FLAGS.plot("Save the method's picture")
+_REPORT = _FLAGS.output("Save everything as one page (.html).", ".html", name="report")
 _JSON = _FLAGS.json()
 _SHOW = _FLAGS.progress()
 
@@ -355,8 +355,6 @@ def adaption(stats: ModelStats) -> Assignment:
 
 def main() -> None:
     """Assign, print, write."""
-    paths = (_JSON, _OUTPUT, _PLOT, _PROFILE, _LEDGER, _REPORT)
-    check_writable(*(path.value for path in paths))
     stats, model, inputs = (None, None, None) if _METHOD.value == "sakr" else load_stats()
     if stats is None:
         result = sakr()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tfxp import cli
 from tfxp.data import load_npz
 from tfxp.errors import ConfigError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.interpreter.encoding import encode_input
@@ -198,7 +198,6 @@ def ratio_rows(named: list[tuple[str, dict[str, float]]]) -> list[list[Any]]:
 
 def main() -> None:
     """Time what is asked for, print tables."""
-    check_writable(_JSON.value)
     if _MODEL.value is not None and _DATA.value is None:
         raise ConfigError("data: got none; expected an .npz file to run the model on")
     if _MODEL.value is None and not _SWEEP.value:

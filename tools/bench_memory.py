@@ -25,7 +25,7 @@ import numpy as np
 import tfxp
 from tfxp import cli
 from tfxp.export import export_tflite
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.keras import keras
 from tfxp.measure import measure_model
 from tfxp.progress import Progress
@@ -41,7 +41,7 @@ _FLAGS = cli.ToolFlags(__doc__)
 _NETWORK = _FLAGS.DEFINE_enum("network", "vgg16", sorted(NETWORKS), "Network to take.")
 _IMAGES = _FLAGS.DEFINE_integer("images", 4, "Images to measure on.", lower_bound=1)
 _PRECISION = _FLAGS.precision(default="w16a16")
-_OUTPUT = _FLAGS.output("File to export to (default: one that is thrown away).")
+_OUTPUT = _FLAGS.output("File to export to (default: one that is thrown away).", ".tflite")
 _SEED = _FLAGS.seed()
 _PROGRESS = _FLAGS.progress()
 _JSON = _FLAGS.json()
@@ -83,7 +83,6 @@ def peak() -> int:
 
 def main() -> int:
     """Run the job; 1 if it took more memory than the bar."""
-    check_writable(_JSON.value, _OUTPUT.value)
     meter = Meter()
     qmodel = quantized(meter)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ import tfxp
 from tfxp import cli
 from tfxp.assign import WordSpace
 from tfxp.data import Dataset, load_npz
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.precision import PrecisionMap
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -59,7 +59,6 @@ UNRELATED_BAR, GREEDY_BAR, EVALUATIONS_BAR = 4.0, 8.0, 0.25
 
 def main() -> int:
     """Time, search, print; the exit code says whether the answers were equal."""
-    check_writable(_JSON.value)
     model = tfxp.load_model(_MODEL.value)
     data = load_npz(_DATA.value, None, _LIMIT.value, "test", labels=True)
     data = data.shaped(model.inputs[0].shape[1:])

@@ -25,7 +25,7 @@ from tfxp.assign import AdaptionAssigner
 from tfxp.data import evaluate_metric, load_npz
 from tfxp.errors import ConfigError
 from tfxp.export import KerasTracer
-from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.files import atomic_path, write_json
 from tfxp.precision import ModelStats
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -40,14 +40,13 @@ _BITS = _FLAGS.DEFINE_list(
 )
 _IMAGES = _FLAGS.DEFINE_integer("images", 200, "Samples for the interpreter.", lower_bound=1)
 _EVAL_LIMIT = _FLAGS.DEFINE_integer("eval_limit", None, "Samples of --eval_data (default: all).")
-_PLOT = _FLAGS.DEFINE_string("plot", None, "Save the shares of zeros as a picture.")
+_PLOT = _FLAGS.plot("Save the shares of zeros as a picture")
 _JSON = _FLAGS.json()
 _CLIP = 1e-3
 
 
 def main() -> None:
     """Convert, measure, run, print."""
-    check_writable(_JSON.value, _PLOT.value)
     if not all(text.isdigit() for text in _BITS.value):
         raise ConfigError(f"bits: got {_BITS.value}; expected whole numbers.")
     model = tfxp.load_model(_MODEL.value)

@@ -35,7 +35,7 @@ import numpy as np
 import tfxp
 from tfxp import cli
 from tfxp.errors import ConfigError, ModelError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.keras import keras, layers, tf
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -79,8 +79,6 @@ class Row:
 
 def main() -> None:
     """Build the models, time them, print ratios."""
-    if _JSON.value:
-        check_writable(_JSON.value)
     if not any(_PRECISIONS.value):
         raise ConfigError("precisions: got none; expected shorthands such as w4a4,w8a8.")
     tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often

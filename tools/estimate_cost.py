@@ -26,7 +26,7 @@ from tfxp.cost import (
     training_cost,
     training_precision,
 )
-from tfxp.files import atomic_path, check_writable, find_config, read_json, write_json, write_text
+from tfxp.files import atomic_path, find_config, read_json, write_json, write_text
 from tfxp.graph import read_tflite
 from tfxp.models import PAPER_NETWORKS, count_network
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
@@ -61,8 +61,8 @@ _EXECUTED = _FLAGS.DEFINE_string(
 )
 _TRAINING = _FLAGS.DEFINE_boolean("training", False, "Also price training and its baselines.")
 _LEGEND = _FLAGS.DEFINE_boolean("legend", False, "Print what each figure is and where it is from.")
-_CSV = _FLAGS.DEFINE_string("csv", None, "Also write the table to this CSV file.")
-_PLOT = _FLAGS.DEFINE_string("plot", None, "Save bars of traffic and work per layer (.png, .svg).")
+_CSV = _FLAGS.output("Also write the table to this CSV file.", ".csv", name="csv")
+_PLOT = _FLAGS.plot("Save bars of traffic and work per layer")
 _JSON = _FLAGS.json()
 
 
@@ -133,7 +133,6 @@ def plot_costs(report: CostReport, path: str) -> None:
 
 def main() -> None:
     """Load, price, print."""
-    check_writable(_JSON.value, _CSV.value, _PLOT.value)
     model, precision = load_network()
     settings = CostSettings(
         _BATCH.value,

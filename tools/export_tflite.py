@@ -16,7 +16,7 @@ import tfxp
 from tfxp import cli
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.progress import Progress
 
 if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
 _UNSAFE = _FLAGS.unsafe()
-_OUTPUT = _FLAGS.output("File to write (.tflite).", required=True)
+_OUTPUT = _FLAGS.output("File to write (.tflite).", ".tflite", required=True)
 _FLOAT_BITS = _FLAGS.DEFINE_integer(
     "float_bits",
     None,
@@ -52,10 +52,11 @@ _FINE_BIAS = _FLAGS.DEFINE_boolean(
     "Let kernels of few bits before a kept BatchNormalization fill their storage, which makes the "
     "steps of its offsets finer; --nofine_bias writes their codes as they are.",
 )
-_WEIGHTS_NPZ = _FLAGS.DEFINE_string("weights_npz", None, "Also write integer weights as .npz.")
-_WEIGHTS_HEADER = _FLAGS.DEFINE_string("weights_header", None, "Also write them as a C header.")
-_NULLHOP = _FLAGS.DEFINE_string(
-    "nullhop", None, "Also write a chain's convolutions as NullHop text, read back and checked."
+_WEIGHTS_NPZ = _FLAGS.output("Also write integer weights as .npz.", ".npz", name="weights_npz")
+_WEIGHTS_HEADER = _FLAGS.output("Also write them as a C header (.h).", ".h", name="weights_header")
+_NULLHOP = _FLAGS.output(
+    "Also write a chain's convolutions as NullHop text, read back and checked.",
+    name="nullhop",
 )
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
@@ -63,8 +64,6 @@ _PROGRESS = _FLAGS.progress()
 
 def main() -> int:
     """Export, verify, and say what was found; 1 if anything differs."""
-    check_writable(_OUTPUT.value, _JSON.value, _WEIGHTS_NPZ.value, _WEIGHTS_HEADER.value)
-    check_writable(_NULLHOP.value)
     if _NULLHOP.value and _VERIFY_DATA.value is None:
         raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from tfxp import cli
 from tfxp.errors import ConfigError, TfxpError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.progress import Progress
@@ -221,7 +221,6 @@ def main() -> int:
     if _WORKER.value is not None:
         work(_WORKER.value)
         return 0
-    check_writable(_JSON.value)
     load_models()
     watch = Watch()
     watch.run()

@@ -22,7 +22,7 @@ import tfxp
 from tfxp import cli
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
-from tfxp.files import check_writable, write_json
+from tfxp.files import write_json
 from tfxp.formats import TensorStats, candidates
 from tfxp.formats.tensor_stats import LOG2_LOW
 from tfxp.precision import LayerStats, ModelStats, PrecisionMap
@@ -39,8 +39,10 @@ _FLAGS.input_shift()
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _PRECISION = _FLAGS.precision()
 _BITS = _FLAGS.DEFINE_list("candidate_bits", ["4", "6", "8", "16"], "Word lengths for --json.")
-_OUTPUT = _FLAGS.output("Statistics file to write (.json).")
-_HTML = _FLAGS.DEFINE_string("html", None, "Save a page with the ranges and all figures (.html).")
+_OUTPUT = _FLAGS.output("Statistics file to write (.json).", ".json")
+_HTML = _FLAGS.output(
+    "Save a page with the ranges and all figures (.html).", ".html", name="html"
+)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 _TENSORS = ("activations", "pre_activations", "weights", "bias")
@@ -49,7 +51,6 @@ _PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 
 def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
-    check_writable(_OUTPUT.value, _JSON.value, _HTML.value)
     bits = word_lengths()
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     model, _ = tfxp.split_normalization(model, always=False)

@@ -20,8 +20,7 @@ import tfxp
 from tfxp import cli
 from tfxp.data import ModelData, evaluate_metric, input_shapes, load_model_data, scalings_of
 from tfxp.data.input_scaling import keep_scalings
-from tfxp.errors import ConfigError
-from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.files import atomic_path, write_json
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import ModelStats
 from tfxp.progress import Progress
@@ -56,9 +55,11 @@ _TEACHER = _FLAGS.DEFINE_float(
 )
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
-_OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", required=True)
-_SAVE_PRECISION = _FLAGS.DEFINE_string(
-    "save_precision", None, "Write the formats as a precision map (.json)."
+_OUTPUT = _FLAGS.output(
+    "Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True
+)
+_SAVE_PRECISION = _FLAGS.output(
+    "Write the formats as a precision map (.json).", ".json", name="save_precision"
 )
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
@@ -67,9 +68,6 @@ _PROGRESS = _FLAGS.progress()
 
 def main() -> None:
     """All steps, each with its figures."""
-    check_writable(_OUTPUT.value, _JSON.value, _SAVE_PRECISION.value)
-    if not _OUTPUT.value.endswith((".keras", ".h5")):
-        raise ConfigError(f"output: got {_OUTPUT.value!r}; expected a name in .keras or .h5.")
     precision = cli.read_precision(_PRECISION.value)
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     model, _ = tfxp.split_normalization(model, always=False)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfxp import cli
 from tfxp.data import evaluate_metric, load_digits
-from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.files import atomic_path, write_json
 from tfxp.progress import Progress
 
 KEYS = (
@@ -37,7 +37,9 @@ KEYS = (
 )
 
 _FLAGS = cli.ToolFlags(__doc__)
-_OUTPUT = _FLAGS.DEFINE_string("output", "out/quickstart", "Folder for everything that is made.")
+_OUTPUT = _FLAGS.output(
+    "Folder for everything that is made.", folder=True, default="out/quickstart"
+)
 _PRECISION = _FLAGS.precision(default="w4a4")
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 25, "Epochs of float training.", lower_bound=1)
 _TUNE_EPOCHS = _FLAGS.DEFINE_integer("tune_epochs", 10, "Epochs of fine-tuning.", lower_bound=0)
@@ -245,7 +247,6 @@ class Quickstart:
 def main() -> int:
     """Run all steps; 1 if any output differs anywhere."""
     folder = Path(_OUTPUT.value)
-    check_writable(folder / "summary.json", folder / "report.html")
     from tfxp.keras import keras
 
     keras.utils.set_random_seed(_SEED.value)

@@ -20,7 +20,7 @@ from tfxp import cli
 from tfxp.data import ModelData, evaluate_metric, load_model_data
 from tfxp.data.input_scaling import Scalings, scalings_in
 from tfxp.errors import ConfigError, ModelError
-from tfxp.files import atomic_path, check_writable, write_json
+from tfxp.files import atomic_path, write_json
 from tfxp.graph import Tensor
 from tfxp.interpreter import Interpreter, Report
 from tfxp.interpreter.encoding import CODE_LIMITS, decode_output, encode_input
@@ -58,7 +58,7 @@ _ACCUMULATOR = _FLAGS.DEFINE_integer(
 _OVERFLOW = _FLAGS.DEFINE_enum(
     "accumulator_overflow", "wrap", ["wrap", "saturate"], "What that accumulator does."
 )
-_PLOT = _FLAGS.DEFINE_string("plot", None, "Save a bar chart of MACs per layer (.png, .svg, .pdf).")
+_PLOT = _FLAGS.plot("Save a bar chart of MACs per layer")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 _IMAGES_A_STEP = 256
@@ -192,7 +192,6 @@ def _range(tensor: Tensor) -> tuple[float, float] | None:
 
 def main() -> None:
     """Load, run, print."""
-    check_writable(_JSON.value, _PLOT.value)
     runner, sources, target, scalings = load_model()
     shapes = {source.name: source.shape[1:] for source in sources}
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value)

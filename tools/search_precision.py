@@ -22,7 +22,7 @@ from tfxp import cli
 from tfxp.cost import EnergyTable
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
-from tfxp.files import check_writable, find_config, write_json
+from tfxp.files import find_config, write_json
 from tfxp.precision import ModelStats, PrecisionMap
 
 METHODS = ["greedy", "random", "bayesian", "hyperband", "evolution"]
@@ -65,18 +65,17 @@ _WARM = _FLAGS.DEFINE_boolean("warm_start", None, "Begin at Lin's allocation (ye
 _METRIC = _FLAGS.DEFINE_enum("metric", None, ["accuracy", "top5"], "What counts (accuracy).")
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed of every random draw (0).", lower_bound=0)
 _PATIENCE = _FLAGS.DEFINE_float("patience", 300.0, "Chief: seconds a worker may be silent.")
-_DIRECTORY = _FLAGS.DEFINE_string(
-    "directory", None, "Folder that keeps every trial; run the same command to go on."
+_DIRECTORY = _FLAGS.output(
+    "Folder that keeps every trial; run the same command to go on.", name="directory", folder=True
 )
-_OUTPUT = _FLAGS.output("The best precision map.")
-_REPORT = _FLAGS.DEFINE_string("report", None, "Write a page about the search (.html).")
+_OUTPUT = _FLAGS.output("The best precision map.", ".json")
+_REPORT = _FLAGS.output("Write a page about the search (.html).", ".html", name="report")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
 
 def main() -> int | None:
     """Search, print the front, write the map."""
-    check_writable(_OUTPUT.value, _JSON.value, _REPORT.value)
     settings = read_settings()
     model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
     model, _ = tfxp.split_normalization(model, always=False)

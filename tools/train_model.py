@@ -27,7 +27,7 @@ from tfxp import cli
 from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.data.npz import check_npz
 from tfxp.errors import ConfigError, FolderInUseError
-from tfxp.files import check_writable, find_config, read_json, write_json
+from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
 from tfxp.report.training_plots import (
     accuracy_by_row,
@@ -53,12 +53,16 @@ _EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.
 _THREADS = _FLAGS.DEFINE_integer(
     "threads", 0, "Threads of one operation; 0: all cores. 1 makes runs repeatable.", lower_bound=0
 )
-_STATS = _FLAGS.DEFINE_string(
-    "gradient_stats", None, "Where to write gradient statistics (.json) of a float --config."
+_STATS = _FLAGS.output(
+    "Where to write gradient statistics (.json) of a float --config.",
+    ".json",
+    name="gradient_stats",
 )
 _TENSORBOARD = _FLAGS.DEFINE_boolean("tensorboard", True, "Write TensorBoard's events.")
-_OUTPUT = _FLAGS.output("Folder for checkpoint, log, model and result.", required=True)
-_PLOT = _FLAGS.DEFINE_string("plot", None, "Picture of a grid: learning curves, or a w x a table.")
+_OUTPUT = _FLAGS.output(
+    "Folder for checkpoint, log, model and result.", required=True, folder=True
+)
+_PLOT = _FLAGS.plot("Picture of a grid: learning curves, or a w x a table")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
@@ -68,7 +72,6 @@ _PROBED = 200  # samples that noise gains are averaged over, as in the paper's s
 
 def main() -> None:
     """Train one recipe, or what is left of a grid."""
-    check_writable(_JSON.value, _PLOT.value, Path(_OUTPUT.value) / "result.json")
     for path in (_TRAIN_DATA.value, _EVAL_DATA.value):
         if path:
             check_npz(path)
@@ -83,7 +86,6 @@ def main() -> None:
         figures: Any = _train_grid()
     else:
         recipe = _changed(_recipe())
-        check_writable(_STATS.value)
         train, evaluation = _data(recipe)
         figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
     if _JSON.value:

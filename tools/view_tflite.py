@@ -7,7 +7,7 @@ tools/view_tflite.py --model=model.tflite --weights=8 --output=model.txt
 from __future__ import annotations
 
 from tfxp import cli
-from tfxp.files import check_writable, write_text
+from tfxp.files import write_text
 from tfxp.graph import read_tflite
 from tfxp.graph.view import view_graph
 
@@ -21,7 +21,6 @@ _OUTPUT = _FLAGS.output("Write the text to this file instead of printing it.")
 
 def main() -> None:
     """Read, format, print."""
-    check_writable(_OUTPUT.value)
     text = view_graph(read_tflite(_MODEL.value), _WEIGHTS.value)
     if _OUTPUT.value:
         write_text(_OUTPUT.value, text)

@@ -80,8 +80,9 @@ def test_selectors():
     assert select_layers(RESIDUAL) == {
         "@inputs": ["x"],
         "@outputs": ["d"],
-        "@first": ["x", "a"],
+        "@first": ["a"],
         "@last": ["d"],
+        "@norms": [],
     }
 
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfxp.cost import stages_of
-from tfxp.cost.stages import INHERITING
 from tfxp.errors import ConfigError, DataError, did_you_mean
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
@@ -140,14 +139,9 @@ class BitSpace:
                 )
         groups: dict[str, list[str]] = {}
         stored: dict[str, list[str]] = {}
-        no_grid = self.stats.index_inputs
         for stage in stages_of(self.stats).values():
             # What only passes a format on has none to choose.
-            own = [
-                name
-                for name in stage.members
-                if self.stats[name].kind not in INHERITING and name not in no_grid
-            ]
+            own = [name for name in stage.members if self.stats[name].owns_format]
             if own:
                 unit = home.get(stage.name, stage.name)
                 groups.setdefault(unit, []).extend(own)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tfxp.assign.step_sizes import optimal_step
-from tfxp.cost.stages import INHERITING
 from tfxp.errors import ConfigError, DataError
 from tfxp.formats import (
     FITS,
@@ -222,14 +221,15 @@ def predict_sqnr(
     if rule not in RULES:
         raise ConfigError(f"rule of SQNR: got {rule!r}; expected one of {RULES}.")
     measured_db = measured_db or {}
-    indices, noise = model.index_inputs, dict[str, float]()
+    noise: dict[str, float] = {}
     rows = []
     for layer in model.layers.values():
         own = precision[layer.name]
         weights = _tensor_noise(layer, "weights", own.weights, fit) if layer.weight_count else 0.0
         # Views and pools pass a format on; their values are on its grid already.
-        passes_on = layer.kind in INHERITING and layer.inputs or layer.name in indices
-        rounding = 0.0 if passes_on else _tensor_noise(layer, "activations", own.activations, fit)
+        rounding = 0.0
+        if layer.owns_format:
+            rounding = _tensor_noise(layer, "activations", own.activations, fit)
         before = _inputs_noise(model, layer, noise) + weights
         if rule == "power":
             before *= _cancelling(model, layer)

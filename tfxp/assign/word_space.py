@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfxp.assign.search_space import Configuration
-from tfxp.cost import select_layers
-from tfxp.cost.stages import INHERITING
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.formats import MAX_BITS
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
@@ -62,9 +60,9 @@ class WordSpace:
             raise ConfigError("space of a search: got nothing to vary; expected words of 2 widths.")
 
     def _free(self, fixed: Sequence[str]) -> Iterator[tuple[str, str]]:
-        ends = {name for key in ("@inputs", "@outputs") for name in select_layers(self.stats)[key]}
+        ends = {name for key in ("@inputs", "@outputs") for name in self.stats.selected[key]}
         for name, layer in self.stats.layers.items():
-            if name in fixed or layer.kind in INHERITING:
+            if name in fixed or not layer.owns_format:
                 continue
             if layer.weight_count and self._words["weights"]:
                 yield name, "weights"

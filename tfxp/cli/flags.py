@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from tfxp.cli.outputs import OutputFlag, check_outputs
 from tfxp.data import METRICS, InputScaling, ModelData, scaled_inputs
 from tfxp.data.input_scaling import Scalings
 from tfxp.errors import ConfigError
@@ -39,6 +40,7 @@ class ToolFlags:
         self.doc = inspect.cleandoc(doc or "")
         self.values = flags.FlagValues()
         self._required: set[str] = set()
+        self._outputs: list[OutputFlag] = []
 
     def __getattr__(self, name: str) -> Any:
         """absl's own DEFINE_… functions, which put the flag into this tool's set."""
@@ -198,13 +200,43 @@ class ToolFlags:
 
     # What comes out ---------------------------------------------------------------------------
 
-    def output(self, text: str, required: bool = False) -> Any:
-        """--output: the file that the tool makes."""
-        return self.DEFINE_string("output", None, text, required=required)
+    def output(
+        self,
+        text: str,
+        *suffixes: str,
+        name: str = "output",
+        required: bool = False,
+        folder: bool = False,
+        default: str | None = None,
+    ) -> Any:
+        """--output, or another flag that names what the tool writes.
+
+        Args:
+            text: its help.
+            suffixes: endings that fit; none allows any.
+            name: the flag.
+            required: whether it must be given.
+            folder: whether it names a folder.
+            default: its default.
+        """
+        self._outputs.append(OutputFlag(name, suffixes, folder))
+        return self.DEFINE_string(name, default, text, required=required)
+
+    def plot(self, text: str, name: str = "plot") -> Any:
+        """--plot: a picture."""
+        return self.output(f"{text} (.png, .svg, .pdf).", ".png", ".svg", ".pdf", name=name)
 
     def json(self) -> Any:
         """--json: the printed figures for programs."""
-        return self.DEFINE_string("json", None, "Also write the figures to this JSON file.")
+        return self.output("Also write the figures to this JSON file.", ".json", name="json")
+
+    def check_outputs(self) -> None:
+        """Complain about outputs that cannot be written, or that are inputs too.
+
+        Raises:
+            ConfigError, OutputError: as in `tfxp.cli.outputs.check_outputs`.
+        """
+        check_outputs(self._outputs, {name: self.values[name].value for name in self.values})
 
     def progress(self) -> Any:
         """--[no]progress: None (draw on terminals only), True or False."""

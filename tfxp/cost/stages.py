@@ -18,8 +18,6 @@ FUSED = POOLS | {
     LayerKind.ACTIVATION, LayerKind.SOFTMAX, LayerKind.BATCH_NORM, LayerKind.NORMALIZATION,
     LayerKind.PAD, LayerKind.RESIZE, LayerKind.SLICE, LayerKind.TRANSPOSE,
 }  # fmt: skip
-# Their output has the format of their input; every other layer has one of its own.
-INHERITING = (VIEWS | FUSED) - {LayerKind.MEAN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +73,8 @@ def stages_of(model: ModelStats, fuse_pools: bool = True) -> dict[str, Stage]:
             groups[home] = []
         groups[home].append(layer)
         head[layer.name] = home
-    owner: dict[str, str] = {}
-    for layer in model.layers.values():
-        passes_on = layer.kind in INHERITING and layer.inputs
-        owner[layer.name] = owner[layer.inputs[0]] if passes_on else layer.name
-    return {name: _stage(name, members, head, owner) for name, members in groups.items()}
+    owners = model.format_owners
+    return {name: _stage(name, members, head, owners) for name, members in groups.items()}
 
 
 def _joins(
@@ -104,7 +99,7 @@ def _joins(
 
 
 def _stage(
-    name: str, members: list[LayerStats], head: Mapping[str, str], owner: Mapping[str, str]
+    name: str, members: list[LayerStats], head: Mapping[str, str], owners: Mapping[str, str]
 ) -> Stage:
     sources = dict.fromkeys(head[source] for layer in members for source in layer.inputs)
     sources.pop(name, None)
@@ -116,7 +111,7 @@ def _stage(
     return Stage(
         name,
         tuple(layer.name for layer in members),
-        owner[members[-1].name],
+        owners[members[-1].name],
         tuple(sources),
         (count[-1] if count else members[0].output_count) if known else 0,
         members[0].kind == LayerKind.INPUT,

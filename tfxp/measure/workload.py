@@ -7,7 +7,7 @@ import math
 
 from tfxp.errors import UnsupportedLayerError
 from tfxp.keras_types import KerasModel
-from tfxp.measure.any_layer import any_workload, layer_weights, layer_work, sample_shape
+from tfxp.measure.any_layer import any_workload, layer_work, sample_shape
 from tfxp.precision import LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan, prepare
@@ -57,8 +57,8 @@ def workload(plan: QuantizationPlan) -> ModelStats:
             first = layers[spec.name]
             stats = _merge_calls(first, stats)
         layers[spec.name] = stats
-    outputs = [_owner_of(plan, ref) for ref in graph.outputs]
-    return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, dict(plan.aliases))
+    outputs = tuple(dict.fromkeys(_owner_of(plan, ref) for ref in graph.outputs))
+    return ModelStats(layers, outputs, 0, dict(plan.aliases), plan.selected())
 
 
 def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
@@ -70,8 +70,30 @@ def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
     macs = layer_work(spec, read, out)
     if macs is None:
         macs = _registered_work(spec, out)
-    kernel, biases = ((), 0) if role.role == "batch_norm" else layer_weights(spec)
-    return LayerStats(spec.name, role.kind, _producers(plan, number), out, kernel, macs, biases)
+    kernel, biases = _weights(spec)
+    return LayerStats(
+        spec.name,
+        role.kind,
+        _producers(plan, number),
+        out,
+        kernel,
+        macs,
+        biases,
+        owns_format=spec.name in plan.points,
+    )
+
+
+def _weights(spec: LayerSpec) -> tuple[tuple[int, ...], int]:
+    """The shape of what is quantized (of several kernels: all in a row), and how much else is."""
+    role, shapes = role_of(spec), _shapes(spec)
+    if role.role == "batch_norm":  # absorbed by the layer before
+        return (), 0
+    kernels = [shapes[weight.attribute] for weight in role.weights]
+    size = sum(math.prod(shape) for shape in kernels)
+    others = sum(math.prod(shape) for shape in shapes.values()) - size
+    if len(kernels) == 1 and kernels[0]:
+        return kernels[0], others
+    return ((size,) if size else ()), others
 
 
 def _registered_work(spec: LayerSpec, out: tuple[int, ...]) -> int:
@@ -80,10 +102,14 @@ def _registered_work(spec: LayerSpec, out: tuple[int, ...]) -> int:
     if role.role != "mac" or not role.weights:
         return 0
     weight = role.weights[0]
-    shapes = {n: tuple(w.shape) for n, w in zip(spec.weight_names, spec.weights, strict=True)}
-    kernel = shapes[weight.attribute]
+    kernel = _shapes(spec)[weight.attribute]
     positions = math.prod(out) // math.prod(weight.channels(kernel))
     return positions * math.prod(kernel)
+
+
+def _shapes(spec: LayerSpec) -> dict[str, tuple[int, ...]]:
+    pairs = zip(spec.weight_names, spec.weights, strict=True)
+    return {name: tuple(int(size) for size in weight.shape) for name, weight in pairs}
 
 
 def _merge_calls(first: LayerStats, more: LayerStats) -> LayerStats:

@@ -3,7 +3,8 @@
 from tfxp.precision.layer_kind import LayerKind
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision, TensorPrecision
 from tfxp.precision.model_stats import LayerStats, ModelStats
-from tfxp.precision.precision_map import SELECTORS, PrecisionMap
+from tfxp.precision.precision_map import PrecisionMap
+from tfxp.precision.selectors import SELECTORS
 
 __all__ = [
     "FLOAT",

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import DataError
 from tfxp.files import read_json, write_text
 from tfxp.formats import TensorStats
 from tfxp.precision.layer_kind import LayerKind
+from tfxp.precision.selectors import (
+    Node,
+    format_owners,
+    owns_by_kind,
+    select,
+    without_index_formats,
+)
 
 SCHEMA = 1
 _TENSORS = ("weights", "bias", "activations", "pre_activations")
@@ -36,6 +44,8 @@ class LayerStats:
         pre_activations: distribution before the activation function, if measured.
         sqnr: of a quantized network, "weights" and "activations" against the float twin, in dB;
             the latter is the noise that has built up so far.
+        owns_format: whether its output has a format of its own, by a rule of the precision map,
+            and not that of its first input; None until a `ModelStats` tells it from the kind.
     """
 
     name: str
@@ -50,6 +60,7 @@ class LayerStats:
     activations: TensorStats | None = None
     pre_activations: TensorStats | None = None
     sqnr: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    owns_format: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", LayerKind(self.kind))
@@ -99,12 +110,28 @@ class ModelStats:
         outputs: names of the layers whose outputs the network returns.
         samples: how many samples were measured; 0 if the network was only counted.
         aliases: layers that were folded away -> the layer they went into.
+        selected: selector of a precision map -> names of the layers it stands for; told from the
+            layers' kinds where it is not given, as it is for files and networks only counted.
     """
 
     layers: Mapping[str, LayerStats]
     outputs: tuple[str, ...] = ()
     samples: int = 0
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    selected: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes = without_index_formats(_nodes(self.layers))
+        layers = {
+            name: layer
+            if layer.owns_format is not None
+            else dataclasses.replace(layer, owns_format=nodes[name].owns_format)
+            for name, layer in self.layers.items()
+        }
+        object.__setattr__(self, "layers", layers)
+        if not self.selected:
+            outputs = [name for name in self.outputs if name in nodes]
+            object.__setattr__(self, "selected", select(nodes, outputs))
 
     def __getitem__(self, name: str) -> LayerStats:
         return self.layers[name]
@@ -126,12 +153,14 @@ class ModelStats:
 
     @property
     def index_inputs(self) -> list[str]:
-        """Inputs of a measured network that have no distribution: indices of embeddings, which no
-        format rounds."""
-        if not any(layer.activations for layer in self.layers.values()):
-            return []
+        """Inputs without a format: indices of embeddings, which nothing rounds."""
         inputs = (x for x in self.layers.values() if x.kind == LayerKind.INPUT)
-        return [layer.name for layer in inputs if not layer.activations]
+        return [layer.name for layer in inputs if not layer.owns_format]
+
+    @functools.cached_property
+    def format_owners(self) -> dict[str, str]:
+        """Layer -> the layer whose format its output has; an input of indices is its own."""
+        return format_owners(_nodes(self.layers))
 
     @property
     def macs(self) -> int:
@@ -150,6 +179,7 @@ class ModelStats:
             "samples": self.samples,
             "outputs": list(self.outputs),
             "aliases": dict(self.aliases),
+            "selected": {key: list(names) for key, names in self.selected.items()},
             "layers": [layer.to_dict() for layer in self.layers.values()],
         }
 
@@ -171,6 +201,7 @@ class ModelStats:
                 tuple(data["outputs"]),
                 int(data["samples"]),
                 dict(data["aliases"]),
+                {key: list(names) for key, names in data.get("selected", {}).items()},
             )
         except DataError:
             raise
@@ -189,6 +220,22 @@ class ModelStats:
             DataError: the file is missing, is no JSON, or holds no model statistics.
         """
         return cls.from_dict(read_json(path, "model statistics", DataError))
+
+
+def _nodes(layers: Mapping[str, LayerStats]) -> dict[str, Node[str]]:
+    """The layers as nodes; statistics that do not say whose the formats are go by kinds."""
+    read = {name for layer in layers.values() for name in layer.inputs}
+    measured = any(layer.activations for layer in layers.values())
+    nodes = {}
+    for name, layer in layers.items():
+        kind, owns = LayerKind(layer.kind), layer.owns_format
+        if owns is None and kind == LayerKind.INPUT:
+            owns = not measured or layer.activations is not None  # indices are not measured
+        elif owns is None:
+            padded = kind == LayerKind.PAD and layer.activations is not None  # with a value
+            owns = owns_by_kind(kind, name in read) or padded or not layer.inputs
+        nodes[name] = Node(name, kind, layer.inputs, bool(layer.weight_count), owns)
+    return nodes
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -12,18 +12,12 @@ from typing import Any
 from tfxp.errors import PrecisionError, did_you_mean
 from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
+from tfxp.precision.selectors import SELECTORS
 
 SCHEMA = 1
 _SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
 _EDGE_BITS = 8
 _PROVENANCE = ("description", "reference", "command", "expected")
-SELECTORS = {
-    "@inputs": "the network's input tensors",
-    "@outputs": "the layers whose outputs the network returns",
-    "@first": "the layers with weights that the network's inputs reach first",
-    "@last": "the layers with weights from which the network's outputs are reached last",
-    "@norms": "the means, rows and directions that layer normalizations compute on their way",
-}
 
 
 @dataclasses.dataclass(frozen=True)

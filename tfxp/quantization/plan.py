@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import tensorflow as tf
 
+from tfxp.precision import LayerKind
+from tfxp.precision.selectors import Node, select, without_index_formats
 from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.affine import affine_to_batch_norm
-from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, function_of
+from tfxp.transforms.normalize.channel_functions import PAD, function_of
 from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax, normalize
 
@@ -51,12 +53,14 @@ class QuantizationPlan:
         sources: tensor -> owner of the format it has; what has none is absent: outputs of softmax
             layers, states of recurrent ones, indices.
         aliases: layers that were folded or closed another -> the owner.
+        nodes: calls as selectors see them.
     """
 
     graph: LayerGraph
     points: dict[str, Point]
     sources: dict[Ref, str]
     aliases: dict[str, str]
+    nodes: dict[int, Node[int]]
 
     def role(self, layer: str) -> LayerRole:
         """The role of a layer."""
@@ -84,20 +88,7 @@ class QuantizationPlan:
 
     def selected(self) -> dict[str, list[str]]:
         """What the selectors of a precision map stand for in this network."""
-        graph = self.graph
-        outputs = [self.sources[ref] for ref in self._quantized_outputs() if ref in self.sources]
-        inputs = [graph.calls[ref.call].layer for ref in graph.inputs]
-        return {
-            "@inputs": [name for name in inputs if name in self.points],
-            "@outputs": list(dict.fromkeys(outputs)),
-            "@first": _nearest_macs(self, graph.inputs, forward=True),
-            "@last": _nearest_macs(self, graph.outputs, forward=False),
-            "@norms": _norm_parts(graph),
-        }
-
-    def _quantized_outputs(self) -> Iterable[Ref]:
-        for ref in self.graph.outputs:
-            yield ref if ref in self.sources else self.graph.calls[ref.call].refs()[0]
+        return select(self.nodes, [ref.call for ref in self.graph.outputs])
 
 
 def prepare(
@@ -138,38 +129,36 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
     sources: dict[Ref, str] = {}
     nonnegative: dict[Ref, bool] = {}
     aliases = graph.aliases()
+    nodes = _nodes(graph)
     for number, call, spec in graph.in_order():
         role, result, reads = role_of(spec).role, Ref(number), call.refs()
         signs = [nonnegative[ref] for ref in reads if ref in nonnegative]
         positive = _keeps_sign(spec, role, call) and bool(signs) and all(signs)
         positive = positive or _is_positive(spec)
         nonnegative[result] = positive
-        if role == "input" and _only_embedded(graph, number):
-            continue
-        if role in OWN_FORMAT:
+        if nodes[number].owns_format:
             layer = _closing_layer(graph, number, spec.name in pre_activation)
             relu = is_relu(graph.layers[layer]) is not None
             points[spec.name] = Point(spec.name, layer, role, positive or relu)
             sources[result] = spec.name
             if layer != spec.name:
                 aliases[layer] = spec.name
-        elif role != "softmax" and reads and reads[0] in sources:
-            sources[result] = sources[reads[0]]
-        elif role == "softmax" and reads and reads[0] in sources:
-            aliases[spec.name] = sources[reads[0]]
-    return QuantizationPlan(graph, points, sources, aliases)
+        elif reads and reads[0] in sources:
+            if role == "softmax":
+                aliases[spec.name] = sources[reads[0]]
+            else:
+                sources[result] = sources[reads[0]]
+    return QuantizationPlan(graph, points, sources, aliases, nodes)
 
 
-def _only_embedded(graph: LayerGraph, number: int) -> bool:
-    """Whether a tensor holds indices of embeddings, which have no format."""
-    readers = graph.consumers(Ref(number))
-    return bool(readers) and all(_takes_indices(graph, reader) for reader in readers)
-
-
-def _takes_indices(graph: LayerGraph, number: int) -> bool:
-    spec = graph.layers[graph.calls[number].layer]
-    moved = role_of(spec).role == "keep" and _only_embedded(graph, number)
-    return spec.kind == "Embedding" or moved
+def _nodes(graph: LayerGraph) -> dict[int, Node[int]]:
+    """Calls as selectors see them."""
+    nodes = {}
+    for number, call, spec in graph.in_order():
+        role, reads = role_of(spec), [ref.call for ref in call.refs()]
+        weighted, owns = bool(role.weights), role.role in OWN_FORMAT
+        nodes[number] = Node(spec.name, LayerKind(role.kind), reads, weighted, owns)
+    return without_index_formats(nodes)
 
 
 def _keeps_sign(spec: LayerSpec, role: str, call: Call) -> bool:
@@ -213,47 +202,3 @@ def _keepable(graph: LayerGraph) -> set[str]:
         for number, _, spec in graph.in_order()
         if spec.kind == "BatchNormalization" and follows_foldable(graph, number)
     }
-
-
-def _nearest_macs(plan: QuantizationPlan, start: list[Ref], forward: bool) -> list[str]:
-    """Layers with weights that are reached from tensors without passing another."""
-    found: dict[str, None] = {}
-    seen: set[int] = set()
-    numbers = [n for ref in start for n in _reach(plan.graph, ref.call, forward, True)]
-    while numbers:
-        number = numbers.pop(0)
-        if number in seen:
-            continue
-        seen.add(number)
-        name = plan.graph.calls[number].layer
-        if plan.role(name).role == "mac":
-            found[name] = None
-        else:
-            numbers += _reach(plan.graph, number, forward, False)
-    return list(found)
-
-
-def _norm_parts(graph: LayerGraph) -> list[str]:
-    """Layers whose outputs a layer normalization computes on its way: means, rows, directions."""
-    found: list[str] = []
-    for _, call, spec in graph.in_order():
-        if function_of(spec) != LENGTH:
-            continue
-        parts = [spec]
-        row = graph.spec_of(call.refs()[0])
-        if function_of(row) == PAD:
-            parts.append(row)
-            call = graph.calls[call.refs()[0].call]
-            row = graph.spec_of(call.refs()[0])
-        if row.kind == "Subtract":
-            operands = graph.calls[call.refs()[0].call].refs()
-            means = [graph.spec_of(ref) for ref in operands[1:]]
-            parts += [row, *(part for part in means if function_of(part) == MEAN)]
-        found += [part.name for part in reversed(parts) if part.name not in found]
-    return found
-
-
-def _reach(graph: LayerGraph, number: int, forward: bool, begin: bool) -> list[int]:
-    if forward:
-        return graph.consumers(Ref(number))
-    return [number] if begin else [ref.call for ref in graph.calls[number].refs()]

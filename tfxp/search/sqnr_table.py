@@ -8,7 +8,6 @@ from typing import Any
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.assign import measure_kappa, predict_sqnr
 from tfxp.cost import resolve_precision
-from tfxp.cost.stages import INHERITING
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats
 from tfxp.measure import measure_sqnr
@@ -38,12 +37,7 @@ def sqnr_table(
         `predicted_db` (harmonic rule), `power_db` (with measured powers), `measured_db`; None
         where there is nothing or nothing is lost. Empty if distributions were not measured.
     """
-    no_grid = stats.index_inputs
-    owners = [
-        layer
-        for layer in stats.layers.values()
-        if layer.kind not in INHERITING and layer.name not in no_grid
-    ]
+    owners = [layer for layer in stats.layers.values() if layer.owns_format]
     if not all(x.activations and (x.weights or not x.weight_count) for x in owners):
         return []
     measured, precision = {}, resolve_precision(stats, pmap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,12 @@ def _train_held(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """`train_recipe` in a folder that no other process trains in."""
+    start, end = recipe.model.get("file"), folder / MODEL
+    if start is not None and end.exists() and os.path.exists(start) and end.samefile(start):
+        raise ConfigError(
+            f"output folder: got {str(folder)!r}, whose {MODEL} is the model that the training "
+            "starts from; expected another folder."
+        )
     recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
     labels = train.labels()
