@@ -153,7 +153,7 @@ def check_alike(forms: Sequence[Any]) -> None:
     Raises:
         DataError: their inputs have different shapes.
     """
-    shapes = [[f.graph.tensors[i].shape[1:] for i in f.graph.inputs] for f in forms]
+    shapes = [[f.graph.tensors[i].sample_shape for i in f.graph.inputs] for f in forms]
     if any(shape != shapes[0] for shape in shapes):
         raise DataError(
             f"inputs of {_AGAINST.value}: got shapes {shapes[1]}; expected {shapes[0]}, those of "
@@ -167,7 +167,7 @@ def real_inputs(form: Any) -> list[np.ndarray]:
         generator = np.random.default_rng(_SEED.value)
         return form.random(_LIMIT.value or _SAMPLES, generator)
     tensors = [form.graph.tensors[index] for index in form.graph.inputs]
-    shapes = {tensor.name: tensor.shape[1:] for tensor in tensors}
+    shapes = {tensor.name: tensor.sample_shape for tensor in tensors}
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value or _SAMPLES)
     scaled, _ = _FLAGS.scaled(data, list(shapes), scalings_in(form.graph.metadata))
     return [

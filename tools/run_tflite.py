@@ -67,7 +67,7 @@ _IMAGES_A_STEP = 256
 class _LiteRT:
     """LiteRT behind the one call that the loop below uses."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, sources: list[Tensor]) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRT
         from ai_edge_litert.interpreter import OpResolverType
 
@@ -77,7 +77,8 @@ class _LiteRT:
             self.runner = LiteRT(
                 path, experimental_op_resolver_type=resolver, num_threads=_THREADS.value
             )
-            self.runner.allocate_tensors()
+            if all(-1 not in source.free_shape for source in sources):
+                self.runner.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ModelError(f"model {path}: LiteRT refuses it ({reason})") from None
@@ -86,6 +87,8 @@ class _LiteRT:
         """Outputs image by image."""
         into = [detail["index"] for detail in self.runner.get_input_details()]
         out = self.runner.get_output_details()[0]["index"]
+        for index, part in zip(into, x, strict=True):
+            self._fit(index, (1, *part.shape[1:]))
         rows = []
         for i in range(len(x[0])):
             self.runner.reset_all_variables()
@@ -94,6 +97,12 @@ class _LiteRT:
             self.runner.invoke()
             rows.append(self.runner.get_tensor(out))
         return np.concatenate(rows)
+
+    def _fit(self, index: int, shape: tuple[int, ...]) -> None:
+        details = {detail["index"]: detail for detail in self.runner.get_input_details()}
+        if tuple(details[index]["shape"]) != shape:
+            self.runner.resize_tensor_input(index, shape)
+            self.runner.allocate_tensors()
 
 
 def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
@@ -118,8 +127,7 @@ def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
     if _ENGINE.value == "litert":
         if _ACCUMULATOR.value:
             raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
-        return _LiteRT(_MODEL.value), *ends
-    runner.allocate_tensors()
+        return _LiteRT(_MODEL.value, ends[0]), *ends
     return runner, *ends
 
 
@@ -193,7 +201,7 @@ def _range(tensor: Tensor) -> tuple[float, float] | None:
 def main() -> None:
     """Load, run, print."""
     runner, sources, target, scalings = load_model()
-    shapes = {source.name: source.shape[1:] for source in sources}
+    shapes = {source.name: source.sample_shape for source in sources}
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value)
     feeds = _feeds(sources, data, scalings)
     codes, seconds = run_all(runner, feeds)

@@ -166,10 +166,9 @@ def test_wrong_calls_say_so(runner, images):
         runner.set_tensor(3, images[:1])
     with pytest.raises(DataError, match=r"rows for input 'image': got int16"):
         runner.predict_codes(images.astype(np.int16))
-    with pytest.raises(ModelError, match="call allocate_tensors"):
-        Interpreter(network()).invoke()
-    with pytest.raises(ModelError, match="run invoke"):
-        runner.get_tensor(3)
+    for fresh in (runner, Interpreter(network())):
+        with pytest.raises(ModelError, match="run invoke"):
+            fresh.get_tensor(3)
     with pytest.raises(ConfigError, match="arithmetic of Interpreter: got 'exact'"):
         Interpreter(network(), "exact")
     with pytest.raises(ConfigError, match="input_index"):
@@ -255,6 +254,76 @@ def test_encoding():
     with pytest.raises(DataError, match="the input has no scale"):
         encode_input(Tensor("x", (1, 4), "INT8"), real)
     assert decode_output(tensor, codes).tolist() == [[-4.5, -4.0, -3.5, -3.0]]
+
+
+def two_inputs():
+    """A sum of two inputs in codes, and whole numbers that pass through."""
+    graph = IntegerGraph(name="sum")
+    scale = Quantization([0.5], [3])
+    a, b, y = (graph.add_tensor(Tensor(n, (1, 4), "INT8", scale)) for n in ("a", "b", "y"))
+    ids, same = (graph.add_tensor(Tensor(n, (1, 2), "INT32")) for n in ("ids", "same"))
+    axis = graph.add_tensor(Tensor("axis", (2,), "INT32", data=np.array([1, 2], np.int32)))
+    graph.add_operator(Operator("ADD", [a, b], [y], {}, version=2))
+    graph.add_operator(Operator("RESHAPE", [ids, axis], [same]))
+    graph.inputs, graph.outputs = [a, b, ids], [y, same]
+    graph.signatures = [Signature("serve", {"left": a, "right": b, "id": ids}, {"sum": y})]
+    return graph
+
+
+def test_predict_takes_and_gives_real_values(rng):
+    a, b = (rng.normal(0, 9, (5, 4)) for _ in range(2))
+    ids = rng.integers(0, 1000, (5, 2))
+    runner = Interpreter(two_inputs())
+    real, whole = runner.predict([a, b, ids])
+    on_grid = [np.clip(np.rint(part.astype(np.float32) / 0.5), -131, 124) * 0.5 for part in (a, b)]
+    np.testing.assert_array_equal(real, np.clip(sum(on_grid), -65.5, 62))
+    assert real.dtype == np.float32 and whole.dtype == np.int32
+    np.testing.assert_array_equal(whole, ids)
+    for names in (("b", "ids", "a"), ("right", "id", "left")):
+        named = dict(zip(names, (b, ids, a), strict=True))
+        np.testing.assert_array_equal(runner.predict(named, batch_size=2)[0], real)
+
+
+def test_predict_is_codes_in_between(images):
+    runner = Interpreter(network())
+    source, target = runner.graph.tensors[0], runner.graph.tensors[runner.graph.outputs[0]]
+    real = decode_output(source, images)
+    expected = decode_output(target, litert_outputs(images))
+    np.testing.assert_array_equal(runner.predict(real), expected)
+    np.testing.assert_array_equal(runner.predict([real]), expected)
+    np.testing.assert_array_equal(runner.predict(real.tolist()), expected)
+    assert runner.predict(real[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "x,text",
+    [
+        ({"a": 0, "rigth": 1, "id": 2}, "got 'rigth'; expected .* Did you mean 'right'"),
+        ({"a": np.zeros((2, 4)), "b": np.zeros((2, 4))}, r"got 2; expected all of \['a', 'b'"),
+        ([np.zeros((2, 4))] * 2, "got 2; expected all of"),
+        (np.zeros((2, 4)), "got 1; expected all of"),
+        ([np.zeros((2, 4)), np.zeros((3, 4)), np.zeros((2, 2), int)], "expected the same number"),
+        ([np.zeros((2, 4)), np.full((2, 4), np.nan), np.zeros((2, 2), int)], "'b': got NaN"),
+        ([np.zeros((2, 4)), np.zeros((2, 5)), np.zeros((2, 2), int)], r"'b': got int8 \(2, 5\)"),
+        ([np.zeros((2, 4)), np.zeros((2, 4)), np.full((2, 2), 0.5)], "whole numbers"),
+    ],
+)
+def test_inputs_of_predict_that_cannot_be_meant(x, text):
+    with pytest.raises(DataError, match=text):
+        Interpreter(two_inputs()).predict(x)
+
+
+def test_allocation_is_implied(images):
+    assert Interpreter(network()).report().macs_total == 0
+    runner = Interpreter(network())
+    runner.set_tensor(0, images[:1])
+    runner.invoke()
+    np.testing.assert_array_equal(runner.get_tensor(9), litert_outputs(images[:1]))
+    runner.resize_tensor_input(0, images.shape)
+    runner.set_tensor(0, images)
+    runner.invoke()
+    np.testing.assert_array_equal(runner.get_tensor(9), litert_outputs(images))
+    assert Interpreter(network()).get_tensor(1).shape == (4, 3, 3, 3), "constants are there"
 
 
 def test_import_is_light():

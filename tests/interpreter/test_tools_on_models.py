@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.interpreter.test_interpreter import litert_outputs, network
+from tests.interpreter.test_open_sizes import pooled
 from tests.test_tools import exit_of
 from tfxp.graph import write_tflite
+from tfxp.interpreter import Interpreter
 
 MODELS = "models/mlcommons+tiny/benchmark/training"
 
@@ -37,6 +39,18 @@ def test_run_on_a_small_model(engine, files, tmp_path, capsys):
         assert figures["macs_total"] == 20 * (6 * 6 * 9 * 3 * 4 + 36 * 5)
         assert [row["type"] for row in figures["layers"]] == ["CONV_2D", "FULLY_CONNECTED"]
         assert chart.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("engine", ["fast", "litert"])
+def test_run_takes_the_sizes_of_the_data(engine, tmp_path, rng):
+    images = rng.integers(-128, 128, (6, 9, 8, 3)).astype(np.int8)
+    (tmp_path / "m.tflite").write_bytes(write_tflite(pooled()))
+    labels = Interpreter(pooled()).predict_codes(images).argmax(1)
+    np.savez(tmp_path / "d.npz", x=images, y=labels)
+    files = [f"--model={tmp_path / 'm.tflite'}", f"--data={tmp_path / 'd.npz'}"]
+    report = tmp_path / "j.json"
+    assert exit_of("run_tflite", *files, f"--engine={engine}", f"--json={report}") in (0, None)
+    assert json.loads(report.read_text())["accuracy"] == 1.0
 
 
 def test_run_refuses_what_makes_no_sense(files, capsys):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.errors import ModelError
-from tfxp.graph import IntegerGraph, Tensor, write_tflite
+from tfxp.graph import IntegerGraph, Operator, Tensor, write_tflite
 from tfxp.interpreter.interpreter import Interpreter
 from tfxp.interpreter.registry import Array
 
@@ -80,9 +79,13 @@ def trace_interpreter(
         graph: what to run.
         feeds: codes per input, samples first.
         engine: name of the run.
+
+    Raises:
+        ConfigError: feeds of another shape than the graph takes.
     """
     runner = Interpreter(graph)
-    runner.allocate_tensors()
+    for index, part in zip(graph.inputs, feeds, strict=True):
+        runner.resize_tensor_input(index, (1, *part.shape[1:]), strict=True)
     computed = _computed(graph)
     rows: list[list[Array]] = []
     for sample in range(len(feeds[0])):
@@ -109,6 +112,9 @@ def trace_litert(graph: IntegerGraph, feeds: Sequence[Array], engine: str = "Lit
     opened = dataclasses.replace(graph, outputs=computed, signatures=[])
     try:
         runner = LiteRt(model_content=write_tflite(opened), num_threads=1)
+        for index, part in zip(graph.inputs, feeds, strict=True):
+            if graph.tensors[index].shape[1:] != part.shape[1:]:
+                runner.resize_tensor_input(index, (1, *part.shape[1:]), strict=True)
         runner.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -160,7 +166,7 @@ def _trace(graph: IntegerGraph, values: Mapping[int, Array | None], engine: str)
     return Trace(engine, tensors, tuple(graph.tensors[index].name for index in graph.outputs))
 
 
-def constants_of(graph: IntegerGraph, operator: Any) -> dict[str, Constant]:
+def constants_of(graph: IntegerGraph, operator: Operator) -> dict[str, Constant]:
     """Constant operands of an operator by role."""
     found = {}
     for place, index in enumerate(operator.inputs):

@@ -81,6 +81,16 @@ class Tensor:
         return int(np.prod(self.shape, dtype=object))
 
     @property
+    def free_shape(self) -> tuple[int, ...]:
+        """The shape with -1 for sizes that are open until the run."""
+        return self.shape_signature or self.shape
+
+    @property
+    def sample_shape(self) -> tuple[int | None, ...]:
+        """The shape of one sample, without the leading size; None where a size is open."""
+        return tuple(None if size == -1 else size for size in self.free_shape[1:])
+
+    @property
     def scale(self) -> float:
         """The per-tensor scale; 0.0 for tensors without one, as LiteRT has it."""
         if self.quantization is None or not self.quantization.scale.size:

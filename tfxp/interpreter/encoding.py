@@ -27,7 +27,8 @@ def encode_input(tensor: Tensor, values: NDArray[Any], kind: InputKind = "auto")
             for real values.
 
     Raises:
-        DataError: codes outside the input's type, or an integer input without a scale to encode by.
+        DataError: codes outside the input's type, real values that are not numbers, or an integer
+            input without a scale to encode by.
 
     Example:
         >>> from tfxp.graph import Quantization
@@ -44,6 +45,10 @@ def encode_input(tensor: Tensor, values: NDArray[Any], kind: InputKind = "auto")
         raise DataError(
             f"values for input {tensor.name!r}: got real ones; expected codes of {tensor.type}, "
             "since the input has no scale. Use input_kind=codes"
+        )
+    if np.isnan(values).any():
+        raise DataError(
+            f"values for input {tensor.name!r}: got NaN; expected numbers. Check the data"
         )
     low, high = CODE_LIMITS[tensor.type]
     codes = np.rint(values.astype(np.float32) / np.float32(tensor.scale)) + tensor.zero_point

@@ -5,22 +5,25 @@ from __future__ import annotations
 import copy
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from tfxp.errors import ModelError, TfliteFormatError, TfxpError, UnsupportedOpError
-from tfxp.graph import IntegerGraph, Operator
+from tfxp.errors import DataError, ModelError, TfliteFormatError, TfxpError, UnsupportedOpError
+from tfxp.graph import IntegerGraph, Operator, Tensor
 from tfxp.graph.schema import default_options, default_options_type
 from tfxp.interpreter.counters import Counters
 from tfxp.interpreter.registry import Arithmetic, Array, Engine, Kernel, Node, find_kernel
+from tfxp.interpreter.shape_arithmetic import ShapeArithmetic
 
 #: No computed tensor may be larger: a damaged shape must not exhaust memory.
 MAX_TENSOR_BYTES = 2**30
 #: Memory for the activations of the images that pass together.
 _PASS_BYTES = 2**25
+#: Elements of the largest tensor of a graph whose stated sizes are placeholders.
+_SMALL = 2**16
 _DAMAGED = (
     IndexError,
     KeyError,
@@ -46,19 +49,36 @@ class Settings:
 
 
 class Executor:
-    """The prepared operators of one graph."""
+    """The prepared operators of one graph.
 
-    def __init__(self, graph: IntegerGraph, settings: Settings) -> None:
-        self.graph = graph
-        self.settings = settings
+    Where sizes differ from those that the file states, or may, each operator is prepared on the
+    tensors that those before it give, as LiteRT does: a run on zeros finds them. What follows from
+    shapes alone is computed once, and counts as constant for the operators behind it.
+
+    Args:
+        graph: what to run; it is not changed.
+        settings: how.
+        shapes: by model input, another shape than the file states.
+    """
+
+    def __init__(
+        self,
+        graph: IntegerGraph,
+        settings: Settings,
+        shapes: Mapping[int, tuple[int, ...]] | None = None,
+    ) -> None:
         _check_order(graph)
-        _check_sizes(graph)
-        self.nodes = [self._node(i, op) for i, op in enumerate(graph.operators)]
-        self.kernels = self._prepare()
+        in_a_run = bool(shapes) or _has_free_sizes(graph)
+        self.graph = _own_tensors(graph, shapes or {}, in_a_run)
+        self.settings = settings
+        _check_sizes(self.graph)
         self.variables: dict[int, Array] = {}
         self.reset_variables()
         self._last_use = _last_uses(graph)
         self._lock = threading.Lock()
+        self.nodes: list[Node] = []
+        self.kernels: list[Kernel] = []
+        self._prepare(in_a_run)
 
     def _node(self, index: int, operator: Operator) -> Node:
         tensors, settings = self.graph.tensors, self.settings
@@ -78,70 +98,77 @@ class Executor:
             [tensors[i] if i >= 0 else None for i in operator.intermediates],
         )
 
-    def _prepare(self) -> list[Kernel]:
-        """Looks up and prepares all kernels; collects every refusal before raising."""
-        kernels, refusals = [], []
-        for node in self.nodes:
-            kernel = find_kernel(node.operator)
-            if kernel is None:
-                refusals.append(f"{node.name} has no kernel")
-                continue
-            kernels.append(kernel)
+    def _prepare(self, in_a_run: bool) -> None:
+        """Prepares all kernels; collects every refusal before raising."""
+        tensors, refusals = self.graph.tensors, []
+        values: dict[int, Array] = {}
+        if in_a_run:
+            values = {i: np.full(tensors[i].shape, _zero(tensors[i])) for i in self.graph.inputs}
+        shapes = ShapeArithmetic(self.graph)
+        for index, operator in enumerate(self.graph.operators):
+            node, kernel = self._node(index, operator), find_kernel(operator)
+            node.static = shapes.known.isdisjoint(operator.inputs)
             try:
-                if kernel.prepare is not None:
-                    with np.errstate(all="ignore"):  # damaged scales overflow; kernels refuse them
-                        kernel.prepare(node)
+                if kernel is None:
+                    raise UnsupportedOpError(f"{node.name} has no kernel")
+                _prepare_node(node, kernel)
             except UnsupportedOpError as error:
                 refusals.append(str(error))
-            except TfxpError:
-                raise
-            except _DAMAGED as error:
-                raise TfliteFormatError(
-                    f"{node.name}: got inputs {_shapes(node)} and options that do not fit "
-                    f"together ({type(error).__name__}: {error}); expected what the operator "
-                    "specification asks for. The file is damaged"
-                ) from error
+                if in_a_run:
+                    break
+                continue
+            constant = shapes.take(node)
+            if in_a_run:
+                self._try(node, kernel, values)
+            elif constant:
+                placeholders = [np.broadcast_to(_zero(t), t.shape) for t in node.inputs if t]
+                given = placeholders if operator.name == "SHAPE" else self.arguments(node, {})
+                values = dict(zip(operator.outputs, self.call(node, kernel, given), strict=True))
+            if constant:
+                for output in operator.outputs:
+                    tensors[output].data = values.pop(output, None)
+            else:
+                self.nodes.append(node)
+                self.kernels.append(kernel)
         if refusals:
             raise UnsupportedOpError(
                 f"operators of the model: got {len(refusals)} that the interpreter cannot run: "
                 + "; ".join(refusals)
                 + ". Run the file with LiteRT or leave these operators out"
             )
-        return kernels
+        self.reset_variables()
+
+    def _try(self, node: Node, kernel: Kernel, values: dict[int, Array]) -> None:
+        """Runs a node for the shapes of its results, which its output tensors take."""
+        try:
+            results = self.call(node, kernel, self.arguments(node, values))
+        except DataError:  # zeros are not what this operator is meant for; their shape is
+            known = node.cache.get("output_shapes", {})
+            results = [
+                np.zeros(known.get(i, t.shape), t.dtype) for i, t in enumerate(node.outputs)
+            ]
+        for tensor, index, result in zip(node.outputs, node.operator.outputs, results, strict=True):
+            tensor.shape, values[index] = np.shape(result), np.asarray(result)
+        node.counters, node.step = Counters(), None
+        self.drop_used(node, values)
 
     def reset_variables(self) -> None:
         """Fills variable tensors with their zero: 8-bit zero points, else 0."""
         for index, tensor in enumerate(self.graph.tensors):
             if tensor.is_variable:
-                zero = tensor.zero_point if tensor.type == "INT8" else 0
-                self.variables[index] = np.full(tensor.shape, zero, tensor.dtype)
+                self.variables[index] = np.full(tensor.shape, _zero(tensor))
 
-    def run(self, values: dict[int, Array], keep: bool = False) -> dict[int, Array]:
+    def run(self, values: dict[int, Array]) -> dict[int, Array]:
         """Runs every operator.
 
         Args:
             values: arrays of the model inputs by tensor index; results are added to it.
-            keep: whether intermediate results stay in `values` to the end.
         """
         for node, kernel in zip(self.nodes, self.kernels, strict=True):
             results = self.call(node, kernel, self.arguments(node, values))
             node.counters.runs += 1
             values.update(zip(node.operator.outputs, results, strict=False))
-            if not keep:
-                self.drop_used(node, values)
         return values
-
-    def dry_run(self, values: dict[int, Array]) -> dict[int, Array]:
-        """A run that leaves no trace in counters and variables, for the shapes of its results."""
-        state = {index: array.copy() for index, array in self.variables.items()}
-        saved = [copy.copy(node.counters) for node in self.nodes]
-        try:
-            return self.run(values, keep=True)
-        finally:
-            for index, array in state.items():
-                self.variables[index][...] = array
-            for node, counters in zip(self.nodes, saved, strict=True):
-                node.counters = counters
 
     def arguments(self, node: Node, values: dict[int, Array]) -> list[Array | None]:
         """The arrays an operator reads."""
@@ -182,6 +209,12 @@ class Executor:
             for mine, other in zip(self.nodes, nodes, strict=True):
                 mine.counters.add(other.counters)
 
+    def take_counters(self, other: Executor) -> None:
+        """Goes on counting where an executor of the same graph in other sizes stopped."""
+        counted = {node.index: node.counters for node in other.nodes}
+        for node in self.nodes:
+            node.counters = counted.get(node.index, node.counters)
+
     def private_nodes(self) -> list[Node]:
         """Copies of the nodes with counters of their own, for one thread."""
         nodes = [copy.copy(node) for node in self.nodes]
@@ -195,6 +228,70 @@ class Executor:
             (t.size * t.dtype.itemsize for t in self.graph.tensors if t.data is None), default=1
         )
         return int(max(1, min(256, _PASS_BYTES // max(1, largest))))
+
+
+def prepare(
+    graph: IntegerGraph, settings: Settings, shapes: Mapping[int, tuple[int, ...]]
+) -> Executor:
+    """An executor; see `Executor` for the arguments.
+
+    Raises:
+        ModelError: sizes are open, and the file's placeholders for them do not fit the operators.
+    """
+    try:
+        return Executor(graph, settings, shapes)
+    except (TfliteFormatError, ModelError) as error:
+        inputs = (graph.tensors[index] for index in graph.inputs)
+        free = [f"{t.name!r} {list(t.free_shape)}" for t in inputs if -1 in t.free_shape]
+        if not free or shapes:
+            raise
+        raise ModelError(
+            f"sizes of the model inputs: got {', '.join(free)}, where -1 is open, and placeholders "
+            f"that do not fit ({error}). Give sizes with resize_tensor_input, or call predict"
+        ) from None
+
+
+def _has_free_sizes(graph: IntegerGraph) -> bool:
+    """Whether an input leaves a size open besides the number of images, of a graph stated small."""
+    signatures = (graph.tensors[index].shape_signature or () for index in graph.inputs)
+    # a damaged file must not make `allocate_tensors` run a large network
+    return any(-1 in signature[1:] for signature in signatures) and all(
+        tensor.size <= _SMALL for tensor in graph.tensors if tensor.data is None
+    )
+
+
+def _own_tensors(
+    graph: IntegerGraph, shapes: Mapping[int, tuple[int, ...]], any_shape: bool
+) -> IntegerGraph:
+    """A copy with these input shapes; with `any_shape` no computed tensor has a fixed one."""
+    tensors = []
+    for index, tensor in enumerate(graph.tensors):
+        computed = tensor.data is None and not tensor.is_variable and index not in graph.inputs
+        shape = shapes.get(index, tensor.shape)
+        free = (-1,) * len(shape) if any_shape and computed else tensor.shape_signature
+        tensors.append(replace(tensor, shape=shape, shape_signature=free))
+    return replace(graph, tensors=tensors)
+
+
+def _zero(tensor: Tensor) -> Array:
+    """The code that stands for 0; 0 itself for codes other than INT8, as LiteRT has it."""
+    zero = tensor.zero_point if tensor.type == "INT8" else 0
+    return np.asarray(zero).clip(-128, 127).astype(tensor.dtype)
+
+
+def _prepare_node(node: Node, kernel: Kernel) -> None:
+    try:
+        if kernel.prepare is not None:
+            with np.errstate(all="ignore"):  # damaged scales overflow; kernels refuse them
+                kernel.prepare(node)
+    except TfxpError:
+        raise
+    except _DAMAGED as error:
+        raise TfliteFormatError(
+            f"{node.name}: got inputs {_shapes(node)} and options that do not fit "
+            f"together ({type(error).__name__}: {error}); expected what the operator "
+            "specification asks for. The file is damaged"
+        ) from error
 
 
 def _shapes(node: Node) -> list[str]:

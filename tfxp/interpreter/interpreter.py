@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import tfxp.interpreter.kernels  # noqa: F401  registers every kernel
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.graph import IntegerGraph, Tensor, read_tflite
-from tfxp.interpreter.executor import Executor, Settings
+from tfxp.interpreter.details import tensor_details
+from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.interpreter.executor import Executor, Settings, prepare
+from tfxp.interpreter.prediction import Rows, predict_rows, rows_by_input
 from tfxp.interpreter.registry import Arithmetic, Array, Engine
 from tfxp.interpreter.report import Report, layer_row
+from tfxp.interpreter.signature import SignatureRunner
 from tfxp.interpreter.tape import Tape
 
 _CHOICES = {
@@ -35,7 +39,7 @@ class Interpreter:
         engine: "fast" runs compiled kernels that skip zeros, "reference" their NumPy definition;
             both give the same integers and the same counts.
         skip_zeros: False multiplies zeros too; results are the same, time and counts are not.
-        threads: images run side by side in `predict_codes`.
+        threads: images run side by side in `predict` and `predict_codes`.
         accumulator_bits: studies a narrower accumulator: its overflows are counted, and results
             are those it would give.
         accumulator_overflow: "wrap" or "saturate": what that accumulator does.
@@ -53,6 +57,9 @@ class Interpreter:
         >>> runner = Interpreter(IntegerGraph([x, y], [relu], [0], [1]))
         >>> runner.get_input_details()[0]["shape"]
         array([1, 3], dtype=int32)
+        >>> runner.predict([[-1.0, 0.0, 2.0], [3.0, -4.0, 0.5]])
+        array([[0. , 0. , 2. ],
+               [3. , 0. , 0.5]], dtype=float32)
     """
 
     def __init__(
@@ -86,6 +93,7 @@ class Interpreter:
         )
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._executor: Executor | None = None
+        self._resized = False
         self._values: dict[int, Array] = {}
         self._fed: dict[int, Array] = {}
         self._tape: Tape | None = None
@@ -93,15 +101,20 @@ class Interpreter:
     # --- the calls of tf.lite.Interpreter -------------------------------------------------------
 
     def allocate_tensors(self) -> None:
-        """Checks the graph and prepares every kernel; call once before running.
+        """Checks the graph and prepares every kernel; calls that need it do it themselves.
 
         Raises:
             UnsupportedOpError: names every operator, with its index, that has no kernel or whose
                 types or options its kernel does not take.
             TfliteFormatError: operators and tensors that cannot be meant together.
+            ModelError: an operator cannot run on the sizes that the inputs have.
         """
-        if self._executor is None:
-            self._executor = Executor(self.graph, self._settings)
+        if self._executor is None or self._resized:
+            before = self._executor
+            self._executor = prepare(self.graph, self._settings, self._shapes)
+            if before is not None:
+                self._executor.take_counters(before)
+            self._resized = False
         for index in self.graph.inputs:
             shape = self._shape(index)
             if index not in self._fed or self._fed[index].shape != shape:
@@ -124,7 +137,7 @@ class Interpreter:
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
     ) -> None:
-        """Gives a model input another shape; call `allocate_tensors` afterwards.
+        """Gives a model input another shape; what was set and computed before is forgotten.
 
         Args:
             input_index: tensor index of a model input.
@@ -143,24 +156,26 @@ class Interpreter:
         tensor = self.graph.tensors[input_index]
         if min(shape, default=0) < 0:
             raise ConfigError(f"tensor_size of {tensor.name!r}: got {shape}; expected sizes >= 0")
-        signature = tensor.shape_signature or tensor.shape
+        signature = tensor.free_shape
         fixed = [s in (-1, n) for s, n in zip(signature, shape, strict=False)]
         if strict and (len(shape) != len(signature) or not all(fixed)):
             raise ConfigError(
                 f"tensor_size of {tensor.name!r}: got {shape}; expected {signature}, where only "
                 "-1 may change"
             )
-        self._shapes[input_index] = shape
-        self._fed.pop(input_index, None)
-        self._forget_tape()
+        if shape != self._shape(input_index):
+            self._shapes[input_index] = shape
+            self._resized = True
+            self._fed.pop(input_index, None)
+            self._forget_tape()
 
-    def set_tensor(self, tensor_index: int, value: Any) -> None:
+    def set_tensor(self, tensor_index: int, value: ArrayLike) -> None:
         """Copies an array into a model input.
 
         Raises:
             DataError: another shape or element type than the input's.
         """
-        self._require_allocated("set_tensor")
+        self._ready()
         tensor = self._tensor(tensor_index)
         array = np.asarray(value)
         if tensor_index not in self._fed:
@@ -183,9 +198,9 @@ class Interpreter:
         """Runs the model on what was set.
 
         Raises:
-            ModelError: `allocate_tensors` was not called, or an operator met shapes it cannot run.
+            ModelError: an operator met shapes that it cannot run.
         """
-        executor = self._require_allocated("invoke")
+        executor = self._ready()
         if self._tape is not None and self._tape.run():
             return
         self._forget_tape()
@@ -194,7 +209,7 @@ class Interpreter:
             self._tape = Tape(executor, self._fed)
             self._values = self._tape.values
         else:
-            self._values = executor.run(dict(self._fed), keep=True)
+            self._values = executor.run(dict(self._fed))
 
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor's content: input, output, constant or intermediate result.
@@ -202,15 +217,17 @@ class Interpreter:
         Raises:
             ModelError: the tensor has no content yet.
         """
-        executor = self._require_allocated("get_tensor")
-        tensor = self._tensor(tensor_index)
-        for held in (self._fed, self._values, executor.variables):
+        tensor, executor = self._tensor(tensor_index), self._executor
+        if executor is not None and not self._resized:
+            tensor = executor.graph.tensors[tensor_index]  # constants that follow from shapes too
+        variables = executor.variables if executor is not None else {}
+        for held in (self._fed, self._values, variables):
             if tensor_index in held:
                 return held[tensor_index].copy()
         if tensor.data is not None:
             return tensor.data.copy()
-        if tensor_index in self.graph.outputs:
-            return np.zeros(tensor.shape, tensor.dtype)
+        if tensor_index in self.graph.outputs and executor is not None and not self._resized:
+            return np.zeros(self._shape(tensor_index), tensor.dtype)
         raise ModelError(f"tensor {tensor_index} ({tensor.name!r}): got no content; run invoke()")
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
@@ -219,7 +236,7 @@ class Interpreter:
 
     def reset_all_variables(self) -> None:
         """Sets the state of stateful operators back to their start."""
-        self._require_allocated("reset_all_variables").reset_variables()
+        self._ready().reset_variables()
 
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
         """Signature keys with the names of their inputs and outputs."""
@@ -228,29 +245,56 @@ class Interpreter:
             for entry in self.graph.signatures
         }
 
-    def get_signature_runner(self, signature_key: str | None = None) -> Any:
+    def get_signature_runner(self, signature_key: str | None = None) -> SignatureRunner:
         """A callable that takes a signature's inputs by name and returns its outputs by name.
 
         Raises:
             ConfigError: no such signature, or several and no key given.
         """
-        from tfxp.interpreter.signature import SignatureRunner
-
         return SignatureRunner(self, signature_key)
 
     # --- what tfxp adds -------------------------------------------------------------------------
 
-    def predict_codes(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict(self, x: Rows, batch_size: int | None = None) -> Array | list[Array]:
+        """Real outputs for many real inputs.
+
+            code = clip(half_even(x / scale) + zero_point),  y = scale * (code - zero_point)
+
+        Inputs and outputs without a scale (token numbers, labels, floats) pass as they are. Sizes
+        that the file leaves open are set to those of the data.
+
+        Args:
+            x: real values (N, ...); for several inputs a list in their order or a dictionary by
+                name, of the tensors or of a signature's arguments.
+            batch_size: images per pass; by default as many as fit some tens of MB.
+
+        Returns:
+            Array (N, ...) of real outputs, or a list of them when the model has several outputs.
+
+        Raises:
+            DataError: an input that is missing, of another shape, or not a number.
+        """
+        feeds = rows_by_input(self.graph, x, "predict")
+        codes = {}
+        for index, rows in feeds.items():
+            tensor = self.graph.tensors[index]
+            codes[index] = encode_input(tensor, rows, "real" if tensor.scale > 0 else "codes")
+        tensors = [self.graph.tensors[index] for index in self.graph.outputs]
+        outputs = [
+            decode_output(tensor, part) if tensor.scale > 0 else part
+            for tensor, part in zip(tensors, self._predict(codes, batch_size), strict=True)
+        ]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def predict_codes(self, x: Rows, batch_size: int | None = None) -> Any:
         """Outputs for many images at once, as codes.
 
         A model made for one image runs each operator once over a stack of images where the operator
         permits, else image by image. State of stateful operators restarts with every image.
 
         Args:
-            x: array (N, ...) of the input's codes; a list or a dictionary by tensor name when the
-                model has several inputs. The rows are images where the model's leading dimension
-                is 1.
-            batch_size: images per pass; by default as many as fit some tens of MB.
+            x: as in `predict`, codes in place of real values.
+            batch_size: as in `predict`.
 
         Returns:
             Array (N, ...) of output codes, or a list of them when the model has several outputs.
@@ -258,32 +302,26 @@ class Interpreter:
         Raises:
             DataError: rows that do not have the input's shape and type.
         """
-        from tfxp.interpreter.stacking import run_stacked
-
-        if self._executor is None:
-            self.allocate_tensors()
-        executor = self._require_allocated("predict_codes")
-        feeds = self._feeds(x)
-        count = next(iter(feeds.values())).shape[0]
-        size = batch_size or executor.images_per_pass()
-        if self._threads > 1:
-            size = max(1, min(size, -(-count // self._threads)))
-        starts = range(0, count, size)
-
-        def part(start: int) -> list[Array]:
-            piece = {index: rows[start : start + size] for index, rows in feeds.items()}
-            return run_stacked(executor, piece)
-
-        if self._threads > 1 and len(starts) > 1:
-            with ThreadPoolExecutor(self._threads) as pool:
-                results = list(pool.map(part, starts))
-        else:
-            results = [part(start) for start in starts]
-        if not results:
-            tensors = [self.graph.tensors[i] for i in self.graph.outputs]
-            results = [[np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]]
-        outputs = [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
+        outputs = self._predict(rows_by_input(self.graph, x, "predict_codes"), batch_size)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _predict(self, feeds: dict[int, Array], batch_size: int | None) -> list[Array]:
+        for index, rows in feeds.items():
+            tensor, wanted = self.graph.tensors[index], (1, *rows.shape[1:])
+            free = tensor.free_shape
+            open_to = len(free) == rows.ndim and all(
+                size in (-1, n) for size, n in zip(free, wanted, strict=True)
+            )
+            if open_to:
+                self.resize_tensor_input(index, wanted)
+            shape = self._shape(index)
+            if rows.dtype != tensor.dtype or wanted != shape:
+                raise DataError(
+                    f"rows for input {tensor.name!r}: got {rows.dtype} {rows.shape}; expected "
+                    f"{tensor.dtype} (N, {', '.join(map(str, shape[1:]))}) with a model input of "
+                    f"leading dimension 1 (it is {shape})"
+                )
+        return predict_rows(self._ready(), feeds, batch_size, self._threads)
 
     def input_shape(self, tensor_index: int) -> tuple[int, ...]:
         """The shape that a model input has now, resized or not."""
@@ -291,7 +329,7 @@ class Interpreter:
 
     def report(self) -> Report:
         """Counters of every multiplying operator, summed over all runs since the last reset."""
-        executor = self._require_allocated("report")
+        executor = self._ready()
         self._settle()
         return Report(
             tuple(
@@ -304,7 +342,7 @@ class Interpreter:
     def reset_counters(self) -> None:
         """Starts counting anew."""
         self._settle()
-        for node in self._require_allocated("reset_counters").nodes:
+        for node in self._ready().nodes:
             node.counters.reset()
 
     # --- inside ---------------------------------------------------------------------------------
@@ -317,10 +355,10 @@ class Interpreter:
         if self._tape is not None:
             self._tape.settle()
 
-    def _require_allocated(self, call: str) -> Executor:
-        missing = [i for i in self.graph.inputs if i not in self._fed]
-        if self._executor is None or missing:
-            raise ModelError(f"{call}: got no tensors; call allocate_tensors() first")
+    def _ready(self) -> Executor:
+        if self._executor is None or any(i not in self._fed for i in self.graph.inputs):
+            self.allocate_tensors()
+        assert self._executor is not None
         return self._executor
 
     def _tensor(self, index: int) -> Tensor:
@@ -335,56 +373,12 @@ class Interpreter:
             return self._shapes[index]
         if index in self._values:
             return self._values[index].shape
-        return self.graph.tensors[index].shape
+        allocated = self._executor is not None and not self._resized
+        graph = self._executor.graph if self._executor and allocated else self.graph
+        return graph.tensors[index].shape
 
     def _details(self, index: int) -> dict[str, Any]:
-        tensor = self.graph.tensors[index]
-        resized = index not in self.graph.inputs and self._shapes and self._executor is not None
-        if resized and not self._values and tensor.data is None:
-            # shapes after a resize follow from a run; zeros are as good as any input
-            executor = self._require_allocated("get_output_details")
-            feeds = {i: np.asarray(array, order="C") for i, array in self._fed.items()}
-            self._values = executor.dry_run(feeds)
-        scheme = tensor.quantization
-        none = np.zeros(0)
-        return {
-            "name": tensor.name,
-            "index": index,
-            "shape": np.array(self._shape(index), np.int32),
-            "shape_signature": np.array(tensor.shape_signature or self._shape(index), np.int32),
-            "dtype": tensor.dtype.type,
-            "quantization": (tensor.scale, tensor.zero_point),
-            "quantization_parameters": {
-                "scales": none.astype(np.float32) if scheme is None else scheme.scale,
-                "zero_points": (none if scheme is None else scheme.zero_point).astype(np.int32),
-                "quantized_dimension": 0 if scheme is None else scheme.axis,
-            },
-            "sparsity_parameters": {},
-        }
-
-    def _feeds(self, x: Any) -> dict[int, Array]:
-        inputs = self.graph.inputs
-        if isinstance(x, Mapping):
-            names = {self.graph.tensors[i].name: i for i in inputs}
-            arrays = {names[key]: np.asarray(rows) for key, rows in x.items() if key in names}
-        elif isinstance(x, list | tuple):
-            arrays = {i: np.asarray(rows) for i, rows in zip(inputs, x, strict=False)}
-        else:
-            arrays = {inputs[0]: np.asarray(x)}
-        if sorted(arrays) != sorted(inputs):
-            wanted = [self.graph.tensors[i].name for i in inputs]
-            raise DataError(f"inputs of predict_codes: got {len(arrays)}; expected all of {wanted}")
-        for index, rows in arrays.items():
-            tensor, shape = self.graph.tensors[index], self._shape(index)
-            if rows.dtype != tensor.dtype or rows.shape[1:] != shape[1:] or shape[:1] != (1,):
-                raise DataError(
-                    f"rows for input {tensor.name!r}: got {rows.dtype} {rows.shape}; expected "
-                    f"{tensor.dtype} (N, {', '.join(map(str, shape[1:]))}) with a model input of "
-                    f"leading dimension 1 (it is {shape})"
-                )
-        if len({rows.shape[0] for rows in arrays.values()}) != 1:
-            raise DataError("inputs of predict_codes: got different numbers of rows")
-        return arrays
+        return tensor_details(self.graph.tensors[index], index, self._shape(index))
 
 
 def _graph(

@@ -46,6 +46,7 @@ class Node:
         cache: what `prepare` computed; read-only afterwards (threads share it).
         counters: where runs are counted.
         step: what the last run did as one compiled step, if it did.
+        static: whether no constant of it follows from shapes; XNNPACK leaves the others to LiteRT.
     """
 
     index: int
@@ -63,6 +64,7 @@ class Node:
     cache: dict[str, Any] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     step: Step | None = None
+    static: bool = True
 
     @property
     def name(self) -> str:

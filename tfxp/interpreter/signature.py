@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfxp.errors import ConfigError, did_you_mean
-from tfxp.graph import Signature
+from tfxp.graph import IntegerGraph, Signature
 from tfxp.interpreter.registry import Array
 
-if TYPE_CHECKING:
-    from tfxp.interpreter.interpreter import Interpreter
+
+class RunsTensors(Protocol):
+    """The calls of an interpreter that a signature is made of."""
+
+    graph: IntegerGraph
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        """One dictionary per tensor."""
+
+    def input_shape(self, tensor_index: int) -> tuple[int, ...]:
+        """The shape that a model input has now."""
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int]) -> None:
+        """Gives a model input another shape."""
+
+    def set_tensor(self, tensor_index: int, value: ArrayLike) -> None:
+        """Copies an array into a model input."""
+
+    def invoke(self) -> None:
+        """Runs the model on what was set."""
+
+    def get_tensor(self, tensor_index: int) -> Array:
+        """A copy of a tensor's content."""
 
 
 class SignatureRunner:
@@ -25,7 +48,7 @@ class SignatureRunner:
         ConfigError: no such signature, or one of another subgraph.
     """
 
-    def __init__(self, interpreter: Interpreter, key: str | None) -> None:
+    def __init__(self, interpreter: RunsTensors, key: str | None) -> None:
         signatures = {entry.key: entry for entry in interpreter.graph.signatures}
         if key is None and len(signatures) == 1:
             key = next(iter(signatures))
@@ -53,7 +76,7 @@ class SignatureRunner:
         details = self._interpreter.get_tensor_details()
         return {name: details[index] for name, index in names.items()}
 
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, **inputs: ArrayLike) -> dict[str, Array]:
         """Outputs by name.
 
         Raises:
@@ -68,7 +91,6 @@ class SignatureRunner:
         for name, value in inputs.items():
             if np.shape(value) != self._interpreter.input_shape(wanted[name]):
                 self._interpreter.resize_tensor_input(wanted[name], np.shape(value))
-        self._interpreter.allocate_tensors()
         for name, value in inputs.items():
             self._interpreter.set_tensor(wanted[name], value)
         self._interpreter.invoke()

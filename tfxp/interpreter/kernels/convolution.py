@@ -11,6 +11,7 @@ Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
 | int16, int64 bias                | reduced                   | reduced         |
 | int16, int32 bias declared       | double_half_up            | double_rounding |
 | the same, transposed             | double_eights             | double_rounding |
+| int8, transposed, size computed  | double_eights             | double_rounding |
 | tfxp's own INT2 and INT16 weights: as int8 with INT4 weights, as int16 with int64 bias      |
 
 float32 forms compute in float32 with NumPy's own order of summation.
@@ -55,7 +56,7 @@ def convolution_mode(node: Node) -> str:
     if grouped or (depthwise and x.type == "UINT8"):
         return "double_rounding"
     # kernels of LiteRT that take eight channels at a time, and the rest one by one
-    by_eights = depthwise or (node.operator.name == "TRANSPOSE_CONV" and x.type == "INT16")
+    by_eights = depthwise or node.operator.name == "TRANSPOSE_CONV"
     return "double_eights" if by_eights else "double_half_up"
 
 

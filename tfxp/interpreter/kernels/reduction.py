@@ -1,4 +1,4 @@
-"""MEAN, SUM, REDUCE_MAX, REDUCE_MIN, ARG_MAX and ARG_MIN over constant axes.
+"""MEAN, SUM, REDUCE_PROD, REDUCE_MAX, REDUCE_MIN, ARG_MAX and ARG_MIN over constant axes.
 
 MEAN and SUM of codes. builtin: the sum of (code - zero_point) is requantized with double rounding;
 MEAN divides the 32-bit multiplier itself by the number of elements, truncating. litert, INT8 and
@@ -7,7 +7,7 @@ z = zero_out - n * zero_in * m, each step in float32. litert, INT16: MEAN as bui
 half_away(float32(sum) * ratio). BUILTIN_REF's SUM reads INT8 codes as if they were UINT8, and
 writes UINT8; builtin repeats that. It reads INT16 codes byte by byte, half of the tensor, which
 builtin does not repeat: it sums the codes. REDUCE_MAX and REDUCE_MIN compare codes; their scales
-must agree.
+must agree. REDUCE_PROD takes plain numbers only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _PLAIN = ("FLOAT32", "INT32", "INT64")
 
 def _prepare(node: Node) -> None:
     need.require_counts(node, 2)
-    kind = need.require_type(node, 0, (*need.CODE_TYPES, *_PLAIN))
+    codes = () if node.operator.name == "REDUCE_PROD" else need.CODE_TYPES
+    kind = need.require_type(node, 0, (*codes, *_PLAIN))
     need.require_output_type(node, (kind,))
     source, output = need.tensor(node, 0), node.outputs[0]
     rank = len(source.shape)
@@ -146,6 +147,14 @@ def reduce_extreme(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Largest or smallest element over the axes; codes are compared as they are."""
     reduce = np.max if node.operator.name == "REDUCE_MAX" else np.min
     result = reduce(inputs[0], axis=node.cache["axes"], keepdims=node.cache["keep"])
+    return [np.asarray(result)]
+
+
+@kernel("REDUCE_PROD", prepare=_prepare, batch=keeps_batch)
+def reduce_product(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """Product of plain numbers over the axes; whole ones wrap."""
+    x = inputs[0]
+    result = np.prod(x, axis=node.cache["axes"], keepdims=node.cache["keep"], dtype=x.dtype)
     return [np.asarray(result)]
 
 

@@ -156,10 +156,11 @@ def require_axis(node: Node, axis: int, rank: int) -> int:
 
 
 def require_output_shape(node: Node, shape: Sequence[int], position: int = 0) -> None:
-    """Checks an output's size, and its shape where the file states a fixed one."""
+    """Checks an output's size, and its shape where the file states a fixed one; notes the shape."""
     output = node.outputs[position]
     if math.prod(shape) * output.dtype.itemsize > MAX_TENSOR_BYTES:
         raise malformed(node, f"shape of output {position}", list(shape), "at most 1 GiB")
+    node.cache.setdefault("output_shapes", {})[position] = tuple(shape)
     stated, free = output.shape, -1 in (output.shape_signature or ())
     if stated and not free and tuple(stated) != tuple(shape):
         raise malformed(node, f"shape of output {position}", list(stated), str(list(shape)))

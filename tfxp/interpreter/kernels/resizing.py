@@ -2,7 +2,8 @@
 
 RESIZE_BILINEAR, builtin: INT8 and INT16 weigh with 10 fractional bits per direction, half away;
 UINT8 and FLOAT32 weigh in float32, UINT8 adding 1/2 and cutting off. litert, INT8 and UINT8:
-XNNPACK, 11 fractional bits per direction, halves up. RESIZE_NEAREST_NEIGHBOR copies codes.
+XNNPACK, 11 fractional bits per direction, halves up, unless the size is computed in the graph:
+then as builtin. RESIZE_NEAREST_NEIGHBOR copies codes.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ def _prepare(node: Node) -> None:
 
 def _choose(node: Node) -> tuple[Locate, Callable[..., Array]]:
     kind = node.outputs[0].type
-    in_xnnpack = need.byte_quantized(need.tensor(node, 0), node.outputs[0])
+    in_xnnpack = node.static and need.byte_quantized(need.tensor(node, 0), node.outputs[0])
     if node.arithmetic == "litert" and in_xnnpack:
         return _locate_xnnpack, _mix_xnnpack
-    if kind in ("FLOAT32", "UINT8") or (kind == "INT8" and node.arithmetic == "litert"):
+    if kind in ("FLOAT32", "UINT8"):
         return _locate_float, _mix_float
     return _locate_integer, _mix_integer
 

@@ -1,4 +1,4 @@
-"""SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND, TILE and BROADCAST_TO: repeat or redistribute elements.
+"""SPACE_TO_BATCH_ND, BATCH_TO_SPACE_ND, TILE, BROADCAST_TO and FILL: repeat or move elements.
 
 Codes pass as they are, in both arithmetics; SPACE_TO_BATCH_ND pads with the zero point. Older
 converters write a dilated convolution as SPACE_TO_BATCH_ND, a plain one and BATCH_TO_SPACE_ND.
@@ -135,3 +135,19 @@ def _prepare_broadcast(node: Node) -> None:
 def broadcast_to(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The input repeated along its dimensions of size 1."""
     return [np.array(np.broadcast_to(inputs[0], as_ints(inputs[1])))]
+
+
+def _prepare_fill(node: Node) -> None:
+    need.require_counts(node, 2)
+    require_passed_type(node, 1)
+    wanted = need.constant_ints(node, 0)
+    if min(wanted, default=0) < 0 or need.tensor(node, 1).size != 1:
+        got = [wanted, list(need.tensor(node, 1).shape)]
+        raise need.malformed(node, "shape and value", got, "sizes of 0 or more and one value")
+    need.require_output_shape(node, wanted)
+
+
+@kernel("FILL", prepare=_prepare_fill)
+def fill(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """One value in a given shape."""
+    return [np.full(as_ints(inputs[0]), inputs[1].reshape(()))]

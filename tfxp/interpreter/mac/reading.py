@@ -64,10 +64,10 @@ def check_types(node: Node, x: Tensor, weights: Tensor, y: Tensor) -> None:
 
 
 def static_in_8_bits(node: Node) -> bool:
-    """Whether weights and bias are constants and everything has the 8-bit types of XNNPACK."""
+    """Whether weights, bias and sizes are constants and everything has XNNPACK's 8-bit types."""
     x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if x.type not in ("INT8", "UINT8") or weights.data is None:
+    if x.type not in ("INT8", "UINT8") or weights.data is None or not node.static:
         return False
     if bias is not None and (
         bias.data is None or bias.type != "INT32" or bias.quantization is None

@@ -7,10 +7,102 @@ once on the whole stack; others run image by image on slices.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tfxp.errors import DataError, did_you_mean
+from tfxp.graph import IntegerGraph
 from tfxp.interpreter.executor import Executor
 from tfxp.interpreter.registry import Array, Kernel, Node
+
+#: Rows of every model input: an array, a list in the model's order, or a dictionary by name.
+Rows = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
+
+
+def rows_by_input(graph: IntegerGraph, x: Rows, call: str) -> dict[int, Array]:
+    """Rows by tensor index, in the model's order.
+
+    Args:
+        graph: whose inputs.
+        x: an array; a list, an array per input; a dictionary by the names of tensors or of the
+            arguments of a signature.
+        call: how messages name the call.
+
+    Raises:
+        DataError: an input is missing, unknown, or of another number of rows than the first.
+    """
+    names = {graph.tensors[index].name: index for index in graph.inputs}
+    if isinstance(x, Mapping):
+        known = dict(names)
+        for signature in graph.signatures:
+            if signature.subgraph == 0:
+                known = {**signature.inputs, **known}
+        unknown = [name for name in x if name not in known]
+        if unknown:
+            raise DataError(
+                f"inputs of {call}: got {unknown[0]!r}; expected {sorted(names)}."
+                f"{did_you_mean(unknown[0], known)}"
+            )
+        given = {known[name]: np.asarray(rows) for name, rows in x.items()}
+    elif _is_one_array(graph, x):
+        given = dict(zip(graph.inputs[:1], [np.asarray(x)], strict=False))
+    else:
+        assert isinstance(x, Sequence)
+        if len(x) != len(names):
+            raise DataError(f"inputs of {call}: got {len(x)}; expected all of {list(names)}")
+        given = dict(zip(graph.inputs, map(np.asarray, x), strict=True))
+    missing = [name for name, index in names.items() if index not in given]
+    if missing or not names:
+        raise DataError(f"inputs of {call}: got {len(given)}; expected all of {list(names)}")
+    counts = {name: given[i].shape[0] if given[i].ndim else None for name, i in names.items()}
+    if len(set(counts.values())) != 1 or None in counts.values():
+        raise DataError(f"rows for the inputs of {call}: got {counts}; expected the same number")
+    return {index: given[index] for index in graph.inputs}
+
+
+def _is_one_array(graph: IntegerGraph, x: Rows) -> bool:
+    """Whether x is the rows of one input, not a list of arrays per input."""
+    if not isinstance(x, list | tuple):
+        return True
+    if len(graph.inputs) != 1:
+        return False
+    rank = len(graph.tensors[graph.inputs[0]].shape)
+    return not (len(x) == 1 and np.ndim(x[0]) == rank)
+
+
+def predict_rows(
+    executor: Executor, feeds: dict[int, Array], batch_size: int | None, threads: int
+) -> list[Array]:
+    """Output codes (N, ...), one array per model output.
+
+    Args:
+        executor: the prepared graph.
+        feeds: codes (N, ...) by model input.
+        batch_size: images per pass; None for as many as fit some tens of MB.
+        threads: passes side by side.
+    """
+    count = next(iter(feeds.values())).shape[0]
+    size = batch_size or executor.images_per_pass()
+    if threads > 1:
+        size = max(1, min(size, -(-count // threads)))
+    starts = range(0, count, size)
+
+    def part(start: int) -> list[Array]:
+        piece = {index: rows[start : start + size] for index, rows in feeds.items()}
+        return run_stacked(executor, piece)
+
+    if threads > 1 and len(starts) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(part, starts))
+    else:
+        results = [part(start) for start in starts]
+    if not results:
+        tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
+        return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
+    return [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
 
 
 def run_stacked(executor: Executor, feeds: dict[int, Array]) -> list[Array]:
