@@ -82,7 +82,7 @@ _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
-_METRIC = _FLAGS.DEFINE_enum("metric", "accuracy", ["accuracy", "top5"], "What is measured.")
+_METRIC = _FLAGS.metric()
 _BATCH = _FLAGS.batch_size(64)
 _WEIGHTS = _FLAGS.DEFINE_integer("weight_bits", 8, "uniform: bits of weights.", lower_bound=1)
 _DATA_BITS = _FLAGS.DEFINE_integer(
@@ -205,7 +205,7 @@ def swept_dense_bits(stats: ModelStats, model: Any) -> int:
     scorer = evaluator(model, others.updated(start), stats)
     result = dense_sweep(scorer.accuracy, others, stats, tolerance=_TOLERANCE.value)
     rows = [[point["bits"], point["accuracy"]] for point in result.figures["points"]]
-    print(cli.format_table(["dense bits", _METRIC.value], rows))
+    print(cli.format_table(["dense bits", scorer.metric], rows))
     print(f"stopped: {result.stop_reason}\n")
     return result.trace[-1].value
 
@@ -219,17 +219,17 @@ def sweep(assigner: LinAssigner, stats: ModelStats, model: Any) -> tuple[Assignm
         points = size_curve(
             scorer.accuracy, stats, assigner, anchors, range(2, 13), lambda point: bar.step(1)
         )
-    print(cli.format_table(*result_tables.size_table(points, _METRIC.value)))
+    print(cli.format_table(*result_tables.size_table(points, scorer.metric)))
     found = savings(points)
-    print(f"\nfloat {_METRIC.value}: {baseline:.4g}")
-    print(cli.format_table(*result_tables.saving_table(found, _METRIC.value)) + "\n")
+    print(f"\nfloat {scorer.metric}: {baseline:.4g}")
+    print(cli.format_table(*result_tables.saving_table(found, scorer.metric)) + "\n")
     chosen = smallest_within(points, baseline, _TOLERANCE.value)
     knob = chosen.knob if chosen is not None else max(anchors)
     result = dataclasses.replace(assigner, anchor_bits=knob, target_db=None).assign(stats)
     best = best_saving(points, baseline)
     return result, {
         "baseline": baseline,
-        "metric": _METRIC.value,
+        "metric": scorer.metric,
         "samples": scorer.total,
         "sizes": [point.to_dict() for point in points],
         "savings": [saving.to_dict() for saving in found],
@@ -249,7 +249,7 @@ def judd(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     wide = space.to_map(space.uniform(wide_values(space)))
     scorer = evaluator(model, wide, stats)
     data = load_data(model, required(_EVAL), "test")
-    fingerprint = scores_fingerprint(model, data.x, _METRIC.value)
+    fingerprint = scores_fingerprint(model, data.x, scorer.metric)
     with Progress(None, "greedy descent", "map", _SHOW.value) as bar:
         assigner = JuddAssigner(
             scorer, scorer.float_score.accuracy, _TOLERANCE.value, _START.value, _STOP.value,
@@ -259,7 +259,7 @@ def judd(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
         )  # fmt: skip
         result = assigner.assign(stats)
     figures: dict[str, Any] = {
-        **result.figures, "metric": _METRIC.value, "samples": scorer.total,
+        **result.figures, "metric": scorer.metric, "samples": scorer.total,
         "stop_reason": result.stop_reason,
     }  # fmt: skip
     if _PROFILE.value or _REPORT.value:
@@ -267,8 +267,8 @@ def judd(stats: ModelStats, model: Any, inputs: Any) -> Assignment:
     if _REPORT_DATA.value:
         figures |= reported(model, wide, stats, figures["selected"])
     figures["sqnr"] = sqnr_of(stats, result.map, model, inputs)
-    print(f"float {_METRIC.value}: {figures['baseline']:.4g}; maps: {len(figures['visited'])}")
-    print(cli.format_table(*result_tables.selected_table(figures["selected"], _METRIC.value)))
+    print(f"float {scorer.metric}: {figures['baseline']:.4g}; maps: {len(figures['visited'])}")
+    print(cli.format_table(*result_tables.selected_table(figures["selected"], scorer.metric)))
     print(f"\nstopped: {result.stop_reason}")
     return Assignment(result.map, result.trace, result.stop_reason, figures)
 

@@ -18,7 +18,15 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, evaluate_metric, input_shapes, load_model_data, scalings_of
+from tfxp.data import (
+    AUTO,
+    ModelData,
+    choose_metric,
+    evaluate_metric,
+    input_shapes,
+    load_model_data,
+    scalings_of,
+)
 from tfxp.data.input_scaling import keep_scalings
 from tfxp.files import atomic_path, write_json
 from tfxp.formats import FixedPointFormat
@@ -187,10 +195,11 @@ def _evaluate(step: str, model: Any, data: ModelData | None, figures: dict[str, 
         return
     started = time.monotonic()
     outputs = model.predict(data.x, batch_size=256, verbose=0)
-    value = evaluate_metric(_METRIC.value, outputs, data)
+    metric = choose_metric(outputs.shape, data) if _METRIC.value == AUTO else _METRIC.value
+    value = evaluate_metric(metric, outputs, data)
     seconds = time.monotonic() - started
-    figures.setdefault(_METRIC.value, {})[step] = value
-    text = f"{step}: {_METRIC.value} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)"
+    figures.setdefault(metric, {})[step] = value
+    text = f"{step}: {metric} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)"
     print(text, flush=True)
 
 

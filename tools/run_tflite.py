@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
-from tfxp.data import ModelData, evaluate_metric, load_model_data
+from tfxp.data import AUTO, ModelData, choose_metric, evaluate_metric, load_model_data
 from tfxp.data.input_scaling import Scalings, scalings_in
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, write_json
@@ -213,18 +213,19 @@ def main() -> None:
         "seconds": seconds,
         "images_per_second": len(data) / max(seconds, 1e-9),
     }
+    metric = _METRIC.value
     if data.y is not None:
         # order and ties are those of the codes; errors are measured on real values
-        exact = _METRIC.value in ("accuracy", "top5")
-        outputs = codes if exact else decode_output(target, codes)
-        figures[_METRIC.value] = evaluate_metric(_METRIC.value, outputs, data)
+        metric = choose_metric(codes.shape, data) if metric == AUTO else metric
+        outputs = codes if metric in ("accuracy", "top5") else decode_output(target, codes)
+        figures[metric] = evaluate_metric(metric, outputs, data)
     if _ENGINE.value != "litert":
         report = runner.report()
         figures.update(report.to_dict())
         print(f"{report}\n")
         if _PLOT.value:
             plot_macs(report, _PLOT.value)
-    for name in (_METRIC.value, "samples", "seconds", "images_per_second"):
+    for name in (metric, "samples", "seconds", "images_per_second"):
         if name in figures:
             print(f"{name:18s} {figures[name]:.6g}")
     if _JSON.value:

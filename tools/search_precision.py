@@ -20,7 +20,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.cost import EnergyTable
-from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.data import AUTO, METRICS, ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import find_config, write_json
 from tfxp.precision import ModelStats, PrecisionMap
@@ -62,7 +62,7 @@ _FIXED = _FLAGS.DEFINE_list("fixed", None, "Layers that keep 8 bits.")
 _TRIALS = _FLAGS.DEFINE_integer("max_trials", None, "Trials at most.", lower_bound=1)
 _STEPS = _FLAGS.DEFINE_integer("fine_tune_steps", None, "Steps of training per trial.")
 _WARM = _FLAGS.DEFINE_boolean("warm_start", None, "Begin at Lin's allocation (yes).")
-_METRIC = _FLAGS.DEFINE_enum("metric", None, ["accuracy", "top5"], "What counts (accuracy).")
+_METRIC = _FLAGS.DEFINE_enum("metric", None, [AUTO, *METRICS], "What counts (auto).")
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed of every random draw (0).", lower_bound=0)
 _PATIENCE = _FLAGS.DEFINE_float("patience", 300.0, "Chief: seconds a worker may be silent.")
 _DIRECTORY = _FLAGS.output(
@@ -191,7 +191,7 @@ def report_on(search: Any, model: Any, pmap: PrecisionMap) -> Any:
     if data is None:
         return None
     other = FastEvaluator(
-        search.evaluator.qmodel, data, metric=search.settings.metric, fit=search.settings.fit
+        search.evaluator.qmodel, data, metric=search.evaluator.metric, fit=search.settings.fit
     )
     score, before = other.evaluate(pmap), other.float_score
     print(f"on {len(data):,} other samples: {score.accuracy:.4f}, float {before.accuracy:.4f}")
@@ -223,7 +223,7 @@ def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
         name=_MODEL.value,
         method=f"{search.settings.method} search",
         baseline=goal.baseline,
-        metric=search.settings.metric,
+        metric=search.evaluator.metric,
         cost=f"{name}, % of float",
         visited=[point(t) for t in result.trials if t.complete],
         front=[point(t) for t in result.front],

@@ -5,7 +5,7 @@ import pytest
 
 import tfxp
 from tests.cases import inputs_of, randomize
-from tfxp.data import Dataset
+from tfxp.data import Dataset, evaluate_metric
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import LayerPrecision, PrecisionMap
@@ -191,8 +191,8 @@ def test_top5_and_refusals(setting):
     _, evaluator = evaluator_of(setting, metric="top5")
     assert evaluator.evaluate("w2a2").correct == SAMPLES  # four classes
     qmodel = tfxp.quantize_model(model, "w8a8", stats)
-    with pytest.raises(ConfigError, match="metric of a search: got 'mae'"):
-        FastEvaluator(qmodel, Dataset(x, labels), stats, metric="mae")
+    with pytest.raises(ConfigError, match="metric: got 'mea'"):
+        FastEvaluator(qmodel, Dataset(x, labels), stats, metric="mea")
     with pytest.raises(DataError, match="labels of data"):
         FastEvaluator(qmodel, Dataset(x), stats)
     with pytest.raises(ConfigError, match="batches of 0"):
@@ -200,6 +200,47 @@ def test_top5_and_refusals(setting):
     twice = keras.Model(model.inputs, [model.output, model.output])
     with pytest.raises(ModelError, match="2 outputs; expected one"):
         FastEvaluator(twice, Dataset(x, labels), stats)
+
+
+HEADS = {
+    "mae": (layers.Dense(2), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
+    "mse": (layers.Dense(2), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
+    "binary_accuracy": (layers.Dense(1, "sigmoid"), lambda rng, p: (p > np.median(p)).astype(int)),
+    "accuracy": (layers.Dense(3, "softmax"), lambda rng, p: p.argmax(-1)),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_other_outputs_than_one_class(name, rng):
+    """Against the metric of models quantized afresh; segmentation has classes at 5 positions."""
+    head, answer = HEADS[name]
+    shape = (5, 4) if name == "accuracy" else (4,)
+    x = rng.normal(size=(70, *shape)).astype(np.float32)
+    inputs = keras.Input(shape)
+    y = layers.Dense(8, "relu")(inputs)
+    model = keras.Model(inputs, type(head).from_config(head.get_config())(y))
+    data = Dataset(x, answer(rng, model.predict(x, verbose=0)))
+    stats = tfxp.measure_model(model, x)
+    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    metric = name if name in ("mse", "mae") else "auto"
+    evaluator = FastEvaluator(qmodel, data, stats, metric=metric, batch_size=16)
+    assert evaluator.metric == name
+    found = {}
+    for text in ("w8a8", "w3a4", "w2a2"):
+        fresh = tfxp.quantize_model(model, text, stats).predict(x, verbose=0)
+        wanted = evaluate_metric(name, fresh, data)
+        if name in ("mae", "mse"):
+            constant = (np.median if name == "mae" else np.mean)(data.y, axis=0)
+            wanted = 1 - wanted / np.mean(np.abs(data.y - constant) ** (2 if name == "mse" else 1))
+        found[text] = evaluator.accuracy(text)
+        assert found[text] == pytest.approx(wanted, abs=1e-6)
+        assert evaluator.evaluate(text, at_least=wanted - 1e-6).complete
+        early = evaluator.evaluate(text, at_least=min(wanted + 0.3, 1.0))
+        assert early.complete or early.accuracy < wanted + 0.3
+    assert found["w8a8"] > found["w2a2"]
+    assert evaluator.float_score.accuracy == pytest.approx(
+        evaluator.float_score.correct / 70
+    )
 
 
 def test_needed_correct_is_exact():

@@ -139,6 +139,7 @@ OUTPUTS = {
     "regression": (layers.Dense(1), (1,), "values"),
     "several values": (layers.Dense(3), (3,), "values"),
     "segmentation": (layers.Dense(4, "softmax"), (2, 4), "classes"),
+    "logits": (layers.Dense(4), (4,), "logits"),
     "one-hot": (layers.Dense(4, "softmax"), (4,), "rows"),
 }
 
@@ -163,6 +164,7 @@ def test_every_kind_of_output(name, rng):
         wanted = np.mean((y - p) ** 2)
         forms = [y] + ([y[:, 0]] if shape == (1,) else [])
     else:
+        p = np.exp(p) / np.exp(p).sum(-1, keepdims=True) if kind == "logits" else p
         numbers = rng.integers(0, 4, p.shape[:-1])
         rows = np.eye(4)[numbers]
         wanted = -np.mean(np.sum(rows * np.log(p), axis=-1))

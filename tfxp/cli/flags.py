@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from tfxp.cli.outputs import OutputFlag, check_outputs
-from tfxp.data import METRICS, InputScaling, ModelData, scaled_inputs
+from tfxp.data import AUTO, METRICS, InputScaling, ModelData, scaled_inputs
 from tfxp.data.input_scaling import Scalings
 from tfxp.errors import ConfigError
 from tfxp.files import find_config
@@ -187,7 +187,11 @@ class ToolFlags:
 
     def metric(self) -> Any:
         """--metric: what evaluation counts."""
-        return self.DEFINE_enum("metric", "accuracy", sorted(METRICS), "What evaluation reports.")
+        text = (
+            "What evaluation reports: auto takes accuracy for classes, binary_accuracy for zeros"
+            " and ones, else mae."
+        )
+        return self.DEFINE_enum("metric", AUTO, [AUTO, *sorted(METRICS)], text)
 
     def batch_size(self, default: int = 128) -> Any:
         """--batch_size: samples a step."""

@@ -3,16 +3,18 @@
 from tfxp.data.dataset import Dataset
 from tfxp.data.digits import load_digits
 from tfxp.data.input_scaling import InputScaling, scalings_of
-from tfxp.data.metrics import METRICS, Metric, evaluate_metric
+from tfxp.data.metrics import AUTO, METRICS, Metric, choose_metric, evaluate_metric
 from tfxp.data.model_data import ModelData, input_shapes, load_model_data, scaled_inputs
 from tfxp.data.npz import load_npz
 
 __all__ = [
+    "AUTO",
     "METRICS",
     "Dataset",
     "InputScaling",
     "Metric",
     "ModelData",
+    "choose_metric",
     "evaluate_metric",
     "input_shapes",
     "load_digits",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.data import Dataset, ModelData, input_shapes
-from tfxp.data.metrics import top_hits
+from tfxp.data.metrics import AUTO, choose_metric, find_metric
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import tf
 from tfxp.precision import ModelStats, PrecisionMap
@@ -21,7 +21,6 @@ from tfxp.search.segment_runner import SegmentRunner
 from tfxp.search.segments import dependencies, find_cuts
 from tfxp.transforms.layer_graph import LayerGraph
 
-TOP = {"accuracy": 1, "top5": 5}
 _GIBIBYTE = 1 << 30
 
 
@@ -30,12 +29,12 @@ class Score:
     """What evaluating a map has found.
 
     Args:
-        correct: how many samples were right.
+        correct: how many samples were right; of errors (mae, mse), what they lack of that.
         seen: how many samples were looked at; fewer than `total` where the rest cannot matter.
         total: how many there are.
     """
 
-    correct: int
+    correct: float
     seen: int
     total: int
 
@@ -46,14 +45,19 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of right samples; an upper bound where evaluation stopped early."""
+        """The mean score; an upper bound where evaluation stopped early."""
         return (self.correct + self.total - self.seen) / self.total
 
 
 class FastEvaluator:
     """Evaluates precision maps on a fixed data set; equal to quantizing afresh, only faster.
 
-        accuracy(map) = correct(map) / samples
+        accuracy(map) = mean over samples of  1 or 0, right or wrong           classes, yes or no
+                                              share of right positions         segmentation
+                                              1 - error / error of a constant  mae, mse
+
+    The constant is the median of the answers for mae and their mean for mse, so that real values
+    score like classes: 1 is perfect, 0 is worthless, and tolerances mean the same.
 
     - Nothing is rebuilt or retraced; formats are assigned, those that differ from before.
     - Weights are quantized when their format changes, not at every batch.
@@ -68,12 +72,12 @@ class FastEvaluator:
     in an order that depends on the size of batches, here as in Keras itself.
 
     Args:
-        qmodel: what `quantize_model` returned, with one output of classes. While the evaluator is
+        qmodel: what `quantize_model` returned, with one output. While the evaluator is
             in use nobody else may set its precision; after training, call `refresh`.
         data: inputs and labels, as the model takes them: one `Dataset`, or `ModelData` for several
             inputs.
         stats: measurements, for maps that give bits; by default those it was quantized with.
-        metric: "accuracy" or "top5".
+        metric: one of `tfxp.data.METRICS`; "auto" takes the one that fits outputs and answers.
         batch_size: samples per step at most; steps are equal, so that none is traced twice.
         cache_bytes: memory for activations.
         hard_first: order samples by the float network's margin; False keeps the data's order.
@@ -81,6 +85,7 @@ class FastEvaluator:
 
     Attributes:
         qmodel: the model.
+        metric: the name of the metric.
         float_score: what the same network scores without quantizers.
         evaluations, samples_run, seconds: how much was done so far.
 
@@ -103,29 +108,32 @@ class FastEvaluator:
         data: Dataset | ModelData,
         stats: ModelStats | None = None,
         *,
-        metric: str = "accuracy",
+        metric: str = AUTO,
         batch_size: int = 128,
         cache_bytes: int = _GIBIBYTE,
         hard_first: bool = True,
         fit: str = "mse",
     ) -> None:
-        if metric not in TOP:
-            raise ConfigError(f"metric of a search: got {metric!r}; expected one of {tuple(TOP)}.")
         if batch_size < 1 or cache_bytes < 0:
             raise ConfigError(
                 f"fast evaluation: got batches of {batch_size} and {cache_bytes} bytes of cache; "
                 "expected at least 1 and 0."
             )
-        _require_classifier(qmodel)
+        _require_one_output(qmodel)
         self.qmodel, self.setter = qmodel, PrecisionSetter(qmodel, stats, fit=fit)
         graph = LayerGraph.from_model(qmodel)
         depends = {layer.name: dependencies(layer, self.setter.plan) for layer in qmodel.layers}
         self._cuts = find_cuts(graph, depends)
         self._runner = SegmentRunner(qmodel, graph, self._cuts)
         self._cache = ActivationCache(cache_bytes)
-        self._top = TOP[metric]
-        self._inputs, self._labels = _arrays(qmodel, data)
-        self.total = len(self._labels)
+        shape = tuple(int(size or 1) for size in qmodel.outputs[0].shape[1:])
+        data = _checked(qmodel, data)
+        self.metric = choose_metric((1, *shape), data) if metric == AUTO else metric
+        self._metric = find_metric(self.metric)
+        self._inputs = [part.inputs() for part in data.parts]
+        self._answers = self._metric.answers(data, (len(data), *shape))
+        self._constant = self._error_of_a_constant()
+        self.total = len(self._answers)
         self._batch = math.ceil(self.total / math.ceil(self.total / batch_size))
         self.evaluations = self.samples_run = 0
         self.seconds = 0.0
@@ -157,12 +165,12 @@ class FastEvaluator:
         keys = self._keys(formats)
         # Where an earlier map agreed with this one, others may again.
         store = max((i for i, key in enumerate(keys[:-1]) if self._cache.wanted(key)), default=0)
-        allowed = self.total - needed_correct(at_least, self.total)
-        correct = seen = 0
-        for batch, (inputs, labels) in enumerate(self._batches):
-            outputs = self._forward(keys, batch, inputs, store)[: len(labels)]
-            correct += int(top_hits(outputs, labels, self._top).sum())
-            seen += len(labels)
+        allowed = self._allowed(at_least)
+        correct, seen = 0.0, 0
+        for batch, (inputs, answers) in enumerate(self._batches):
+            outputs = self._forward(keys, batch, inputs, store)[: len(answers)]
+            correct += float(self._scores(outputs, answers).sum())
+            seen += len(answers)
             if seen - correct > allowed:
                 break
         for key in keys[1:-1]:
@@ -176,6 +184,35 @@ class FastEvaluator:
         """Forget what depends on the model's weights, after they have changed."""
         self.setter.refresh()
         self._cache.clear()
+
+    def _scores(self, outputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """What every sample adds; 1 at most."""
+        scores = self._metric.scores(outputs, answers)
+        return scores if self._metric.higher_is_better else 1 - scores / self._constant
+
+    def _error_of_a_constant(self) -> float:
+        """The error of the best answer that ignores the inputs; 1 where right answers count."""
+        if self._metric.higher_is_better:
+            return 1.0
+        best = np.median if self.metric == "mae" else np.mean
+        same = np.broadcast_to(best(self._answers, axis=0), self._answers.shape)
+        error = float(self._metric.scores(same, self._answers).mean())
+        if error == 0:
+            raise DataError("targets of the data: got one value for all samples; expected several.")
+        return error
+
+    def _allowed(self, at_least: float | None) -> float:
+        """How much all samples together may lack of a perfect score."""
+        if at_least is None:
+            return math.inf
+        if self._answers.shape[1] == 1 and self._metric.higher_is_better:
+            return self.total - needed_correct(at_least, self.total)
+        return self.total * (1 - at_least) + 1e-9
+
+    def fingerprint(self) -> bytes:
+        """What tells the answers and the metric apart from others."""
+        name = b"" if self.metric in ("accuracy", "top5") else self.metric.encode()
+        return name + np.ascontiguousarray(self._in_order).tobytes()
 
     def _keys(self, formats: NetworkFormats) -> list[tuple[Any, ...]]:
         """What everything before each cut depends on; equal keys, equal activations."""
@@ -205,16 +242,23 @@ class FastEvaluator:
         model = self.setter.plan.graph.to_model("float")
         function = tf.function(lambda batch: model(batch, training=False), autograph=False)
         parts = []
-        for inputs, labels in self._split():
+        for inputs, answers in self._split():
             outputs = function(inputs if len(inputs) > 1 else inputs[0]).numpy()
-            parts.append(outputs[: len(labels)].reshape(len(labels), -1))
+            parts.append(outputs[: len(answers)])
         outputs = np.concatenate(parts)
-        hits = top_hits(outputs, self._labels, self._top)
+        self._metric, self._in_order = self._metric.fitted(outputs), self._answers
+        scores = self._scores(outputs, self._answers)
         if hard_first:
-            order = np.argsort(_margins(outputs, self._labels), kind="stable")
+            order = np.argsort(self._margins(outputs, scores), kind="stable")
             self._inputs = [part[order] for part in self._inputs]
-            self._labels = self._labels[order]
-        return Score(int(hits.sum()), self.total, self.total)
+            self._answers = self._answers[order]
+        return Score(float(scores.sum()), self.total, self.total)
+
+    def _margins(self, outputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """How sure the float network is of each sample: by how much the true class leads."""
+        if self.metric not in ("accuracy", "top5") or self._answers.shape[1] > 1:
+            return scores
+        return _margins(outputs.reshape(len(outputs), -1), self._answers[:, 0])
 
     def _split(self) -> list[tuple[list[Any], np.ndarray]]:
         """Batches of one size; the last is filled up with samples that do not count."""
@@ -225,7 +269,7 @@ class FastEvaluator:
                 tf.cast(part[rows], tensor.dtype)
                 for part, tensor in zip(self._inputs, self.qmodel.inputs, strict=True)
             ]
-            result.append((inputs, self._labels[start : start + self._batch]))
+            result.append((inputs, self._answers[start : start + self._batch]))
         return result
 
 
@@ -255,24 +299,16 @@ def _margins(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return own - others.max(axis=1)
 
 
-def _require_classifier(qmodel: Any) -> None:
+def _require_one_output(qmodel: Any) -> None:
     if len(qmodel.outputs) != 1:
         raise ModelError(
-            f"model {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one, of classes. "
+            f"model {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one. "
             "Evaluate it yourself and hand the function to an assigner."
         )
 
 
-def _arrays(
-    qmodel: Any, data: Dataset | ModelData
-) -> tuple[list[np.ndarray], np.ndarray]:
+def _checked(qmodel: Any, data: Dataset | ModelData) -> ModelData:
     data = ModelData.of(data).shaped(input_shapes(qmodel))
     if len(data) == 0:
         raise DataError(f"{data.name}: got no samples; expected at least one.")
-    outputs = qmodel.outputs[0].shape[1:]
-    classes = int(np.prod([int(size or 1) for size in outputs]))
-    if classes < 2:
-        raise ModelError(
-            f"output of {qmodel.name!r}: got one value a sample; expected one a class."
-        )
-    return [part.inputs() for part in data.parts], data.labels(classes)
+    return data

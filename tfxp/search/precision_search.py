@@ -148,7 +148,9 @@ class PrecisionSearch:
         self.evaluator = self._make_evaluator(model, data, stats)
         self.goal = self._make_goal()
         self.warm_start = LinWarmStart(self.space, stats) if options.warm_start else None
-        self._fingerprint = _fingerprint(model, data, stats, self.space, self.goal, options)
+        self._fingerprint = _fingerprint(
+            model, data, stats, self.space, self.goal, options, self.evaluator
+        )
         self._training = self._make_training(model, train_data)
 
     def run(self) -> SearchResult:
@@ -246,8 +248,7 @@ class PrecisionSearch:
             batch_size=options.train_batch_size,
             seed=options.seed,
         )
-        labels = None if data.y is None else data.labels()
-        return TrialTraining(self.evaluator.qmodel, data.scaled().x, labels, settings, model)
+        return TrialTraining(self.evaluator.qmodel, data.scaled().x, data.y, settings, model)
 
     def _make_oracle(self, record: TrialRecord) -> Any:
         options = self.settings
@@ -282,12 +283,15 @@ def _fingerprint(
     space: WordSpace,
     goal: SearchGoal,
     settings: SearchSettings,
+    evaluator: FastEvaluator,
 ) -> str:
     """Differs between searches whose trials must not be mixed; `max_trials` may be raised."""
     digest = hashlib.sha256()
-    for array in [*model.get_weights(), *(part.x for part in data.parts), data.labels()]:
+    for array in [*model.get_weights(), *(part.x for part in data.parts)]:
         digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(evaluator.fingerprint())
     options = {**settings.to_dict(), "max_trials": 0, "batch_size": 0, "cache_mib": 0}
+    options["metric"] = evaluator.metric
     digest.update(json.dumps(stats.to_dict()).encode())
     digest.update(repr([space.fingerprint(), goal, sorted(options.items())]).encode())
     return digest.hexdigest()

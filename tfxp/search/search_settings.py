@@ -35,7 +35,7 @@ class SearchSettings:
         fine_tune_steps: steps of fine-tuning in every trial; for Hyperband in each of its epochs.
         max_epochs: Hyperband's largest number of epochs.
         learning_rate, train_batch_size: of fine-tuning.
-        metric: "accuracy" or "top5".
+        metric: one of `tfxp.data.METRICS`, or "auto"; see `FastEvaluator`.
         batch_size: samples evaluated at a time.
         cache_mib: memory for activations that are reused.
         fit: how bits become formats, as in `quantize_model`.
@@ -65,7 +65,7 @@ class SearchSettings:
     max_epochs: int = 9
     learning_rate: float = 1e-2
     train_batch_size: int = 64
-    metric: str = "accuracy"
+    metric: str = "auto"
     batch_size: int = 128
     cache_mib: int = 1024
     fit: str = "mse"

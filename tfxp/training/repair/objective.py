@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data import Dataset, choose_metric
 from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
@@ -24,15 +26,17 @@ class OutputKind:
     """The meaning of a network's output.
 
     Args:
-        activation: "softmax" (one class of several at every position), "sigmoid" (yes or no for
-            every element) or "none" (real values).
-        classes: classes of a softmax; 1 for the others.
+        activation: "softmax" (one class of several at every position), "logits" (the same before a
+            softmax), "sigmoid" (yes or no for every element) or "none" (real values).
+        classes: classes of a softmax or of logits; 1 for the others.
         elements: values a sample, where they are known.
+        last: the length of the last axis.
     """
 
     activation: str
     classes: int = 1
     elements: int | None = None
+    last: int = 1
 
     @classmethod
     def of(cls, model: KerasModel) -> OutputKind:
@@ -54,8 +58,18 @@ class OutputKind:
         elements = shape.num_elements() if shape.is_fully_defined() else None
         activation = str(spec.config.get("activation"))
         if is_softmax(spec) or activation == "softmax":
-            return cls("softmax", graph.shape_of(ref)[-1] or 1, elements)
-        return cls("sigmoid" if "sigmoid" in activation else "none", 1, elements)
+            return cls("softmax", graph.shape_of(ref)[-1] or 1, elements, shape[-1] or 1)
+        return cls("sigmoid" if "sigmoid" in activation else "none", 1, elements, shape[-1] or 1)
+
+    def for_targets(self, y: np.ndarray | None) -> OutputKind:
+        """The kind that targets reveal: values that are to be classes are logits."""
+        if y is None or not len(y) or self.activation != "none" or self.elements is None:
+            return self
+        answers = Dataset(np.zeros(len(y)), y, "training targets")
+        is_class = choose_metric((len(y), self.elements // self.last, self.last), answers)
+        if is_class != "accuracy":
+            return self
+        return dataclasses.replace(self, activation="logits", classes=self.last)
 
     def are_numbers(self, y: np.ndarray | None) -> bool:
         """Whether targets are class numbers, one for a row of classes.
@@ -67,9 +81,9 @@ class OutputKind:
             return False
         count = y.size // max(len(y), 1)
         if self.elements is None:
-            numbered = self.activation == "softmax" and y.shape[-1:] != (self.classes,)
+            numbered = self.classes > 1 and y.shape[-1:] != (self.classes,)
         else:
-            numbered = self.activation == "softmax" and count * self.classes == self.elements
+            numbered = self.classes > 1 and count * self.classes == self.elements
             if not numbered and count != self.elements:
                 rows = self.elements // self.classes
                 wanted = f"{rows} (or one-hot rows)" if self.classes > 1 else str(self.elements)
@@ -91,7 +105,8 @@ class OutputKind:
             return tf.reduce_mean(tf.square(targets - outputs))
         if self.activation == "sigmoid":
             return tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
-        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, outputs))
+        logits = self.activation == "logits"
+        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, outputs, logits))
 
     def hits(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """The number of decisions that agree; 0 where the output decides nothing."""
@@ -133,7 +148,7 @@ class Objective:
             )
         self._qmodel, self._teacher = qmodel, teacher
         self._share = 0.0 if teacher is None else 1.0 if y is None else share
-        self.kind = OutputKind.of(qmodel)
+        self.kind = OutputKind.of(qmodel).for_targets(y)
         self._labelled, self._numbered = y is not None, self.kind.are_numbers(y)
         self._examine = tf.function(self._look, reduce_retracing=True)
 
@@ -178,4 +193,5 @@ class Objective:
 
     def _taught(self, x: Any) -> tf.Tensor:
         assert self._teacher is not None
-        return tf.stop_gradient(self.kind.rows(self._teacher(x, training=False)))
+        rows = self.kind.rows(self._teacher(x, training=False))
+        return tf.stop_gradient(tf.nn.softmax(rows) if self.kind.activation == "logits" else rows)
