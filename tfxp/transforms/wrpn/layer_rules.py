@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import tf
+from tfxp.transforms.activation_functions import is_keras_function, layer_of
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref, Shape
 from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Concat, Fixed, Free, Repeat, Tile
@@ -110,7 +111,8 @@ def trace(
 def _mixes_channels(spec: LayerSpec) -> bool:
     if spec.kind in ("LayerNormalization", "Softmax"):
         return True
-    return spec.config.get("activation") in ("softmax", "log_softmax")
+    activation = spec.config.get("activation")
+    return activation in ("softmax", "log_softmax") or not is_keras_function(activation)
 
 
 def _is_elementwise_function(spec: LayerSpec, call: Call) -> bool:
@@ -134,6 +136,8 @@ def owns_channels(spec: LayerSpec, layer: LayerAxes) -> bool:
 def _trace_owner(spec: LayerSpec, read: Axis, preserve: bool) -> Axis:
     width = int(spec.config[OWNERS[spec.kind]])
     groups = spec.config.get("groups", 1)
+    if layer_of(spec.config.get("activation")) is not None:
+        return Fixed(width, "its activation is a layer; put that behind it")
     if preserve and _mixes_channels(spec):
         return Fixed(width, "its activation depends on how many channels there are")
     if is_depthwise_form(spec, read.width):

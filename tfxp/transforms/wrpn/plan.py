@@ -40,6 +40,8 @@ class ChannelPlan:
                 self._trace(number)
         for ref in graph.outputs:
             axes.freeze(self.tensors[ref], OUTPUT)
+        for ref in graph.loss_refs():
+            axes.freeze(self.tensors[ref], "read by a loss or metric that was added to the model")
 
     def _fix_outputs(self, number: int, reason: str) -> None:
         for index, shape in enumerate(self.graph.calls[number].output_shapes):
