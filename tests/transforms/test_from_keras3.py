@@ -3,6 +3,8 @@
 `test_keras3_twins.py` has the whole table of layers.
 """
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,29 @@ def test_everything_without_a_twin_is_named_at_once():
 def test_models_without_a_graph():
     with pytest.raises(ModelError, match="no graph of layers"):
         as_tf_keras(K.Sequential([L.Dense(2)]))
+
+
+def own_object():
+    class Own:
+        def __call__(self, x):
+            return 2 * x
+
+    return Own()
+
+
+def relu(x):  # not Keras'
+    return K.ops.relu(x) + 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: 2 * x, functools.partial(K.ops.leaky_relu, negative_slope=0.3), own_object(),
+     relu],
+    ids=["lambda", "partial", "object", "shadow"],
+)  # fmt: skip
+def test_nameless_functions_are_refused_by_layer(function):
+    inputs = K.Input((4, 3))
+    for layer in (L.Dense(2, activation=function, name="mine"),
+                  L.GRU(2, activation=function, name="mine")):  # fmt: skip
+        with pytest.raises(ModelError, match=r"mine \("):
+            as_tf_keras(K.Model(inputs, layer(inputs)))

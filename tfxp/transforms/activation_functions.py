@@ -13,7 +13,7 @@ from tfxp.transforms.layer_spec import KerasLayer
 ActivationConfig = str | dict[str, Any] | None
 
 _SETTINGS = ("activation", "recurrent_activation")
-_OWNERS = ("tf_keras.", "keras.", "tensorflow.")
+_OWNERS = ("tf_keras.", "keras.", "tensorflow.", "jax.", "torch.")
 _REGISTER = (
     "Decorate it with @tfxp.keras.keras.utils.register_keras_serializable(package=...), so that it "
     "has a name under which it is found again"
@@ -66,7 +66,7 @@ def read_config(layer: KerasLayer) -> dict[str, Any]:
             f"{_REGISTER}, and write get_config for a class of your own."
         ) from error
     found = [function for function in _functions(config) if not _is_found(function)]
-    for function in found + (_shadowed(layer) if "activation" in str(config) else []):
+    for function in found + (shadowing(layer) if "activation" in str(config) else []):
         raise ModelError(
             f"activation of layer {layer.name!r} ({type(layer).__name__}): got the unregistered "
             f"function {function_name(function)!r}; expected the name of a Keras function or a "
@@ -98,7 +98,7 @@ def _is_found(function: ActivationConfig) -> bool:
         return False
 
 
-def _shadowed(layer: KerasLayer) -> list[ActivationConfig]:
+def shadowing(layer: KerasLayer) -> list[ActivationConfig]:
     """Users' functions with names of Keras' own, which Keras would call in their place."""
     found: list[ActivationConfig] = []
     for part in layer._flatten_layers():

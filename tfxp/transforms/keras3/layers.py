@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import keras, keras3, layers
+from tfxp.transforms.activation_functions import function_name, shadowing
 from tfxp.transforms.data_types import float32_config
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
@@ -88,7 +89,7 @@ class _NoTwin(Exception):
 
 def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:
     """A new tf_keras layer without weights, and what is to be applied to its output, or None."""
-    config = layer.get_config()
+    config = _config_of(layer)
     after = _function_behind(layer, config)
     if after is not None:
         config = {**config, "activation": "linear"}
@@ -101,6 +102,18 @@ def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], A
         return make(config), after
     except Exception as error:  # Keras raises nearly every type there is
         raise _NoTwin(f"tf_keras refuses it: {' '.join(str(error).split())[:120]}") from error
+
+
+def _config_of(layer: Any) -> dict[str, Any]:
+    """A layer's configuration, whose activations are what their names say."""
+    try:
+        config: dict[str, Any] = layer.get_config()
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise _NoTwin(f"Keras cannot write its settings down ({reason})") from error
+    for name in shadowing(layer):
+        raise _NoTwin(f"its activation {name!r} is your own, and none of Keras' of that name")
+    return config
 
 
 _ACTIVATION_LAST = (
@@ -116,7 +129,7 @@ def _function_behind(layer: Any, config: dict[str, Any]) -> Callable[[Any], Any]
         return None
     function = getattr(layer, "activation", None)
     if not isinstance(function, keras3().layers.Layer):
-        return COMPOSED.get(_name_of(config.get("activation")))
+        return COMPOSED.get(function_name(config.get("activation")))
     if name_of(function) not in _WEIGHTLESS:
         raise _NoTwin(f"its activation is a {name_of(function)}; make that the next layer")
     twin_of(function)  # says what is wrong with it before anything is built
@@ -202,25 +215,17 @@ def _parameters(kind: Any) -> set[str]:
 
 
 def _function(key: str, value: Any) -> Any:
-    function = _name_of(value)
+    function = function_name(value)
     if function in _SAME:
         return _SAME[function]
     raise _NoTwin(f"{key} {function!r} is defined otherwise in tf_keras, or not at all")
-
-
-def _name_of(function: Any) -> str:
-    """The name of an activation function in a configuration."""
-    if isinstance(function, dict):
-        inner = function.get("config")
-        return str(inner if isinstance(inner, str) else function.get("class_name"))
-    return "linear" if function is None else str(function)
 
 
 def _inner(layer: Any, key: str) -> dict[str, Any]:
     """A layer inside a wrapper, such as what is bidirectional or distributed over time."""
     owner = getattr(layer, "forward_layer", None) if key == "layer" else None
     inner = owner or getattr(layer, key)
-    kind, config = _converted(inner, inner.get_config())
+    kind, config = _converted(inner, _config_of(inner))
     return {"class_name": kind.__name__, "config": config}
 
 
