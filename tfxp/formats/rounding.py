@@ -119,10 +119,7 @@ def round_array(
     if mode is Rounding.HALF_UP:
         return below + (values - below >= 0.5)
     if mode is Rounding.HALF_AWAY:
-        # On magnitudes: -0.49999999999999994 - floor(...) would be 0.5, magnitudes stay exact.
-        magnitude = np.abs(values)
-        below = np.floor(magnitude)
-        return np.copysign(below + (magnitude - below >= 0.5), values)
+        return round_half_away(values)
     if generator is None:
         raise FormatError(
             "stochastic rounding: got no random generator; expected a seeded "
@@ -131,3 +128,17 @@ def round_array(
     # floor(value + draw) without the sum, which would round; 1 - draw is exact, because draws are
     # multiples of 2^-53.
     return below + (values - below >= 1.0 - generator.random(values.shape))
+
+
+def round_half_away(values: np.ndarray) -> np.ndarray:
+    """Nearest integer with halves away from zero, in the input's own float type (C's `round`).
+
+    Example:
+        >>> round_half_away(np.float32([0.5, -0.5, 1.5, 0.49999997])).tolist()
+        [1.0, -1.0, 2.0, 0.0]
+    """
+    # On magnitudes: -0.49999999999999994 - floor(...) would be 0.5, magnitudes stay exact.
+    magnitude = np.abs(values)
+    below = np.floor(magnitude)
+    with np.errstate(invalid="ignore"):  # infinities have no fraction
+        return np.copysign(below + (magnitude - below >= 0.5), values)

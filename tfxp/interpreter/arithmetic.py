@@ -1,18 +1,12 @@
 """Integer requantization: how an accumulator becomes a code, in every way that LiteRT does it.
 
 A real multiplier M is held as a 32-bit integer q and a shift s with M ~ q * 2^(s - 31) and
-2^30 <= q < 2^31. An accumulator x then becomes, by name of the mode:
+2^30 <= q < 2^31, or as a float. REQUANTIZATIONS defines the modes, in the words of
+`tfxp.formats.Rounding`; docs/interpreter.md prints it.
 
-double_rounding     half_away(half_up(x * 2^max(s, 0) * q / 2^31) / 2^max(-s, 0)): LiteRT's builtin
-                    kernels
-double_rounding_up  the same with half_up in both places: LiteRT's vectorised QUANTIZE
-single_rounding     half_up(x * q / 2^(31 - s)): builds of LiteRT with one rounding
-reduced             half_up(x * q16 / 2^(15 - s)), q16 = q in 16 bits: LiteRT's 64-bit accumulators
-float32             half_even(float32(x) * float32(M)): XNNPACK's convolutions and MUL
-
-Each has a scalar definition in Python integers and fractions (`requantize_scalar`) and a
-vectorised twin (`requantize`); the same tests hold both. `x * 2^s` wraps at 32 bits in the double
-roundings, as it does in LiteRT.
+Each mode has a scalar definition in Python integers and fractions (`requantize_scalar`,
+`requantize_float32_scalar`) and a vectorised twin; the same tests hold both. `x * 2^s` wraps at 32
+bits in the double roundings, as it does in LiteRT.
 """
 
 from __future__ import annotations
@@ -20,15 +14,42 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tfxp.errors import ConfigError, TfliteFormatError
+from tfxp.formats.rounding import Rounding, round_half_away, round_scalar
 
 Codes = NDArray[np.int64]
-MODES = ("double_rounding", "double_rounding_up", "single_rounding", "reduced", "float32")
+Whole = TypeVar("Whole", int, NDArray[Any])
+
+#: Name of every mode -> what becomes of an accumulator x, and who does that.
+REQUANTIZATIONS = {
+    "float32": ("half_even(float32(x) * float32(M))", "XNNPACK"),
+    "float64": ("half_away(float64(x) * M)", "BUILTIN_REF's FULLY_CONNECTED"),
+    "double_rounding": (
+        "half_away(half_up(x * 2^max(s, 0) * q / 2^31) / 2^max(-s, 0))",
+        "LiteRT's builtin kernels",
+    ),
+    "double_half_up": (
+        "half_up(half_up(x * 2^max(s, 0) * q / 2^31) / 2^max(-s, 0))",
+        "their vectorised loops",
+    ),
+    "double_eights": (
+        "`double_half_up` for whole eights of channels, `double_rounding` for those behind them",
+        "vectorised loops with a tail loop",
+    ),
+    "reduced": (
+        "half_up(x * q16 / 2^(15 - s)), q16 = q in 16 bits",
+        "64-bit accumulators: int16 with int64 bias",
+    ),
+}
+MODES = tuple(REQUANTIZATIONS)
+_INTEGER_MODES = MODES[2:]
+#: Second rounding of the modes that round twice; the first is half_up.
+_SECOND = {"double_rounding": Rounding.HALF_AWAY, "double_half_up": Rounding.HALF_UP}
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
@@ -91,7 +112,7 @@ def float32_product(a: float, b: float, over: float) -> QuantizedMultiplier:
     return QuantizedMultiplier.of(float(np.float32(a) * np.float32(b) / np.float32(over)))
 
 
-def wrap_int32(values: Any) -> Any:
+def wrap_int32(values: Whole) -> Whole:
     """Two's-complement wrap to 32 bits, of an int or an int64 array.
 
     Example:
@@ -104,46 +125,54 @@ def wrap_int32(values: Any) -> Any:
 def doubling_high_mul_scalar(a: int, b: int) -> int:
     """The definition of the saturating rounding doubling high product of two 32-bit integers.
 
-    floor(a * b / 2^31 + 1/2), except that (-2^31)^2 saturates at 2^31 - 1.
+    half_up(a * b / 2^31), except that (-2^31)^2 saturates at 2^31 - 1.
     """
-    if a == b == INT32_MIN:
-        return INT32_MAX
-    return math.floor(Fraction(a * b, 2**31) + Fraction(1, 2))
+    return min(round_scalar(Fraction(a * b, 2**31), Rounding.HALF_UP), INT32_MAX)
 
 
-def divide_by_power_scalar(x: int, exponent: int) -> int:
-    """The definition of rounding division by 2^exponent: nearest, halves away from zero."""
-    exact = Fraction(x, 2**exponent)
-    nearest = math.floor(abs(exact) + Fraction(1, 2))
-    return nearest if exact >= 0 else -nearest
-
-
-def doubling_high_mul(a: Any, b: Any) -> Codes:
+def doubling_high_mul(a: ArrayLike, b: ArrayLike) -> Codes:
     """Vectorised `doubling_high_mul_scalar`: int64 arrays that hold 32-bit values.
 
     Example:
         >>> doubling_high_mul(np.array([1 << 30, -(1 << 30)]), 1 << 30).tolist()
         [536870912, -536870912]
     """
-    a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
-    return np.minimum((a * b + (1 << 30)) >> 31, INT32_MAX)
+    product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
+    return np.minimum(divide_by_power(product, 31, Rounding.HALF_UP), INT32_MAX)
 
 
-def divide_by_power(x: Any, exponent: Any) -> Codes:
-    """Vectorised `divide_by_power_scalar`.
+def divide_by_power(
+    x: ArrayLike, exponent: ArrayLike, rounding: Rounding = Rounding.HALF_AWAY
+) -> Codes:
+    """x / 2^exponent in whole numbers: `round_scalar` of the exact quotient.
+
+    Args:
+        x: integers.
+        exponent: integers of 0 or more that broadcast against x.
+        rounding: HALF_AWAY or HALF_UP.
 
     Example:
         >>> divide_by_power(np.array([3, 1, -1, -3]), 1).tolist()
         [2, 1, -1, -2]
+        >>> divide_by_power(np.array([3, 1, -1, -3]), 1, Rounding.HALF_UP).tolist()
+        [2, 1, 0, -1]
     """
     x, exponent = np.asarray(x, np.int64), np.asarray(exponent, np.int64)
     half = (np.int64(1) << exponent) >> 1
+    if rounding is Rounding.HALF_UP:
+        return np.asarray((x + half) >> exponent)
     magnitude = (np.abs(x) + half) >> exponent
     return np.where(x < 0, -magnitude, magnitude)
 
 
-def _reduced(multiplier: int) -> int:
-    return (multiplier + (1 << 15)) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+def reduced_multiplier(multiplier: ArrayLike) -> Codes:
+    """32-bit multipliers in 16 bits: half_up(q / 2^16), at most 2^15 - 1.
+
+    Example:
+        >>> reduced_multiplier([1 << 30, 0x7FFFFFFF]).tolist()
+        [16384, 32767]
+    """
+    return np.minimum(divide_by_power(multiplier, 16, Rounding.HALF_UP), 0x7FFF)
 
 
 def requantize_scalar(x: int, by: QuantizedMultiplier, mode: str = "double_rounding") -> int:
@@ -152,7 +181,7 @@ def requantize_scalar(x: int, by: QuantizedMultiplier, mode: str = "double_round
     Args:
         x: the accumulator.
         by: the multiplier.
-        mode: "double_rounding", "double_rounding_up", "single_rounding" or "reduced".
+        mode: "double_rounding", "double_half_up" or "reduced".
 
     Raises:
         ConfigError: no such mode.
@@ -163,17 +192,19 @@ def requantize_scalar(x: int, by: QuantizedMultiplier, mode: str = "double_round
         [1, 2, 0, -1]
     """
     q, s = by.multiplier, by.shift
-    if mode == "double_rounding":
+    if mode in _SECOND:
         high = doubling_high_mul_scalar(wrap_int32(x << max(s, 0)), q)
-        return divide_by_power_scalar(high, max(-s, 0))
-    if mode == "double_rounding_up":
-        high = doubling_high_mul_scalar(wrap_int32(x << max(s, 0)), q)
-        return math.floor(Fraction(high, 2 ** max(-s, 0)) + Fraction(1, 2))
-    if mode == "single_rounding":
-        return math.floor(Fraction(x * q) / Fraction(2) ** (31 - s) + Fraction(1, 2))
+        return round_scalar(Fraction(high, 2 ** max(-s, 0)), _SECOND[mode])
     if mode == "reduced":
-        return math.floor(Fraction(x * _reduced(q)) / Fraction(2) ** (15 - s) + Fraction(1, 2))
-    raise ConfigError(f"requantization mode: got {mode!r}; expected one of {', '.join(MODES)}.")
+        reduced = min(round_scalar(Fraction(q, 2**16), Rounding.HALF_UP), 0x7FFF)
+        return round_scalar(x * reduced / Fraction(2) ** (15 - s), Rounding.HALF_UP)
+    raise _no_such_mode(mode)
+
+
+def _no_such_mode(mode: str) -> ConfigError:
+    return ConfigError(
+        f"requantization mode: got {mode!r}; expected one of {', '.join(_INTEGER_MODES)}."
+    )
 
 
 def requantize(
@@ -197,33 +228,43 @@ def requantize(
 
 
 def requantize_channels(
-    x: NDArray[Any], multiplier: Any, shift: Any, mode: str = "double_rounding"
+    x: NDArray[Any], multiplier: ArrayLike, shift: ArrayLike, mode: str = "double_rounding"
 ) -> Codes:
     """`requantize` with one multiplier per element, broadcast against x.
 
     Args:
-        x: integer accumulators.
+        x: integer accumulators, channels last.
         multiplier, shift: integers or integer arrays that broadcast against x.
-        mode: as in `requantize_scalar`.
+        mode: as in `requantize_scalar`, or "double_eights".
 
     Raises:
         ConfigError: no such mode.
     """
     x = np.asarray(x, np.int64)
     q, s = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
-    if mode in ("double_rounding", "double_rounding_up"):
+    if mode == "double_eights":
+        whole = x.shape[-1] // 8 * 8
+        parts = [requantize_channels(x, q, s, second) for second in ("double_half_up",
+                                                                     "double_rounding")]
+        return np.concatenate([parts[0][..., :whole], parts[1][..., whole:]], axis=-1)
+    if mode in _SECOND:
         left, right = np.maximum(s, 0), np.maximum(-s, 0)
         shifted = wrap_int32(x << left) if np.any(left) else x
-        high = doubling_high_mul(shifted, q)
-        if mode == "double_rounding":
-            return divide_by_power(high, right)
-        return (high + ((np.int64(1) << right) >> 1)) >> right
-    if mode == "single_rounding":
-        return (x * q + (np.int64(1) << (30 - s))) >> (31 - s)
+        return divide_by_power(doubling_high_mul(shifted, q), right, _SECOND[mode])
     if mode == "reduced":
-        small = np.where(q < 0x7FFF0000, (q + (1 << 15)) >> 16, 0x7FFF)
-        return (x * small + (np.int64(1) << (14 - s))) >> (15 - s)
-    raise ConfigError(f"requantization mode: got {mode!r}; expected one of {', '.join(MODES)}.")
+        return divide_by_power(x * reduced_multiplier(q), 15 - s, Rounding.HALF_UP)
+    raise _no_such_mode(mode)
+
+
+def requantize_float64(x: NDArray[Any], scale: NDArray[np.float64]) -> Codes:
+    """The mode "float64": half_away(float64(x) * scale), within 32 bits.
+
+    Example:
+        >>> requantize_float64(np.array([1, 3, -1]), np.array([0.5])).tolist()
+        [1, 2, -1]
+    """
+    product = np.clip(x.astype(np.float64) * scale, -(2.0**31), 2.0**31)
+    return round_half_away(product).astype(np.int64)
 
 
 def requantize_float32_scalar(x: int, scale: float, zero_point: int, low: int, high: int) -> int:
@@ -242,12 +283,12 @@ def requantize_float32_scalar(x: int, scale: float, zero_point: int, low: int, h
         [0, 2, 0, 127]
     """
     product = np.float32(np.float32(x) * np.float32(scale))
-    nearest = round(Fraction(float(product)))
+    nearest = round_scalar(float(product), Rounding.HALF_EVEN)
     return min(max(nearest + zero_point, low), high)
 
 
 def requantize_float32(
-    x: NDArray[Any], scale: Any, zero_point: int, low: int, high: int
+    x: NDArray[Any], scale: ArrayLike, zero_point: int, low: int, high: int
 ) -> Codes:
     """Vectorised `requantize_float32_scalar`; `scale` may be an array that broadcasts against x.
 
@@ -258,20 +299,6 @@ def requantize_float32(
     product = np.asarray(x).astype(np.float32) * np.asarray(scale, np.float32)
     clipped = np.clip(product, np.float32(low - zero_point), np.float32(high - zero_point))
     return np.rint(clipped).astype(np.int64) + zero_point
-
-
-def round_half_away(values: Any) -> Any:
-    """Nearest integer with halves away from zero, in the input's own float type (C's `round`).
-
-    Example:
-        >>> round_half_away(np.float32([0.5, -0.5, 1.5, 0.49999997])).tolist()
-        [1.0, -1.0, 2.0, 0.0]
-    """
-    values = np.asarray(values)
-    whole = np.trunc(values)
-    with np.errstate(invalid="ignore"):  # infinities have no fraction
-        away = np.abs(values - whole) >= 0.5
-    return whole + np.copysign(away, values).astype(values.dtype)
 
 
 def log2_if_power_of_two(scale: float) -> int | None:

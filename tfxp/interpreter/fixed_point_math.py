@@ -12,12 +12,14 @@ References:
 from __future__ import annotations
 
 import functools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.arithmetic import divide_by_power, divide_by_power_scalar
+from tfxp.formats.rounding import Rounding, round_scalar
+from tfxp.interpreter.arithmetic import divide_by_power
 
 Raw = NDArray[np.int64]
 
@@ -35,7 +37,7 @@ _EXP_OF_POWERS = {
 
 def _constant(raw32: int, bits: int) -> int:
     """A constant given in 32 bits, in `bits` bits."""
-    return divide_by_power_scalar(raw32, 32 - bits)
+    return round_scalar(Fraction(raw32, 2 ** (32 - bits)), Rounding.HALF_AWAY)
 
 
 def _limits(bits: int) -> tuple[int, int]:

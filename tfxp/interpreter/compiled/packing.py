@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.arithmetic import MODES, reduced_multiplier
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
-from tfxp.interpreter.mac.requantizer import MODES
 
 
 class Keeper:
@@ -87,7 +87,7 @@ def pack_requantizer(
     r = layer.requantizer
     multiplier = r.multiplier
     if r.mode == "reduced":
-        multiplier = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+        multiplier = reduced_multiplier(multiplier)
     zero = r.zero_point
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
     limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,

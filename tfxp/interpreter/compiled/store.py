@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.arithmetic import MODES
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     doubles_at,
@@ -18,7 +19,9 @@ from tfxp.interpreter.compiled.memory import (
 )
 from tfxp.interpreter.compiled.microkernel_store import store_vectors
 
-_FLOAT32, _DOUBLE_ROUNDING, _REDUCED, _DOUBLE, _DOUBLE_HALF_UP, _DOUBLE_EIGHTS = range(6)
+_FLOAT32, _FLOAT64, _REDUCED = (MODES.index(m) for m in ("float32", "float64", "reduced"))
+_DOUBLE_ROUNDING = MODES.index("double_rounding")
+_DOUBLE_HALF_UP, _DOUBLE_EIGHTS = MODES.index("double_half_up"), MODES.index("double_eights")
 _MAGIC = np.float32(12582912.0)  # 1.5 * 2^23: adding it leaves no fractional bits, ties to even
 _bytes8, _bytes16 = store_vectors("int8", 8), store_vectors("int8", 16)
 _shorts8, _shorts16 = store_vectors("int16", 8), store_vectors("int16", 16)
@@ -99,7 +102,7 @@ def book_sums(sums_at: Any, requantization: Any, counts: Any) -> None:
 @shared
 def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> Any:
     """One accumulator in one of the other roundings."""
-    if mode == _DOUBLE:
+    if mode == _FLOAT64:
         product = np.float64(value) * scale
         product = min(max(product, -2147483648.0), 2147483648.0)
         whole = np.trunc(product)

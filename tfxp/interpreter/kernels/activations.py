@@ -9,7 +9,6 @@ fixed point in both.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,8 +21,8 @@ from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
     divide_by_power,
     requantize,
-    round_half_away,
 )
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.conversion import byte_table, look_up
 from tfxp.interpreter.kernels.elementwise import stacks
@@ -42,20 +41,13 @@ def tabulated(source: Tensor, apply: Unary) -> Unary:
 
 def _prepare_relu(node: Node) -> None:
     source, output = need.require_unary(node, (*need.CODE_TYPES, "FLOAT32"))
-    low, high = need.real_limits(node.operator.name)
     if source.type == "FLOAT32":
+        low, high = ACTIVATION_LIMITS[node.operator.name]
         bounds = np.float32(low), np.float32(high)
         node.cache["apply"] = lambda x: np.clip(x, *bounds)
         return
     by = QuantizedMultiplier.of(need.float32_ratio(source.scale, output.scale))
-    least, most = CODE_LIMITS[output.type]
-
-    def code(real: float) -> int:
-        ratio = np.float32(real) / np.float32(output.scale)
-        return output.zero_point + int(np.clip(round_half_away(ratio), -(2.0**31), 2.0**31))
-
-    least = max(least, code(low))
-    most = most if math.isinf(high) else min(most, code(high))
+    least, most = code_limits(node.operator.name, output)
 
     def apply(x: Array) -> Array:
         codes = requantize(x.astype(np.int64) - source.zero_point, by) + output.zero_point

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
     requantize,
-    round_half_away,
     wrap_int32,
 )
 from tfxp.interpreter.kernels import requirements as need
@@ -79,7 +79,7 @@ def _prepare_quantize(node: Node) -> None:
         node.cache["apply"] = _requantize_xnnpack(source, output, ratio)
     elif node.arithmetic == "litert" and bytes_only:
         node.cache["apply"] = _in_blocks(
-            _requantize_builtin(source, output, "double_rounding_up"),
+            _requantize_builtin(source, output, "double_half_up"),
             _requantize_builtin(source, output),
             16,
         )

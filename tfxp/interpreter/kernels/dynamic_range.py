@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph import Tensor
-from tfxp.interpreter.arithmetic import round_half_away
 from tfxp.interpreter.counters import count_products
-from tfxp.interpreter.mac.float_layer import float_activation
+from tfxp.interpreter.fused_activation import float_activation
 from tfxp.interpreter.registry import Array, Node
 
 Floats = NDArray[np.float32]

@@ -34,6 +34,7 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 from tfxp.interpreter.step import ADD, Step
@@ -109,7 +110,7 @@ def _xnnpack_takes(multiplies: bool, a: Tensor, b: Tensor, output: Tensor) -> bo
 def _plain(node: Node, activation: str) -> Binary:
     """Floats, and integers without scales, which wrap."""
     operation = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}[node.operator.name]
-    low, high = need.real_limits(activation)
+    low, high = ACTIVATION_LIMITS[activation]
     dtype = node.outputs[0].dtype
     if activation == "NONE":
         return lambda a, b: operation(a, b)

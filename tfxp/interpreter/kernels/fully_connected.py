@@ -1,14 +1,14 @@
 """FULLY_CONNECTED.
 
-Rounding, by arithmetic and types (see mac/requantizer.py for the modes):
+Rounding, by arithmetic and types (see arithmetic.py for the modes):
 
 | types                              | litert                        | builtin         |
 |------------------------------------|-------------------------------|-----------------|
-| int8 with int8, INT4, INT2 weights | float32 (XNNPACK)             | double          |
-| the same, not taken by XNNPACK     | double_half_up                | double          |
-| uint8                              | float32 (XNNPACK)             | double          |
-| int16, int64 bias                  | double                        | double          |
-| int16, int32 bias or none          | double_half_up                | double          |
+| int8 with int8, INT4, INT2 weights | float32 (XNNPACK)             | float64         |
+| the same, not taken by XNNPACK     | double_half_up                | float64         |
+| uint8                              | float32 (XNNPACK)             | float64         |
+| int16, int64 bias                  | float64                       | float64         |
+| int16, int32 bias or none          | double_half_up                | float64         |
 | int16 with int16 weights           | reduced                       | reduced         |
 | float32 with int8, INT4 weights    | see dynamic_range.py          | likewise        |
 """
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.interpreter.fused_activation import float_activation
 from tfxp.interpreter.kernels.dynamic_range import (
     dynamic_range,
     is_dynamic_range,
     prepare_dynamic_range,
 )
-from tfxp.interpreter.mac.float_layer import float_activation
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, weight_codes
 from tfxp.interpreter.mac.reading import (
@@ -49,11 +49,11 @@ def fully_connected_mode(node: Node) -> str:
     if weights.type == "INT16":
         return "reduced"
     if node.arithmetic == "builtin":
-        return "double"
+        return "float64"
     if x.type == "INT16":
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         declared = node.options.get("quantized_bias_type") == "INT64"
-        return "double" if declared or (bias and bias.type == "INT64") else "double_half_up"
+        return "float64" if declared or (bias and bias.type == "INT64") else "double_half_up"
     return "float32" if _xnnpack_takes(node) else "double_half_up"
 
 

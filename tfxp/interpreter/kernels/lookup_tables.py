@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter.arithmetic import round_half_away
 from tfxp.interpreter.registry import Array
 
 Real = Callable[[Array], Array]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 from tfxp.interpreter.step import AVERAGE_POOL, Step
@@ -42,7 +43,7 @@ def _prepare(node: Node) -> None:
         raise need.unsupported(node, "padding", options["padding"], "SAME or VALID")
     activation = need.require_activation(node)
     if kind == "FLOAT32":
-        node.cache["limits"] = need.real_limits(activation)
+        node.cache["limits"] = ACTIVATION_LIMITS[activation]
     else:
         in_xnnpack = _xnnpack_takes(node)
         node.cache["limits"] = need.activation_code_limits(node, activation, output, in_xnnpack)

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
     requantize,
-    round_half_away,
     wrap_int32,
 )
 from tfxp.interpreter.kernels import requirements as need

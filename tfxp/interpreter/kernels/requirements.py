@@ -15,7 +15,7 @@ import numpy as np
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter.arithmetic import round_half_away
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 from tfxp.interpreter.registry import Array, Node, as_ints
 
 #: No result may be larger: a damaged shape must not exhaust memory.
@@ -24,13 +24,6 @@ MAX_TENSOR_BYTES = 2**30
 MAX_SIDE = 2**16
 BYTE_TYPES = ("INT8", "UINT8")
 CODE_TYPES = ("INT8", "UINT8", "INT16")
-#: Fused activation to its real limits; None leaves a side open.
-ACTIVATION_LIMITS: dict[str, tuple[float | None, float | None]] = {
-    "NONE": (None, None),
-    "RELU": (0.0, None),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-    "RELU6": (0.0, 6.0),
-}
 
 
 def unsupported(node: Node, what: str, got: Any, expected: str) -> UnsupportedOpError:
@@ -188,37 +181,10 @@ def require_activation(node: Node) -> str:
 def activation_code_limits(
     node: Node, activation: str, output: Tensor, xnnpack: bool = False
 ) -> tuple[int, int]:
-    """Code limits of an output after a fused activation.
-
-    LiteRT's kernels: half_away(L / scale) + zero_point; XNNPACK: half_even(L / scale + zero_point);
-    both in float32.
-
-    Args:
-        node: for messages.
-        activation: name of the fused activation.
-        output: an integer tensor.
-        xnnpack: whose rounding.
-    """
-    low, high = CODE_LIMITS[output.type]
-    real_low, real_high = ACTIVATION_LIMITS[activation]
+    """`fused_activation.code_limits` of an output that is checked."""
     if activation != "NONE":
         require_scales(node, output)
-
-    def code(real: float) -> int:
-        ratio = np.float32(real) / np.float32(output.scale)
-        if xnnpack:
-            return int(np.rint(np.clip(ratio + np.float32(output.zero_point), low, high)))
-        return int(np.clip(round_half_away(ratio), -(2.0**31), 2.0**31)) + output.zero_point
-
-    code_low = low if real_low is None else max(low, code(real_low))
-    code_high = high if real_high is None else min(high, code(real_high))
-    return code_low, code_high
-
-
-def real_limits(activation: str) -> tuple[float, float]:
-    """Real limits of a fused activation, infinite where it has none."""
-    low, high = ACTIVATION_LIMITS[activation]
-    return (-math.inf if low is None else low), (math.inf if high is None else high)
+    return code_limits(activation, output, xnnpack)
 
 
 def float32_ratio(numerator: float, denominator: float) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter.arithmetic import round_half_away
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.shaping import require_passed_type
 from tfxp.interpreter.registry import Array, Node, as_ints, kernel

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter import fixed_point_math as fixed
@@ -27,7 +28,6 @@ from tfxp.interpreter.arithmetic import (
     divide_by_power,
     doubling_high_mul,
     requantize,
-    round_half_away,
     wrap_int32,
 )
 from tfxp.interpreter.kernels import requirements as need

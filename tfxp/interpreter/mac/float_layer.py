@@ -8,32 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.errors import UnsupportedOpError
+from tfxp.interpreter.fused_activation import float_activation
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.registry import Node
 
 Floats = NDArray[np.float32]
-_LIMITS = {
-    "NONE": (-np.inf, np.inf),
-    "RELU": (0.0, np.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
-
-
-def float_activation(node: Node, values: Floats) -> Floats:
-    """The fused activation on float32 values.
-
-    Raises:
-        UnsupportedOpError: an activation without float kernel here.
-    """
-    name = str(node.options.get("fused_activation_function", "NONE"))
-    if name == "TANH":
-        return np.tanh(values)
-    if name not in _LIMITS:
-        raise UnsupportedOpError(f"{node.name} fuses {name}, which has no float kernel")
-    low, high = _LIMITS[name]
-    return values if name == "NONE" else np.clip(values, np.float32(low), np.float32(high))
 
 
 def float_convolution(

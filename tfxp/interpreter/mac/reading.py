@@ -134,7 +134,7 @@ def build_layer(
         weights: codes without zero point in canonical order (kh, kw, C / groups, OC).
         bias: (OC,).
         groups: channel groups.
-        mode: rounding, see requantizer.MODES.
+        mode: rounding, one of `arithmetic.MODES`.
         transposed: whether taps scatter.
     """
     x, source, y = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights"), node.outputs[0]

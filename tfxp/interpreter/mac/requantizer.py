@@ -1,18 +1,4 @@
-"""From accumulators to codes: which of LiteRT's roundings an operator uses, and applying it.
-
-| mode            | where                                                                    |
-|-----------------|--------------------------------------------------------------------------|
-| float32         | XNNPACK, so 8-bit operators of the default engine: float32(acc) * scale, |
-|                 | half-even                                                                |
-| double_rounding | BUILTIN_REF convolutions with 32-bit accumulators                        |
-| double_half_up  | the default engine's kernels for what XNNPACK does not take (packed INT4 |
-|                 | convolutions, int16 with int32 bias): as above, second rounding half up  |
-| double_eights   | its depthwise and transposed convolutions of that kind: double_half_up   |
-|                 | for whole eights of channels, double_rounding for those behind them,     |
-|                 | which a tail loop takes                                                  |
-| reduced         | 64-bit accumulators (int16 with int64 bias), 16-bit multiplier           |
-| double          | FULLY_CONNECTED reference kernels: acc * scale in float64, half away     |
-"""
+"""From accumulators to codes: which of LiteRT's roundings an operator uses, and applying it."""
 
 from __future__ import annotations
 
@@ -27,15 +13,11 @@ from tfxp.graph import Tensor
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.arithmetic import (
     QuantizedMultiplier,
-    doubling_high_mul,
     requantize_channels,
-    round_half_away,
-    wrap_int32,
+    requantize_float32,
+    requantize_float64,
 )
-
-MODES = ("float32", "double_rounding", "reduced", "double", "double_half_up", "double_eights")
-_UPPER = {"RELU6": 6.0, "RELU_N1_TO_1": 1.0}
-_LOWER = {"RELU": 0.0, "RELU6": 0.0, "RELU_N1_TO_1": -1.0}
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class Requantizer:
     """How the accumulators of one operator become output codes.
 
     Args:
-        mode: one of MODES.
+        mode: one of `arithmetic.MODES`.
         scale: float64 array, one real multiplier per output channel (float32 values in mode
             "float32").
         multiplier, shift: the same as integers for the fixed-point modes.
@@ -82,26 +64,10 @@ class Requantizer:
 
     def _rounded(self, accumulators: NDArray[Any]) -> NDArray[np.int64]:
         if self.mode == "float32":
-            product = accumulators.astype(np.float32) * self.scale.astype(np.float32)
-            return np.rint(np.clip(product, -(2.0**31), 2.0**31)).astype(np.int64)
-        if self.mode == "double":
-            product64 = accumulators.astype(np.float64) * self.scale
-            return round_half_away(np.clip(product64, -(2.0**31), 2.0**31)).astype(np.int64)
-        if self.mode == "double_half_up":
-            return self._half_up(accumulators)
-        if self.mode == "double_eights":
-            whole = accumulators.shape[-1] // 8 * 8
-            tail = requantize_channels(
-                accumulators, self.multiplier, self.shift, "double_rounding"
-            )[..., whole:]
-            return np.concatenate([self._half_up(accumulators)[..., :whole], tail], axis=-1)
+            return requantize_float32(accumulators, self.scale, 0, -(2**31), 2**31)
+        if self.mode == "float64":
+            return requantize_float64(accumulators, self.scale)
         return requantize_channels(accumulators, self.multiplier, self.shift, self.mode)
-
-    def _half_up(self, accumulators: NDArray[Any]) -> NDArray[np.int64]:
-        left, right = np.maximum(self.shift, 0), np.maximum(-self.shift, 0)
-        shifted = wrap_int32(accumulators << left)
-        high = doubling_high_mul(shifted, self.multiplier)
-        return np.asarray((high + ((np.int64(1) << right) >> 1)) >> right)
 
 
 def build_requantizer(
@@ -115,7 +81,7 @@ def build_requantizer(
     """The requantizer of an operator.
 
     Args:
-        mode: one of MODES.
+        mode: one of `arithmetic.MODES`.
         scales: of the input, of the weights (one or one per channel), of the output.
         channels: output channels.
         output: the output tensor, for its type and zero point.
@@ -144,7 +110,10 @@ def build_requantizer(
     fixed = [QuantizedMultiplier.of(float(m)) for m in real]
     if mode == "reduced" and any(m.shift > 14 for m in fixed):
         raise UnsupportedOpError(f"{what} has a scale ratio above 2^14, which no LiteRT kernel has")
-    low, high, type_low, type_high = _limits(mode, output, activation, what)
+    if activation not in ACTIVATION_LIMITS:
+        raise UnsupportedOpError(f"{what} fuses {activation}, which integer kernels cannot")
+    type_low, type_high = CODE_LIMITS[output.type]
+    low, high = code_limits(activation, output, xnnpack=mode == "float32")
     return Requantizer(
         mode,
         real,
@@ -152,31 +121,10 @@ def build_requantizer(
         np.array([m.shift for m in fixed], np.int64),
         output.zero_point,
         low,
-        high,
+        max(low, high),
         type_low,
         type_high,
-        activation in _LOWER,
-        activation in _UPPER and high < type_high,
+        activation != "NONE",
+        high < type_high,
         output.dtype,
     )
-
-
-def _limits(mode: str, output: Tensor, activation: str, what: str) -> tuple[int, int, int, int]:
-    if activation not in ("NONE", *_LOWER):
-        raise UnsupportedOpError(f"{what} fuses {activation}, which integer kernels cannot")
-    type_low, type_high = CODE_LIMITS[output.type]
-    low, high = type_low, type_high
-    if activation in _LOWER:
-        low = max(low, _quantized(_LOWER[activation], output, mode))
-    if activation in _UPPER:
-        high = min(high, _quantized(_UPPER[activation], output, mode))
-    return low, max(low, high), type_low, type_high
-
-
-def _quantized(real: float, output: Tensor, mode: str) -> int:
-    """A limit as a code: XNNPACK rounds real / scale + zero point half-even, LiteRT half away."""
-    ratio = np.float32(real) / np.float32(output.scale)
-    if mode == "float32":
-        limits = CODE_LIMITS[output.type]
-        return int(np.rint(np.clip(ratio + np.float32(output.zero_point), *limits)))
-    return output.zero_point + int(np.clip(round_half_away(ratio), -(2**31), 2**31))
