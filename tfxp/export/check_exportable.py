@@ -21,7 +21,7 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.quantization.registry import ENGINE_ROUNDING
 from tfxp.transforms.activation_functions import function_name
-from tfxp.transforms.layer_graph import LayerGraph
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.masks import mask_readers
 
@@ -83,6 +83,9 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
     found = []
     masked = mask_readers(plan.graph)
     for _, call, spec in plan.graph.in_order():
+        if role_of(spec).role == "untouched":
+            found.append(f"{spec.name} ({spec.kind}): {_why_untouched(spec)}")
+            continue
         writer = writer_of(spec)
         if role_of(spec).write is not None:
             continue
@@ -110,6 +113,17 @@ def _ways_to_a_size(graph: LayerGraph) -> str:
     if not found:
         return ""
     return f"; build the float model anew, give input {', '.join(found)}, and copy its weights"
+
+
+def _why_untouched(spec: LayerSpec) -> str:
+    """Why a layer of a network that is quantized in parts stayed float."""
+    if "quantize_config" not in spec.config:
+        return "is not quantized; annotate it"
+    config = (spec.config["quantize_config"] or {}).get("class_name", "None")
+    return (
+        f"is quantized by {config.split('>')[-1]}, whose quantizers have no integer form here; "
+        "give the config quantizers of tfxp, or annotate the layer without one"
+    )
 
 
 def _unary_complaints(network: QuantizedNetwork, storage: str) -> list[str]:

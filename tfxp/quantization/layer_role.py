@@ -28,6 +28,7 @@ from tfxp.transforms.layer_graph import LayerSpec
 #   keep        moves values about and computes nothing
 #   softmax     float, the network's end; one that a layer reads is unary
 #   batch_norm  kept BatchNormalization, absorbed at export into per-channel scales
+#   untouched   left alone in a network that is quantized in parts; its output is float
 ROLES = (
     "input",
     "mac",
@@ -44,6 +45,7 @@ ROLES = (
     "keep",
     "softmax",
     "batch_norm",
+    "untouched",
 )
 # Roles whose output gets a format of its own, by the layer's rule in the precision map.
 OWN_FORMAT = (

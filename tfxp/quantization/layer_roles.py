@@ -14,6 +14,7 @@ from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.layer_spec import Treatment
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.channel_functions import LENGTH, MEAN, PAD, function_of
 from tfxp.transforms.normalize.constants import is_constant
@@ -30,6 +31,12 @@ _FUNCTIONS = {
 }
 # Keras' layers around a TensorFlow function, by name; a Lambda layer holds bytecode instead.
 _FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
+# Roles of layers in a network that is quantized in parts.
+_TREATED = {
+    Treatment.UNTOUCHED: "untouched",
+    Treatment.OUTPUT: "float",
+    Treatment.PASSED: "keep",
+}
 _MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 
 
@@ -62,6 +69,9 @@ def role_of(spec: LayerSpec) -> LayerRole:
     Raises:
         UnsupportedLayerError: the layer's class is not in the table.
     """
+    if spec.treatment is not Treatment.DEFAULT:
+        default = LAYERS.get(table_name(spec))
+        return LayerRole(_TREATED[spec.treatment], default.kind if default else "other")
     if is_softmax(spec):
         return LAYERS["Softmax"] if spec.is_read else FINAL_SOFTMAX
     if spec.kind == "Activation" and spec.config["activation"] == "linear":
@@ -118,6 +128,8 @@ def _detail(graph: LayerGraph, number: int, spec: LayerSpec) -> str:
 
 
 def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
+    if spec.treatment is not Treatment.DEFAULT:
+        return None
     if not is_softmax(spec) and table_name(spec) not in LAYERS:
         return f"{spec.name} ({spec.kind}{_detail(graph, number, spec)}): unknown class"
     constants = _constants(graph, number)

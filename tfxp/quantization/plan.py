@@ -10,15 +10,19 @@ import tensorflow as tf
 
 from tfxp.precision import LayerKind
 from tfxp.precision.selectors import Node, select, without_index_formats
+from tfxp.quantization.annotations import Annotations, annotations_of, take_off, treat
 from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
+from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_spec import Treatment
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.affine import affine_to_batch_norm
 from tfxp.transforms.normalize.channel_functions import PAD, function_of
 from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax, normalize
+from tfxp.transforms.set_aside import setting_aside
 
 # Not negative where none of their inputs is.
 _KEEP_SIGN = (
@@ -54,6 +58,7 @@ class QuantizationPlan:
             layers, states of recurrent ones, indices.
         aliases: layers that were folded or closed another -> the owner.
         nodes: calls as selectors see them.
+        own_configs: layer -> the quantizers that its annotation asks for.
     """
 
     graph: LayerGraph
@@ -61,6 +66,7 @@ class QuantizationPlan:
     sources: dict[Ref, str]
     aliases: dict[str, str]
     nodes: dict[int, Node[int]]
+    own_configs: dict[str, TensorQuantizeConfig] = dataclasses.field(default_factory=dict)
 
     def role(self, layer: str) -> LayerRole:
         """The role of a layer."""
@@ -97,7 +103,8 @@ def prepare(
     """Normalise a Keras model and find its quantization points.
 
     Args:
-        model: a Sequential or functional tf_keras model.
+        model: a Sequential or functional tf_keras model; of one that was annotated with tfmot,
+            the annotated layers are quantized.
         fold: whether BatchNormalization is folded; otherwise those that directly follow a
             convolution or dense layer are kept, to be absorbed at export.
         pre_activation: owners whose output is quantized before their ReLU.
@@ -105,11 +112,26 @@ def prepare(
     Raises:
         UnsupportedLayerError: some layers are not supported; all are named.
     """
-    graph = normalize(LayerGraph.from_model(model))
-    keep = () if fold else _keepable(graph)
-    fold_batch_norm(affine_to_batch_norm(graph), keep)
+    graph, annotations = LayerGraph.from_model(model), annotations_of(model)
+    if annotations:
+        take_off(graph, model)
+    return prepare_graph(graph, annotations, fold, pre_activation)
+
+
+def prepare_graph(
+    graph: LayerGraph,
+    annotations: Annotations,
+    fold: bool = True,
+    pre_activation: Collection[str] = (),
+) -> QuantizationPlan:
+    """The same from a graph and annotations of its layers; none at all stand for all layers."""
+    own = treat(graph, annotations) if annotations else {}
+    with setting_aside(graph):
+        normalize(graph)
+        keep = () if fold else _keepable(graph)
+        fold_batch_norm(affine_to_batch_norm(graph), keep)
     check_supported(graph)
-    return make_plan(graph, pre_activation)
+    return dataclasses.replace(make_plan(graph, pre_activation), own_configs=own)
 
 
 def logit_tensors(plan: QuantizationPlan, model: Any) -> list[Any]:
@@ -143,7 +165,7 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
             sources[result] = spec.name
             if layer != spec.name:
                 aliases[layer] = spec.name
-        elif reads and reads[0] in sources:
+        elif reads and reads[0] in sources and role != "untouched":
             if role == "softmax":
                 aliases[spec.name] = sources[reads[0]]
             else:
@@ -171,6 +193,8 @@ def _is_positive(spec: LayerSpec) -> bool:
     unary = unary_of(spec)
     if is_relu(spec) is not None or is_softmax(spec):
         return True
+    if spec.treatment is Treatment.OUTPUT:  # its activation function is still inside
+        return spec.config.get("activation") in ("relu", "relu6", "softmax", *_POSITIVE)
     return unary is not None and unary.function in _POSITIVE
 
 

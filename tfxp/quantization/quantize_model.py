@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from tfxp.data.input_scaling import keep_scalings, scalings_of
+from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.annotations import annotations_of
 from tfxp.quantization.backward_settings import BackwardSettings
+from tfxp.quantization.partial_precision import foreign_configs, in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.precision_variables import assign_formats
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -21,6 +24,7 @@ from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.resolve_formats import resolve_formats
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_spec import Treatment
 
 
 def quantize_model(
@@ -68,13 +72,39 @@ def quantize_model(
     scalings = scalings_of(model)
     if is_quantized(model):
         model = plan_of(model).graph.to_model(model.name)
-    plan = _prepare_for(model, precision, fold_batch_norm)
+    plan = prepare(model, fold_batch_norm)
+    foreign = foreign_configs(plan, annotations_of(model))
+    if foreign:
+        raise PrecisionError(
+            f"layers {', '.join(foreign)}: got QuantizeConfigs with quantizers that are not "
+            "tfxp's; expected tfxp's or none. Use quantize_apply with tfxp's FormatScheme, which "
+            "leaves these layers to tfmot."
+        )
+    quantized = quantize_plan(plan, precision, stats, fit=fit, backward=backward)
+    return keep_scalings(quantized, scalings)
+
+
+def quantize_plan(
+    plan: QuantizationPlan,
+    precision: PrecisionMap,
+    stats: ModelStats | None,
+    *,
+    fit: str = "mse",
+    backward: BackwardSettings | None = None,
+) -> KerasModel:
+    """The model of a plan with its tensors on grids; arguments as in `quantize_model`."""
+    precision = in_parts(plan, precision)
+    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+    before = [name for name, rule in rules.items() if rule.placement == "pre_activation"]
+    if before:
+        points = make_plan(plan.graph, before)
+        plan = dataclasses.replace(points, own_configs=plan.own_configs)
     formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
     network = QuantizedNetwork(plan, formats)
-    quantized = wrap_layers(network, backward).to_model(model.name)
+    quantized = wrap_layers(network, backward).to_model(plan.graph.name)
     assign_formats(network.of_model(quantized))
     quantized._tfxp_stats = stats
-    return keep_scalings(quantized, scalings)
+    return quantized
 
 
 def precision_of(qmodel: KerasModel) -> PrecisionMap:
@@ -150,13 +180,6 @@ def biases_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
     return result
 
 
-def _prepare_for(model: Any, precision: PrecisionMap, fold: bool) -> QuantizationPlan:
-    plan = prepare(model, fold)
-    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
-    before = [name for name, rule in rules.items() if rule.placement == "pre_activation"]
-    return make_plan(plan.graph, before) if before else plan
-
-
 def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationPlan) -> LayerSpec:
     config = registry.config_for(spec.name)
     layer = spec.cls.from_config({**spec.config, "name": spec.name})
@@ -165,9 +188,11 @@ def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationP
     if config is None and not forgets:
         return dataclasses.replace(spec, aliases=[])
     owner = plan.aliases.get(spec.name, spec.name)
-    wrapper = FormatWrapper(
-        layer, config or TensorQuantizeConfig(), owner, spec.aliases, name=spec.name
-    )
+    treatment = "own" if owner in plan.own_configs else ""
+    if spec.treatment is Treatment.OUTPUT:
+        treatment = "output"
+    config = config or TensorQuantizeConfig()
+    wrapper = FormatWrapper(layer, config, owner, spec.aliases, treatment, name=spec.name)
     regularizer = spec.activity_regularizer
     return LayerSpec(
         spec.name, FormatWrapper, wrapper.get_config(), wraps=spec, activity_regularizer=regularizer

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tfxp.errors import PrecisionError
+from tfxp.quantization.parts import is_foreign, leave_alone
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.precision_variables import formats_of
+from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.tfmot import QuantizeWrapper
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
-from tfxp.transforms.layer_spec import frozen_parts
+from tfxp.transforms.layer_spec import Treatment, frozen_parts
 
 
 def read_network(qmodel: Any) -> QuantizedNetwork:
@@ -37,7 +41,8 @@ def read_network(qmodel: Any) -> QuantizedNetwork:
 
 def is_quantized(model: Any) -> bool:
     """Whether `quantize_model` made this model."""
-    return bool(wrappers_of(model))
+    layers = getattr(model, "layers", ())
+    return any(isinstance(layer, FormatWrapper | QuantizeInput) for layer in layers)
 
 
 def wrappers_of(model: Any) -> list[FormatWrapper]:
@@ -53,17 +58,34 @@ def plan_of(qmodel: Any) -> QuantizationPlan:
         PrecisionError: the model carries no quantizers.
     """
     wrappers = wrappers_of(qmodel)
-    if not wrappers:
+    if not any(isinstance(layer, QuantizeWrapper | QuantizeInput) for layer in qmodel.layers):
         raise PrecisionError(
             f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
         )
     graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
+    quantized = {layer.owner for layer in wrappers if layer.quantize_config.output_quantizer}
     before = {
         layer.owner
         for layer in wrappers
         if layer.quantize_config.output_quantizer is not None and layer.owner == layer.name
     }
-    return make_plan(graph, before)
+    quantized |= {layer.owner for layer in qmodel.layers if isinstance(layer, QuantizeInput)}
+    plan = make_plan(graph, before)
+    if leave_alone(plan, {layer.name: layer for layer in wrappers}, quantized):
+        plan = make_plan(graph, before)
+    return dataclasses.replace(plan, own_configs=_own_configs(wrappers))
+
+
+def _own_configs(wrappers: list[FormatWrapper]) -> dict[str, TensorQuantizeConfig]:
+    """What own QuantizeConfigs asked for, put together again from a layer and what closes it."""
+    own: dict[str, TensorQuantizeConfig] = {}
+    for layer in wrappers:
+        if layer.treatment == "own":
+            config = own.setdefault(layer.owner, TensorQuantizeConfig())
+            part = layer.quantize_config
+            config.weight_quantizers |= part.weight_quantizers
+            config.output_quantizer = config.output_quantizer or part.output_quantizer
+    return own
 
 
 def plan_of_any(model: Any) -> QuantizationPlan:
@@ -80,11 +102,15 @@ def _unwrap_layers(graph: LayerGraph, wrappers: list[FormatWrapper]) -> LayerGra
     for spec in graph.layers.values():
         if spec.cls is FormatWrapper:
             _unwrap_spec(spec, wrapped[spec.name])
+        elif is_foreign(spec):
+            spec.treatment = Treatment.UNTOUCHED
     return graph
 
 
 def _unwrap_spec(spec: LayerSpec, wrapper: FormatWrapper) -> None:
     spec.become(wrapper.layer)
     spec.frozen_parts = frozen_parts(wrapper.layer)
+    if wrapper.treatment == "output":
+        spec.treatment = Treatment.OUTPUT
     spec.aliases = list(wrapper.aliases)
     spec.weights, spec.weight_names = list(wrapper.layer.weights), weight_names(wrapper.layer)

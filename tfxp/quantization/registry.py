@@ -86,6 +86,9 @@ class FormatRegistry(QuantizeRegistry):
         role = role_of(self._plan.graph.layers[name])
         if role.role == "input":
             return None
+        owner = self._plan.aliases.get(name, name)
+        if owner in self._plan.own_configs:
+            return self._own_config(owner, name)
         weights = self._weight_quantizers(name) if role.weights else {}
         if role.role == "average_pool":
             output = self._average_pool(name)
@@ -101,6 +104,13 @@ class FormatRegistry(QuantizeRegistry):
         linear = bool(weights) and not role.finds_weights  # one product, whose sides can part
         backward = self._backward.backward_weights if linear else "rounded"
         return TensorQuantizeConfig(weights, output, gradient, backward)
+
+    def _own_config(self, owner: str, name: str) -> TensorQuantizeConfig | None:
+        """A layer's part of what its owner's annotation asks for."""
+        own = self._plan.own_configs[owner]
+        weights = own.weight_quantizers if name == owner else {}
+        output = own.output_quantizer if self._plan.points[owner].layer == name else None
+        return TensorQuantizeConfig(weights, output) if weights or output else None
 
     def input_quantizer(self, name: str) -> FormatQuantizer | None:
         """The quantizer behind an Input layer; None if the input stays float."""

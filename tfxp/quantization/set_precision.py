@@ -9,6 +9,7 @@ from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
+from tfxp.quantization.partial_precision import in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.precision_variables import assign_formats, format_owner
 from tfxp.quantization.quantize_model import biases_of, kernels_of
@@ -94,6 +95,7 @@ class PrecisionSetter:
         """
         if isinstance(precision, str):
             precision = PrecisionMap.parse(precision)
+        precision = in_parts(self.plan, precision)
         formats = resolve_formats(
             self.plan, precision, self._stats, self._kernels, self._fit, self._biases, self._memo
         )

@@ -32,6 +32,8 @@ class FormatWrapper(QuantizeWrapperV2):
         quantize_config: which of its tensors are quantized, and how.
         owner: the layer whose rule in the precision map decides the output's format.
         aliases: layers of the original model that went into this one.
+        treatment: "" as tfxp quantizes the layer's class, "own" as a QuantizeConfig of the user's
+            own asks for, "output" the output alone.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class FormatWrapper(QuantizeWrapperV2):
         quantize_config: TensorQuantizeConfig,
         owner: str = "",
         aliases: list[str] | None = None,
+        treatment: str = "",
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
@@ -48,6 +51,7 @@ class FormatWrapper(QuantizeWrapperV2):
         super().__init__(layer, quantize_config, **kwargs)
         self.owner = owner or layer.name
         self.aliases = list(aliases or [])
+        self.treatment = treatment
         self.supports_masking = layer.supports_masking
 
     def build(self, input_shape: Any) -> None:
@@ -191,7 +195,7 @@ class FormatWrapper(QuantizeWrapperV2):
         if self._activity_regularizer is not None:
             written = keras.regularizers.serialize(self._activity_regularizer)
             config["activity_regularizer"] = written
-        return config
+        return {**config, "treatment": self.treatment} if self.treatment else config
 
 
 @_register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -30,6 +31,15 @@ class KerasLayer(Protocol):
         """The layer, and all layers inside it."""
 
 
+class Treatment(enum.Enum):
+    """What becomes of a layer in a network that is quantized in parts."""
+
+    DEFAULT = "as its class is"
+    UNTOUCHED = "left alone, its output float"
+    OUTPUT = "left alone, its output quantized"
+    PASSED = "left alone, its output on its input's grid"
+
+
 @dataclasses.dataclass
 class LayerSpec:
     """A layer, ready to be built again: class, configuration and weights.
@@ -39,6 +49,7 @@ class LayerSpec:
     `is_read` says whether any layer reads an output of it; `LayerGraph.sort` keeps it true.
     `activity_regularizer` is what training adds to the loss for the layer's outputs, and
     `frozen_parts` are paths of layers inside it that training leaves alone.
+    `treatment` says that a layer is not quantized as its class would be.
     """
 
     name: str
@@ -51,6 +62,7 @@ class LayerSpec:
     is_read: bool = True
     activity_regularizer: Callable[[tf.Tensor], tf.Tensor] | None = None
     frozen_parts: list[str] = dataclasses.field(default_factory=list)
+    treatment: Treatment = Treatment.DEFAULT
 
     @property
     def kind(self) -> str:
