@@ -52,9 +52,7 @@ def check_outputs(outputs: Sequence[OutputFlag], values: Mapping[str, Any]) -> N
         path = values.get(flag.name)
         if not path or is_device(path):
             continue
-        if flag.suffixes and not str(path).lower().endswith(flag.suffixes):
-            endings = " or ".join(flag.suffixes)
-            raise ConfigError(f"--{flag.name}: got {path!r}; expected a name in {endings}.")
+        _check_kind(flag, path)
         for name, other in [*inputs, *seen]:
             if _same(path, other):
                 raise ConfigError(
@@ -62,12 +60,16 @@ def check_outputs(outputs: Sequence[OutputFlag], values: Mapping[str, Any]) -> N
                     "one. Choose another name."
                 )
         seen.append((flag.name, path))
-        _check_kind(flag, path)
 
 
 def _check_kind(flag: OutputFlag, path: str) -> None:
     if not flag.folder:
         check_writable(path)
+        # Keras goes by the ending; figures and pictures may do without one, not with another.
+        bare = flag.name != "output" and not os.path.splitext(path)[1]
+        if flag.suffixes and not bare and not str(path).lower().endswith(flag.suffixes):
+            endings = " or ".join(flag.suffixes)
+            raise ConfigError(f"--{flag.name}: got {path!r}; expected a name in {endings}.")
     elif os.path.exists(path) and not os.path.isdir(path):
         raise OutputError(
             f"--{flag.name}: got {path!r}, which is a file; expected a folder. Choose another name."
