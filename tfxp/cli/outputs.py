@@ -52,7 +52,6 @@ def check_outputs(outputs: Sequence[OutputFlag], values: Mapping[str, Any]) -> N
         path = values.get(flag.name)
         if not path or is_device(path):
             continue
-        _check_kind(flag, path)
         for name, other in [*inputs, *seen]:
             if _same(path, other):
                 raise ConfigError(
@@ -60,6 +59,7 @@ def check_outputs(outputs: Sequence[OutputFlag], values: Mapping[str, Any]) -> N
                     "one. Choose another name."
                 )
         seen.append((flag.name, path))
+        _check_kind(flag, path)
 
 
 def _check_kind(flag: OutputFlag, path: str) -> None:
