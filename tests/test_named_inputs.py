@@ -4,6 +4,10 @@ The inputs do not stand in alphabetical order, have one shape and unlike ranges:
 gets other figures without any error.
 """
 
+import os
+import tempfile
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -12,6 +16,7 @@ from tests.cases import randomize
 from tfxp.callbacks.tensor_taps import first_samples
 from tfxp.data import ModelData
 from tfxp.errors import DataError
+from tfxp.export.verify import stored_codes
 from tfxp.keras import keras, layers, tf
 from tfxp.measure import jacobian_singular_values, noise_gains
 from tfxp.training import FineTuneSettings, TrainingRecipe, fine_tune, train_recipe
@@ -40,6 +45,23 @@ def calibrated(model, qmodel, data):
     return found
 
 
+def verified(model, qmodel, data):
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "net.tflite")
+        with mock.patch("tfxp.export.verify.stored_codes", spied(stored_codes, seen)):
+            assert tfxp.export_tflite(qmodel, path, verify=data).verification.exact
+    return seen
+
+
+def spied(function, seen):
+    def call(real, *rest):
+        seen.append(real.tolist())
+        return function(real, *rest)
+
+    return call
+
+
 def tuned(model, qmodel, data):
     before = qmodel.get_weights()
     fine_tune(qmodel, data, None, FineTuneSettings(1, batch_size=20), teacher=model)
@@ -54,6 +76,7 @@ CALLS = {
     "sqnr": lambda model, qmodel, data: tfxp.measure_sqnr(model, qmodel, data),
     "calibrate": calibrated,
     "fine_tune": tuned,
+    "verify": verified,
     "rescale": lambda model, qmodel, data: tfxp.rescale_for_wrpn(model, data).get_weights(),
     "gains": lambda model, qmodel, data: noise_gains(model, data),
     "jacobian": lambda model, qmodel, data: jacobian_singular_values(model, data),

@@ -5,7 +5,8 @@
     ├── PrecisionError         a precision map that cannot be read or does not fit the model
     ├── DataError              a data set that is missing, empty, not finite or of the wrong shape
     ├── ModelError             a model file that cannot be loaded, or a model that cannot be used
-    │   └── UnsupportedLayerError   layers that tfxp cannot transform, all of them at once
+    │   ├── UnsupportedLayerError   layers that tfxp cannot transform, all of them at once
+    │   └── LiteRtError        a file that LiteRT refuses, dies of or does not finish
     ├── ExportError            a quantized model that cannot be written as integers
     ├── TfliteFormatError      bytes that are not a well-formed .tflite model
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
@@ -45,6 +46,19 @@ class ModelError(TfxpError, ValueError):
 
 class UnsupportedLayerError(ModelError):
     """Layers that tfxp cannot transform; the message names all of them."""
+
+
+class LiteRtError(ModelError):
+    """A file that LiteRT does not run.
+
+    Args:
+        message: the sentence.
+        outcome: "refused", "crashed" or "timeout".
+    """
+
+    def __init__(self, message: str, outcome: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class ExportError(TfxpError, ValueError):

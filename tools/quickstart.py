@@ -95,17 +95,12 @@ def input_codes(runner: Any, x: np.ndarray) -> np.ndarray:
     return np.clip(codes, limits.min, limits.max).astype(detail["dtype"])
 
 
-def litert_outputs(path: Path, x: np.ndarray) -> np.ndarray:
+def litert_outputs(path: Path, codes: np.ndarray) -> np.ndarray:
     """Output codes of LiteRT's default engine."""
-    from ai_edge_litert.interpreter import Interpreter
+    from tfxp.comparison.litert import LiteRt
 
-    runner = Interpreter(str(path))
-    where = runner.get_input_details()[0]["index"]
-    runner.resize_tensor_input(where, x.shape)
-    runner.allocate_tensors()
-    runner.set_tensor(where, input_codes(runner, x))
-    runner.invoke()
-    return runner.get_tensor(runner.get_output_details()[0]["index"])
+    with LiteRt(path.read_bytes(), name=repr(str(path))) as engine:
+        return engine.run([codes])[0]
 
 
 class Quickstart:
@@ -192,11 +187,12 @@ class Quickstart:
 
         runner = tfxp.Interpreter(self.tflite)
         runner.allocate_tensors()
-        ours = self.accuracy(runner.predict_codes(input_codes(runner, self.test.x)))
+        codes = input_codes(runner, self.test.x)
+        ours = self.accuracy(runner.predict_codes(codes))
         self.counted = runner.report()
         total, executed = self.counted.macs_total, self.counted.macs_executed
         self.say("run", f"interpreter: {ours:.2%}; {1 - executed / total:.1%} of MACs skipped")
-        theirs = self.accuracy(litert_outputs(self.tflite, self.test.x))
+        theirs = self.accuracy(litert_outputs(self.tflite, codes))
         self.say("run", f"LiteRT: {theirs:.2%}")
         self.summary.update(interpreter_accuracy=ours, litert_accuracy=theirs)
         self.summary.update(macs_total=total, macs_executed=executed)

@@ -11,12 +11,14 @@ multiplied by --input_scale, shifted by --input_shift and quantized as the model
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
+from tfxp.comparison.litert import LiteRt
 from tfxp.data import AUTO, ModelData, choose_metric, evaluate_metric, load_model_data
 from tfxp.data.input_scaling import Scalings, scalings_in
 from tfxp.errors import ConfigError, ModelError
@@ -64,45 +66,17 @@ _PROGRESS = _FLAGS.progress()
 _IMAGES_A_STEP = 256
 
 
-class _LiteRT:
+class _LiteRt:
     """LiteRT behind the one call that the loop below uses."""
 
-    def __init__(self, path: str, sources: list[Tensor]) -> None:
-        from ai_edge_litert.interpreter import Interpreter as LiteRT
-        from ai_edge_litert.interpreter import OpResolverType
-
-        default = _ARITHMETIC.value == "litert"
-        resolver = OpResolverType.AUTO if default else OpResolverType.BUILTIN_REF
-        try:
-            self.runner = LiteRT(
-                path, experimental_op_resolver_type=resolver, num_threads=_THREADS.value
-            )
-            if all(-1 not in source.free_shape for source in sources):
-                self.runner.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"model {path}: LiteRT refuses it ({reason})") from None
+    def __init__(self, path: str) -> None:
+        engine = "default" if _ARITHMETIC.value == "litert" else "reference"
+        content, threads = Path(path).read_bytes(), _THREADS.value
+        self._engine = LiteRt(content, engine, threads=threads, patience=None, name=path)
 
     def predict_codes(self, x: list[NDArray[Any]]) -> NDArray[Any]:
-        """Outputs image by image."""
-        into = [detail["index"] for detail in self.runner.get_input_details()]
-        out = self.runner.get_output_details()[0]["index"]
-        for index, part in zip(into, x, strict=True):
-            self._fit(index, (1, *part.shape[1:]))
-        rows = []
-        for i in range(len(x[0])):
-            self.runner.reset_all_variables()
-            for index, part in zip(into, x, strict=True):
-                self.runner.set_tensor(index, part[i : i + 1])
-            self.runner.invoke()
-            rows.append(self.runner.get_tensor(out))
-        return np.concatenate(rows)
-
-    def _fit(self, index: int, shape: tuple[int, ...]) -> None:
-        details = {detail["index"]: detail for detail in self.runner.get_input_details()}
-        if tuple(details[index]["shape"]) != shape:
-            self.runner.resize_tensor_input(index, shape)
-            self.runner.allocate_tensors()
+        """Codes of the first output, image by image."""
+        return self._engine.run(x, singly=True)[0]
 
 
 def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
@@ -127,7 +101,7 @@ def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
     if _ENGINE.value == "litert":
         if _ACCUMULATOR.value:
             raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
-        return _LiteRT(_MODEL.value, ends[0]), *ends
+        return _LiteRt(_MODEL.value), *ends
     return runner, *ends
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.errors import ModelError
+from tfxp.comparison.litert import LiteRt
 from tfxp.graph import IntegerGraph, Operator, Tensor, write_tflite
 from tfxp.interpreter.interpreter import Interpreter
 from tfxp.interpreter.registry import Array
@@ -94,7 +94,10 @@ def trace_interpreter(
             runner.set_tensor(index, part[sample : sample + 1])
         runner.invoke()
         rows.append([runner.get_tensor(index) for index in computed])
-    return _from_rows(graph, feeds, computed, rows, engine)
+    stacked = [
+        np.concatenate([np.atleast_1d(a) for a in parts]) for parts in zip(*rows, strict=True)
+    ]
+    return _of_run(graph, feeds, computed, stacked, engine)
 
 
 def trace_litert(graph: IntegerGraph, feeds: Sequence[Array], engine: str = "LiteRT") -> Trace:
@@ -104,30 +107,13 @@ def trace_litert(graph: IntegerGraph, feeds: Sequence[Array], engine: str = "Lit
     computed tensor is an output.
 
     Raises:
-        ModelError: LiteRT refuses the file.
+        LiteRtError: LiteRT refuses the file or dies of it.
     """
-    from ai_edge_litert.interpreter import Interpreter as LiteRt
-
     computed = _computed(graph)
     opened = dataclasses.replace(graph, outputs=computed, signatures=[])
-    try:
-        runner = LiteRt(model_content=write_tflite(opened), num_threads=1)
-        for index, part in zip(graph.inputs, feeds, strict=True):
-            if graph.tensors[index].shape[1:] != part.shape[1:]:
-                runner.resize_tensor_input(index, (1, *part.shape[1:]), strict=True)
-        runner.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"model {graph.name!r}: LiteRT refuses it ({reason}).") from None
-    inputs, outputs = runner.get_input_details(), runner.get_output_details()
-    rows = []
-    for sample in range(len(feeds[0])):
-        runner.reset_all_variables()
-        for detail, part in zip(inputs, feeds, strict=True):
-            runner.set_tensor(detail["index"], part[sample : sample + 1])
-        runner.invoke()
-        rows.append([runner.get_tensor(detail["index"]) for detail in outputs])
-    return _from_rows(graph, feeds, computed, rows, engine)
+    with LiteRt(write_tflite(opened), name=repr(graph.name)) as runner:
+        stacked = runner.run(feeds, singly=True)
+    return _of_run(graph, feeds, computed, stacked, engine)
 
 
 def trace_file(graph: IntegerGraph, engine: str) -> Trace:
@@ -135,18 +121,15 @@ def trace_file(graph: IntegerGraph, engine: str) -> Trace:
     return _trace(graph, dict.fromkeys([*graph.inputs, *_computed(graph)]), engine)
 
 
-def _from_rows(
+def _of_run(
     graph: IntegerGraph,
     feeds: Sequence[Array],
     computed: Sequence[int],
-    rows: Sequence[Sequence[Array]],
+    stacked: Sequence[Array],
     engine: str,
 ) -> Trace:
-    """A trace from what was fed, and the computed tensors of every sample."""
+    """A trace from what was fed, and the computed tensors of all samples."""
     fed = dict(zip(graph.inputs, feeds, strict=True))
-    stacked = [
-        np.concatenate([np.atleast_1d(a) for a in parts]) for parts in zip(*rows, strict=True)
-    ]
     return _trace(graph, {**fed, **dict(zip(computed, stacked, strict=True))}, engine)
 
 

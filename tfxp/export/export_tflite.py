@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
+from tfxp.data.named_inputs import InputSignature
 from tfxp.export.check_exportable import check_exportable, exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
@@ -117,6 +118,7 @@ def export_tflite(
             input_formats(network),
             verify,
             progress=progress,
+            inputs=InputSignature.of(qmodel),
         )
     write_bytes(path, content)
     specs = network.graph.layers.values()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfxp.errors import DataError
+from tfxp.comparison.litert import LiteRt
+from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import LiteRtError
 from tfxp.formats import Format, encode
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.interpreter import Interpreter
+from tfxp.keras_types import Samples
 
 Progress = Callable[[int, int | None], None]
+Arrays = list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Verification:
             does not run the file.
         mismatches_between: elements where interpreter and LiteRT differ; -1 likewise.
         max_abs_lsb: largest difference from Keras in output codes, either engine.
-        litert_error: what LiteRT said if it refused the file.
+        litert_error: why LiteRT does not run the file.
     """
 
     samples: int
@@ -51,13 +55,15 @@ class Verification:
 
 
 def verify_graph(
-    keras_logits: Callable[[list[np.ndarray]], list[np.ndarray]],
+    keras_logits: Callable[[Arrays], Arrays],
     graph: IntegerGraph,
     input_formats: Sequence[Format],
-    data: Any,
+    data: Samples,
     *,
     batch_size: int = 100,
     progress: Progress | None = None,
+    inputs: InputSignature | None = None,
+    refusal: str = "",
 ) -> Verification:
     """Compare Keras, tfxp's interpreter and LiteRT on real inputs.
 
@@ -65,53 +71,94 @@ def verify_graph(
         keras_logits: batch of real inputs -> outputs of the quantized network (real values).
         graph: what was exported.
         input_formats: formats of the network's inputs, in order.
-        data: real inputs, an array or a list of arrays.
-        batch_size: samples per step.
-        progress: called with (samples done, samples in all).
+        data: real inputs: an array, a list or dict of arrays, or batches of these, such as a
+            `tf.data.Dataset`.
+        batch_size: samples per step where the data come in one piece.
+        progress: called with (samples done, samples in all; None where that is not known).
+        inputs: names and shapes of the inputs; by default those of the graph.
+        refusal: why LiteRT is not asked; empty if it is.
 
     Raises:
-        DataError: no data, or inputs of different lengths.
+        DataError: no data, or inputs of other names, shapes or lengths.
     """
-    parts = [np.asarray(part, np.float32) for part in tf.nest.flatten(data)]
-    if not parts or not len(parts[0]) or len({len(part) for part in parts}) != 1:
-        raise DataError("verification data: got no samples, or inputs of different lengths.")
-    runner = Interpreter(graph)
-    for index, part in zip(graph.inputs, parts, strict=True):  # sizes may be free
-        runner.resize_tensor_input(index, (1, *part.shape[1:]))
-    runner.allocate_tensors()
-    litert, error = _litert(write_tflite(graph))
-    totals = np.zeros(3, np.int64)
-    elements = worst = 0
-    for start in range(0, len(parts[0]), batch_size):
-        batch = [part[start : start + batch_size] for part in parts]
-        codes = [
-            stored_codes(part, fmt, graph, index)
-            for part, fmt, index in zip(batch, input_formats, graph.inputs, strict=True)
-        ]
-        wanted = [
-            _output_codes(real, graph, index)
-            for real, index in zip(keras_logits(batch), graph.outputs, strict=True)
-        ]
-        ours = runner.predict_codes(codes if len(codes) > 1 else codes[0])
-        ours = ours if isinstance(ours, list) else [ours]
-        theirs = litert(codes) if litert else ours
-        for want, our, their in zip(wanted, ours, theirs, strict=True):
-            want, our, their = (a.astype(np.int64).ravel() for a in (want, our, their))
-            elements += want.size
-            totals += ((want != our).sum(), (want != their).sum(), (our != their).sum())
-            worst = max(worst, int(np.abs(want - our).max()), int(np.abs(want - their).max()))
-        if progress is not None:
-            progress(min(start + batch_size, len(parts[0])), len(parts[0]))
-    without = litert is None
-    return Verification(
-        len(parts[0]),
-        elements,
-        int(totals[0]),
-        -1 if without else int(totals[1]),
-        -1 if without else int(totals[2]),
-        worst,
-        error,
+    inputs = inputs or _inputs_of(graph)
+    count = _Count()
+    with _litert(graph, refusal) as (engine, error):
+        runner = Interpreter(graph)
+        for batch, total in inputs.batches(data, batch_size, "verification data"):
+            codes = [
+                stored_codes(part, fmt, graph, index)
+                for part, fmt, index in zip(batch, input_formats, graph.inputs, strict=True)
+            ]
+            wanted = [
+                _output_codes(real, graph, index)
+                for real, index in zip(keras_logits(batch), graph.outputs, strict=True)
+            ]
+            theirs = None
+            if not error:
+                assert engine is not None
+                try:
+                    theirs = engine.run(codes)
+                except LiteRtError as refused:
+                    error = str(refused)
+            count.add(len(batch[0]), wanted, _interpreted(runner, codes), theirs)
+            if progress is not None:
+                progress(count.samples, total)
+    return count.verification(error)
+
+
+class _Count:
+    """Elements that differ, added up over batches."""
+
+    def __init__(self) -> None:
+        self.samples = self.elements = self.worst = 0
+        self.totals = np.zeros(3, np.int64)
+
+    def add(self, samples: int, wanted: Arrays, ours: Arrays, theirs: Arrays | None) -> None:
+        """Count one batch."""
+        self.samples += samples
+        for parts in zip(wanted, ours, theirs or ours, strict=True):
+            want, our, their = (part.astype(np.int64).ravel() for part in parts)
+            self.elements += want.size
+            self.totals += ((want != our).sum(), (want != their).sum(), (our != their).sum())
+            for other in (our, their):
+                self.worst = max(self.worst, int(np.abs(want - other).max(initial=0)))
+
+    def verification(self, error: str) -> Verification:
+        """The result; `error` is why LiteRT took no part."""
+        ours, theirs, between = (int(total) for total in self.totals)
+        if error:
+            theirs = between = -1
+        return Verification(self.samples, self.elements, ours, theirs, between, self.worst, error)
+
+
+@contextlib.contextmanager
+def _litert(graph: IntegerGraph, refusal: str) -> Iterator[tuple[LiteRt | None, str]]:
+    """LiteRT with the file, or why it does not run it."""
+    if refusal:
+        yield None, refusal
+        return
+    try:
+        engine = LiteRt(write_tflite(graph), name=repr(graph.name))
+    except LiteRtError as error:
+        yield None, str(error)
+        return
+    with engine:
+        yield engine, ""
+
+
+def _inputs_of(graph: IntegerGraph) -> InputSignature:
+    tensors = [graph.tensors[index] for index in graph.inputs]
+    shapes = [tensor.shape_signature or tensor.shape for tensor in tensors]
+    return InputSignature(
+        tuple(tensor.name for tensor in tensors),
+        tuple(tuple(None if size < 0 else size for size in shape[1:]) for shape in shapes),
     )
+
+
+def _interpreted(runner: Interpreter, codes: Arrays) -> Arrays:
+    found = runner.predict_codes(codes if len(codes) > 1 else codes[0])
+    return found if isinstance(found, list) else [found]
 
 
 def stored_codes(real: np.ndarray, fmt: Format, graph: IntegerGraph, index: int) -> np.ndarray:
@@ -123,31 +170,3 @@ def stored_codes(real: np.ndarray, fmt: Format, graph: IntegerGraph, index: int)
 def _output_codes(real: np.ndarray, graph: IntegerGraph, index: int) -> np.ndarray:
     tensor = graph.tensors[index]
     return np.rint(real.astype(np.float64) / tensor.scale).astype(np.int64) + tensor.zero_point
-
-
-def _litert(content: bytes) -> tuple[Callable[[list[np.ndarray]], list[np.ndarray]] | None, str]:
-    """LiteRT's default engine as a function of input codes; None and its words if it refuses."""
-    from ai_edge_litert.interpreter import Interpreter as LiteRt
-
-    try:
-        engine = LiteRt(model_content=content)
-        engine.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        return None, str(error).splitlines()[0]
-
-    def run(codes: list[np.ndarray]) -> list[np.ndarray]:
-        inputs = engine.get_input_details()
-        if all(detail["shape_signature"][0] == 1 for detail in inputs) and len(codes[0]) > 1:
-            rows = [run([part[i : i + 1] for part in codes]) for i in range(len(codes[0]))]
-            return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-        for detail, part in zip(inputs, codes, strict=True):
-            if tuple(detail["shape"]) != part.shape:
-                engine.resize_tensor_input(detail["index"], part.shape)
-        engine.allocate_tensors()
-        for detail, part in zip(inputs, codes, strict=True):
-            engine.set_tensor(detail["index"], part)
-        engine.reset_all_variables()  # every sample is a sequence of its own
-        engine.invoke()
-        return [engine.get_tensor(detail["index"]) for detail in engine.get_output_details()]
-
-    return run, ""
