@@ -169,6 +169,32 @@ def test_parts_of_layers_stay_frozen_and_weights_in_their_places(part):
     assert len(normalize(LayerGraph.from_model(model)).to_model().trainable_weights) == 6
 
 
+def test_frozen_models_freeze_their_layers():
+    x = keras.Input((3,))
+    inner = keras.Model(x, layers.Dense(3, name="second")(layers.Dense(3, name="first")(x)))
+    inner.trainable = False
+    inner.get_layer("second").trainable = True  # of no effect inside a frozen model
+    model = keras.Model(x, layers.Dense(2, name="head")(inner(x)))
+    assert len(model.trainable_weights) == len(quantized(model).trainable_weights) == 2
+    both = keras.Model(x, inner.get_layer("second")(inner(x)))
+    assert len(both.trainable_weights) == len(quantized(both).trainable_weights) == 2
+    model.trainable = False
+    model.get_layer("head").trainable = True
+    assert len(model.trainable_weights) == len(quantized(model).trainable_weights) == 0
+
+
+def test_losses_that_are_functions_are_named():
+    model = sequential((3,), layers.Dense(2, name="scores", kernel_regularizer=L2))
+    dense = model.get_layer("scores")
+    dense.add_loss(lambda: tf.reduce_sum(dense.kernel**2))
+    with pytest.warns(UserWarning, match="a function as a loss of 'scores'"):
+        tfxp.quantize_model(model, FINE)
+    model = sequential((3,), layers.Dense(2))
+    model.add_loss(lambda: tf.reduce_sum(model.layers[0].kernel**2))
+    with pytest.warns(UserWarning, match="a function as a loss of 'sequential"):
+        tfxp.quantize_model(model, FINE)
+
+
 def autoencoder():
     x = inputs = keras.Input((6,))
     mean = layers.Dense(3, name="mean")(x)

@@ -16,6 +16,8 @@ _STEPS = (
     "make_train_function", "make_test_function", "make_predict_function", "compile", "fit",
     "evaluate",
 )  # fmt: skip
+# What Keras calls the loss that is a weight's regularizer.
+_REGULARIZER = "_loss_for_variable"
 _COMPILED = ("optimizer", "loss", "history", "compiled_loss", "compiled_metrics", "stop_training")
 
 
@@ -61,16 +63,8 @@ def read_training(original: Any, model: Any, graph: CallGraph) -> None:
         original: the user's model.
         model: the same, or what became of it if Keras 3 made it.
         graph: takes the class, or a word that it is left behind.
-
-    Raises:
-        ModelError: the class computes its outputs otherwise than its layers say.
     """
     kind = type(original)
-    if _own(kind, ("call", "__call__")):
-        raise ModelError(
-            f"model {model.name!r}: got class {kind.__name__} with a call of its own; expected one "
-            "whose layers say all that it computes. Put the computation into the functional model."
-        )
     steps = _own(kind, _STEPS)
     if not steps:
         return
@@ -84,6 +78,27 @@ def read_training(original: Any, model: Any, graph: CallGraph) -> None:
         for name, value in vars(model).items()
         if not name.startswith("_") and name not in _COMPILED and id(value) not in layers
     }
+
+
+def require_own_layers(model: Any) -> None:
+    """Refuse a functional model whose class computes otherwise than its layers say.
+
+    Raises:
+        ModelError: the class has a call of its own.
+    """
+    kind = type(model)
+    if getattr(model, "_is_graph_network", False) and _own(kind, ("call", "__call__")):
+        raise ModelError(
+            f"model {model.name!r}: got class {kind.__name__} with a call of its own; expected one "
+            "whose layers say all that it computes. Put the computation into the functional model."
+        )
+
+
+def losses_without_tensors(layer: Any) -> list[str]:
+    """Losses that a layer or model was given as functions, which know its variables only."""
+    functions = [tagged.args[0] for tagged in layer._callable_losses]
+    own = [f for f in functions if getattr(getattr(f, "func", f), "__name__", "") != _REGULARIZER]
+    return [f"a function as a loss of {layer.name!r}"] if own else []
 
 
 def vars_of_user(model: Any, attributes: dict[str, Any]) -> None:

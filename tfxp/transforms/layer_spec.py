@@ -86,7 +86,8 @@ class LayerSpec:
         other = layer if isinstance(layer, LayerSpec) else make_spec(layer)
         trainable = self.is_trainable and other.is_trainable
         self.cls, self.config = other.cls, {**other.config, "name": self.name}
-        self.config["trainable"] = trainable
+        if "trainable" in self.config:
+            self.config["trainable"] = trainable
 
     def part(self, layer: KerasLayer) -> LayerSpec:
         """The spec of a layer that does part of this layer's work; frozen if this one is."""

@@ -11,7 +11,12 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
-from tfxp.transforms.custom_training import read_training, split_losses
+from tfxp.transforms.custom_training import (
+    losses_without_tensors,
+    read_training,
+    require_own_layers,
+    split_losses,
+)
 from tfxp.transforms.data_types import float32_value, other_float, warn_of_types
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, frozen_parts, weight_names
@@ -41,6 +46,7 @@ def read_model(model: KerasModel, graph: CallGraph) -> None:
     single = not isinstance(given.output, list | tuple | dict)
     graph.output_structure = None if single else given.output
     graph.output_names = list(given.output_names)
+    graph.left_behind += losses_without_tensors(given)
     split_losses(graph)
     read_training(model, given, graph)
 
@@ -51,6 +57,7 @@ def _require_graph(model: Any) -> None:
             f"model: got {type(model).__module__}.{type(model).__name__}; expected a tf_keras "
             "Sequential or functional model. Load it with tfxp.load_model."
         )
+    require_own_layers(model)
     if getattr(model, "inputs", None) and getattr(model, "outputs", None):
         if isinstance(model, keras.Sequential) or getattr(model, "_is_graph_network", False):
             return
@@ -67,11 +74,14 @@ class _Reader:
     def __init__(self, graph: CallGraph) -> None:
         self._graph = graph
         self._names: dict[int, str] = {}
+        self._trainable = True  # whether training changes anything of the model that is being read
+        self._frozen: set[str] = set()  # layers frozen by the models around them
         self.types: dict[str, str] = {}  # layer -> its floating-point type, if not float32
 
     def read(self, model: Any, given: dict[_Key, Ref]) -> dict[_Key, Ref]:
         """Add every call of `model`; `given` are its inputs where it is nested in another."""
-        known = dict(given)
+        known, outside = dict(given), self._trainable
+        self._trainable = outside and model.trainable
         for depth in sorted(model._nodes_by_depth, reverse=True):
             for node in model._nodes_by_depth[depth]:
                 keys = [_key(tensor) for tensor in tf.nest.flatten(node.outputs)]
@@ -79,6 +89,7 @@ class _Reader:
                     continue
                 refs = self._add(node, known)
                 known.update(zip(keys, refs, strict=True))
+        self._trainable = outside
         return known
 
     def _add(self, node: Any, known: dict[_Key, Ref]) -> list[Ref]:
@@ -111,7 +122,20 @@ class _Reader:
             dtype = other_float(spec.config.get("dtype"))
             if dtype:
                 self.types[spec.name] = dtype
-        return self._names[id(layer)]
+            self._graph.left_behind += losses_without_tensors(layer)
+        name = self._names[id(layer)]
+        self._freeze(self._graph.layers[name])
+        return name
+
+    def _freeze(self, spec: LayerSpec) -> None:
+        """A frozen model freezes its layers; those that another model calls too train there."""
+        first = not self._graph.uses(spec.name)
+        if not self._trainable and first and spec.config.get("trainable"):
+            spec.config["trainable"] = False
+            self._frozen.add(spec.name)
+        elif self._trainable and spec.name in self._frozen:
+            spec.config["trainable"] = True
+            self._frozen.remove(spec.name)
 
 
 def _key(tensor: Any) -> _Key:

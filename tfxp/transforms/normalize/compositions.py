@@ -183,7 +183,7 @@ def _average(total: bool) -> Rewrite:
     def rewrite(graph: LayerGraph, number: int) -> None:
         _, spec, use = _parts(graph, number)
         axes, shape, output = use.axes(1), use.inputs[0], graph.shape_of(Ref(number))
-        if axes is None or any(shape[axis] is None for axis in axes):
+        if axes is None or (total and any(shape[axis] is None for axis in axes)):
             return
         steps = mean_steps(spec.name, shape, axes, output)
         if steps and total:
