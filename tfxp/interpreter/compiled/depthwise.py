@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tfxp.interpreter.compiled.counting import book_visits, clear_visits, count_image
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
+    cached,
     copy_ints,
     fill_ints,
     inlined,
@@ -154,7 +154,7 @@ def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
                         part[j] += value * np.int32(np.int16(weights[row + j]))
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def convolve_depthwise(
     x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
 ) -> None:

@@ -7,6 +7,8 @@ network runs from. Who fills the table keeps the arrays alive; see `compiled.Pla
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -19,6 +21,29 @@ from numba.extending import intrinsic
 inlined = numba.njit(nogil=True, inline="always")
 #: For what many places call: compiled once, and for the optimiser to take into its callers.
 shared = numba.njit(nogil=True)
+
+
+def cached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For what stays compiled on disk until a file that it is made of changes.
+
+    Numba itself looks at the function's own file only, and would go on running what other files
+    said when it compiled.
+    """
+    dispatcher = numba.njit(cache=True, nogil=True)(function)
+    kept = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if kept is not None:
+        kept._source_stamp = _SOURCES
+    return dispatcher
+
+
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    folder = Path(__file__).parent
+    constants = folder.parent / "arithmetic.py", folder.parent / "step.py"
+    states = ((path, path.stat()) for path in (*folder.glob("*.py"), *constants))
+    return tuple(sorted((p.name, state.st_mtime_ns, state.st_size) for p, state in states))
+
+
+_SOURCES = _sources()
 
 
 @intrinsic

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled.memory import cached
 from tfxp.interpreter.compiled.packing import visit_table
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
     """acc + value, which saturates and notes that it did."""
     acc += value
@@ -27,7 +27,7 @@ def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
     return acc
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def _accumulate_plain(
     x: Any, geometry: Any, weights: Any, limit: Any, acc: Any, overflowed: Any
 ) -> None:

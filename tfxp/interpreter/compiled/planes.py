@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tfxp.interpreter.compiled.counting import book_visits, clear_visits, count_image
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
+    cached,
     fill_ints,
     inlined,
     ints_at,
@@ -81,7 +81,7 @@ def prefers_scatter(image_at: Any, record: Any) -> Any:
     return count << 16 <= record[20] * size
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def convolve_planes(
     x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
 ) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled.depthwise import convolve_depthwise
 from tfxp.interpreter.compiled.elementwise import add_codes, average_windows, softmax_rows
-from tfxp.interpreter.compiled.memory import longs_at
+from tfxp.interpreter.compiled.memory import cached, longs_at
 from tfxp.interpreter.compiled.planes import convolve_planes, prefers_scatter
 from tfxp.interpreter.compiled.scatter import convolve_scatter
 from tfxp.interpreter.step import (
@@ -31,7 +30,7 @@ from tfxp.interpreter.step import (
 _LONGEST = 56
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def run_program(program: Any, counts: Any) -> None:
     """Runs steps in order.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tfxp.interpreter.compiled.counting import book_visits, clear_visits, count_row
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
+    cached,
     copy_ints,
     fill_ints,
     inlined,
@@ -188,7 +188,7 @@ def _store_rows(
             copy_ints(first, record[23], row_size)
 
 
-@numba.njit(cache=True, nogil=True)
+@cached
 def convolve_scatter(
     x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
 ) -> None:
