@@ -1,7 +1,9 @@
 """Package metadata of tfxp; every other setting lives in pyproject.toml.
 
 The tools and configs folders stay at the top of the checkout, where people look for them, and are
-installed as `tfxp.tools` and `tfxp.configs`.
+installed as `tfxp.tools` and `tfxp.configs`. An editable install puts the checkout on the path
+("compat") instead of hooking into the import system: hooks come last, so that a folder called tfxp
+in the working directory, such as the checkout itself, would be taken for the package.
 """
 
 import re
@@ -44,6 +46,9 @@ setup(
     install_requires=[
         "absl-py>=1.2",
         "ai-edge-litert",
+        "flatbuffers",
+        "grpcio",
+        "h5py",
         "keras-tuner>=1.4.7",
         "matplotlib",
         "numba",
@@ -55,6 +60,7 @@ setup(
         "tf-keras",
     ],
     extras_require={"test": ["mypy", "pytest", "pytest-xdist", "ruff"]},
+    options={"editable_wheel": {"mode": "compat"}},
     entry_points={
         "console_scripts": [f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()]
     },

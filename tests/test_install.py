@@ -1,0 +1,73 @@
+"""An editable install, where a folder called tfxp in the working directory is not the package."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.test_layering import imports
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = """
+import sys
+from setuptools import build_meta
+print(build_meta.build_editable(sys.argv[1]))
+"""
+LOOK = """
+import site, sys
+site.addsitedir(sys.argv[1])
+sys.path.insert(0, "")  # as an interactive Python has it
+import tfxp, tfxp.tools.view_tflite
+print(tfxp.__file__, tfxp.tools.view_tflite.__file__, tfxp.FixedPointFormat(2, 5))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy called tfxp, as a clone is, and what `pip install --editable` unpacks."""
+    parent = tmp_path_factory.mktemp("parent")
+    copy, site = parent / "tfxp", parent / "site"
+    ignore = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info")
+    for name in ("tfxp", "tools", "configs"):
+        shutil.copytree(ROOT / name, copy / name, ignore=ignore)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    command = [sys.executable, "-c", BUILD, str(parent)]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(parent / done.stdout.split()[-1]) as wheel:
+        wheel.extractall(site)
+    return copy, site
+
+
+@pytest.mark.parametrize("where", ["parent", "checkout", "elsewhere"])
+def test_the_package_is_found_from_every_folder(checkout, tmp_path, where):
+    copy, site = checkout
+    folder = {"parent": copy.parent, "checkout": copy, "elsewhere": tmp_path}[where]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-c", LOOK, str(site)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    package, tool, text = done.stdout.split()
+    assert Path(package).samefile(copy / "tfxp/__init__.py") and text == "Q2.5"
+    assert Path(tool).samefile(copy / "tools/view_tflite.py")
+
+
+def test_what_is_imported_is_declared():
+    """Every package that tfxp or a tool imports stands in setup.py."""
+    listed = re.findall(r'^        "([A-Za-z0-9-]+)', (ROOT / "setup.py").read_text(), re.M)
+    names = {"absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "keras_tuner": "keras-tuner",
+             "grpc": "grpcio", "sklearn": "scikit-learn", "tf_keras": "tf-keras",
+             "tensorflow_model_optimization": "tensorflow-model-optimization"}  # fmt: skip
+    optional = {"keras", "psutil", "tfxp", "tools", "llvmlite", "scipy", "pandas", "resource"}
+    found = set()
+    for path in [*(ROOT / "tfxp").rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        found |= {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8"))}
+    third_party = found - set(sys.stdlib_module_names) - optional
+    packages = {names.get(name, name) for name in third_party}
+    assert packages - set(listed) == set()
