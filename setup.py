@@ -50,6 +50,7 @@ setup(
         "grpcio",
         "h5py",
         "keras-tuner>=1.4.7",
+        "llvmlite",
         "matplotlib",
         "numba",
         "numpy",

@@ -1,9 +1,11 @@
 """What is said when a package is missing, too old or too new: one sentence, and the command."""
 
+import ast
 import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,13 @@ import tfxp.dependencies as dependencies
 from tfxp.dependencies import TESTED, check_tf_keras, importing
 from tfxp.errors import DependencyError, TfxpError
 
+ROOT = Path(__file__).resolve().parent.parent
+# Modules whose package has another name.
+PACKAGES = {
+    "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "grpc": "grpcio",
+    "keras_tuner": "keras-tuner", "sklearn": "scikit-learn", "tf_keras": "tf-keras",
+    "tensorflow_model_optimization": "tensorflow-model-optimization",
+}  # fmt: skip
 TFMOT = "tensorflow-model-optimization"
 MODULE = "tensorflow_model_optimization.quantization.keras"
 
@@ -92,3 +101,19 @@ def test_import_of_tfxp_s_keras_says_it_too(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "DependencyError: tf_keras: got 2.21.0 beside TensorFlow 2.30.0; " in done.stderr
     assert importlib.import_module("tfxp.tfmot").Quantizer.__module__.startswith("tensorflow_model")
+
+
+def test_what_is_imported_is_declared():
+    imported = set()
+    for path in [*(ROOT / "tfxp").rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    packages = {PACKAGES.get(name, name) for name in imported - {"tfxp", "tools"}}
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    listed = re.search(r"install_requires=\[(.*?)\]", text, re.S).group(1)
+    declared = set(re.findall(r'"([\w-]+)', listed))
+    # TensorBoard shows what callbacks write; nothing imports it.
+    assert packages - set(sys.stdlib_module_names) == declared - {"tensorboard"}

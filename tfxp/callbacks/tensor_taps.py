@@ -12,9 +12,8 @@ import tensorflow as tf
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.read_network import is_quantized, plan_of
-from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantization.read_network import is_quantized, read_network
+from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import weight_name
 
 Key = tuple[str, str]
@@ -131,11 +130,6 @@ def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
     return [tf.cast(part[:samples], tensor.dtype) for part, tensor in pairs]
 
 
-def plan_or_none(model: Any) -> QuantizationPlan | None:
-    """The plan of a model that `quantize_model` made; None for a float one."""
-    return plan_of(model) if is_quantized(model) else None
-
-
 def _outputs_by_layer(model: Any) -> dict[str, list[Any]]:
     """Layer -> its output tensors inside this model, one per call."""
     found: dict[str, list[Any]] = {}
@@ -147,15 +141,13 @@ def _outputs_by_layer(model: Any) -> dict[str, list[Any]]:
 
 
 def _activation_taps(model: Any) -> list[tuple[Tap, list[Any]]]:
-    outputs, plan = _outputs_by_layer(model), plan_or_none(model)
-    if plan is None:
+    outputs = _outputs_by_layer(model)
+    if not is_quantized(model):
         shown = [layer for layer in model.layers if type(layer).__name__ not in _UNCHANGED]
         return [(Tap(layer.name, "activations"), outputs[layer.name]) for layer in shown]
-    layers = {layer.name: layer for layer in model.layers}
-    inputs = {layer.owner: layer for layer in model.layers if isinstance(layer, QuantizeInput)}
-    result = []
-    for owner, point in plan.points.items():
-        layer = inputs.get(owner, layers[point.layer])
+    network, result = read_network(model), []
+    for owner, point in network.plan.points.items():
+        layer = network.input_quantizers.get(owner, network.layers[point.layer])
         grid = _grid(getattr(layer, "output_variables", None))
         result.append((Tap(owner, "activations", grid), outputs[layer.name]))
     return result

@@ -14,8 +14,9 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.quantization.plan import QuantizationPlan, prepare
-from tfxp.quantization.read_network import plan_of, wrappers_of
+from tfxp.quantization.plan import prepare
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 
@@ -81,7 +82,8 @@ def measure_sqnr(
     """
     plan = prepare(model)
     names = [layer for owner in plan.points for layer in [plan.points[owner].layer]]
-    pair = _Pair(plan, qmodel, names)
+    network = read_network(qmodel)
+    pair = _Pair(plan.graph, network, qmodel, names)
     signal, noise = np.zeros(len(names)), np.zeros(len(names))
     samples = 0
     for batch, total in InputSignature.of(qmodel).batches(data, batch_size):
@@ -91,22 +93,24 @@ def measure_sqnr(
         samples += len(batch[0])
         if progress is not None:
             progress(samples, total)
-    weights = weights_sqnr(qmodel)
+    weights = _weights_sqnr(network)
     return {
         owner: LayerSqnr(owner, weights.get(owner), _decibel(signal[i], noise[i]))
         for i, owner in enumerate(plan.points)
     }
 
 
-def weights_sqnr(qmodel: Any) -> dict[str, float]:
+def weights_sqnr(qmodel: KerasModel) -> dict[str, float]:
     """Layer -> SQNR of its weights in dB, against the float weights that the model keeps.
 
     Args:
         qmodel: what `quantize_model` returned.
     """
-    plan = plan_of(qmodel)
-    wrappers = {wrapper.name: wrapper for wrapper in wrappers_of(qmodel)}
-    result = {}
+    return _weights_sqnr(read_network(qmodel))
+
+
+def _weights_sqnr(network: QuantizedNetwork) -> dict[str, float]:
+    plan, wrappers, result = network.plan, network.wrappers, {}
     for name in plan.macs:
         kernel = plan.role(name).weights[0].attribute
         x = np.asarray(plan.graph.layers[name].arrays()[kernel], np.float64)
@@ -124,12 +128,13 @@ def weights_sqnr(qmodel: Any) -> dict[str, float]:
 class _Pair:
     """Both networks as graphs that return the tensors of some layers."""
 
-    def __init__(self, plan: QuantizationPlan, qmodel: Any, names: list[str]) -> None:
-        self._float = _taps(plan.graph, names)
-        have = {layer.name: layer for layer in qmodel.layers}
+    def __init__(
+        self, graph: LayerGraph, network: QuantizedNetwork, qmodel: KerasModel, names: list[str]
+    ) -> None:
+        self._float = _taps(graph, names)
         tensors = []
         for name in names:
-            layer = have.get(f"{name}_quantized", have.get(name))
+            layer = network.input_quantizers.get(name, network.layers.get(name))
             if layer is None:
                 raise ModelError(
                     f"quantized model: got no layer {name!r}; expected the layers of the float "
