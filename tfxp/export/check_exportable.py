@@ -19,7 +19,7 @@ from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
-from tfxp.quantization.registry import ENGINE_ROUNDING
+from tfxp.quantization.role import INTERPOLATE, MATMUL, MULTIPLY, UNARY, UNTOUCHED, Role
 from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
@@ -57,13 +57,14 @@ def check_exportable(network: QuantizedNetwork) -> None:
                 f"{name}: activations are {layer.activations}; int16 storage has no zero point, "
                 "use a signed format or at most 15 bits"
             )
-        if role.role == "mac" and not layer.weights:
+        adds_up = role.role.adds_up
+        if adds_up and not layer.weights:
             complaints.append(f"{name}: weights are float; give them a precision")
-        elif role.role == "mac" and layer.weights[0].bits > 16:
+        elif adds_up and layer.weights[0].bits > 16:
             complaints.append(
                 f"{name}: weights have {layer.weights[0].bits} bits; at most 16 can be stored"
             )
-        elif role.role == "mac" and storage == "INT8" and _largest_bias(network, name) >= 2**31:
+        elif adds_up and storage == "INT8" and _largest_bias(network, name) >= 2**31:
             complaints.append(
                 f"{name}: the bias needs more than 32 bits at the accumulator's scale; give its "
                 "input or kernel a coarser format"
@@ -83,17 +84,17 @@ def _without_operator(plan: QuantizationPlan) -> list[str]:
     found = []
     masked = mask_readers(plan.graph)
     for _, call, spec in plan.graph.in_order():
-        if role_of(spec).role == "untouched":
+        if role_of(spec).role == UNTOUCHED:
             found.append(f"{spec.name} ({spec.kind}): {_why_untouched(spec)}")
             continue
         writer = writer_of(spec)
         if role_of(spec).write is not None:
             continue
         reason = writer.refuses(spec, call) if writer else no_operator(spec)
-        if reason is None and spec.name in masked and role_of(spec).role != "softmax":
+        if reason is None and spec.name in masked and not role_of(spec).role.is_final:
             reason = f"leaves out what {masked[spec.name]} masks; LiteRT's operator has no mask"
         inner = function_name(spec.config.get("activation"))
-        if reason is None and role_of(spec).role == "mac" and inner != "linear":
+        if reason is None and role_of(spec).role.adds_up and inner != "linear":
             reason = f"the activation {inner!r} is inside the layer; quantize the float model anew"
         if reason == UNKNOWN_SIZE:
             reason += _ways_to_a_size(plan.graph)
@@ -128,8 +129,8 @@ def _why_untouched(spec: LayerSpec) -> str:
 
 def _unary_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
     """Activation functions whose operators exist for other types only, or want slopes of 8 bits."""
-    found, points = [], network.plan.points.items()
-    for name in (name for name, point in points if point.role == "unary"):
+    found = []
+    for name in network.plan.points:
         unary, weights = unary_of(network.graph.layers[name]), network.formats[name].weights
         if unary is None:
             continue
@@ -166,7 +167,7 @@ def _overflow_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
         return []
     totals = {name: largest_sum(network, name) for name in network.plan.macs}
     for name, point in network.plan.points.items():
-        if point.role == "matmul":
+        if point.role == MATMUL:
             depth, largest = _depth_and_product(network, name)
             totals[name] = (depth or 1) * largest
     return [
@@ -194,11 +195,11 @@ def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[
     for name in plan.macs:
         notes += _mac_notes(network, name)
     for name, point in plan.points.items():
-        if point.role == "add":
+        if point.role.sums:
             notes += _add_notes(network, name)
-        elif point.role in ("multiply", "unary"):
+        elif point.role in (MULTIPLY, UNARY):
             notes += _ratio_notes(network, name)
-        elif point.role == "matmul":
+        elif point.role == MATMUL:
             notes += _product_notes(network, name)
         notes += _scale_notes(formats[name], name)
         notes += _rounding_notes(formats[name], name, point.role)
@@ -208,7 +209,7 @@ def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[
         notes.append(
             f"{', '.join(packed)}: LiteRT rounds twice beside packed INT4 weights; +-1 LSB"
         )
-    if any(plan.role(name).role == "batch_norm" for name in plan.graph.layers):
+    if any(plan.role(name).role.is_absorbed for name in plan.graph.layers):
         notes.append(
             "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such layer, "
             "which grows through the layers behind it"
@@ -326,7 +327,7 @@ def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
     """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
     notes = []
     for number, call, spec in plan.graph.in_order():
-        if role_of(spec).role != "interpolate":
+        if role_of(spec).role != INTERPOLATE:
             continue
         before = plan.graph.input_shape(number)
         factors = [
@@ -361,11 +362,9 @@ def _has_power_of_two(fmt: Format) -> bool:
     return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
 
 
-def _rounding_notes(formats: LayerFormats, name: str, role: str) -> list[str]:
+def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[str]:
     rounding = formats.rule.rounding
-    if rounding in (None, "engine", ENGINE_ROUNDING[role]) and not (
-        rounding == "half_even" and role in ("mean", "matmul")
-    ):
+    if rounding in (None, "engine", role.rounding):
         return []
     return [
         f"{name}: trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"

@@ -128,7 +128,7 @@ class GraphBuilder:
             ref: value.index
             for ref, value in self.values.items()
             if value.index >= 0
-            if self.with_softmax or self.plan.role(graph.calls[ref.call].layer).role != "softmax"
+            if self.with_softmax or not self.plan.role(graph.calls[ref.call].layer).role.is_final
         }
 
     def _add_signature(self) -> None:

@@ -81,7 +81,7 @@ def absorb_batch_norm(
     """
     graph = network.graph
     reader = graph.only_consumer(Ref(graph.uses(layer.name)[0]))
-    if reader is None or network.role(graph.calls[reader].layer).role != "batch_norm":
+    if reader is None or not network.role(graph.calls[reader].layer).role.is_absorbed:
         return layer
     g, c = affine(graph.layers[graph.calls[reader].layer])
     weight = network.role(layer.name).weights[0]

@@ -74,7 +74,7 @@ def uncounted_layers(stats: ModelStats) -> list[str]:
 
 def _kind(spec: LayerSpec) -> LayerKind:
     try:
-        return LayerKind(role_of(spec).kind)
+        return role_of(spec).kind
     except UnsupportedLayerError:
         return _KINDS.get(spec.kind, LayerKind.OTHER)
 

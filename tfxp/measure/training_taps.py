@@ -148,7 +148,7 @@ def _gradient_tensor(plan: QuantizationPlan, name: str) -> str:
         if following is None:
             return name
         reader = plan.graph.calls[following].layer
-        if plan.role(reader).role != "add":
+        if not plan.role(reader).role.sums:
             return name
         name = reader
 

@@ -86,7 +86,7 @@ def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
 def _weights(spec: LayerSpec) -> tuple[tuple[int, ...], int]:
     """The shape of what is quantized (of several kernels: all in a row), and how much else is."""
     role, shapes = role_of(spec), _shapes(spec)
-    if role.role == "batch_norm":  # absorbed by the layer before
+    if role.role.is_absorbed:  # absorbed by the layer before
         return (), 0
     kernels = [shapes[weight.attribute] for weight in role.weights]
     size = sum(math.prod(shape) for shape in kernels)
@@ -99,7 +99,7 @@ def _weights(spec: LayerSpec) -> tuple[tuple[int, ...], int]:
 def _registered_work(spec: LayerSpec, out: tuple[int, ...]) -> int:
     """The work of a class that only `register_layer` knows: its kernel once per position."""
     role = role_of(spec)
-    if role.role != "mac" or not role.weights:
+    if not role.role.adds_up or not role.weights:
         return 0
     weight = role.weights[0]
     kernel = _shapes(spec)[weight.attribute]

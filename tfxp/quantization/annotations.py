@@ -15,15 +15,11 @@ from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.quantization.layer_table import LAYERS
 from tfxp.quantization.own_config import own_config
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
+from tfxp.quantization.role import KEEP
 from tfxp.tfmot import QuantizeAnnotate, QuantizeConfig
 from tfxp.transforms.layer_graph import Call, KerasLayer, LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.layer_spec import Treatment
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax
-
-# Roles of layers whose output nothing quantizes by default.
-_WITHOUT = ("keep", "softmax", "batch_norm")
-# Roles of layers that compute something in their input's format.
-_KEEPING = ("relu", "average_pool", "interpolate")
 
 
 class Annotation(NamedTuple):
@@ -102,10 +98,10 @@ def _feeding(graph: LayerGraph, annotations: Annotations) -> set[str]:
 def _annotated_treatment(graph: LayerGraph, call: Call, spec: LayerSpec, moves: bool) -> Treatment:
     """What becomes of an annotated layer: one that keeps its input's format needs an input that has
     one, and a ReLU something to close."""
-    if table_name(spec) not in LAYERS or role_of(spec).role not in _KEEPING:
+    if table_name(spec) not in LAYERS or not role_of(spec).role.computes:
         return Treatment.DEFAULT
     closes = graph.spec_of(call.refs()[0]).treatment is not Treatment.OUTPUT
-    if moves and (closes or role_of(spec).role != "relu"):
+    if moves and (closes or not role_of(spec).role.closes):
         return Treatment.DEFAULT
     return Treatment.OUTPUT
 
@@ -125,6 +121,7 @@ def _treatment(spec: LayerSpec, feeds: bool, moves: bool) -> Treatment:
     if table_name(spec) not in LAYERS or role_of(spec).accepts(spec):
         return Treatment.UNTOUCHED
     role = role_of(spec).role
-    if role == "keep" or (is_relu(spec) == float("inf") and moves):
+    if role == KEEP or (is_relu(spec) == float("inf") and moves):
         return Treatment.PASSED
-    return Treatment.OUTPUT if feeds and role not in _WITHOUT else Treatment.UNTOUCHED
+    quantized = role.owns_format or role.computes
+    return Treatment.OUTPUT if feeds and quantized else Treatment.UNTOUCHED

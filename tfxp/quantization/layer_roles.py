@@ -11,6 +11,7 @@ from tfxp.errors import ConfigError, UnsupportedLayerError
 from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
+from tfxp.quantization.role import IN_FLOAT, INTERPOLATE, KEEP, UNARY, UNTOUCHED
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
@@ -33,9 +34,9 @@ _FUNCTIONS = {
 _FUNCTION_LAYERS = ("TFOpLambda", "SlicingOpLambda")
 # Roles of layers in a network that is quantized in parts.
 _TREATED = {
-    Treatment.UNTOUCHED: "untouched",
-    Treatment.OUTPUT: "float",
-    Treatment.PASSED: "keep",
+    Treatment.UNTOUCHED: UNTOUCHED,
+    Treatment.OUTPUT: IN_FLOAT,
+    Treatment.PASSED: KEEP,
 }
 _MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
 
@@ -51,7 +52,7 @@ def register_layer(class_name: str, role: LayerRole) -> None:
         ConfigError: the class is known already with another role.
 
     Example:
-        >>> register_layer("PixelShuffle", LayerRole("keep", "reshape"))
+        >>> register_layer("PixelShuffle", LayerRole(KEEP, "reshape"))
     """
     if LAYERS.get(class_name, role) != role:
         raise ConfigError(f"layer class {class_name!r}: got a second role; it is registered.")
@@ -71,19 +72,19 @@ def role_of(spec: LayerSpec) -> LayerRole:
     """
     if spec.treatment is not Treatment.DEFAULT:
         default = LAYERS.get(table_name(spec))
-        return LayerRole(_TREATED[spec.treatment], default.kind if default else "other")
+        return LayerRole(_TREATED[spec.treatment], default.kind if default else LayerKind.OTHER)
     if is_softmax(spec):
         return LAYERS["Softmax"] if spec.is_read else FINAL_SOFTMAX
     if spec.kind == "Activation" and spec.config["activation"] == "linear":
-        return LayerRole("keep", LayerKind.ACTIVATION)
+        return LayerRole(KEEP, LayerKind.ACTIVATION)
     if table_name(spec) not in LAYERS:
         raise UnsupportedLayerError(f"layer {spec.name!r}: got class {spec.kind}.")
     role = LAYERS[table_name(spec)]
     if spec.kind in ("Activation", "ReLU") and unary_of(spec) is not None:
-        return LayerRole("unary", LayerKind.LOOKUP)
+        return LayerRole(UNARY, LayerKind.LOOKUP)
     if spec.config.get("interpolation", "nearest") != "nearest":
-        return LayerRole("interpolate", LayerKind.RESIZE, accepts=role.accepts)
-    if role.role != "float":
+        return LayerRole(INTERPOLATE, LayerKind.RESIZE, accepts=role.accepts)
+    if role.role != IN_FLOAT:
         return role
     known = tuple(w for w in role.weights if w.attribute in spec.weight_names)
     return dataclasses.replace(role, weights=_found(spec) if role.finds_weights else known)
@@ -139,7 +140,7 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
             "write x + constant"
         )
     role = role_of(spec)
-    if role.role == "batch_norm" and not follows_foldable(graph, number):
+    if role.role.is_absorbed and not follows_foldable(graph, number):
         return (
             f"{spec.name} ({spec.kind}): axis {spec.config['axis']} of a tensor of rank "
             f"{len(graph.calls[number].output_shapes[0])}; expected the last"

@@ -9,6 +9,22 @@ from __future__ import annotations
 
 from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
+from tfxp.quantization.role import (
+    ADD,
+    AVERAGE_POOL,
+    BATCH_NORM,
+    CONCATENATE,
+    IN_FLOAT,
+    INPUT,
+    KEEP,
+    MAC,
+    MATMUL,
+    MEAN,
+    MULTIPLY,
+    RELU,
+    SOFTMAX,
+    UNARY,
+)
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 
@@ -31,15 +47,15 @@ def _inside_samples(spec: LayerSpec) -> str | None:
 
 
 def _linear(kind: LayerKind, kernel: WeightSpec) -> LayerRole:
-    return LayerRole("mac", kind, (kernel,), "bias", _channels_last)
+    return LayerRole(MAC, kind, (kernel,), "bias", _channels_last)
 
 
 def _keep(kind: LayerKind) -> LayerRole:
-    return LayerRole("keep", kind, accepts=_channels_last)
+    return LayerRole(KEEP, kind, accepts=_channels_last)
 
 
 def _recurrent() -> LayerRole:
-    return LayerRole("float", LayerKind.RECURRENT, finds_weights=True)
+    return LayerRole(IN_FLOAT, LayerKind.RECURRENT, finds_weights=True)
 
 
 _KERNEL = WeightSpec("kernel")
@@ -47,9 +63,9 @@ _DEPTHWISE = WeightSpec("depthwise_kernel", channel_axes=2)
 _TRANSPOSED = WeightSpec("kernel", trailing=1)
 # Operators that add or multiply know one scale for the whole constant.
 _CONSTANT = WeightSpec("constant", channel_axes=0)
-_UNARY = LayerRole("unary", LayerKind.LOOKUP)
+_UNARY = LayerRole(UNARY, LayerKind.LOOKUP)
 # A softmax that no layer reads.
-FINAL_SOFTMAX = LayerRole("softmax", LayerKind.SOFTMAX)
+FINAL_SOFTMAX = LayerRole(SOFTMAX, LayerKind.SOFTMAX)
 
 # They change images while training only.
 AUGMENTATION = (
@@ -58,7 +74,7 @@ AUGMENTATION = (
 )  # fmt: skip
 
 LAYERS: dict[str, LayerRole] = {
-    "InputLayer": LayerRole("input", LayerKind.INPUT),
+    "InputLayer": LayerRole(INPUT, LayerKind.INPUT),
     # multiply and add up
     "Conv1D": _linear(LayerKind.CONV, _KERNEL),
     "Conv2D": _linear(LayerKind.CONV, _KERNEL),
@@ -68,34 +84,34 @@ LAYERS: dict[str, LayerRole] = {
     "Conv3DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
     "DepthwiseConv1D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
     "DepthwiseConv2D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
-    "Dense": LayerRole("mac", LayerKind.DENSE, (_KERNEL,), "bias"),
-    "BatchNormalization": LayerRole("batch_norm", LayerKind.BATCH_NORM),
+    "Dense": LayerRole(MAC, LayerKind.DENSE, (_KERNEL,), "bias"),
+    "BatchNormalization": LayerRole(BATCH_NORM, LayerKind.BATCH_NORM),
     # several tensors
-    "Add": LayerRole("add", LayerKind.ADD),
-    "Subtract": LayerRole("add", LayerKind.SUBTRACT),
-    "Multiply": LayerRole("multiply", LayerKind.MULTIPLY),
-    "AddConstant": LayerRole("add", LayerKind.ADD, (_CONSTANT,)),
-    "SubtractFromConstant": LayerRole("add", LayerKind.SUBTRACT, (_CONSTANT,)),
-    "MultiplyConstant": LayerRole("multiply", LayerKind.MULTIPLY, (_CONSTANT,)),
-    "tf.matmul": LayerRole("matmul", LayerKind.MATMUL),
-    "tf.pad": LayerRole("concatenate", LayerKind.PAD),
-    "Maximum": LayerRole("concatenate", LayerKind.MAXIMUM),
-    "Minimum": LayerRole("concatenate", LayerKind.MINIMUM),
-    "Concatenate": LayerRole("concatenate", LayerKind.CONCATENATE, accepts=_inside_samples),
+    "Add": LayerRole(ADD, LayerKind.ADD),
+    "Subtract": LayerRole(ADD, LayerKind.SUBTRACT),
+    "Multiply": LayerRole(MULTIPLY, LayerKind.MULTIPLY),
+    "AddConstant": LayerRole(ADD, LayerKind.ADD, (_CONSTANT,)),
+    "SubtractFromConstant": LayerRole(ADD, LayerKind.SUBTRACT, (_CONSTANT,)),
+    "MultiplyConstant": LayerRole(MULTIPLY, LayerKind.MULTIPLY, (_CONSTANT,)),
+    "tf.matmul": LayerRole(MATMUL, LayerKind.MATMUL),
+    "tf.pad": LayerRole(CONCATENATE, LayerKind.PAD),
+    "Maximum": LayerRole(CONCATENATE, LayerKind.MAXIMUM),
+    "Minimum": LayerRole(CONCATENATE, LayerKind.MINIMUM),
+    "Concatenate": LayerRole(CONCATENATE, LayerKind.CONCATENATE, accepts=_inside_samples),
     # pools and means
-    "GlobalAveragePooling1D": LayerRole("mean", LayerKind.MEAN, accepts=_channels_last),
-    "GlobalAveragePooling2D": LayerRole("mean", LayerKind.MEAN, accepts=_channels_last),
-    "tf.reduce_mean": LayerRole("mean", LayerKind.MEAN),
-    "AveragePooling1D": LayerRole("average_pool", LayerKind.POOL, accepts=_channels_last),
-    "AveragePooling2D": LayerRole("average_pool", LayerKind.POOL, accepts=_channels_last),
+    "GlobalAveragePooling1D": LayerRole(MEAN, LayerKind.MEAN, accepts=_channels_last),
+    "GlobalAveragePooling2D": LayerRole(MEAN, LayerKind.MEAN, accepts=_channels_last),
+    "tf.reduce_mean": LayerRole(MEAN, LayerKind.MEAN),
+    "AveragePooling1D": LayerRole(AVERAGE_POOL, LayerKind.POOL, accepts=_channels_last),
+    "AveragePooling2D": LayerRole(AVERAGE_POOL, LayerKind.POOL, accepts=_channels_last),
     "MaxPooling1D": _keep(LayerKind.POOL),
     "MaxPooling2D": _keep(LayerKind.POOL),
     "MaxPooling3D": _keep(LayerKind.POOL),
     "GlobalMaxPooling1D": _keep(LayerKind.POOL),
     "GlobalMaxPooling2D": _keep(LayerKind.POOL),
     "GlobalMaxPooling3D": _keep(LayerKind.POOL),
-    "AveragePooling3D": LayerRole("float", LayerKind.POOL, accepts=_channels_last),
-    "GlobalAveragePooling3D": LayerRole("float", LayerKind.MEAN, accepts=_channels_last),
+    "AveragePooling3D": LayerRole(IN_FLOAT, LayerKind.POOL, accepts=_channels_last),
+    "GlobalAveragePooling3D": LayerRole(IN_FLOAT, LayerKind.MEAN, accepts=_channels_last),
     # move values about
     "ZeroPadding1D": _keep(LayerKind.PAD),
     "ZeroPadding2D": _keep(LayerKind.PAD),
@@ -129,24 +145,24 @@ LAYERS: dict[str, LayerRole] = {
     "Identity": _keep(LayerKind.DROPOUT),
     **{name: _keep(LayerKind.DROPOUT) for name in AUGMENTATION},
     # functions of one tensor
-    "ReLU": LayerRole("relu", LayerKind.ACTIVATION),
-    "Activation": LayerRole("relu", LayerKind.ACTIVATION),
+    "ReLU": LayerRole(RELU, LayerKind.ACTIVATION),
+    "Activation": LayerRole(RELU, LayerKind.ACTIVATION),
     "LeakyReLU": _UNARY,
     "ELU": _UNARY,
     "ThresholdedReLU": _UNARY,
     "tf.math": _UNARY,
-    "PReLU": LayerRole("unary", LayerKind.LOOKUP, (WeightSpec("alpha", channel_axes=0),)),
-    "tf.math.l2_normalize": LayerRole("unary", LayerKind.L2_NORMALIZE),
-    "Softmax": LayerRole("unary", LayerKind.SOFTMAX, accepts=_last_axis),
+    "PReLU": LayerRole(UNARY, LayerKind.LOOKUP, (WeightSpec("alpha", channel_axes=0),)),
+    "tf.math.l2_normalize": LayerRole(UNARY, LayerKind.L2_NORMALIZE),
+    "Softmax": LayerRole(UNARY, LayerKind.SOFTMAX, accepts=_last_axis),
     # in float between quantized tensors, weights on grids
-    "LayerNormalization": LayerRole("float", LayerKind.NORMALIZATION, (WeightSpec("gamma"),)),
-    "Embedding": LayerRole("float", LayerKind.EMBEDDING, (WeightSpec("embeddings"),)),
+    "LayerNormalization": LayerRole(IN_FLOAT, LayerKind.NORMALIZATION, (WeightSpec("gamma"),)),
+    "Embedding": LayerRole(IN_FLOAT, LayerKind.EMBEDDING, (WeightSpec("embeddings"),)),
     "SimpleRNN": _recurrent(),
-    "LSTM": LayerRole("float", LayerKind.RECURRENT, finds_weights=True, one_format=True),
+    "LSTM": LayerRole(IN_FLOAT, LayerKind.RECURRENT, finds_weights=True, one_format=True),
     "GRU": _recurrent(),
     "RNN": _recurrent(),
     "ConvLSTM2D": _recurrent(),
     "Bidirectional": _recurrent(),
-    "TimeDistributed": LayerRole("float", LayerKind.TIME_DISTRIBUTED, finds_weights=True),
-    "MultiHeadAttention": LayerRole("float", LayerKind.ATTENTION, finds_weights=True),
+    "TimeDistributed": LayerRole(IN_FLOAT, LayerKind.TIME_DISTRIBUTED, finds_weights=True),
+    "MultiHeadAttention": LayerRole(IN_FLOAT, LayerKind.ATTENTION, finds_weights=True),
 }

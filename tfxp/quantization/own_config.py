@@ -10,8 +10,6 @@ from tfxp.quantizers import BiasQuantizer, FormatQuantizer
 from tfxp.tfmot import QuantizeConfig
 from tfxp.transforms.layer_graph import KerasLayer, make_spec, weight_names
 
-# Roles whose operators only round their result, so that any quantizer of tfxp's can do it.
-_ROUNDING = ("mac", "add", "multiply", "concatenate")
 # Activation functions that close the layer; others are operators with a format of their own.
 _CLOSING = ("linear", "relu", "relu6")
 
@@ -29,7 +27,7 @@ def own_config(layer: KerasLayer, config: QuantizeConfig) -> TensorQuantizeConfi
     """
     role = LAYERS.get(type(layer).__name__)
     spec = make_spec(layer)
-    if role is None or role.role not in _ROUNDING or role.accepts(spec):
+    if role is None or not role.role.only_rounds or role.accepts(spec):
         return None
     if spec.config.get("activation", "linear") not in _CLOSING:
         return None

@@ -119,6 +119,6 @@ def _included(plan: QuantizationPlan, owner: str) -> set[str]:
     """Layers of the user's that went into a tensor: folded ones, and the one that closes it."""
     names = {name for name, into in plan.aliases.items() if into == owner}
     layers = plan.graph.layers
-    final = {name for name in names & set(layers) if plan.role(name).role == "softmax"}
+    final = {name for name in names & set(layers) if plan.role(name).role.is_final}
     inner = {name for name in names if name.startswith(f"{owner}_")}  # split off by tfxp
     return names - final - inner

@@ -22,7 +22,7 @@ def is_foreign(spec: LayerSpec) -> bool:
         return False
     if table_name(spec) not in LAYERS or role_of(spec).accepts(spec):
         return True
-    return role_of(spec).role == "mac" and spec.config.get("activation", "linear") != "linear"
+    return role_of(spec).role.adds_up and spec.config.get("activation", "linear") != "linear"
 
 
 def leave_alone(
@@ -58,8 +58,8 @@ def _needs_quantizer(
 ) -> bool:
     """Whether a layer computes something in the format of its input."""
     role, limit = role_of(spec).role, is_relu(spec)
-    if role == "batch_norm":  # it closes the layer before, if that is not quantized by itself
+    if role.is_absorbed:  # it closes the layer before, if that is not quantized by itself
         before = graph.spec_of(graph.calls[graph.uses(spec.name)[0]].refs()[0]).name
         return before in wrappers and wrappers[before].quantize_config.output_quantizer is not None
     limited = limit is not None and limit != float("inf")
-    return role in ("average_pool", "interpolate") or (role == "relu" and limited)
+    return role.computes and (limited or not role.closes)

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tfxp.precision import LayerKind
 from tfxp.precision.selectors import Node, select, without_index_formats
 from tfxp.quantization.annotations import Annotations, annotations_of, take_off, treat
-from tfxp.quantization.layer_role import OWN_FORMAT, LayerRole
+from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
+from tfxp.quantization.role import MEAN, UNTOUCHED, Role
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.layer_spec import Treatment
@@ -24,11 +25,8 @@ from tfxp.transforms.normalize.constant_layers import CONSTANT_LAYERS
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax, normalize
 from tfxp.transforms.set_aside import setting_aside
 
-# Not negative where none of their inputs is.
-_KEEP_SIGN = (
-    "add", "multiply", "matmul", "concatenate", "mean", "average_pool", "interpolate", "keep",
-)  # fmt: skip
 _POSITIVE = ("sigmoid", "softplus", "exponential")
+
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -43,7 +41,7 @@ class Point:
 
     owner: str
     layer: str
-    role: str
+    role: Role
     nonnegative: bool
 
 
@@ -75,7 +73,7 @@ class QuantizationPlan:
     @property
     def macs(self) -> list[str]:
         """Layers that multiply by weights and add up, in order."""
-        return [name for name in self.graph.layers if self.role(name).role == "mac"]
+        return [name for name in self.graph.layers if self.role(name).role.adds_up]
 
     @property
     def weighted(self) -> list[str]:
@@ -138,7 +136,7 @@ def logit_tensors(plan: QuantizationPlan, model: Any) -> list[Any]:
     """The outputs of a model built from the plan, or what final Softmax layers read."""
     tensors = []
     for ref, tensor in zip(plan.graph.outputs, tf.nest.flatten(model.outputs), strict=True):
-        if role_of(plan.graph.spec_of(ref)).role == "softmax":
+        if role_of(plan.graph.spec_of(ref)).role.is_final:
             layer, node_index = tensor._keras_history[:2]  # a shared layer has many inputs
             tensor = tf.nest.flatten(layer.inbound_nodes[node_index].keras_inputs)[0]
         tensors.append(tensor)
@@ -153,7 +151,7 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
     aliases = graph.aliases()
     nodes = _nodes(graph)
     for number, call, spec in graph.in_order():
-        role, result, reads = role_of(spec).role, Ref(number), call.refs()
+        role, result, reads = role_of(spec), Ref(number), call.refs()
         signs = [nonnegative[ref] for ref in reads if ref in nonnegative]
         positive = _keeps_sign(spec, role, call) and bool(signs) and all(signs)
         positive = positive or _is_positive(spec)
@@ -161,12 +159,12 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
         if nodes[number].owns_format:
             layer = _closing_layer(graph, number, spec.name in pre_activation)
             relu = is_relu(graph.layers[layer]) is not None
-            points[spec.name] = Point(spec.name, layer, role, positive or relu)
+            points[spec.name] = Point(spec.name, layer, role.role, positive or relu)
             sources[result] = spec.name
             if layer != spec.name:
                 aliases[layer] = spec.name
-        elif reads and reads[0] in sources and role != "untouched":
-            if role == "softmax":
+        elif reads and reads[0] in sources and role.role != UNTOUCHED:
+            if role.role.is_final:
                 aliases[spec.name] = sources[reads[0]]
             else:
                 sources[result] = sources[reads[0]]
@@ -178,15 +176,16 @@ def _nodes(graph: LayerGraph) -> dict[int, Node[int]]:
     nodes = {}
     for number, call, spec in graph.in_order():
         role, reads = role_of(spec), [ref.call for ref in call.refs()]
-        weighted, owns = bool(role.weights), role.role in OWN_FORMAT
-        nodes[number] = Node(spec.name, LayerKind(role.kind), reads, weighted, owns)
+        weighted, owns = bool(role.weights), role.role.owns_format
+        nodes[number] = Node(spec.name, role.kind, reads, weighted, owns)
     return without_index_formats(nodes)
 
 
-def _keeps_sign(spec: LayerSpec, role: str, call: Call) -> bool:
+def _keeps_sign(spec: LayerSpec, role: LayerRole, call: Call) -> bool:
     if function_of(spec) == PAD and call.kwargs["constant_values"] < 0:
         return False
-    return role in _KEEP_SIGN and spec.kind not in ("Subtract", *CONSTANT_LAYERS)
+    signed = role.kind == LayerKind.SUBTRACT or bool(role.weights)  # a constant may be negative
+    return role.role.keeps_sign and not signed
 
 
 def _is_positive(spec: LayerSpec) -> bool:
@@ -202,18 +201,18 @@ def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> s
     """The layer behind which the output of call `number` is quantized."""
     name = graph.calls[number].layer
     current, role = number, role_of(graph.layers[name]).role
-    if role in ("input", "unary", "float", "matmul") or len(graph.uses(name)) > 1:
+    if not role.closable or len(graph.uses(name)) > 1:
         return name
-    if role == "mean" and None in graph.input_shape(number)[1:]:
+    if role == MEAN and None in graph.input_shape(number)[1:]:
         return name  # how many elements it averages is read off its own input, not the ReLU's
     while True:
         following = graph.only_consumer(Ref(current))
         if following is None:
             return graph.calls[current].layer
         spec = graph.layers[graph.calls[following].layer]
-        kind = role_of(spec).role
-        closes = kind == "relu" and not before_activation
-        if len(graph.uses(spec.name)) > 1 or not (closes or kind == "batch_norm"):
+        role = role_of(spec).role
+        closes = role.closes and not before_activation
+        if len(graph.uses(spec.name)) > 1 or not (closes or role.is_absorbed):
             return graph.calls[current].layer
         current = following
         if closes:

@@ -13,12 +13,11 @@ from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats, format
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
-from tfxp.quantization.registry import ENGINE_ROUNDING
+from tfxp.quantization.role import INPUT, Role
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import WrpnActivationQuantizer, WrpnWeightQuantizer
 
 _INT8_BITS = 8
-_OWN_ROUNDING = ("mean", "matmul")
 
 
 def assign_formats(network: QuantizedNetwork, only: Collection[str] | None = None) -> None:
@@ -104,7 +103,7 @@ def formats_of(network: QuantizedNetwork) -> NetworkFormats:
         if isinstance(layer, QuantizeInput):
             grids = _read_grid(layer.output_variables, layer.quantizer)
             found[layer.owner]["activations"] = grids[0]
-            _read_rounding(layer.quantizer, "input", found[layer.owner])
+            _read_rounding(layer.quantizer, INPUT, found[layer.owner])
         elif isinstance(layer, FormatWrapper):
             _read_wrapper(layer, plan, found)
     return {name: _layer_formats(LayerPrecision(**fields)) for name, fields in found.items()}
@@ -146,10 +145,10 @@ def _read_wrapper(
             found[layer.owner]["placement"] = "pre_activation"
 
 
-def _read_rounding(quantizer: Any, role: str, found: dict[str, Any]) -> None:
+def _read_rounding(quantizer: Any, role: Role, found: dict[str, Any]) -> None:
     """Note a rounding that is not the engine's, which for some roles no rounding mode is."""
     rounding = getattr(quantizer, "rounding", None)
-    if rounding is not None and (rounding != ENGINE_ROUNDING[role] or role in _OWN_ROUNDING):
+    if rounding is not None and rounding != role.rounding:
         found["rounding"] = rounding
 
 
@@ -158,7 +157,7 @@ def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
     for number in graph.uses(name):
         for reader in graph.calls.values():
             reads = any(ref.call == number for ref in reader.refs())
-            if reads and role_of(graph.layers[reader.layer]).role == "relu":
+            if reads and role_of(graph.layers[reader.layer]).role.closes:
                 return True
     return False
 

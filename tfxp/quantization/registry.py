@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +14,16 @@ from tfxp.quantization.layer_roles import WeightSpec, role_of
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.role import (
+    AVERAGE_POOL,
+    INPUT,
+    INTERPOLATE,
+    MATMUL,
+    MEAN,
+    RELU,
+    UNARY,
+    Role,
+)
 from tfxp.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
@@ -40,19 +51,6 @@ from tfxp.transforms.normalize.channel_functions import function_of
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax
-
-# What LiteRT's default engine does for the operator that produces the tensor.
-ENGINE_ROUNDING = {
-    "input": "half_even",
-    "mac": "half_even",
-    "add": "half_up",
-    "concatenate": "half_up",
-    "mean": "half_even",
-    "multiply": "half_even",
-    "matmul": "half_even",
-    "unary": "half_even",
-    "float": "half_even",
-}
 
 
 class FormatRegistry(QuantizeRegistry):
@@ -84,20 +82,14 @@ class FormatRegistry(QuantizeRegistry):
     def config_for(self, name: str) -> TensorQuantizeConfig | None:
         """The config of a layer by name; None if nothing of it is quantized."""
         role = role_of(self._plan.graph.layers[name])
-        if role.role == "input":
+        if role.role == INPUT:
             return None
         owner = self._plan.aliases.get(name, name)
         if owner in self._plan.own_configs:
             return self._own_config(owner, name)
         weights = self._weight_quantizers(name) if role.weights else {}
-        if role.role == "average_pool":
-            output = self._average_pool(name)
-        elif role.role == "interpolate":
-            output = self._interpolation(name)
-        elif role.role == "relu" and name not in self._points:
-            output = self._limited_relu(name)
-        else:
-            output = self._output_quantizer(name)
+        keeping = None if name in self._points else self._KEEPING.get(role.role)
+        output = keeping(self, name) if keeping else self._output_quantizer(name)
         gradient = self._gradient_quantizer(name)
         if not weights and output is None and gradient is None:
             return None
@@ -166,22 +158,20 @@ class FormatRegistry(QuantizeRegistry):
         explicit = _explicit(self._formats[point.owner].rule.rounding)
         alone = explicit is None and point.owner not in self._masked
         exact = alone and bool(self._network.integer_inputs(point.owner))
-        if point.role == "mean" and exact:
-            return MeanQuantizer(self._mean_count(point), zero_points=True)
-        if isinstance(self._formats[point.owner].activations, WrpnFormat):
-            # Half to even is the paper's formula in every float library; it differs from the ADD of
-            # the engine at one place only, the threshold of 1-bit sums.
-            engine = "half_up" if point.role == "add" else None
-            return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
-        if point.role == "matmul" and exact:
-            return ProductQuantizer()
-        if point.role == "unary" and exact:
-            quantizer = unary_quantizer(self._plan.graph.layers[point.owner])
+        wrpn = isinstance(self._formats[point.owner].activations, WrpnFormat)
+        repeated = self._REPEATED.get(point.role) if exact else None
+        if repeated is not None and (point.role == MEAN or not wrpn):
+            quantizer = repeated(self, point)
             if quantizer is not None:
                 return quantizer
+        if wrpn:
+            # Half to even is the paper's formula in every float library; it differs from the ADD of
+            # the engine at one place only, the threshold of 1-bit sums.
+            engine = point.role.rounding if point.role.sums else None
+            return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
         kind = LstmQuantizer if self._is_integer_lstm(point) else ActivationQuantizer
         return kind(
-            explicit or ENGINE_ROUNDING[point.role],
+            explicit or point.role.rounding or "half_even",
             nonnegative=point.nonnegative,
             saturation_gradient=self._backward.activation_saturation,
             seed=seed_of(name),
@@ -194,6 +184,15 @@ class FormatRegistry(QuantizeRegistry):
         if graph.layers[name].kind != "LSTM" or name in self._masked or not integer:
             return False
         return lstm_obstacle(graph, name) is None
+
+    def _mean(self, point: Point) -> FormatQuantizer:
+        return MeanQuantizer(self._mean_count(point), zero_points=True)
+
+    def _product(self, point: Point) -> FormatQuantizer:
+        return ProductQuantizer()
+
+    def _function(self, point: Point) -> FormatQuantizer | None:
+        return unary_quantizer(self._plan.graph.layers[point.owner])
 
     def _mean_count(self, point: Point) -> int:
         """How many elements go into one: of all axes between, or of the last; 0 if that is free."""
@@ -212,7 +211,7 @@ class FormatRegistry(QuantizeRegistry):
         if not self._network.integer_inputs(name):
             return None
         positive = self._plan.points[self._plan.input_owners(name)[0]].nonnegative
-        return ActivationQuantizer("half_up", nonnegative=positive, seed=seed_of(name))
+        return ActivationQuantizer(INTERPOLATE.rounding, nonnegative=positive, seed=seed_of(name))
 
     def _average_pool(self, name: str) -> FormatQuantizer | None:
         if not self._network.integer_inputs(name):
@@ -222,6 +221,19 @@ class FormatRegistry(QuantizeRegistry):
         if None in shape[1:-1] and spec.config["padding"] == "same":
             return AveragePoolQuantizer(0, pool_window(spec.config))
         return AveragePoolQuantizer(pool_counts(spec.config, shape[1:-1]))
+
+    # Layers that keep their input's format, and still round or cut off.
+    _KEEPING: ClassVar[dict[Role, Callable[..., FormatQuantizer | None]]] = {
+        AVERAGE_POOL: _average_pool,
+        INTERPOLATE: _interpolation,
+        RELU: _limited_relu,
+    }
+    # Layers whose operator's integers are repeated.
+    _REPEATED: ClassVar[dict[Role, Callable[..., FormatQuantizer | None]]] = {
+        MEAN: _mean,
+        MATMUL: _product,
+        UNARY: _function,
+    }
 
 
 def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:
@@ -269,7 +281,7 @@ def followed_by_batch_norm(plan: QuantizationPlan, name: str) -> bool:
         for reader, call in graph.calls.items()
         if any(graph.calls[ref.call].layer == name for ref in call.refs())
     ]
-    return any(role_of(graph.layers[reader]).role == "batch_norm" for reader in readers)
+    return any(role_of(graph.layers[reader]).role.is_absorbed for reader in readers)
 
 
 def _explicit(rounding: str | None) -> str | None:

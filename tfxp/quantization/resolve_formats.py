@@ -15,6 +15,7 @@ from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.role import INPUT, Role
 
 # int8 convention of every runtime: no -128 in weights.
 _SYMMETRIC_FROM_BITS = 8
@@ -87,14 +88,14 @@ def resolve_formats(
     return result
 
 
-def _beside_activations(layer: LayerFormats, role: str) -> LayerFormats:
+def _beside_activations(layer: LayerFormats, role: Role) -> LayerFormats:
     """Coarsen a fitted constant of a sum until its step is at least 2^-10 output steps.
 
     What is finer adds nothing that the sum could show, and LiteRT's default engine leaves such sums
     to a kernel that rounds otherwise.
     """
     output = layer.activations
-    if role != "add" or not isinstance(layer.rule.weights, int) or output is None:
+    if not role.sums or not isinstance(layer.rule.weights, int) or output is None:
         return layer
     finest = _ADD_BITS - math.floor(math.log2(output.scale))
     return dataclasses.replace(layer, weights=tuple(_at_most(f, finest) for f in layer.weights))
@@ -185,7 +186,7 @@ def _activation(
     before = rule.placement == "pre_activation" and layer.pre_activations is not None
     measured = layer.pre_activations if before and not closed else layer.activations
     assert measured is not None
-    positive = point.nonnegative or (point.role == "input" and measured.min >= 0)
+    positive = point.nonnegative or (point.role == INPUT and measured.min >= 0)
     signed = not positive or wanted > _SIGNED_ABOVE_BITS
     return FITS[fit](measured, wanted, signed, False)
 
@@ -193,7 +194,7 @@ def _activation(
 def _gradient(point: Point, rule: LayerPrecision) -> FixedPointFormat | None:
     """Format of the output's gradient; nobody needs the gradient of the network's input."""
     wanted = rule.activation_gradients
-    if point.role == "input" or wanted in (None, FLOAT):
+    if point.role == INPUT or wanted in (None, FLOAT):
         return None
     if not isinstance(wanted, FixedPointFormat):
         raise PrecisionError(

@@ -67,13 +67,12 @@ def writes(
 
 def key_of(spec: LayerSpec) -> str:
     """Under what a layer is looked up: its class, or the function of an activation layer."""
-    role = role_of(spec).role
+    role, unary = role_of(spec).role, unary_of(spec)
     if is_softmax(spec):
-        return "Softmax" if role == "unary" else "final softmax"
-    if role == "unary":
-        unary = unary_of(spec)
-        return unary.function if unary else spec.kind
-    if role == "relu":
+        return "final softmax" if role.is_final else "Softmax"
+    if unary is not None:
+        return unary.function
+    if role.closes:
         return "ReLU"
     return table_name(spec)
 
