@@ -26,7 +26,7 @@ def lstm_obstacle(graph: LayerGraph, name: str) -> str | None:
     Example:
         >>> from tfxp.keras import keras, layers
         >>> from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
-from tfxp.transforms.layer_graph import LayerGraph
+        >>> from tfxp.transforms.layer_graph import LayerGraph
         >>> inputs = keras.Input((7, 3))
         >>> model = keras.Model(inputs, layers.LSTM(4, go_backwards=True, name="lstm")(inputs))
         >>> lstm_obstacle(LayerGraph.from_model(model), "lstm")
