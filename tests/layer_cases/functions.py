@@ -138,6 +138,16 @@ def conv_transpose_output_padding(keras, layers):
     )
 
 
+@case()
+def normalization_of_other_axes(keras, layers):
+    """A constant per element, and rows of several axes."""
+    mean, variance = np.linspace(-0.5, 0.5, 24), np.linspace(0.5, 2.0, 24)
+    x = inputs = keras.Input(IMAGE)
+    given = {"mean": mean.reshape(6, 4), "variance": variance.reshape(6, 4)}
+    x = layers.Normalization(axis=(1, 3), **given)(x)
+    return keras.Model(inputs, layers.LayerNormalization(axis=(2, 3))(layers.Conv2D(2, 1)(x)))
+
+
 @case("keras")
 def element_wise(keras, layers):
     """Functions without an integer operator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfxp.transforms.custom_training import LOSS_KINDS, vars_of_user
 from tfxp.transforms.data_types import float32_config, float32_policy
 from tfxp.transforms.layer_spec import LayerSpec, value_of, weight_names
 from tfxp.transforms.named_outputs import named_model
+from tfxp.transforms.refusals import naming
 
 
 def build_model(graph: CallGraph, name: str) -> Any:
@@ -34,7 +36,8 @@ def _build(graph: CallGraph, name: str) -> Any:
             )
             continue
         args, kwargs = call.map_refs(tensors.__getitem__)
-        results = tf.nest.flatten(layers[call.layer](*args, **kwargs))
+        with _rebuilding(spec):
+            results = tf.nest.flatten(layers[call.layer](*args, **kwargs))
         tensors.update({Ref(number, index): value for index, value in enumerate(results)})
     inputs = [tensors[ref] for ref in graph.inputs]
     outputs = [tensors[ref] for ref in graph.outputs]
@@ -45,10 +48,11 @@ def _build(graph: CallGraph, name: str) -> Any:
     _add_losses(model, graph, layers, tensors)
     for key, layer in layers.items():
         spec = specs[key]
-        if spec.weights:
-            _assign(layer, spec)
-        if spec.wraps is not None:
-            _assign(layer.layer, spec.wraps)
+        with _rebuilding(spec):
+            if spec.weights:
+                _assign(layer, spec)
+            if spec.wraps is not None:
+                _assign(layer.layer, spec.wraps)
     return model
 
 
@@ -94,8 +98,14 @@ def _is_input(spec: LayerSpec) -> bool:
     return issubclass(spec.cls, keras.layers.InputLayer)
 
 
+def _rebuilding(spec: LayerSpec) -> contextlib.AbstractContextManager[None]:
+    kind = spec.kind if spec.wraps is None else spec.wraps.kind
+    return naming(spec.name, kind, "cannot be built again")
+
+
 def _new_layer(spec: LayerSpec) -> Any:
-    layer = spec.cls.from_config({**float32_config(spec.config), "name": spec.name})
+    with _rebuilding(spec):
+        layer = spec.cls.from_config({**float32_config(spec.config), "name": spec.name})
     inner = spec if spec.wraps is None else spec.wraps
     for path in inner.frozen_parts:
         owner = layer if spec.wraps is None else layer.layer

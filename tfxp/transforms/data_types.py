@@ -18,8 +18,8 @@ import tensorflow as tf
 from tfxp.keras import keras
 
 FLOAT32 = "float32"
-# Names of types and of policies; those of Keras 3's quantization stand for float32 in between.
-_OTHER_FLOAT = re.compile(r"(mixed_)?(b?float(8|16|64)\w*|half|double)$")
+# Names of types and of policies.
+_OTHER_FLOAT = re.compile(r"(mixed_)?(b?float(16|64)|half|double)$")
 _SHOWN = 5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,11 @@ from tfxp.transforms.data_types import (
 )
 from tfxp.transforms.keras3.layers import complaint_of, twin_of
 from tfxp.transforms.keras3.operations import OPERATIONS
+from tfxp.transforms.keras3.weights import was_quantized, weights_of
 from tfxp.transforms.normalize.constant_layers import AddConstant, MultiplyConstant, constant_layer
+from tfxp.transforms.refusals import naming
+
+_REFUSED = "tf_keras cannot compute it"
 
 
 def as_tf_keras(model: Any) -> Any:
@@ -42,6 +47,7 @@ def as_tf_keras(model: Any) -> Any:
             "(Keras 2); replace these layers, or build the model with tf_keras."
         )
     warn_of_types(model.name, _types(model))
+    _warn_of_integers(model)
     with float32_policy():
         return _Converter().convert(model)
 
@@ -62,6 +68,17 @@ def _complaints(model: Any) -> list[str]:
             kind = type(operation).__name__
             found.append(f"{operation.name} (operation {kind}): unknown to tfxp")
     return found
+
+
+def _warn_of_integers(model: Any) -> None:
+    layers = [layer for layer in model._flatten_layers() if not is_keras3_model(layer)]
+    names = [layer.name for layer in layers if was_quantized(layer)]
+    if names:
+        warnings.warn(
+            f"layers of model {model.name!r}: got {', '.join(names)} quantized by Keras; their "
+            "kernels are taken as the real numbers they stand for, their inputs as they are.",
+            stacklevel=2,
+        )
 
 
 def _types(model: Any) -> dict[str, str]:
@@ -172,7 +189,9 @@ class _Converter:
             )
         for node in _nodes(network):
             if _key(node.outputs[0]) not in tensors:
-                self._add(node, tensors)
+                operation = node.operation
+                with naming(operation.name, type(operation).__name__, _REFUSED):
+                    self._add(node, tensors)
         inputs = _like(network._inputs_struct, network.inputs, tensors)
         outputs = _like(network._outputs_struct, network.outputs, tensors)
         twin = keras.Model(inputs, outputs, name=model.name)
@@ -278,9 +297,10 @@ def _like(structure: Any, tensors: list[Any], twins: dict[Any, Any]) -> Any:
 def _copy_weights(operation: Any, twin: Any) -> None:
     if twin is None or is_keras3_model(operation) or type(operation).__name__ == "Normalization":
         return
-    weights = [np.asarray(value) for value in operation.get_weights()]
-    if weights:
-        twin.set_weights(weights)
+    with naming(operation.name, type(operation).__name__, "its weights cannot be converted"):
+        weights = weights_of(operation)
+        if weights:
+            twin.set_weights(weights)
 
 
 def _is_tensor(value: Any) -> bool:

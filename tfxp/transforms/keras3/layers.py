@@ -17,7 +17,8 @@ import numpy as np
 
 from tfxp.keras import keras, keras3, layers
 from tfxp.transforms.activation_functions import function_name, shadowing
-from tfxp.transforms.data_types import float32_config
+from tfxp.transforms.data_types import FLOAT32, float32_config
+from tfxp.transforms.keras3.weights import obstacle_of
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
 _SAME = {
@@ -37,6 +38,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "data_format": ("channels_last",),
     "fill_mode": ("constant",),
 }
+_NO_FLOATS = ("int", "uint", "bool", "string")
 _FUNCTION_KEYS = ("activation", "recurrent_activation")
 _INNER = ("layer", "backward_layer", "cell")
 
@@ -80,7 +82,7 @@ def complaint_of(layer: Any) -> str | None:
         twin_of(layer)
     except _NoTwin as error:
         return str(error)
-    return None
+    return obstacle_of(layer)
 
 
 class _NoTwin(Exception):
@@ -89,6 +91,8 @@ class _NoTwin(Exception):
 
 def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:
     """A new tf_keras layer without weights, and what is to be applied to its output, or None."""
+    if name_of(layer) == "SpectralNormalization":  # training has normalized the kernel inside
+        return twin_of(layer.layer, name or layer.name)
     config = _config_of(layer)
     after = _function_behind(layer, config)
     if after is not None:
@@ -173,7 +177,8 @@ def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         elif value not in (None, False, 0, *_NEUTRAL.get(key, ())):
             raise _NoTwin(f"{key}={value!r} is unknown to tf_keras")
     if name == "Normalization":
-        result |= {"mean": _array(layer.mean), "variance": _array(layer.variance)}
+        shape = layer._mean_and_var_shape
+        result |= {"mean": _array(layer.mean, shape), "variance": _array(layer.variance, shape)}
     return kind, result
 
 
@@ -190,9 +195,8 @@ def _augments(layer: Any) -> bool:
 def _edited(name: str, config: dict[str, Any]) -> dict[str, Any]:
     dtype = config.get("dtype")
     if isinstance(dtype, dict):
-        config["dtype"] = dtype["config"].get("name", "float32")
-    if "from" in str(config.get("dtype")):
-        raise _NoTwin(f"data type {config['dtype']}: it is quantized already")
+        named = str((dtype.get("config") or {}).get("name"))
+        config["dtype"] = named if named.startswith(_NO_FLOATS) else FLOAT32
     config = float32_config(config)
     if name == "LeakyReLU":
         config["alpha"] = config.pop("negative_slope")
@@ -236,5 +240,5 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values, np.float32).reshape(-1)
+def _array(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(values, np.float32).reshape(shape)

@@ -56,14 +56,18 @@ def _rescaling(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray]:
 
 def normalization_factors(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
     """Factor and offset of a Normalization layer, per channel; None where they are unknown."""
+    axis = spec.config["axis"]
+    return None if axis is not None and np.size(axis) > 1 else element_factors(spec)
+
+
+def element_factors(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same per element along all axes of the layer."""
     config = spec.config
-    axis = config["axis"]
-    axes = [] if axis is None else list(axis) if isinstance(axis, list | tuple) else [axis]
     mean, variance = config.get("mean"), config.get("variance")
     if mean is None:
         arrays = spec.arrays()
         mean, variance = arrays.get("adapt_mean"), arrays.get("adapt_variance")
-    if len(axes) > 1 or mean is None or variance is None:
+    if mean is None or variance is None:
         return None
     deviation = np.maximum(np.sqrt(np.asarray(variance, np.float64)), 1e-7)  # as Keras does
     mean = np.asarray(mean, np.float64)

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec
 from tfxp.transforms.normalize.function_layers import function_spec
+from tfxp.transforms.refusals import NOT_READ, naming
 
 MEAN, LENGTH, PAD = "math.reduce_mean", "math.l2_normalize", "pad"
 # Smaller sums of squares are no rows of codes but rows of zeros.
@@ -41,11 +42,12 @@ def unify_channel_functions(graph: LayerGraph) -> LayerGraph:
         if function not in _FORMS or not call.output_shapes:
             continue
         original, name, form = _FORMS[function]
-        bound = inspect.signature(original).bind(*call.args, **call.kwargs)
-        bound.apply_defaults()
+        with naming(spec.name, spec.kind, NOT_READ):
+            bound = inspect.signature(original).bind(*call.args, **call.kwargs)
+            bound.apply_defaults()
+            rank = len(graph.shape_of(call.refs()[0]))
+            options = form(bound.arguments, rank) if len(call.refs()) == 1 else None
         first = next(iter(bound.arguments))
-        rank = len(graph.shape_of(call.refs()[0]))
-        options = form(bound.arguments, rank) if len(call.refs()) == 1 else None
         spec.config["function"] = name if options is not None else f"{name} of another kind"
         if options is not None:
             call.read(bound.arguments[first], **options)

@@ -4,8 +4,7 @@
     |x| = max(x, -x)                       x^2 = x * x
     sum(x) = n * mean(x)                   c / x = c * reciprocal(x)
 
-Pieces of a split tensor are slices of it, a stack joins tensors that have an axis more, a tile is
-a tensor joined with itself. What does nothing is left out. The last layer keeps the name.
+What does nothing is left out. The last layer keeps the name.
 """
 
 from __future__ import annotations
@@ -17,15 +16,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.averages import mean_steps
-from tfxp.transforms.normalize.function_calls import FunctionCall, plain_name
-from tfxp.transforms.normalize.function_layers import function_spec, slicing_spec
+from tfxp.transforms.normalize.function_calls import FunctionCall, parts_of, plain_name
+from tfxp.transforms.normalize.function_layers import function_spec
+from tfxp.transforms.normalize.other_axes import (
+    layer_norm_of_several_axes,
+    normalization_of_other_axes,
+)
+from tfxp.transforms.normalize.pieces import repeat, reverse, split, stack, tile, unstack
 from tfxp.transforms.normalize.steps import Step, follow
+from tfxp.transforms.refusals import NOT_READ, naming
 
 Rewrite = Callable[[LayerGraph, int], None]
 _LARGEST_POWER = 4
-_MOST_PARTS = 64
 _INFINITY = float("inf")
 
 
@@ -36,14 +40,10 @@ def compose_functions(graph: LayerGraph) -> LayerGraph:
             (_FUNCTIONS, plain_name(spec)) if spec.kind == "TFOpLambda" else (_LAYERS, spec.kind)
         )
         if name in by_name and call.output_shapes and len(graph.uses(spec.name)) == 1:
-            by_name[name](graph, number)
+            with naming(spec.name, spec.kind, NOT_READ):
+                by_name[name](graph, number)
     graph.sort()
     return graph
-
-
-def _parts(graph: LayerGraph, number: int) -> tuple[Call, LayerSpec, FunctionCall]:
-    call = graph.calls[number]
-    return call, graph.layers[call.layer], FunctionCall.of(graph, call)
 
 
 # --- limits --------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def _limit(low: bool) -> Rewrite:
     """tf.maximum or tf.minimum of a tensor and numbers."""
 
     def rewrite(graph: LayerGraph, number: int) -> None:
-        _, spec, use = _parts(graph, number)
+        _, spec, use = parts_of(graph, number)
         if use.two_tensors:
             return
         value = use.number(next(v for v in use.operands if not isinstance(v, Ref)))
@@ -78,7 +78,7 @@ def _limit(low: bool) -> Rewrite:
 
 
 def _clip(graph: LayerGraph, number: int) -> None:
-    _, spec, use = _parts(graph, number)
+    _, spec, use = parts_of(graph, number)
     given = use.argument(1, "clip_value_min"), use.argument(2, "clip_value_max")
     if any(isinstance(value, Ref) or np.size(value) != 1 for value in given):
         return
@@ -106,14 +106,14 @@ def _all(graph: LayerGraph, number: int, steps: Sequence[Any]) -> list[Step]:
 
 
 def _product_of(graph: LayerGraph, number: int, factors: int) -> None:
-    call, spec, _ = _parts(graph, number)
+    call, spec, _ = parts_of(graph, number)
     source = call.refs()[0]
     spec.become(layers.Multiply())
     call.read([source] * factors)
 
 
 def _power(graph: LayerGraph, number: int) -> None:
-    call, spec, use = _parts(graph, number)
+    call, spec, use = parts_of(graph, number)
     base, exponent = use.operands
     if use.two_tensors or np.size(exponent) != 1:
         return
@@ -133,7 +133,7 @@ def _power(graph: LayerGraph, number: int) -> None:
 
 
 def _absolute(graph: LayerGraph, number: int) -> None:
-    call, spec, _ = _parts(graph, number)
+    call, spec, _ = parts_of(graph, number)
     source = call.refs()[0]
     negative = graph.append(layers.Rescaling(-1.0, name=f"{spec.name}_negative"), source)
     spec.become(layers.Maximum())
@@ -142,7 +142,7 @@ def _absolute(graph: LayerGraph, number: int) -> None:
 
 def _quotient(graph: LayerGraph, number: int) -> None:
     """By a tensor: its reciprocal times the rest."""
-    call, spec, use = _parts(graph, number)
+    call, spec, use = parts_of(graph, number)
     first, second = use.operands
     if not isinstance(second, Ref):
         return
@@ -159,7 +159,7 @@ def _quotient(graph: LayerGraph, number: int) -> None:
 
 def _gate(graph: LayerGraph, number: int) -> None:
     """x * (x > c), which Keras makes of keras.activations.relu(x, threshold=c)."""
-    call, spec, use = _parts(graph, number)
+    call, spec, use = parts_of(graph, number)
     if not use.two_tensors or len(call.refs()) != 2:
         return
     for source, gate in (call.refs(), call.refs()[::-1]):
@@ -181,7 +181,7 @@ def _average(total: bool) -> Rewrite:
     """tf.reduce_sum, or tf.reduce_mean, along any axes of the sample."""
 
     def rewrite(graph: LayerGraph, number: int) -> None:
-        _, spec, use = _parts(graph, number)
+        _, spec, use = parts_of(graph, number)
         axes, shape, output = use.axes(1), use.inputs[0], graph.shape_of(Ref(number))
         if axes is None or (total and any(shape[axis] is None for axis in axes)):
             return
@@ -197,107 +197,10 @@ def _average(total: bool) -> Rewrite:
 
 def _join(graph: LayerGraph, number: int) -> None:
     """tf.add_n."""
-    call, spec, _ = _parts(graph, number)
+    call, spec, _ = parts_of(graph, number)
     refs = call.refs()
     spec.become(layers.Add())
     call.read(refs)
-
-
-# --- pieces and repetitions ----------------------------------------------------------------------
-
-_ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
-
-
-def _cut(graph: LayerGraph, number: int, items: list[tuple[int, Any]]) -> None:
-    """Replace each output of a call by a slice of its input: an index along an axis."""
-    call, spec, use = _parts(graph, number)
-    for place, (axis, item) in enumerate(items):
-        index = [item if i == axis else _ALL for i in range(len(use.inputs[0]))]
-        name = spec.name if len(items) == 1 else f"{spec.name}_{place}"
-        piece = graph.append(
-            slicing_spec(name), call.refs()[0], index, shape=graph.shape_of(Ref(number, place))
-        )
-        graph.replace(Ref(number, place), piece)
-
-
-def _split(graph: LayerGraph, number: int) -> None:
-    call, _, use = _parts(graph, number)
-    axis = int(use.argument(2, "axis", 0)) % len(use.inputs[0])
-    sizes = [shape[axis] for shape in call.output_shapes]
-    if axis == 0 or None in sizes or len(sizes) > _MOST_PARTS:
-        return
-    ends = np.cumsum([size or 0 for size in sizes]).tolist()
-    pairs = zip([0, *ends], ends, strict=False)
-    _cut(graph, number, [(axis, {**_ALL, "start": start, "stop": end}) for start, end in pairs])
-
-
-def _unstack(graph: LayerGraph, number: int) -> None:
-    call, _, use = _parts(graph, number)
-    axis = int(use.argument(2, "axis", 0)) % len(use.inputs[0])
-    if axis and len(call.output_shapes) <= _MOST_PARTS:
-        _cut(graph, number, [(axis, place) for place in range(len(call.output_shapes))])
-
-
-def _reverse(graph: LayerGraph, number: int) -> None:
-    call, spec, use = _parts(graph, number)
-    axes = use.axes(1)
-    if axes is None:
-        return
-    index = [{**_ALL, "step": -1} if i in axes else _ALL for i in range(len(use.inputs[0]))]
-    source = call.refs()[0]
-    spec.become(slicing_spec(spec.name))
-    call.read(source, index)
-
-
-def _stack(graph: LayerGraph, number: int) -> None:
-    call, spec, use = _parts(graph, number)
-    values, shape = use.argument(0, "values"), graph.shape_of(Ref(number))
-    axis = int(use.argument(1, "axis", 0)) % len(shape)
-    if axis == 0 or not all(isinstance(value, Ref) for value in values):
-        return
-    single = tuple(1 if i == axis else size for i, size in enumerate(shape))
-    target = [-1 if size is None else size for size in single[1:]]
-    if target.count(-1) > 1:
-        return
-    wider = [
-        graph.append(layers.Reshape(target, name=f"{spec.name}_{i}"), ref, shape=single)
-        for i, ref in enumerate(values)
-    ]
-    spec.become(layers.Concatenate(axis))
-    call.read(wider)
-
-
-def _tile(graph: LayerGraph, number: int) -> None:
-    call, spec, use = _parts(graph, number)
-    counts = [int(count) for count in np.ravel(use.argument(1, "multiples"))]
-    if counts[0] != 1 or max(counts) > _MOST_PARTS:
-        return
-    axes = [axis for axis, count in enumerate(counts) if count > 1]
-    if not axes:
-        graph.bypass(number)
-        return
-    source, shape = call.refs()[0], list(use.inputs[0])
-    for axis in axes[:-1]:
-        known = shape[axis]
-        shape[axis] = None if known is None else known * counts[axis]
-        joined = layers.Concatenate(axis, name=f"{spec.name}_{axis}")
-        source = graph.append(joined, [source] * counts[axis], shape=tuple(shape))
-    spec.become(layers.Concatenate(axes[-1]))
-    call.read([source] * counts[axes[-1]])
-
-
-def _repeat(graph: LayerGraph, number: int) -> None:
-    call, spec, use = _parts(graph, number)
-    axis, times = use.axes(2), use.argument(1, "repeats")
-    rank, source = len(use.inputs[0]), call.refs()[0]
-    if axis is None or np.size(times) != 1 or rank not in (3, 4) or axis[0] == rank - 1:
-        return
-    count = int(np.ravel(times)[0])
-    if rank == 3:
-        spec.become(layers.UpSampling1D(count))
-    else:
-        spec.become(layers.UpSampling2D((count, 1) if axis == [1] else (1, count)))
-    call.read(source)
 
 
 def _center_crop(graph: LayerGraph, number: int) -> None:
@@ -318,7 +221,7 @@ def _nothing(graph: LayerGraph, number: int) -> None:
 
 def _real(graph: LayerGraph, number: int) -> None:
     """A cast of real numbers, which are of one type everywhere (`data_types`)."""
-    _, _, use = _parts(graph, number)
+    _, _, use = parts_of(graph, number)
     source = graph.spec_of(graph.calls[number].refs()[0])
     whole = use.reads_integers or plain_name(source) in _COMPARISONS
     if tf.as_dtype(use.argument(1, "dtype")).is_floating and not whole:
@@ -340,12 +243,12 @@ _FUNCTIONS: dict[str, Rewrite] = {
     "reduce_sum": _average(total=True),
     "reduce_mean": _average(total=False),
     "add_n": _join,
-    "split": _split,
-    "unstack": _unstack,
-    "reverse": _reverse,
-    "stack": _stack,
-    "tile": _tile,
-    "repeat": _repeat,
+    "split": split,
+    "unstack": unstack,
+    "reverse": reverse,
+    "stack": stack,
+    "tile": tile,
+    "repeat": repeat,
     "identity": _nothing,
     "stop_gradient": _nothing,
     "cast": _real,
@@ -353,5 +256,7 @@ _FUNCTIONS: dict[str, Rewrite] = {
 _LAYERS: dict[str, Rewrite] = {
     "ReLU": _relu_layer,
     "CenterCrop": _center_crop,
+    "Normalization": normalization_of_other_axes,
+    "LayerNormalization": layer_norm_of_several_axes,
     "Identity": _nothing,
 }

@@ -66,3 +66,9 @@ class FunctionCall:
 def plain_name(spec: LayerSpec) -> str:
     """`add` of "__operators__.add", "math.add" and "compat.v1.add"."""
     return str(spec.config.get("function")).split(".")[-1]
+
+
+def parts_of(graph: LayerGraph, number: int) -> tuple[Call, LayerSpec, FunctionCall]:
+    """A call of a graph, its layer, and its arguments."""
+    call = graph.calls[number]
+    return call, graph.layers[call.layer], FunctionCall.of(graph, call)

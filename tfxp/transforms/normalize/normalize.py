@@ -43,6 +43,7 @@ from tfxp.transforms.normalize.matrix_products import unify_products
 from tfxp.transforms.normalize.separable import split_separable
 from tfxp.transforms.normalize.single_functions import unify_single_functions
 from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
+from tfxp.transforms.normalize.spectral_norm import unwrap_spectral_norms
 from tfxp.transforms.normalize.tensor_functions import functions_to_layers
 from tfxp.transforms.normalize.time_distributed import unwrap_time_distributed
 
@@ -130,6 +131,7 @@ def _full_pools_to_means(graph: LayerGraph) -> LayerGraph:
 _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     fold_constants,
     _split_shared,
+    unwrap_spectral_norms,
     compose_functions,
     functions_to_layers,
     unify_products,

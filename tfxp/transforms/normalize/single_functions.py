@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.channel_functions import PAD, function_of
+from tfxp.transforms.refusals import NOT_READ, naming
 
 Options = dict[str, Any]
 _OTHER = " of another kind"
@@ -61,10 +62,11 @@ def unify_single_functions(graph: LayerGraph) -> LayerGraph:
         known = _FORMS.get(function) if call.output_shapes else None
         if known is None or len(call.refs()) != 1:
             continue
-        bound = inspect.signature(known[0]).bind(*call.args, **call.kwargs)
-        bound.apply_defaults()
+        with naming(spec.name, spec.kind, NOT_READ):
+            bound = inspect.signature(known[0]).bind(*call.args, **call.kwargs)
+            bound.apply_defaults()
+            options = known[2](dict(bound.arguments), len(graph.shape_of(call.refs()[0])))
         first = next(iter(bound.arguments))
-        options = known[2](dict(bound.arguments), len(graph.shape_of(call.refs()[0])))
         if not isinstance(bound.arguments[first], Ref) or options is None:
             spec.config["function"] = f"{str(function).removesuffix(_OTHER)}{_OTHER}"
             continue

@@ -22,6 +22,7 @@ from tfxp.transforms.normalize.constant_layers import (
 )
 from tfxp.transforms.normalize.constants import Learned
 from tfxp.transforms.normalize.function_calls import FunctionCall, plain_name
+from tfxp.transforms.refusals import NOT_READ, naming
 
 # What computes a function: a new layer and, if they are not all its tensors, what it reads.
 Converter = Callable[[FunctionCall, str], Any]
@@ -34,7 +35,8 @@ def functions_to_layers(graph: LayerGraph) -> LayerGraph:
             continue
         converter = _TABLE.get(plain_name(spec))
         if converter is not None and call.output_shapes:
-            _convert(graph, call, spec, converter)
+            with naming(spec.name, spec.kind, NOT_READ):
+                _convert(graph, call, spec, converter)
     return graph
 
 

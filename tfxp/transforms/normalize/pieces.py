@@ -1,0 +1,113 @@
+"""Pieces of a tensor, and tensors put together from repetitions, by slices and joins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfxp.keras import layers
+from tfxp.transforms.layer_graph import LayerGraph, Ref
+from tfxp.transforms.normalize.function_calls import parts_of
+from tfxp.transforms.normalize.function_layers import slicing_spec
+
+_MOST_PARTS = 64
+_ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
+
+
+def _cut(graph: LayerGraph, number: int, items: list[tuple[int, Any]]) -> None:
+    """Replace each output of a call by a slice of its input: an index along an axis."""
+    call, spec, use = parts_of(graph, number)
+    for place, (axis, item) in enumerate(items):
+        index = [item if i == axis else _ALL for i in range(len(use.inputs[0]))]
+        name = spec.name if len(items) == 1 else f"{spec.name}_{place}"
+        piece = graph.append(
+            slicing_spec(name), call.refs()[0], index, shape=graph.shape_of(Ref(number, place))
+        )
+        graph.replace(Ref(number, place), piece)
+
+
+def split(graph: LayerGraph, number: int) -> None:
+    """tf.split: slices of sizes that follow one another."""
+    call, _, use = parts_of(graph, number)
+    axis = int(use.argument(2, "axis", 0)) % len(use.inputs[0])
+    sizes = [shape[axis] for shape in call.output_shapes]
+    if axis == 0 or None in sizes or len(sizes) > _MOST_PARTS:
+        return
+    ends = np.cumsum([size or 0 for size in sizes]).tolist()
+    pairs = zip([0, *ends], ends, strict=False)
+    _cut(graph, number, [(axis, {**_ALL, "start": start, "stop": end}) for start, end in pairs])
+
+
+def unstack(graph: LayerGraph, number: int) -> None:
+    """tf.unstack: one position each, its axis taken away."""
+    call, _, use = parts_of(graph, number)
+    axis = int(use.argument(2, "axis", 0)) % len(use.inputs[0])
+    if axis and len(call.output_shapes) <= _MOST_PARTS:
+        _cut(graph, number, [(axis, place) for place in range(len(call.output_shapes))])
+
+
+def reverse(graph: LayerGraph, number: int) -> None:
+    """tf.reverse: a slice with steps of -1."""
+    call, spec, use = parts_of(graph, number)
+    axes = use.axes(1)
+    if axes is None:
+        return
+    index = [{**_ALL, "step": -1} if i in axes else _ALL for i in range(len(use.inputs[0]))]
+    source = call.refs()[0]
+    spec.become(slicing_spec(spec.name))
+    call.read(source, index)
+
+
+def stack(graph: LayerGraph, number: int) -> None:
+    """tf.stack: tensors with an axis more, joined along it."""
+    call, spec, use = parts_of(graph, number)
+    values, shape = use.argument(0, "values"), graph.shape_of(Ref(number))
+    axis = int(use.argument(1, "axis", 0)) % len(shape)
+    if axis == 0 or not all(isinstance(value, Ref) for value in values):
+        return
+    single = tuple(1 if i == axis else size for i, size in enumerate(shape))
+    target = [-1 if size is None else size for size in single[1:]]
+    if target.count(-1) > 1:
+        return
+    wider = [
+        graph.append(layers.Reshape(target, name=f"{spec.name}_{i}"), ref, shape=single)
+        for i, ref in enumerate(values)
+    ]
+    spec.become(layers.Concatenate(axis))
+    call.read(wider)
+
+
+def tile(graph: LayerGraph, number: int) -> None:
+    """tf.tile: the tensor joined with itself, axis after axis."""
+    call, spec, use = parts_of(graph, number)
+    counts = [int(count) for count in np.ravel(use.argument(1, "multiples"))]
+    if counts[0] != 1 or max(counts) > _MOST_PARTS:
+        return
+    axes = [axis for axis, count in enumerate(counts) if count > 1]
+    if not axes:
+        graph.bypass(number)
+        return
+    source, shape = call.refs()[0], list(use.inputs[0])
+    for axis in axes[:-1]:
+        known = shape[axis]
+        shape[axis] = None if known is None else known * counts[axis]
+        joined = layers.Concatenate(axis, name=f"{spec.name}_{axis}")
+        source = graph.append(joined, [source] * counts[axis], shape=tuple(shape))
+    spec.become(layers.Concatenate(axes[-1]))
+    call.read([source] * counts[axes[-1]])
+
+
+def repeat(graph: LayerGraph, number: int) -> None:
+    """tf.repeat of rows or columns: an enlargement."""
+    call, spec, use = parts_of(graph, number)
+    axis, times = use.axes(2), use.argument(1, "repeats")
+    rank, source = len(use.inputs[0]), call.refs()[0]
+    if axis is None or np.size(times) != 1 or rank not in (3, 4) or axis[0] == rank - 1:
+        return
+    count = int(np.ravel(times)[0])
+    if rank == 3:
+        spec.become(layers.UpSampling1D(count))
+    else:
+        spec.become(layers.UpSampling2D((count, 1) if axis == [1] else (1, count)))
+    call.read(source)

@@ -1,0 +1,44 @@
+"""Whatever goes wrong with one layer is said with the layer's name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tfxp.errors import ModelError, TfxpError
+
+_LONGEST = 240
+NOT_READ = "is called in a way that tfxp cannot read"
+
+
+@contextlib.contextmanager
+def naming(layer: str, kind: str, doing: str) -> Iterator[None]:
+    """Turn any exception of the block into an error that names a layer.
+
+    Args:
+        layer: its name.
+        kind: its class.
+        doing: what cannot be done with it, as in "cannot be converted".
+
+    Raises:
+        ModelError: the block raised something that has no sentence for the user.
+
+    Example:
+        >>> from tfxp.transforms.refusals import naming
+        >>> with naming("odd", "Dense", "cannot be converted"):
+        ...     raise KeyError("units")
+        Traceback (most recent call last):
+        tfxp.errors.ModelError: layer 'odd' (Dense): cannot be converted (KeyError: 'units'). \
+Replace the layer, or cut the model before it.
+    """
+    try:
+        yield
+    except TfxpError:
+        raise
+    except Exception as error:  # Keras and TensorFlow raise nearly every type there is
+        text = " ".join(str(error).split())
+        short = f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
+        raise ModelError(
+            f"layer {layer!r} ({kind}): {doing} ({type(error).__name__}: {short.rstrip('.')}). "
+            "Replace the layer, or cut the model before it."
+        ) from error
