@@ -1,6 +1,7 @@
 """Folders import one way, and the left half never loads TensorFlow."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,9 +84,6 @@ TABLE = {**NUMPY_COLUMN, **{k: v | {"keras", "tfmot"} for k, v in TENSORFLOW_COL
 ADAPTED = {"tf_keras", "keras", "tensorflow_model_optimization"}
 FRAMEWORKS = {"tensorflow", "tf_keras", "keras", "keras_tuner", "tensorflow_model_optimization"}
 
-# To be untied; nothing else may join them.
-KNOWN_CIRCLES = [["tfxp.interpreter.compiled.layer", "tfxp.interpreter.mac.running"]]
-
 FOLDERS = sorted(p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob("*.py")))
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -100,6 +98,63 @@ def imports(source):
             assert node.level == 0, "relative import"
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     return names
+
+
+def module_name(path):
+    """Dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def file_imports(sources):
+    """File -> files that it imports, in functions and under TYPE_CHECKING too.
+
+    A name that `from package import name` takes from a package counts as the file of that name if
+    there is one, else as the package itself.
+    """
+    return {
+        name: {
+            target
+            for found in imports(source)
+            if (target := found if found in sources else found.rpartition(".")[0]) in sources
+        }
+        - {name}
+        for name, source in sources.items()
+    }
+
+
+def circles(graph):
+    """Groups of nodes that reach one another, of a graph as node -> nodes."""
+    reached = {}
+    for node in graph:
+        found, left = set(), [node]
+        while left:
+            new = graph[left.pop()] - found
+            found |= new
+            left += new
+        reached[node] = found
+    groups = {frozenset(n for n in found if node in reached[n]) for node, found in reached.items()}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def private_names(source):
+    """Private names of other modules of ours that a piece of source imports or reaches into."""
+    tree, found = ast.parse(source), []
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfxp":
+            for alias in node.names:
+                modules.add(alias.asname or alias.name)
+                full = f"{node.module}.{alias.name}"
+                if any(re.match("_[^_]", part) for part in full.split(".")):
+                    found.append(full)
+        elif isinstance(node, ast.Import):
+            modules |= {alias.asname for alias in node.names if alias.name.startswith("tfxp")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in modules and re.match("_[^_]", node.attr):
+                found.append(f"{node.value.id}.{node.attr}")
+    return found
 
 
 def violations(folder, source):
@@ -160,33 +215,21 @@ def test_the_checker_itself(folder, source, expected):
     assert violations(folder, source) == expected
 
 
-def circles(graph):
-    """Groups of nodes that reach one another, of a graph as node -> nodes."""
-    reached = {}
-    for node in graph:
-        found, left = set(), [node]
-        while left:
-            new = graph[left.pop()] - found
-            found |= new
-            left += new
-        reached[node] = found
-    groups = {frozenset(n for n in found if node in reached[n]) for node, found in reached.items()}
-    return sorted(sorted(group) for group in groups if group)
-
-
 def test_files_import_in_no_circles():
-    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
-             for path in FILES if path.name != "__init__.py"}  # fmt: skip
-    graph = {}
-    for name, path in names.items():
-        found = imports(path.read_text(encoding="utf-8"))
-        wanted = {part for entry in found for part in (entry, entry.rpartition(".")[0])}
-        graph[name] = wanted & set(names) - {name}
-    assert circles(graph) == KNOWN_CIRCLES
+    sources = {module_name(path): path.read_text(encoding="utf-8") for path in FILES}
+    assert circles(file_imports(sources)) == []
 
 
 def test_circles_are_found():
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    sources = {
+        "tfxp.a": "from tfxp.b import f",
+        "tfxp.b": "def f():\n    from tfxp import c",
+        "tfxp.c": "if TYPE_CHECKING:\n    import tfxp.a",
+        "tfxp.d": "from tfxp.a import x",
+        "tfxp.e": "",
+    }
+    assert circles(file_imports(sources)) == [["tfxp.a", "tfxp.b", "tfxp.c"]]
+    assert circles(file_imports({**sources, "tfxp.c": "import tfxp.e"})) == []
 
 
 def test_private_modules_of_tfmot_stand_in_one_file():
@@ -196,6 +239,30 @@ def test_private_modules_of_tfmot_stand_in_one_file():
         if "tensorflow_model_optimization.python" in path.read_text(encoding="utf-8")
     }
     assert found == {"tfxp/tfmot.py"}
+
+
+def test_private_names_stay_in_their_file():
+    found = {
+        module_name(path): names
+        for path in FILES
+        if (names := private_names(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from tfxp.a import _b", ["tfxp.a._b"]),
+        ("from tfxp._a import b", ["tfxp._a.b"]),
+        ("from tfxp import a\na._b()", ["a._b"]),
+        ("import tfxp.a as m\nm._b", ["m._b"]),
+        ("from tfxp.a import __c__, b\nb.__name__\nself._c\nlayer._d", []),
+        ("from other import _b", []),
+    ],
+)
+def test_the_checker_of_private_names_itself(source, expected):
+    assert private_names(source) == expected
 
 
 def test_nothing_imports_tools_or_tests():
@@ -227,7 +294,7 @@ def _modules_after(statement):
 
 def test_numpy_column_loads_no_tensorflow():
     modules = [
-        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        module_name(path)
         for path in FILES
         if path.relative_to(PACKAGE).parts[0] in {*NUMPY_COLUMN, *(f"{f}.py" for f in FREE)}
     ]

@@ -25,7 +25,7 @@ from tfxp.tfmot import Quantizer
 
 Variables = dict[str, tf.Variable]
 # Rounding modes that quantize_half_even can do.
-_FAST = ("half_even", "half_up")
+FAST_ROUNDINGS = ("half_even", "half_up")
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
@@ -104,7 +104,7 @@ class WeightQuantizer(KernelQuantizer):
     def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
-        rounding = _deterministic(self.rounding, training)
+        rounding = deterministic(self.rounding, training)
         return quantize_by_rounding(
             x,
             weights["scale"],
@@ -151,15 +151,15 @@ class ActivationQuantizer(FormatQuantizer):
     @property
     def takes_relu(self) -> bool:
         """Whether `relu=True` may be asked for."""
-        return self.rounding in _FAST and self.saturation_gradient == "zero"
+        return self.rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero"
 
     def __call__(
         self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid; with `relu` that of relu(inputs), for the price of one."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
-        rounding = _deterministic(self.rounding, training)
-        if rounding not in _FAST or self.saturation_gradient == "pass":
+        rounding = deterministic(self.rounding, training)
+        if rounding not in FAST_ROUNDINGS or self.saturation_gradient == "pass":
             gradient = self.saturation_gradient
             return quantize_by_rounding(inputs, scale, qmin, qmax, rounding, gradient, self.seed)
         nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
@@ -232,7 +232,7 @@ def covered(length: Any, size: int, step: int) -> Any:
     return tf.minimum(start + size, length) - tf.maximum(start, 0)
 
 
-def _deterministic(rounding: str, training: Any) -> str:
+def deterministic(rounding: str, training: Any) -> str:
     """Stochastic rounding belongs to training; outside it the nearest code is taken."""
     if rounding == "stochastic" and training is False:
         return "half_even"

@@ -24,7 +24,7 @@ from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_ins
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
 HALF_UP_NUDGE = 2.0**-12
-_LOG2_E = 1 / np.log(2.0)
+LOG2_E = 1 / np.log(2.0)
 _SMALLEST = float(np.finfo(np.float32).tiny)  # x >= this is x > 0
 
 
@@ -88,7 +88,7 @@ def quantize_half_even(
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
         xla, levels = traced_by_xla(), qmax + 1.0
-        bits = tf.cast(tf.math.log(levels) * _LOG2_E + 0.5, tf.int32)
+        bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
         unsigned = nonnegative or relu
         if unsigned:
             held, bits = value, tf.maximum(bits, 1)
@@ -107,14 +107,14 @@ def quantize_half_even(
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
-            return _where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
+            return where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
 
         return result, gradient
 
     return forward(x)
 
 
-def _where_between(
+def where_between(
     upstream: tf.Tensor, x: tf.Tensor, low: tf.Tensor, high: tf.Tensor, xla: bool
 ) -> tf.Tensor:
     """`upstream` where low <= x <= high, else 0."""

@@ -18,14 +18,14 @@ import tensorflow as tf
 from tfxp.keras import keras
 from tfxp.quantizers.fused import traced_by_xla
 from tfxp.quantizers.quantizers import (
-    _FAST,
+    FAST_ROUNDINGS,
     FormatQuantizer,
     KernelQuantizer,
     Variables,
-    _deterministic,
+    deterministic,
 )
 from tfxp.quantizers.rounding import round_by_name
-from tfxp.quantizers.straight_through import _LOG2_E, HALF_UP_NUDGE, _where_between
+from tfxp.quantizers.straight_through import HALF_UP_NUDGE, LOG2_E, where_between
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
@@ -58,7 +58,7 @@ class WrpnWeightQuantizer(KernelQuantizer):
             rank = len(x.shape)
             taps = [axis for axis in range(rank) if axis not in self.channels(rank)]
             return quantize_binary(x, taps if self.per_channel else None)
-        rounding = _deterministic(self.rounding, training)
+        rounding = deterministic(self.rounding, training)
         return quantize_unit_range(x, -1.0, weights["qmax"], rounding, self.seed)
 
 
@@ -83,8 +83,8 @@ class WrpnActivationQuantizer(FormatQuantizer):
         self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid."""
-        rounding = _deterministic(self.rounding or "half_even", training)
-        if rounding in _FAST:
+        rounding = deterministic(self.rounding or "half_even", training)
+        if rounding in FAST_ROUNDINGS:
             nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
             return quantize_unit_interval(inputs, weights["qmax"], nudge)
         return quantize_unit_range(inputs, 0.0, weights["qmax"], rounding, self.seed)
@@ -119,7 +119,7 @@ def quantize_unit_range(
         codes = round_by_name(clipped * levels, rounding, seed)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _where_between(upstream, value, tf.constant(low), tf.constant(1.0), xla)
+            return where_between(upstream, value, tf.constant(low), tf.constant(1.0), xla)
 
         return codes / levels, gradient
 
@@ -138,7 +138,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) 
     @tf.custom_gradient
     def forward(value: tf.Tensor) -> Any:
         xla = traced_by_xla()
-        bits = tf.cast(tf.math.log(levels + 1.0) * _LOG2_E + 0.5, tf.int32)
+        bits = tf.cast(tf.math.log(levels + 1.0) * LOG2_E + 0.5, tf.int32)
         result = tf.raw_ops.QuantizeAndDequantizeV3(
             input=value + nudge / levels if nudge else value,
             input_min=0.0,
@@ -149,7 +149,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) 
         )
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _where_between(upstream, value, tf.constant(0.0), tf.constant(1.0), xla)
+            return where_between(upstream, value, tf.constant(0.0), tf.constant(1.0), xla)
 
         return result, gradient
 
@@ -166,7 +166,7 @@ def quantize_binary(x: tf.Tensor, axes: list[int] | None = None) -> tf.Tensor:
         sign = tf.where(value >= 0, tf.ones_like(value), -tf.ones_like(value))
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _where_between(upstream, value, tf.constant(-1.0), tf.constant(1.0), xla)
+            return where_between(upstream, value, tf.constant(-1.0), tf.constant(1.0), xla)
 
         return sign * mean, gradient
 

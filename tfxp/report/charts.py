@@ -72,8 +72,9 @@ def bar_chart(
             width = 100 * part / full if full else 0.0
             shapes.append(_rect(left, 3, width, _HEIGHT - 6, colour))
             left += width
-        rows.append(_row(bar.label, _strip(shapes, f"{bar.label}: {bar.value}"), bar.value))
-    return _figure(_legend(list(zip(legend, _COLOURS, strict=False))), rows, caption)
+        strip = chart_strip(shapes, f"{bar.label}: {bar.value}")
+        rows.append(chart_row(bar.label, strip, bar.value))
+    return chart_figure(chart_legend(list(zip(legend, _COLOURS, strict=False))), rows, caption)
 
 
 def range_chart(rows: Sequence[RangeRow], caption: str = "") -> str:
@@ -102,11 +103,11 @@ def range_chart(rows: Sequence[RangeRow], caption: str = "") -> str:
             shapes.append(_rect(left, 1, right - left, _HEIGHT - 2, "band"))
         shapes.append(_hill(row.stats, low, high))
         text = _range_text(row)
-        lines.append(_row(row.label, _strip(shapes, f"{row.label}: {text}"), text))
+        lines.append(chart_row(row.label, chart_strip(shapes, f"{row.label}: {text}"), text))
     step = max(1, math.ceil((high - low) / 10))
     ticks = [(place(e), f"2<sup>{e}</sup>") for e in range(low, high + 1, step)]
-    legend = _legend([("magnitudes, log2|x|", "one"), ("what the format can hold", "band")])
-    return _figure(legend, [*lines, _axis(ticks)], caption)
+    legend = chart_legend([("magnitudes, log2|x|", "one"), ("what the format can hold", "band")])
+    return chart_figure(legend, [*lines, chart_axis(ticks)], caption)
 
 
 def histogram_chart(histograms: Sequence[Histogram], caption: str = "", bins: int = 64) -> str:
@@ -116,8 +117,8 @@ def histogram_chart(histograms: Sequence[Histogram], caption: str = "", bins: in
     share is written above.
     """
     cells = [_one_histogram(histogram, bins) for histogram in histograms]
-    legend = _legend([("values", "one"), ("grid of the format", "two")])
-    return _figure(legend, [f'<div class="histograms">{"".join(cells)}</div>'], caption)
+    legend = chart_legend([("values", "one"), ("grid of the format", "two")])
+    return chart_figure(legend, [f'<div class="histograms">{"".join(cells)}</div>'], caption)
 
 
 def percent(share: float) -> str:
@@ -157,7 +158,7 @@ def _one_histogram(histogram: Histogram, bins: int) -> str:
     title = f"{histogram.label}: {name}, zeros {percent(stats.zero_fraction)}"
     return (
         f"<div><b>{html.escape(histogram.label)}</b> {html.escape(name)}, zeros"
-        f" {percent(stats.zero_fraction)}{_strip(shapes, title, 100)}"
+        f" {percent(stats.zero_fraction)}{chart_strip(shapes, title, 100)}"
         f'<div class="ends"><span>{low:.3g}</span><span>{high:.3g}</span></div></div>'
     )
 
@@ -220,14 +221,16 @@ def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
     )
 
 
-def _strip(shapes: Sequence[str], title: str, height: float = _HEIGHT) -> str:
+def chart_strip(shapes: Sequence[str], title: str, height: float = _HEIGHT) -> str:
+    """Shapes in a box that stretches to its row; `title` shows on hover."""
     return (
         f'<svg viewBox="0 0 100 {height:g}" preserveAspectRatio="none" role="img">'
         f"<title>{html.escape(title)}</title>{''.join(shapes)}</svg>"
     )
 
 
-def _row(label: str, strip: str, value: str) -> str:
+def chart_row(label: str, strip: str, value: str) -> str:
+    """A row of a chart: name, strip, figure."""
     name = html.escape(label)
     return (
         f'<div class="row"><span class="label" title="{name}">{name}</span>{strip}'
@@ -235,14 +238,16 @@ def _row(label: str, strip: str, value: str) -> str:
     )
 
 
-def _axis(ticks: Sequence[tuple[float, str]]) -> str:
+def chart_axis(ticks: Sequence[tuple[float, str]]) -> str:
+    """Marks below a chart: (percent of the width, text)."""
     marks = "".join(f'<span style="left:{x:.2f}%">{text}</span>' for x, text in ticks)
     return (
         f'<div class="row axis"><span class="label"></span><div class="ticks">{marks}</div></div>'
     )
 
 
-def _legend(entries: Sequence[tuple[str, str]]) -> str:
+def chart_legend(entries: Sequence[tuple[str, str]]) -> str:
+    """What colours mean: (text, colour)."""
     keys = "".join(
         f'<span><svg viewBox="0 0 10 10">{_rect(0, 0, 10, 10, colour)}</svg>'
         f"{html.escape(text)}</span>"
@@ -251,6 +256,7 @@ def _legend(entries: Sequence[tuple[str, str]]) -> str:
     return f'<div class="legend">{keys}</div>' if keys else ""
 
 
-def _figure(legend: str, rows: Sequence[str], caption: str) -> str:
+def chart_figure(legend: str, rows: Sequence[str], caption: str) -> str:
+    """A whole chart."""
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f"<figure>{legend}{''.join(rows)}{below}</figure>"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tfxp.report.charts import _axis, _figure, _legend, _row, _strip
+from tfxp.report.charts import chart_axis, chart_figure, chart_legend, chart_row, chart_strip
 
 _COLOURS = ("one", "two", "three")
 _TICKS = 5
@@ -91,12 +91,12 @@ def scatter_chart(
         legend.append((f"dashed: {level[1]}", "level"))
     plot = (
         f'<div class="plot"><div class="y-label">{html.escape(y_label)}</div>'
-        f"{_strip(shapes, f'{y_label} against {x_label}', 100)}"
+        f"{chart_strip(shapes, f'{y_label} against {x_label}', 100)}"
         + "".join(_tick("left", 100 * (t - low_x) / (high_x - low_x), t) for t in ticks_x)
         + "".join(_tick("bottom", 100 * (t - low_y) / (high_y - low_y), t) for t in ticks_y)
         + f'<div class="x-label">{html.escape(x_label)}</div></div>'
     )
-    return _figure(_legend(legend), [plot], caption)
+    return chart_figure(chart_legend(legend), [plot], caption)
 
 
 def heat_map(rows: Mapping[str, Mapping[int, float]], worst: float = 0.5, caption: str = "") -> str:
@@ -128,7 +128,7 @@ def heat_map(rows: Mapping[str, Mapping[int, float]], worst: float = 0.5, captio
         )
     lines = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
     table = f'<table class="heat">{lines}</table>'
-    return _figure("", [f'<div class="scroll">{table}</div>'], caption)
+    return chart_figure("", [f'<div class="scroll">{table}</div>'], caption)
 
 
 def mark_chart(rows: Sequence[MarkRow], legend: Sequence[str], caption: str = "") -> str:
@@ -155,9 +155,11 @@ def mark_chart(rows: Sequence[MarkRow], legend: Sequence[str], caption: str = ""
             if value is not None
         ]
         rule = '<line class="rule" x1="0" x2="100" y1="10" y2="10"/>'
-        lines.append(_row(row.label, _strip([rule, *marks], f"{row.label}: {row.text}"), row.text))
-    axis = _axis([(place(t), f"{t:g}") for t in ticks])
-    return _figure(_legend(list(zip(legend, _COLOURS, strict=False))), [*lines, axis], caption)
+        strip = chart_strip([rule, *marks], f"{row.label}: {row.text}")
+        lines.append(chart_row(row.label, strip, row.text))
+    axis = chart_axis([(place(t), f"{t:g}") for t in ticks])
+    keys = chart_legend(list(zip(legend, _COLOURS, strict=False)))
+    return chart_figure(keys, [*lines, axis], caption)
 
 
 def _dot(x: float, y: float, colour: str, kind: str) -> str:

@@ -25,9 +25,9 @@ from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.program import run_step
 from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
 from tfxp.interpreter.compiled.store import SUMS
+from tfxp.interpreter.mac.booking import booking, positions_of
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
-from tfxp.interpreter.mac.running import booking, positions_of
 from tfxp.interpreter.registry import Node
 from tfxp.interpreter.step import DEPTHWISE, PLANES, SCATTER, Step
 
