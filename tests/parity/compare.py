@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 from tfxp.export import integer_graph_of
-from tfxp.export.check_exportable import exactness_notes
+from tfxp.export.exactness_notes import exactness_notes
 from tfxp.graph import write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, tf

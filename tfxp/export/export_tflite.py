@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
 from tfxp.data.named_inputs import InputSignature
-from tfxp.export.check_exportable import check_exportable, exactness_notes
+from tfxp.export.check_exportable import check_exportable
+from tfxp.export.exactness_notes import exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
 from tfxp.export.verify import Progress, Verification, verify_graph

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfxp.export.indices import INDICES
 from tfxp.export.mac_operators import absorb_batch_norm
-from tfxp.formats import Format, int8_zero_point
+from tfxp.formats import Format
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
@@ -103,7 +103,7 @@ class GraphBuilder:
         plan = network.plan
         self.network, self.plan, self.formats = network, plan, network.formats
         self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
-        self.storage = storage_type(network)
+        self.storage = network.storage
         self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
         self._batch = 1 if _takes_one_sample(plan.graph) else None
@@ -142,7 +142,7 @@ class GraphBuilder:
 
     def zero_point(self, fmt: Format) -> int:
         """What code 0 of a format is stored as."""
-        return int8_zero_point(fmt) if self.storage == "INT8" and fmt != INDICES else 0
+        return 0 if fmt == INDICES else self.network.zero_point(fmt)
 
     def scheme(self, fmt: Format) -> Quantization:
         """How a tensor of a format is stored."""
@@ -327,13 +327,6 @@ class GraphBuilder:
         }
         graph.inputs = [place[index] for index in graph.inputs]
         graph.outputs = [place[index] for index in graph.outputs]
-
-
-def storage_type(network: QuantizedNetwork) -> str:
-    """INT8 if every activation fits, else INT16 for all: LiteRT's kernels do not mix the two."""
-    formats = (layer.activations for layer in network.formats.values())
-    bits = [fmt.bits for fmt in formats if fmt is not None]
-    return "INT8" if max(bits, default=8) <= 8 else "INT16"
 
 
 def _takes_one_sample(graph: LayerGraph) -> bool:

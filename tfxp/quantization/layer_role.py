@@ -72,3 +72,14 @@ class LayerRole:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def wide_rounding(self) -> str | None:
+        """The rounding beside activations of 9 to 16 bits, where it differs; None elsewhere.
+
+        LiteRT's builtin kernels take these. Convolutions add up in 64 bits and round half up
+        once; dense layers multiply in float64 and round half away from zero, as ADD does.
+        """
+        if self.role.adds_up:
+            return "half_away" if self.kind is LayerKind.DENSE else "half_up"
+        return "half_away" if self.role.sums else None

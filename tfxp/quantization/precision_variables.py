@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.formats import Format, WrpnFormat, int8_zero_point
+from tfxp.formats import Format, WrpnFormat
 from tfxp.precision import FLOAT, LayerPrecision
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats, format_of_scale
 from tfxp.quantization.layer_roles import role_of
@@ -16,8 +16,6 @@ from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.role import INPUT, Role
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import WrpnActivationQuantizer, WrpnWeightQuantizer
-
-_INT8_BITS = 8
 
 
 def assign_formats(network: QuantizedNetwork, only: Collection[str] | None = None) -> None:
@@ -50,7 +48,9 @@ def _assign_wrapper(layer: FormatWrapper, network: QuantizedNetwork) -> None:
     fmt = formats[format_owner(layer, network.plan)].activations
     _assign_grid(layer.output_variables, fmt)
     if "zero_point" in layer.output_variables:
-        layer.output_variables["zero_point"].assign(_zero_point(fmt))
+        layer.output_variables["zero_point"].assign(_zero_point(network, fmt))
+    if "wide" in layer.output_variables:
+        layer.output_variables["wide"].assign(float(network.storage == "INT16"))
     for constant in ("alpha_scale", "kernel_scale"):
         if constant in layer.output_variables:
             kernels = formats[layer.name].weights
@@ -59,13 +59,13 @@ def _assign_wrapper(layer: FormatWrapper, network: QuantizedNetwork) -> None:
         grids = network.input_grids(layer.name)
         step = np.prod([grid.scale if grid else 1.0 for grid in grids])
         layer.output_variables["product_scale"].assign(step)
-        layer.output_variables["right_zero_point"].assign(_zero_point(grids[-1]))
+        layer.output_variables["right_zero_point"].assign(_zero_point(network, grids[-1]))
     if "input_scale" in layer.output_variables:
         source = network.input_grids(layer.name)[0]
         layer.output_variables["input_scale"].assign(source.scale if source else 1.0)
     if "input_zero_point" in layer.output_variables:
         source = network.input_grids(layer.name)[0]
-        layer.output_variables["input_zero_point"].assign(_zero_point(source))
+        layer.output_variables["input_zero_point"].assign(_zero_point(network, source))
 
 
 def format_owner(layer: FormatWrapper, plan: QuantizationPlan) -> str:
@@ -86,10 +86,8 @@ def _assign_grid(variables: dict[str, Any], *formats: Format | None) -> None:
     variables["qmax"].assign(formats[0].qmax)
 
 
-def _zero_point(fmt: Format | None) -> float:
-    if fmt is None or fmt.bits > _INT8_BITS:
-        return 0.0
-    return float(int8_zero_point(fmt))
+def _zero_point(network: QuantizedNetwork, fmt: Format | None) -> float:
+    return 0.0 if fmt is None else float(network.zero_point(fmt))
 
 
 def formats_of(network: QuantizedNetwork) -> NetworkFormats:

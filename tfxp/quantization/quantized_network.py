@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from tfxp.formats import Format
+from tfxp.formats import Format, int8_zero_point
 from tfxp.precision import PrecisionMap
 from tfxp.quantization.integer_layer import IntegerLayer, encode_layer
 from tfxp.quantization.layer_formats import NetworkFormats
@@ -17,6 +18,7 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.transforms.layer_graph import LayerGraph
 
+Storage = Literal["INT8", "INT16"]
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
 
@@ -67,6 +69,17 @@ class QuantizedNetwork:
     def with_formats(self, formats: NetworkFormats) -> QuantizedNetwork:
         """The same network in other formats."""
         return dataclasses.replace(self, formats=formats)
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        """INT8 if every activation fits, else INT16 for all: LiteRT's kernels do not mix them."""
+        formats = (layer.activations for layer in self.formats.values())
+        bits = [fmt.bits for fmt in formats if fmt is not None]
+        return "INT8" if max(bits, default=8) <= 8 else "INT16"
+
+    def zero_point(self, fmt: Format) -> int:
+        """What code 0 of an activation's format is stored as; int16 has no zero point."""
+        return int8_zero_point(fmt) if self.storage == "INT8" else 0
 
     def role(self, layer: str) -> LayerRole:
         """The role of a layer."""

@@ -169,12 +169,15 @@ class FormatRegistry(QuantizeRegistry):
             # the engine at one place only, the threshold of 1-bit sums.
             engine = point.role.rounding if point.role.sums else None
             return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
+        role = role_of(self._plan.graph.layers[point.owner])
+        wide = None if explicit else role.wide_rounding
         kind = LstmQuantizer if self._is_integer_lstm(point) else ActivationQuantizer
         return kind(
             explicit or point.role.rounding or "half_even",
             nonnegative=point.nonnegative,
             saturation_gradient=self._backward.activation_saturation,
             seed=seed_of(name),
+            wide_rounding=wide,
         )
 
     def _is_integer_lstm(self, point: Point) -> bool:

@@ -121,6 +121,8 @@ class PrecisionSetter:
             if any(not _same(formats[o], self.formats.get(o)) for o in owners)
         ]
         wanted = self._network.with_formats(formats)
+        if wanted.storage != self._network.storage:  # zero points and roundings of all layers
+            changed = list(self._owners)
         self._network = wanted.with_formats({})  # unknown if an assignment fails half way
         assign_formats(wanted, changed)
         self._network = wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -32,7 +32,7 @@ class MeanQuantizer(FormatQuantizer):
     """
 
     count: int
-    zero_points: bool = False
+    zero_points: bool = field(default=False, metadata={"since": "0.2"})
 
     takes_inputs = True
 

@@ -7,13 +7,14 @@ so that a built, compiled model changes precision by assignment.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.quantizers.fused import quantize_in_one_pass
 from tfxp.quantizers.rounding import round_half_even
 from tfxp.quantizers.straight_through import (
     HALF_UP_NUDGE,
@@ -34,6 +35,8 @@ class FormatQuantizer(Quantizer):
     """Base of tfxp's quantizers: creates the variables that hold a format.
 
     The settings of a quantizer are the fields of a dataclass, which is all that Keras saves of it.
+    Those with the metadata "since" were added later: a model saved before lacks their variables,
+    and still counts as having the same quantizer.
     """
 
     def get_config(self) -> dict[str, Any]:
@@ -41,10 +44,13 @@ class FormatQuantizer(Quantizer):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.get_config() == other.get_config()
+        if type(self) is not type(other):
+            return False
+        names = [field.name for field in fields(self) if "since" not in field.metadata]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, str(self.get_config())))
+        return hash(type(self).__name__)
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
         """Create the variables; a wide 8-bit format until one is assigned."""
@@ -141,12 +147,22 @@ class ActivationQuantizer(FormatQuantizer):
         nonnegative: whether the input is known to be >= 0, by a ReLU for instance.
         saturation_gradient: "zero" or "pass" where the value is clipped.
         seed: seed of stochastic rounding.
+        wide_rounding: rounding mode while activations are stored in 16 bits; None if it is the
+            same, and in models saved by version 0.1.
     """
 
     rounding: str = "half_even"
     nonnegative: bool = False
     saturation_gradient: str = "zero"
     seed: int = 0
+    wide_rounding: str | None = field(default=None, metadata={"since": "0.2"})
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+        """The format, and whether activations are stored in 16 bits."""
+        variables = super().build(tensor_shape, name, layer)
+        if self.wide_rounding is not None:
+            variables["wide"] = float_variable(layer, f"{name}_wide", 0.0)
+        return variables
 
     @property
     def takes_relu(self) -> bool:
@@ -157,6 +173,21 @@ class ActivationQuantizer(FormatQuantizer):
         self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid; with `relu` that of relu(inputs), for the price of one."""
+        narrow = self._narrow(inputs, training, weights, relu)
+        if self.wide_rounding is None:
+            return narrow
+        mode, limits = self.wide_rounding, (weights["qmin"], weights["qmax"])
+
+        def wide() -> tf.Tensor:
+            """Other values, the same gradient."""
+            real = tf.stop_gradient(tf.nn.relu(inputs) if relu else inputs)
+            rounded = quantize_in_one_pass(real, weights["scale"], *limits, mode, self.seed)
+            return narrow + tf.stop_gradient(rounded - narrow)
+
+        return tf.cond(weights["wide"] > 0, wide, lambda: narrow)
+
+    def _narrow(self, inputs: Any, training: Any, weights: Variables, relu: bool) -> tf.Tensor:
+        """As 8-bit storage rounds."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
         rounding = deterministic(self.rounding, training)
         if rounding not in FAST_ROUNDINGS or self.saturation_gradient == "pass":

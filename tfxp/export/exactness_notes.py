@@ -1,0 +1,232 @@
+"""Which tensors may differ between Keras and the integer file, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfxp.export.largest_sums import depth_and_product, largest_sum
+from tfxp.export.lstm_integers import lstm_notes
+from tfxp.formats import FixedPointFormat, Format
+from tfxp.precision import FLOAT
+from tfxp.quantization.layer_formats import LayerFormats
+from tfxp.quantization.layer_roles import role_of
+from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.precision_variables import format_owner
+from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
+from tfxp.quantization.role import (
+    CONCATENATE,
+    INTERPOLATE,
+    MATMUL,
+    MEAN,
+    MULTIPLY,
+    UNARY,
+    Role,
+)
+from tfxp.quantizers import ActivationQuantizer, MeanQuantizer
+from tfxp.transforms.normalize.activations import unary_of
+
+# XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does;
+# its convolutions and dense layers for accumulator scales below 2^8 output scales.
+_SMALLEST_ADD_RATIO = 2.0**-10
+_LARGEST_RATIO = 2.0**8
+_EXACT_FACTORS = (1, 2, 4, 8, 16)
+_SMALLEST_MUL_RATIO = 2.0**-16
+
+
+def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[str]:
+    """Which tensors may differ between Keras and the integer file, and why; empty if none."""
+    notes = []
+    plan, formats = network.plan, network.formats
+    if network.storage == "INT16":
+        notes += _wide_notes(network)
+    notes += _version_notes(network)
+    for name in plan.macs:
+        notes += _mac_notes(network, name)
+    for name, point in plan.points.items():
+        if point.role.sums:
+            notes += _add_notes(network, name)
+        elif point.role in (MULTIPLY, UNARY):
+            notes += _ratio_notes(network, name)
+        elif point.role == MATMUL:
+            notes += _product_notes(network, name)
+        notes += _scale_notes(formats[name], name)
+        notes += _rounding_notes(formats[name], name, point.role)
+    notes += _interpolation_notes(plan) + lstm_notes(network)
+    packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
+    if packed:
+        notes.append(
+            f"{', '.join(packed)}: LiteRT rounds twice beside packed INT4 weights; +-1 LSB"
+        )
+    if any(plan.role(name).role.is_absorbed for name in plan.graph.layers):
+        notes.append(
+            "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such layer, "
+            "which grows through the layers behind it"
+        )
+    if any(weights.bits > 8 for name in plan.macs for weights in formats[name].weights):
+        notes.append(
+            "weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them"
+        )
+    return notes
+
+
+def _wide_notes(network: QuantizedNetwork) -> list[str]:
+    """Operators that round twice beside 16-bit activations, which Keras does not repeat."""
+    twice = [
+        name
+        for name, point in network.plan.points.items()
+        if point.role in (MEAN, MULTIPLY, MATMUL, UNARY, CONCATENATE)
+    ]
+    if not twice:
+        return []
+    return [
+        f"{', '.join(twice)}: LiteRT rounds twice beside activations wider than 8 bits, +-1 LSB, "
+        "which grows through the layers behind; interpreter and LiteRT agree"
+    ]
+
+
+def _version_notes(network: QuantizedNetwork) -> list[str]:
+    """Layers of models that version 0.1 saved, whose quantizers lack what the operators need."""
+    lacking = []
+    for name, wrapper in network.wrappers.items():
+        quantizer = wrapper.quantize_config.output_quantizer
+        if isinstance(quantizer, MeanQuantizer) and not quantizer.zero_points:
+            lacking.append(name)
+        if network.storage == "INT16" and isinstance(quantizer, ActivationQuantizer):
+            owner = network.role(format_owner(wrapper, network.plan))
+            if owner.wide_rounding is not None and quantizer.wide_rounding is None:
+                lacking.append(name)
+    if not lacking:
+        return []
+    return [
+        f"{', '.join(lacking)}: saved by version 0.1 with a rounding that is not the operator's, "
+        "+-1 LSB, which grows through the layers behind; quantize the float model again"
+    ]
+
+
+def _mac_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    notes = []
+    total = largest_sum(network, name)
+    if total >= EXACT_LIMIT:
+        notes.append(
+            f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
+            "1 LSB there"
+        )
+    output = network.formats[name].activations
+    assert output is not None
+    steps = [fmt.scale for fmt in network.integer_inputs(name)]
+    ratio = max(steps) * network.integers(name).weight_scale.max() / output.scale
+    if ratio >= _LARGEST_RATIO:
+        notes.append(
+            f"{name}: one accumulator step is {ratio:g} output steps, 256 or more; LiteRT's "
+            "default engine refuses that. Give the output a coarser format"
+        )
+    return notes
+
+
+def _operand_scales(network: QuantizedNetwork, name: str) -> list[float]:
+    """Steps of what an operator adds or multiplies, a constant included."""
+    constant = network.formats[name].weights if name in network.plan.constants else ()
+    return [fmt.scale for fmt in (*network.integer_inputs(name), *constant)]
+
+
+def _add_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    output = network.formats[name].activations
+    assert output is not None
+    notes = []
+    for ratio in {step / output.scale for step in _operand_scales(network, name)}:
+        if ratio < _SMALLEST_ADD_RATIO:
+            notes.append(
+                f"{name}: one input step is {ratio:g} output steps, under 2^-10; LiteRT's builtin "
+                "ADD rounds ties away from zero, +-1 LSB"
+            )
+        elif ratio >= _LARGEST_RATIO:
+            notes.append(
+                f"{name}: one input step is {ratio:g} output steps, 256 or more; LiteRT's builtin "
+                "ADD overflows there. Give the output a coarser format"
+            )
+    return notes
+
+
+def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    """Products and leaky ReLUs that LiteRT's default engine leaves to its builtin kernels."""
+    spec, output = network.graph.layers[name], network.formats[name].activations
+    assert output is not None
+    steps = _operand_scales(network, name)
+    ratio = float(np.prod(steps if len(steps) == 2 else steps * 2)) / output.scale
+    product = spec.kind in ("Multiply", "MultiplyConstant")
+    if product and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
+        return [
+            f"{name}: one step of the product is {ratio:g} output steps; LiteRT's builtin MUL "
+            "rounds twice outside 2^-16 to 2^8, +-1 LSB. Give the output another format"
+        ]
+    unary = unary_of(spec)
+    if unary is None or unary.function != "leaky_relu":
+        return []
+    ratio = max(steps) / output.scale
+    slope = abs(ratio * unary.alpha)
+    if 2.0**-8 <= ratio <= 128 and 2.0**-8 <= slope <= 128:
+        return []
+    return [
+        f"{name}: one input step is {ratio:g} output steps; LiteRT's builtin LEAKY_RELU rounds "
+        "twice there, +-1 LSB"
+    ]
+
+
+def _product_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    """Products of matrices whose sums may leave float32's whole numbers."""
+    depth, largest = depth_and_product(network, name)
+    terms = EXACT_LIMIT // largest
+    if depth is not None and depth <= terms:
+        return []
+    return [
+        f"{name}: sums of {depth or 'any number of'} products, past 2^24 beyond {terms}; Keras' "
+        "float32 sums may be off by 1 LSB there"
+    ]
+
+
+def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
+    """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
+    notes = []
+    for number, call, spec in plan.graph.in_order():
+        if role_of(spec).role != INTERPOLATE:
+            continue
+        before = plan.graph.input_shape(number)
+        factors = [
+            after / size
+            for size, after in zip(before[1:3], call.output_shapes[0][1:3], strict=True)
+            if size and after
+        ]
+        if not all(factor in _EXACT_FACTORS for factor in factors):
+            notes.append(
+                f"{spec.name}: bilinear enlargement by {', '.join(f'{f:g}' for f in factors)}, not "
+                "by powers of two; RESIZE_BILINEAR's weights have 11 bits, +-1 LSB"
+            )
+    return notes
+
+
+def _scale_notes(formats: LayerFormats, name: str) -> list[str]:
+    fmt, weights = formats.activations, formats.weights
+    notes = []
+    if fmt is not None and not _has_power_of_two(fmt):
+        notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
+    if weights and not _has_power_of_two(weights[0]):
+        notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
+    if formats.rule.bias == FLOAT:
+        notes.append(f"{name}: bias trained in float, rounded to accumulator steps; +-1 LSB")
+    return notes
+
+
+def _has_power_of_two(fmt: Format) -> bool:
+    """Whether the scale is a power of two; that of binary weights is a mean."""
+    if getattr(fmt, "is_binary", False):
+        return False
+    return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
+
+
+def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[str]:
+    rounding = formats.rule.rounding
+    if rounding in (None, "engine", role.rounding):
+        return []
+    return [
+        f"{name}: trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
+    ]
