@@ -16,7 +16,6 @@ from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
 from tfxp.quantization.plan import prepare
-from tfxp.quantization.quantize_model import kernels_of
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.resolve_formats import resolve_formats
 
@@ -33,7 +32,7 @@ def network(*steps, shape=(6, 3), seed=2):
 def refusal(model, precision=FIXED):
     """What the export would say, without the quantized model being built."""
     plan = prepare(model)
-    formats = resolve_formats(plan, precision, None, kernels_of(plan))
+    formats = resolve_formats(plan, precision, None)
     with pytest.raises(ExportError) as caught:
         check_exportable(QuantizedNetwork(plan, formats))
     return str(caught.value)

@@ -6,8 +6,6 @@ import dataclasses
 import inspect
 from typing import Any
 
-import numpy as np
-
 from tfxp.data.input_scaling import keep_scalings, scalings_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
@@ -99,7 +97,7 @@ def quantize_plan(
     if before:
         points = make_plan(plan.graph, before)
         plan = dataclasses.replace(points, own_configs=plan.own_configs)
-    formats = resolve_formats(plan, precision, stats, kernels_of(plan), fit, biases_of(plan))
+    formats = resolve_formats(plan, precision, stats, fit)
     network = QuantizedNetwork(plan, formats)
     quantized = wrap_layers(network, backward).to_model(plan.graph.name)
     assign_formats(network.of_model(quantized))
@@ -150,34 +148,6 @@ def _named_arguments(
     """All arguments but the first by name: a wrapper has its own second one."""
     names = list(inspect.signature(spec.cls.call).parameters)[1:]
     return args[:1], {**dict(zip(names[1:], args[1:], strict=False)), **kwargs}
-
-
-def kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
-    """Layer -> its kernels as one matrix of taps by output channels.
-
-    Kernels that have one format in common, because they number their channels differently or the
-    layer's role wants it, are a single column.
-    """
-    result = {}
-    for name in plan.weighted:
-        arrays = plan.graph.layers[name].arrays()
-        role = plan.role(name)
-        parts = [weight.as_matrix(arrays[weight.attribute]) for weight in role.weights]
-        if role.one_format or len({part.shape[1] for part in parts}) > 1:
-            parts = [part.reshape(-1, 1) for part in parts]
-        result[name] = np.concatenate(parts)
-    return result
-
-
-def biases_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
-    """Layer -> bias, for layers that have one."""
-    result = {}
-    for name in plan.macs:
-        arrays = plan.graph.layers[name].arrays()
-        bias = plan.role(name).bias
-        if bias in arrays:
-            result[name] = arrays[str(bias)]
-    return result
 
 
 def _wrapped_spec(spec: LayerSpec, registry: FormatRegistry, plan: QuantizationPlan) -> LayerSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,62 +29,116 @@ _ADD_BITS = 10
 
 
 def resolve_formats(
-    plan: QuantizationPlan,
-    precision: PrecisionMap,
-    stats: ModelStats | None,
-    kernels: Mapping[str, np.ndarray],
-    fit: str = "mse",
-    biases: Mapping[str, np.ndarray] | None = None,
-    memo: dict[Any, Any] | None = None,
+    plan: QuantizationPlan, precision: PrecisionMap, stats: ModelStats | None, fit: str = "mse"
 ) -> NetworkFormats:
-    """The format of every tensor: owner -> formats.
+    """The format of every tensor: owner -> formats; see `FormatResolver`."""
+    return FormatResolver(plan, stats, fit).resolve(precision)
+
+
+class FormatResolver:
+    """From precision maps to the formats of one network; each fit to a distribution is done once.
 
     Args:
-        plan: quantization points of the network.
-        precision: which tensor gets how many bits, or which format.
-        stats: measured distributions; needed where the map gives bits for activations.
-        kernels: layer -> kernel, channels last; the distribution of weights is taken from here.
+        plan: quantization points of the network; weights are fitted as they are now.
+        stats: measured distributions; needed where a map gives bits for activations.
         fit: how bits are split: "mse", "max" or "clip_budget".
-        biases: layer -> bias; fitted weight formats are kept coarse enough for it to fit into the
-            accumulator.
-        memo: fits of earlier calls for the same network, statistics and `fit`; new ones are added.
 
     Raises:
-        PrecisionError: the map names a layer that is not there, or gives bits for activations
-            that were not measured.
+        ConfigError: there is no such `fit`.
     """
-    if fit not in FITS:
-        raise ConfigError(f"fit: got {fit!r}; expected one of {', '.join(FITS)}.")
-    rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
-    missing = [n for n, rule in rules.items() if _needs_stats(rule) and not _measured(stats, n)]
-    if missing:
-        raise PrecisionError(
-            f"activations of {', '.join(missing)}: got numbers of bits but no measurement; "
-            "expected statistics from tfxp.measure_model, or full formats in the map."
-        )
-    impossible = [name for name, rule in rules.items() if rule.bias not in (None, FLOAT)]
-    if impossible:
-        raise PrecisionError(
-            f"bias of {', '.join(impossible)}: got {rules[impossible[0]].bias}; expected 'float' "
-            "or nothing, which is the accumulator's grid. The sum has no other."
-        )
-    result: NetworkFormats = {}
-    memo = {} if memo is None else memo
-    for name, rule in rules.items():
-        own = "weights", name, rule.weights, rule.per_channel
-        if own not in memo:
-            kernel = kernels.get(name)
-            memo[own] = () if kernel is None else fit_weights(kernel, rule, FITS[fit], name)
-        output = "activations", name, rule.activations, rule.placement
-        if output not in memo:
-            memo[output] = _activation(plan.points[name], rule, stats, fit)
-        gradient = _gradient(plan.points[name], rule)
-        result[name] = LayerFormats(rule, memo[output], memo[own], gradient)
-    network = QuantizedNetwork(plan, result)
-    for name, bias in (biases or {}).items():
-        result[name] = _room_for_bias(network, name, bias)
-    for name in plan.constants:
-        result[name] = _beside_activations(result[name], plan.points[name].role)
+
+    def __init__(self, plan: QuantizationPlan, stats: ModelStats | None, fit: str = "mse") -> None:
+        if fit not in FITS:
+            raise ConfigError(f"fit: got {fit!r}; expected one of {', '.join(FITS)}.")
+        self._plan, self._stats, self._fit = plan, stats, fit
+        self._kernels, self._biases = _kernels_of(plan), _biases_of(plan)
+        self._activations: dict[tuple[Any, ...], Format | None] = {}
+        self._weights: dict[tuple[Any, ...], tuple[Format, ...]] = {}
+
+    def resolve(self, precision: PrecisionMap) -> NetworkFormats:
+        """The format of every tensor under a map: owner -> formats.
+
+        Weights that were fitted are kept coarse enough for the bias to fit into the accumulator.
+
+        Raises:
+            PrecisionError: the map names a layer that is not there, or gives bits for activations
+                that were not measured.
+        """
+        plan = self._plan
+        rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+        self._check(rules)
+        result = {
+            name: LayerFormats(
+                rule,
+                self._activation_format(name, rule),
+                self._weight_formats(name, rule),
+                _gradient(plan.points[name], rule),
+            )
+            for name, rule in rules.items()
+        }
+        network = QuantizedNetwork(plan, result)
+        for name, bias in self._biases.items():
+            result[name] = _room_for_bias(network, name, bias)
+        for name in plan.constants:
+            result[name] = _beside_activations(result[name], plan.points[name].role)
+        return result
+
+    def _check(self, rules: dict[str, LayerPrecision]) -> None:
+        needed = [name for name, rule in rules.items() if isinstance(rule.activations, int)]
+        missing = [name for name in needed if not _measured(self._stats, name)]
+        if missing:
+            raise PrecisionError(
+                f"activations of {', '.join(missing)}: got numbers of bits but no measurement; "
+                "expected statistics from tfxp.measure_model, or full formats in the map."
+            )
+        impossible = [name for name, rule in rules.items() if rule.bias not in (None, FLOAT)]
+        if impossible:
+            raise PrecisionError(
+                f"bias of {', '.join(impossible)}: got {rules[impossible[0]].bias}; expected "
+                "'float' or nothing, which is the accumulator's grid. The sum has no other."
+            )
+
+    def _activation_format(self, name: str, rule: LayerPrecision) -> Format | None:
+        key = name, rule.activations, rule.placement
+        if key not in self._activations:
+            point = self._plan.points[name]
+            self._activations[key] = _activation(point, rule, self._stats, self._fit)
+        return self._activations[key]
+
+    def _weight_formats(self, name: str, rule: LayerPrecision) -> tuple[Format, ...]:
+        kernel, key = self._kernels.get(name), (name, rule.weights, rule.per_channel)
+        if kernel is None:
+            return ()
+        if key not in self._weights:
+            self._weights[key] = fit_weights(kernel, rule, FITS[self._fit], name)
+        return self._weights[key]
+
+
+def _kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
+    """Layer -> its kernels as one matrix of taps by output channels.
+
+    Kernels that have one format in common, because they number their channels differently or the
+    layer's role wants it, are a single column.
+    """
+    result = {}
+    for name in plan.weighted:
+        arrays = plan.graph.layers[name].arrays()
+        role = plan.role(name)
+        parts = [weight.as_matrix(arrays[weight.attribute]) for weight in role.weights]
+        if role.one_format or len({part.shape[1] for part in parts}) > 1:
+            parts = [part.reshape(-1, 1) for part in parts]
+        result[name] = np.concatenate(parts)
+    return result
+
+
+def _biases_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:
+    """Layer -> bias, for layers that have one."""
+    result = {}
+    for name in plan.macs:
+        arrays = plan.graph.layers[name].arrays()
+        bias = plan.role(name).bias
+        if bias in arrays:
+            result[name] = arrays[str(bias)]
     return result
 
 
@@ -159,10 +213,6 @@ def fit_weights(
         stats.update(column)
         formats.append(fit(stats, wanted, True, symmetric))
     return tuple(formats)
-
-
-def _needs_stats(rule: LayerPrecision) -> bool:
-    return isinstance(rule.activations, int)
 
 
 def _measured(stats: ModelStats | None, name: str) -> bool:

@@ -12,11 +12,10 @@ from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.partial_precision import in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.precision_variables import assign_formats, format_owner
-from tfxp.quantization.quantize_model import biases_of, kernels_of
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
-from tfxp.quantization.resolve_formats import resolve_formats
+from tfxp.quantization.resolve_formats import FormatResolver
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import ActivationQuantizer, WeightQuantizer, seed_of
 
@@ -84,8 +83,7 @@ class PrecisionSetter:
     def refresh(self) -> None:
         """Forget what was known of the model's weights and variables."""
         self._network = QuantizedNetwork(plan_of(self._qmodel), {}).of_model(self._qmodel)
-        self._kernels, self._biases = kernels_of(self.plan), biases_of(self.plan)
-        self._memo: dict[Any, Any] = {}
+        self._resolver = FormatResolver(self.plan, self._stats, self._fit)
 
     def resolve(self, precision: PrecisionMap | str) -> NetworkFormats:
         """The format of every tensor under a map; nothing is assigned.
@@ -95,10 +93,7 @@ class PrecisionSetter:
         """
         if isinstance(precision, str):
             precision = PrecisionMap.parse(precision)
-        precision = in_parts(self.plan, precision)
-        formats = resolve_formats(
-            self.plan, precision, self._stats, self._kernels, self._fit, self._biases, self._memo
-        )
+        formats = self._resolver.resolve(in_parts(self.plan, precision))
         structure = tuple(_structure(layer) for layer in formats.values())
         if structure not in self._accepted:
             _require_same_structure(self._network.with_formats(formats), backward_of(self._qmodel))
