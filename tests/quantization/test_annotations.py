@@ -220,6 +220,33 @@ def test_a_config_with_tfxp_s_quantizers_gets_the_map_s_formats_and_is_exported(
     assert np.array_equal(loaded.predict(x, verbose=0), quantized.predict(x, verbose=0))
 
 
+class Registry(Q.QuantizeRegistry):
+    """One class of layers has a config of its own."""
+
+    def supports(self, layer):
+        return isinstance(layer, layers.Dense)
+
+    def get_quantize_config(self, layer):
+        return OnFormats()
+
+
+class Scheme(FormatScheme):
+    """tfxp's formats, the registry's quantizers."""
+
+    def get_quantize_registry(self):
+        return Registry()
+
+
+def test_a_registry_of_one_s_own_is_asked(model, x, scope):
+    marked = annotated(model, ("b", "d"))
+    quantized = Q.quantize_apply(marked, Scheme("w4a4", tfxp.measure_model(marked, x)))
+    assert Recorded.asked
+    config = quantized.get_layer("d").quantize_config
+    assert config.weight_quantizers == {"kernel": OnFormats().kernel_quantizer()}
+    other = quantized.get_layer("b").quantize_config.weight_quantizers
+    assert other["kernel"] != OnFormats().kernel_quantizer()
+
+
 class Subclass(WeightQuantizer):
     """A quantizer of a user's own, whose arithmetic may be anything."""
 

@@ -17,7 +17,12 @@ from tfxp.quantization.partial_precision import (
 )
 from tfxp.quantization.plan import QuantizationPlan, prepare, prepare_graph
 from tfxp.quantization.quantize_model import quantize_plan
-from tfxp.tfmot import QuantizeLayoutTransform, QuantizeRegistry, QuantizeScheme
+from tfxp.tfmot import (
+    QuantizeConfig,
+    QuantizeLayoutTransform,
+    QuantizeRegistry,
+    QuantizeScheme,
+)
 from tfxp.transforms.layer_graph import KerasLayer, LayerGraph
 
 # What tfmot knows of a layer that is to be quantized, by the layer's name.
@@ -65,40 +70,49 @@ class FormatScheme(QuantizeScheme):
         fit: str = "mse",
     ) -> None:
         parsed = PrecisionMap.parse(precision) if isinstance(precision, str) else precision
-        self._precision, self._stats = parsed, stats
-        self._fold, self._fit = fold_batch_norm, fit
+        self.precision, self.stats = parsed, stats
+        self.fold_batch_norm, self.fit = fold_batch_norm, fit
 
     def get_layout_transformer(self) -> QuantizeLayoutTransform:
         """The transform that prepares and wraps the network."""
-        return _WrapLayers(self._precision, self._stats, self._fold, self._fit)
+        return _WrapLayers(self)
 
     def get_quantize_registry(self) -> QuantizeRegistry:
-        """A registry with nothing left to do."""
-        return _NothingLeft()
+        """A registry without exceptions; a subclass may return one whose configs have precedence
+        over the map, for annotated layers without a config of their own."""
+        return _NoExceptions()
 
 
 class _WrapLayers(QuantizeLayoutTransform):
-    def __init__(
-        self, precision: PrecisionMap, stats: ModelStats | None, fold: bool, fit: str
-    ) -> None:
-        self._precision, self._stats, self._fold, self._fit = precision, stats, fold, fit
+    def __init__(self, scheme: FormatScheme) -> None:
+        self._scheme = scheme
 
     def apply(self, model: KerasModel, layer_quantize_map: LayerMap) -> tuple[Any, LayerMap]:
         """The quantized network, and the layers that are left for tfmot to wrap."""
+        scheme, registry = self._scheme, self._scheme.get_quantize_registry()
         annotations = {
-            name: Annotation(model.get_layer(name), entry["quantize_config"])
+            name: _annotation(model.get_layer(name), entry["quantize_config"], registry)
             for name, entry in layer_quantize_map.items()
             if "quantize_config" in entry  # tfmot lists inputs too
         }
-        plan = prepare_graph(LayerGraph.from_model(model), annotations, self._fold)
-        precision, stats = in_parts(plan, self._precision), self._stats
-        whole = None if stats is None else _whole_plan(model, self._fold)
+        plan = prepare_graph(LayerGraph.from_model(model), annotations, scheme.fold_batch_norm)
+        precision, stats = in_parts(plan, scheme.precision), scheme.stats
+        whole = None if stats is None else _whole_plan(model, scheme.fold_batch_norm)
         if stats is not None and whole is not None and measured_in_whole(plan, whole, stats):
             precision = require_own_measurements(plan, whole, stats, precision)
             stats = of_closing_layers(whole, stats)
-        quantized = quantize_plan(plan, precision, stats, fit=self._fit)
+        quantized = quantize_plan(plan, precision, stats, fit=scheme.fit)
         left = foreign_configs(plan, annotations)
         return quantized, {name: layer_quantize_map[name] for name in left}
+
+
+def _annotation(
+    layer: KerasLayer, config: QuantizeConfig | None, registry: QuantizeRegistry
+) -> Annotation:
+    """A layer's annotation, or what a registry of the user's own says of it."""
+    if config is None and registry.supports(layer):
+        config = registry.get_quantize_config(layer)
+    return Annotation(layer, config)
 
 
 def _whole_plan(model: KerasModel, fold: bool) -> QuantizationPlan | None:
@@ -109,9 +123,9 @@ def _whole_plan(model: KerasModel, fold: bool) -> QuantizationPlan | None:
         return None
 
 
-class _NothingLeft(QuantizeRegistry):
+class _NoExceptions(QuantizeRegistry):
     def supports(self, layer: KerasLayer) -> bool:
-        """No layer: all that can be wrapped is."""
+        """No layer: the precision map says of all what to do, and nothing is left to tfmot."""
         return False
 
     def get_quantize_config(self, layer: KerasLayer) -> None:
