@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
 TOOLS = PACKAGE.parent / "tools"
 
 # Files that anybody may import.
-FREE = {"dependencies", "errors", "files", "folder_lock", "keras_types", "progress", "version"}
+FREE = {
+    "dependencies",
+    "errors",
+    "file_kind",
+    "files",
+    "folder_lock",
+    "keras_types",
+    "progress",
+    "retracing",
+    "version",
+}
 
 NUMPY_COLUMN = {
     "formats": set(),
@@ -203,8 +213,11 @@ def test_the_table_has_no_cycles():
         ("cost", "from tfxp.keras import keras", ["tfxp.keras.keras"]),
         ("interpreter", "import tensorflow as tf", ["tensorflow"]),
         ("quantizers", "from tf_keras import layers", ["tf_keras.layers"]),
-        ("quantizers", "import tensorflow_model_optimization as t",
-         ["tensorflow_model_optimization"]),
+        (
+            "quantizers",
+            "import tensorflow_model_optimization as t",
+            ["tensorflow_model_optimization"],
+        ),
         ("measure", "import tfxp", ["tfxp"]),
         ("measure", "from tfxp.export import x", ["tfxp.export.x"]),
         ("graph", "from tfxp.formats import x\nfrom tfxp.errors import y\nimport numpy", []),

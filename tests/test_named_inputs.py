@@ -154,3 +154,24 @@ def test_stateful_layers_of_a_fixed_batch(layer, rng):
     assert report["before"] >= report["after_formats"] >= report["after_bias"]
     with pytest.raises(DataError, match="fewer than 4 samples"):
         tfxp.measure_model(model, x[:3])
+
+
+def test_retracing_is_not_the_users_business(made, caplog):
+    """Many functions of tfxp are traced; a user's own function that is traced often still says so."""
+    import logging
+
+    model, arrays, stats, _ = made
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(caplog.handler)
+    for size in range(20, 28):
+        tfxp.calibrate_model(
+            tfxp.quantize_model(model, "w8a8", stats),
+            {name: value[:size] for name, value in arrays.items()},
+            refine_formats=False, correct_bias=False,
+        )  # fmt: skip
+    assert not [r for r in caplog.records if "retracing" in r.getMessage()]
+    own = tf.function(lambda x: x + 1)
+    for size in range(1, 12):
+        own(tf.zeros([size]))
+    logger.removeHandler(caplog.handler)
+    assert [r for r in caplog.records if "retracing" in r.getMessage()]

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfxp.dependencies import check_tf_keras, importing
+from tfxp.retracing import OwnRetracing
 
 # Loading TensorFlow writes these lines whatever its log level, before Python can configure it.
 _NOISE = (
@@ -64,6 +65,8 @@ with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_impor
     with importing("tf_keras"):
         import tf_keras as keras
         from tf_keras import backend, layers
+
+tf.get_logger().addFilter(OwnRetracing())
 
 __all__ = ["backend", "is_keras3_model", "keras", "keras3", "layers", "tf"]
 

@@ -72,11 +72,11 @@ _METHOD = _FLAGS.DEFINE_enum(
     "method", "lin", ["uniform", "adaption", "lin", "judd", "sakr"], "How."
 )
 _MODEL = _FLAGS.DEFINE_string("model", None, "Keras model, statistics (.json), paper's network.")
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to measure on.", required=False)
 _EVAL = _FLAGS.eval_data()
-_REPORT_DATA = _FLAGS.DEFINE_string(
-    "report_data", None, "judd: samples kept from the search; chosen maps are scored on them too."
+_REPORT_DATA = _FLAGS.npz(
+    "report_data", "judd: samples kept from the search; chosen maps are scored on them too."
 )
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -158,7 +158,7 @@ def load_stats() -> tuple[ModelStats, Any, ModelData | None]:
         return count_network(name), None, None
     if name.endswith(".json"):
         return ModelStats.load(name), None, None
-    model = tfxp.load_model(name, safe_mode=not _UNSAFE.value)
+    model = tfxp.load_model(name, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     if not _DATA.value:
         return tfxp.count_model(model), model, None

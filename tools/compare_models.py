@@ -37,7 +37,7 @@ from tfxp.interpreter.encoding import decode_output, encode_input
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, or .tflite.")
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _AGAINST = _FLAGS.DEFINE_string(
     "against", None, "The other form: quantized Keras model or .tflite."
 )
@@ -61,7 +61,7 @@ class KerasForm:
         from tfxp.export import KerasTracer
 
         self.name = f"Keras ({path})"
-        self._tracer = KerasTracer(tfxp.load_model(path, safe_mode=not _UNSAFE.value))
+        self._tracer = KerasTracer(tfxp.load_model(path, **_OPENING.options()))
         self.graph = self._tracer.graph
 
     def random(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:

@@ -37,7 +37,7 @@ _MODEL = _FLAGS.model(
     + ", ".join(PAPER_NETWORKS)
     + "."
 )
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _PRECISION = _FLAGS.precision()
 _BATCH = _FLAGS.batch_size(1)
 _BASELINE = _FLAGS.DEFINE_integer(
@@ -77,7 +77,7 @@ def load_network() -> tuple[ModelStats, PrecisionMap | dict[str, LayerPrecision]
     if name.endswith(".tflite"):
         graph = read_tflite(name)
         return graph_stats(graph), wanted or graph_precision(graph, _CONTAINERS.value)
-    model = tfxp.load_model(name, safe_mode=not _UNSAFE.value)
+    model = tfxp.load_model(name, **_OPENING.options())
     from tfxp.measure import count_model, uncounted_layers  # TensorFlow is quiet by now
 
     stats = count_model(model)

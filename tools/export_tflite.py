@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _OUTPUT = _FLAGS.output("File to write (.tflite).", ".tflite", required=True)
 _FLOAT_BITS = _FLAGS.DEFINE_integer(
     "float_bits",
@@ -68,7 +68,7 @@ def main() -> int:
         raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:
         raise ConfigError("float_bits: got no --data to measure on; expected some samples.")
-    qmodel = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    qmodel = tfxp.load_model(_MODEL.value, **_OPENING.options())
     if _FLOAT_BITS.value is not None:
         qmodel = _completed(qmodel)
     data = _inputs(qmodel, _VERIFY_DATA.value, "test")

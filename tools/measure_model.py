@@ -30,7 +30,7 @@ from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to measure on; labels are not needed.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -52,7 +52,7 @@ _PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
     bits = word_lengths()
-    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     shapes = input_shapes(model)
     data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value, "train")

@@ -35,7 +35,7 @@ from tfxp.progress import Progress
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to calibrate on; labels are not needed.", required=False)
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
@@ -77,7 +77,7 @@ _PROGRESS = _FLAGS.progress()
 def main() -> None:
     """All steps, each with its figures."""
     precision = cli.read_precision(_PRECISION.value)
-    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
@@ -88,7 +88,10 @@ def main() -> None:
         )
     )
     from tfxp.keras import keras
+    from tfxp.training.repair.fine_tune import check_samples
 
+    if training is not None and _EPOCHS.value:
+        check_samples(_settings(), training)
     keras.utils.set_random_seed(_SEED.value)
     figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
     stats = _measure(model, calibration)
@@ -154,10 +157,10 @@ def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
     return result
 
 
-def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
-    from tfxp.training import FineTuneSettings, fine_tune
+def _settings() -> Any:
+    from tfxp.training import FineTuneSettings
 
-    settings = FineTuneSettings(
+    return FineTuneSettings(
         _EPOCHS.value,
         _RATE.value,
         _BATCH_SIZE.value,
@@ -165,6 +168,11 @@ def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
         _TEACHER.value,
         _SEED.value,
     )
+
+
+def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
+    from tfxp.training import fine_tune
+
     labels = None if data.y is None else _labels(data)
     with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
 
@@ -176,7 +184,7 @@ def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
             qmodel,
             data.x,
             labels,
-            settings,
+            _settings(),
             teacher=model,
             progress=report,
         )

@@ -29,15 +29,15 @@ METHODS = ["greedy", "random", "bayesian", "hyperband", "evolution"]
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
-_UNSAFE = _FLAGS.unsafe()
+_OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_REPORT_DATA = _FLAGS.DEFINE_string(
-    "report_data", None, "Other samples (.npz) that the best map is reported on."
+_REPORT_DATA = _FLAGS.npz(
+    "report_data", "Other samples (.npz) that the best map is reported on."
 )
-_CALIBRATION = _FLAGS.DEFINE_string(
-    "calibration_data", None, "Samples (.npz) to measure on (the first 256 of --data)."
+_CALIBRATION = _FLAGS.npz(
+    "calibration_data", "Samples (.npz) to measure on (the first 256 of --data)."
 )
 _TRAIN_DATA = _FLAGS.train_data()
 _FLAGS.input_scale()
@@ -77,7 +77,7 @@ _PROGRESS = _FLAGS.progress()
 def main() -> int | None:
     """Search, print the front, write the map."""
     settings = read_settings()
-    model = tfxp.load_model(_MODEL.value, safe_mode=not _UNSAFE.value)
+    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     data = load(_DATA.value, model, _LIMIT.value, "test", _SPLIT.value)
     calibration = load(_CALIBRATION.value, model, None, "train", None, labels=False)

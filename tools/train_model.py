@@ -25,7 +25,6 @@ from typing import Any
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
 from tfxp.data import ModelData, input_shapes, load_model_data
-from tfxp.data.npz import check_npz
 from tfxp.errors import ConfigError, FolderInUseError
 from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
@@ -72,9 +71,6 @@ _PROBED = 200  # samples that noise gains are averaged over, as in the paper's s
 
 def main() -> None:
     """Train one recipe, or what is left of a grid."""
-    for path in (_TRAIN_DATA.value, _EVAL_DATA.value):
-        if path:
-            check_npz(path)
     if (_CONFIG.value is None) == (_GRID.value is None):
         raise ConfigError("config and grid: got both or neither; expected one of them.")
     from tfxp.keras import tf

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from absl import flags
 
+from tfxp.cli.custom_objects import read_custom_objects
 from tfxp.cli.outputs import OutputFlag, check_outputs
 from tfxp.data import AUTO, METRICS, InputScaling, ModelData, scaled_inputs
 from tfxp.data.input_scaling import Scalings
-from tfxp.errors import ConfigError
+from tfxp.data.npz import check_npz
+from tfxp.errors import ConfigError, ModelError
 from tfxp.files import find_config
 from tfxp.precision import PrecisionMap
 
 _ENUM_PREFIX = re.compile(r"^<[^>]*>: ")  # absl's; the values stand beside the name already
+
+
+@dataclass(frozen=True)
+class OpeningFlags:
+    """What a tool passes on to `tfxp.load_model`."""
+
+    unsafe: Any
+    custom_objects: Any
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `tfxp.load_model`.
+
+        Raises:
+            ConfigError: --custom_objects cannot be imported.
+        """
+        objects = read_custom_objects(self.custom_objects.value)
+        return {"custom_objects": objects, "safe_mode": not self.unsafe.value}
 
 
 class ToolFlags:
@@ -41,6 +62,7 @@ class ToolFlags:
         self.values = flags.FlagValues()
         self._required: set[str] = set()
         self._outputs: list[OutputFlag] = []
+        self._files: list[tuple[str, str]] = []
 
     def __getattr__(self, name: str) -> Any:
         """absl's own DEFINE_… functions, which put the flag into this tool's set."""
@@ -83,13 +105,19 @@ class ToolFlags:
     # What the tool works on -------------------------------------------------------------------
 
     def model(self, text: str = "Keras model: .h5, .keras or SavedModel.") -> Any:
-        """--model, required."""
+        """--model, required; a path, whose absence is noticed before any work."""
+        self._files.append(("model", "model"))
         return self.DEFINE_string("model", None, text, required=True)
 
-    def unsafe(self) -> Any:
-        """--[no]unsafe: whether code inside a model file may run."""
+    def opening(self) -> OpeningFlags:
+        """--[no]unsafe and --custom_objects: what code may run when a model is opened."""
         text = "Also open models that hold code (Lambda layers), which then runs: trust them first."
-        return self.DEFINE_boolean("unsafe", False, text)
+        unsafe = self.DEFINE_boolean("unsafe", False, text)
+        text = (
+            "Module with layers and functions of your own that the model uses: file.py or a dotted"
+            " name. It is imported, which runs its code."
+        )
+        return OpeningFlags(unsafe, self.DEFINE_string("custom_objects", None, text))
 
     def data(self, text: str, required: bool = True) -> Any:
         """--data: what the tool works on."""
@@ -112,7 +140,12 @@ class ToolFlags:
             "An .npz file with x, y or x_train, y_train, x_test, y_test; for a model of several "
             "inputs with an array under each input's name instead of x."
         )
-        return self.DEFINE_string(name, None, f"{text} {keys}", required=required)
+        return self.npz(name, f"{text} {keys}", required)
+
+    def npz(self, name: str, text: str, required: bool = False) -> Any:
+        """A flag that names a data file, which is looked at before any work."""
+        self._files.append((name, "data"))
+        return self.DEFINE_string(name, None, text, required=required)
 
     def split(self) -> Any:
         """--split: which half of a file that has two."""
@@ -234,12 +267,19 @@ class ToolFlags:
         """--json: the printed figures for programs."""
         return self.output("Also write the figures to this JSON file.", ".json", name="json")
 
-    def check_outputs(self) -> None:
-        """Complain about outputs that cannot be written, or that are inputs too.
+    def check_files(self) -> None:
+        """Complain about inputs that are missing, and outputs that cannot be or are inputs too.
 
         Raises:
+            DataError, ModelError: an input is missing, or no data file.
             ConfigError, OutputError: as in `tfxp.cli.outputs.check_outputs`.
         """
+        for name, kind in self._files:
+            path = self.values[name].value
+            if path and kind == "data":
+                check_npz(path)
+            elif path and not os.path.exists(path):
+                raise ModelError(f"model {path!r}: no such file; expected a path of a model.")
         check_outputs(self._outputs, {name: self.values[name].value for name in self.values})
 
     def progress(self) -> Any:

@@ -60,7 +60,7 @@ def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[s
     _leave_on_sigterm()
     try:
         with _warnings_in_one_line(name):
-            tool_flags.check_outputs()
+            tool_flags.check_files()
             return main() or 0
     except KeyboardInterrupt:
         _say(name, "interrupted.")

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
-import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.data.dataset import Dataset
 from tfxp.errors import DataError
+from tfxp.file_kind import file_kind
 
 SPLITS = ("train", "test")
+_ADVICE = {
+    "a .npy file, one array": (
+        " Put it into one: numpy.savez('data.npz', x=numpy.load('file.npy'))."
+    ),
+    "a text file, such as CSV": (
+        " Read it with numpy.loadtxt or pandas, and save inputs and labels:"
+        " numpy.savez('data.npz', x=..., y=...)."
+    ),
+}
 
 
 def load_npz(
@@ -86,11 +95,18 @@ def check_npz(path: str | os.PathLike[str]) -> None:
     name = repr(os.fspath(path))
     if not os.path.isfile(path):
         raise DataError(f"data file {name}: got no such file; expected an .npz file.")
-    if not zipfile.is_zipfile(path):
+    kind = file_kind(path)
+    if kind == "an .npz archive":
+        return
+    if kind is None or kind == "an empty file":
         raise DataError(
             f"data file {name}: got something that is no .npz archive, or only the beginning of"
             " one; expected one made by numpy.savez. Make it again."
         )
+    raise DataError(
+        f"data file {name}: got {kind}, which is no .npz archive; expected one made by"
+        f" numpy.savez.{_ADVICE.get(kind, '')}"
+    )
 
 
 def _keys(

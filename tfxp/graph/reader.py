@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.errors import ModelError, TfliteFormatError
+from tfxp.file_kind import file_kind, is_keras
 from tfxp.graph.element_types import (
     OPAQUE,
     element_bits,
@@ -62,6 +63,10 @@ def read_tflite(path_or_bytes: str | os.PathLike[str] | bytes | bytearray) -> In
         where, content = "the given bytes", bytes(path_or_bytes)
     else:
         where, content = str(path_or_bytes), _load(path_or_bytes)
+    kind = file_kind(content)
+    if kind not in (None, "a .tflite model"):
+        advice = " Export it first" if is_keras(kind) else ""
+        raise TfliteFormatError(f"{where}: got {kind}; expected a .tflite model.{advice}")
     try:
         return _Reader(checked_bytes(content)).read()
     except TfliteFormatError as error:

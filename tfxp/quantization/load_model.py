@@ -8,6 +8,7 @@ from typing import Any
 
 from tfxp.data.input_scaling import keep_scalings, read_scalings
 from tfxp.errors import ModelError
+from tfxp.file_kind import file_kind, is_keras
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
@@ -124,6 +125,9 @@ def _explain(name: str, error: Exception) -> str:
         return f"holds weights only; expected {_KINDS} with the whole model. Save the model again."
     if "Unknown layer" in text or "Could not locate class" in text or "Unknown object" in text:
         return f"{_first(text)} Pass the class in custom_objects."
+    kind = file_kind(name)
+    if kind is not None and kind != "a folder" and not is_keras(kind):
+        return f"is {kind}; expected {_KINDS}."
     damaged = os.path.isfile(name) and not _looks_whole(name)
     if damaged or isinstance(error, OSError | KeyError | zipfile.BadZipFile | EOFError):
         return f"damaged, or not a Keras model ({_first(text)}); expected {_KINDS}."

@@ -169,7 +169,7 @@ def _ranges(page: Page, figures: ModelFigures) -> None:
         range_chart([RangeRow(*row) for row in weights], _RANGE_CAPTION),
         histogram_chart(
             [Histogram(*row) for row in weights],
-            "Float weights before fine-tuning; lines are the values that the format has.",
+            "Float weights; lines are the values that the format has.",
         ),
     )
 
@@ -179,7 +179,7 @@ _ACTIVATION_CAPTION = (
 )
 _RANGE_CAPTION = (
     "↓ share of values that become zero though they are not, ↑ share that is clipped."
-    " Measured before fine-tuning."
+    " Measured in the float network."
 )
 
 

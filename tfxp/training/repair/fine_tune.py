@@ -67,6 +67,29 @@ class FineTuneSettings:
             raise ConfigError(f"held_back: got {self.held_back}; expected 0 to below 1.")
 
 
+def check_samples(settings: FineTuneSettings, data: ModelData) -> None:
+    """Complain, before any long work, about data that a fine-tuning cannot use.
+
+    Raises:
+        DataError: less than a batch of samples.
+        ConfigError: augmentation of several inputs, or of what are no images.
+    """
+    if len(data) < settings.batch_size:
+        raise DataError(
+            f"training data: got {len(data)} samples; expected at least a batch of "
+            f"{settings.batch_size}."
+        )
+    if settings.augment == "none":
+        return
+    if len(data.parts) > 1:
+        raise ConfigError(
+            f"augment: got {settings.augment!r} for {len(data.parts)} inputs; expected none."
+        )
+    if data.parts[0].x.ndim != 4:
+        shape = data.parts[0].x.shape[1:]
+        raise ConfigError(f"augment: got inputs of shape {shape}; expected images.")
+
+
 def fine_tune(
     qmodel: KerasModel,
     x: Samples,
@@ -109,8 +132,10 @@ def fine_tune(
     settings = settings or FineTuneSettings()
     objective = Objective(qmodel, y, teacher, settings.teacher_weight)
     data = ModelData.of((x, y), qmodel.input_names, "training data")
-    arrays = [part.x for part in data.shaped(input_shapes(qmodel)).parts]
+    data = data.shaped(input_shapes(qmodel))
     settings = _with_fixed_batch(settings, InputSignature.of(qmodel).batch)
+    check_samples(settings, data)
+    arrays = [part.x for part in data.parts]
     learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
     judge = HeldBack(qmodel, objective, arrays, data.y, held, settings.batch_size)
     training = [part[learned] for part in arrays], None if data.y is None else data.y[learned]
@@ -173,8 +198,6 @@ def shuffled_batches(
         settings: batch size, augmentation, seed.
         epoch: which epoch.
     """
-    if len(x) > 1 and settings.augment != "none":
-        raise ConfigError(f"augment: got {settings.augment!r} for {len(x)} inputs; expected none.")
     count = len(x[0])
     labels = np.zeros(count, np.int64) if y is None else np.asarray(y)
     data = tf.data.Dataset.from_tensor_slices(np.arange(count))
@@ -192,8 +215,6 @@ def shuffled_batches(
 
 
 def _augmented(images: np.ndarray, how: str, draws: np.random.Generator) -> np.ndarray:
-    if images.ndim != 4:
-        raise ConfigError(f"augment: got inputs of shape {images.shape[1:]}; expected images.")
     flipped = draws.random(len(images)) < 0.5
     images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
     if how == "flip":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import DataError, TrainingWarning
+from tfxp.errors import TrainingWarning
 from tfxp.keras_types import KerasModel
 from tfxp.training.repair.objective import Objective
 
@@ -17,18 +17,11 @@ from tfxp.training.repair.objective import Objective
 def split(samples: int, batch_size: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sample numbers to train on and to judge by; all for both where none can be spared.
 
-    Raises:
-        DataError: there is not even a batch.
-
     Example:
         >>> learned, held = split(100, 32, 0.1, seed=0)
         >>> len(learned), len(held), len({*learned, *held})
         (90, 10, 100)
     """
-    if samples < batch_size:
-        raise DataError(
-            f"training data: got {samples} samples; expected at least a batch of {batch_size}."
-        )
     count = min(round(share * samples), samples - batch_size)
     if count < 1:
         return np.arange(samples), np.arange(samples)
