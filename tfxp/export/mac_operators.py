@@ -11,34 +11,37 @@ from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
+from tfxp.transforms.linear_layers import CONV, DENSE, DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
 
 # Offsets larger than this many accumulator steps would leave too little of int32 to the sums.
 _MOST_BIAS = 2.0**30
 
-MAC_OPERATORS = {
-    "Conv1D": "CONV_2D",
-    "Conv2D": "CONV_2D",
-    "Conv1DTranspose": "TRANSPOSE_CONV",
-    "Conv2DTranspose": "TRANSPOSE_CONV",
-    "DepthwiseConv1D": "DEPTHWISE_CONV_2D",
-    "DepthwiseConv2D": "DEPTHWISE_CONV_2D",
-    "Dense": "FULLY_CONNECTED",
+_OPERATORS = {
+    CONV: "CONV_2D",
+    TRANSPOSED: "TRANSPOSE_CONV",
+    DEPTHWISE: "DEPTHWISE_CONV_2D",
+    DENSE: "FULLY_CONNECTED",
 }
+
+
+def mac_operator(spec: LayerSpec) -> str:
+    """The operator of a layer; a sequence is an image one row high."""
+    return _OPERATORS[LINEAR_LAYERS[spec.kind]]
 
 
 def mac_options(spec: LayerSpec) -> dict[str, Any]:
     """The option table of a layer's operator, the fused activation left out."""
-    config = spec.config
-    if spec.kind == "Dense":
+    config, form = spec.config, LINEAR_LAYERS[spec.kind]
+    if form is DENSE:
         return {"keep_num_dims": True}
     high, wide = _of_image(config["strides"])
     padding = "VALID" if config["padding"] == "causal" else config["padding"].upper()
     options = {"padding": padding, "stride_h": high, "stride_w": wide}
-    if spec.kind.endswith("Transpose"):
+    if form is TRANSPOSED:
         return options
     high, wide = _of_image(config["dilation_rate"])
     options |= {"dilation_h_factor": high, "dilation_w_factor": wide}
-    if spec.kind.startswith("Depthwise"):
+    if form is DEPTHWISE:
         options["depth_multiplier"] = config["depth_multiplier"]
     return options
 
@@ -51,13 +54,14 @@ def _of_image(sizes: Any) -> tuple[int, int]:
 
 def tflite_kernel(spec: LayerSpec, codes: np.ndarray) -> tuple[np.ndarray, int]:
     """Kernel in TFLite's axis order, and the axis of its output channels."""
+    form = LINEAR_LAYERS[spec.kind]
     if "1D" in spec.kind:
         codes = codes[None]
-    if spec.kind in ("Conv1D", "Conv2D"):
+    if form is CONV:
         return np.ascontiguousarray(codes.transpose(3, 0, 1, 2)), 0
-    if spec.kind.endswith("Transpose"):
+    if form is TRANSPOSED:
         return np.ascontiguousarray(codes.transpose(2, 0, 1, 3)), 0
-    if spec.kind.startswith("Depthwise"):
+    if form is DEPTHWISE:
         return np.ascontiguousarray(codes.reshape(1, *codes.shape[:2], -1)), 3
     return np.ascontiguousarray(codes.T), 0
 

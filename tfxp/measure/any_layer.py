@@ -9,6 +9,7 @@ from tfxp.errors import UnsupportedLayerError
 from tfxp.precision import LayerKind, LayerStats, ModelStats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.linear_layers import CONV, DENSE, DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
 from tfxp.transforms.normalize.matrix_products import is_product
 
 Shape = tuple[int, ...]
@@ -99,8 +100,6 @@ def layer_work(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int | None:
         the count; None for a class that is not in the table.
     """
     kind = "Recurrent" if spec.kind in _RECURRENT else spec.kind
-    if kind.startswith("Conv") and kind.endswith("Transpose"):
-        kind = "ConvTranspose"
     known = _matrix_product if is_product(spec) else _COUNTS.get(kind)
     return known(spec, inputs, out) if known is not None else None
 
@@ -167,19 +166,14 @@ def _matrix_product(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
 
 def _distributed(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int:
     inner = spec.config["layer"]["class_name"]
-    return _dense(spec, inputs, out) if inner in ("Dense", "Conv1D", "Conv2D") else 0
+    return _dense(spec, inputs, out) if LINEAR_LAYERS.get(inner) in (DENSE, CONV) else 0
 
 
+_LINEAR = {DENSE: _dense, CONV: _dense, DEPTHWISE: _depthwise, TRANSPOSED: _transposed}
 _COUNTS: dict[str, Callable[[LayerSpec, list[Shape], Shape], int]] = {
-    "Conv1D": _dense,
-    "Conv2D": _dense,
-    "Conv3D": _dense,
-    "Dense": _dense,
-    "DepthwiseConv1D": _depthwise,
-    "DepthwiseConv2D": _depthwise,
+    **{kind: _LINEAR[form] for kind, form in LINEAR_LAYERS.items()},
     "SeparableConv1D": _separable,
     "SeparableConv2D": _separable,
-    "ConvTranspose": _transposed,
     "Recurrent": _recurrent,
     "EinsumDense": _einsum,
     "MultiHeadAttention": _attention,

@@ -27,6 +27,7 @@ from tfxp.quantization.role import (
 )
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.linear_layers import LINEAR_LAYERS, LinearForm
 
 
 def _channels_last(spec: LayerSpec) -> str | None:
@@ -46,8 +47,9 @@ def _inside_samples(spec: LayerSpec) -> str | None:
     return "axis 0; expected an axis of the sample" if spec.config["axis"] == 0 else None
 
 
-def _linear(kind: LayerKind, kernel: WeightSpec) -> LayerRole:
-    return LayerRole(MAC, kind, (kernel,), "bias", _channels_last)
+def _linear(form: LinearForm) -> LayerRole:
+    kernel = WeightSpec(form.kernel, form.channel_axes, form.trailing)
+    return LayerRole(MAC, form.name, (kernel,), "bias", _channels_last)
 
 
 def _keep(kind: LayerKind) -> LayerRole:
@@ -58,9 +60,6 @@ def _recurrent() -> LayerRole:
     return LayerRole(IN_FLOAT, LayerKind.RECURRENT, finds_weights=True)
 
 
-_KERNEL = WeightSpec("kernel")
-_DEPTHWISE = WeightSpec("depthwise_kernel", channel_axes=2)
-_TRANSPOSED = WeightSpec("kernel", trailing=1)
 # Operators that add or multiply know one scale for the whole constant.
 _CONSTANT = WeightSpec("constant", channel_axes=0)
 _UNARY = LayerRole(UNARY, LayerKind.LOOKUP)
@@ -76,15 +75,7 @@ AUGMENTATION = (
 LAYERS: dict[str, LayerRole] = {
     "InputLayer": LayerRole(INPUT, LayerKind.INPUT),
     # multiply and add up
-    "Conv1D": _linear(LayerKind.CONV, _KERNEL),
-    "Conv2D": _linear(LayerKind.CONV, _KERNEL),
-    "Conv3D": _linear(LayerKind.CONV, _KERNEL),
-    "Conv1DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
-    "Conv2DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
-    "Conv3DTranspose": _linear(LayerKind.TRANSPOSED_CONV, _TRANSPOSED),
-    "DepthwiseConv1D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
-    "DepthwiseConv2D": _linear(LayerKind.DEPTHWISE_CONV, _DEPTHWISE),
-    "Dense": LayerRole(MAC, LayerKind.DENSE, (_KERNEL,), "bias"),
+    **{kind: _linear(form) for kind, form in LINEAR_LAYERS.items()},
     "BatchNormalization": LayerRole(BATCH_NORM, LayerKind.BATCH_NORM),
     # several tensors
     "Add": LayerRole(ADD, LayerKind.ADD),

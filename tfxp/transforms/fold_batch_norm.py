@@ -15,21 +15,8 @@ import numpy as np
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape
+from tfxp.transforms.linear_layers import CONV, DENSE, LINEAR_LAYERS
 from tfxp.transforms.training_settings import MovedWeight, carry_settings, lose_settings
-
-# Layers a BatchNormalization after them can go into: class -> where the axes of the kernel that
-# number output channels begin and end, from the back.
-FOLDABLE = {
-    "Conv1D": (-1, 0),
-    "Conv2D": (-1, 0),
-    "Conv3D": (-1, 0),
-    "Conv1DTranspose": (-2, -1),
-    "Conv2DTranspose": (-2, -1),
-    "Conv3DTranspose": (-2, -1),
-    "DepthwiseConv1D": (-2, 0),
-    "DepthwiseConv2D": (-2, 0),
-    "Dense": (-1, 0),
-}
 
 
 def fold_batch_norm(graph: LayerGraph, keep: Collection[str] = ()) -> LayerGraph:
@@ -67,7 +54,7 @@ def follows_foldable(graph: LayerGraph, number: int) -> bool:
     spec, source = graph.layers[call.layer], call.refs()[0]
     before = graph.spec_of(source)
     return (
-        before.kind in FOLDABLE
+        before.kind in LINEAR_LAYERS
         and before.config.get("activation", "linear") == "linear"
         and before.activity_regularizer is None
         and len(graph.uses(before.name)) == len(graph.uses(spec.name)) == 1
@@ -90,8 +77,8 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
     g, c = affine(spec)
     arrays = before.arrays()
     name, kernel = next(iter(arrays.items()))
-    start, end = FOLDABLE[before.kind]
-    channels = kernel.shape[start : kernel.ndim + end] + (1,) * -end
+    form = LINEAR_LAYERS[before.kind]
+    channels = form.channels(kernel.shape) + (1,) * form.trailing
     bias = arrays.get("bias", np.zeros(g.shape)).astype(np.float64)
     before.set_arrays(
         {
@@ -131,8 +118,9 @@ def _fold_forward(graph: LayerGraph, number: int) -> bool:
     if consumer is None or len(graph.uses(spec.name)) > 1 or spec.activity_regularizer is not None:
         return False
     after = graph.layers[graph.calls[consumer].layer]
-    dense = after.kind == "Dense"
-    one_group = after.kind in ("Conv1D", "Conv2D") and after.config.get("groups", 1) == 1
+    form = LINEAR_LAYERS.get(after.kind)
+    dense = form is DENSE
+    one_group = form is CONV and after.config.get("groups", 1) == 1
     normal = _normalises_channels(spec, graph.shape_of(Ref(number)))
     if not ((dense or one_group) and normal and len(graph.uses(after.name)) == 1):
         return False

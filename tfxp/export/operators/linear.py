@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.export.graph_builder import GraphBuilder, Value
-from tfxp.export.mac_operators import MAC_OPERATORS, mac_options, tflite_kernel
+from tfxp.export.mac_operators import mac_operator, mac_options, tflite_kernel
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import UNKNOWN_SIZE, writes
 from tfxp.graph import Quantization
@@ -87,7 +87,7 @@ def _operator(
     if before:
         inputs = [*before, weights, source.index, bias]
     options = {**mac_options(spec), "fused_activation_function": fused(relu)}
-    result = builder.emit(MAC_OPERATORS[spec.kind], inputs, output, options)
+    result = builder.emit(mac_operator(spec), inputs, output, options)
     return builder.finish(result, relu, True, spec.name)
 
 

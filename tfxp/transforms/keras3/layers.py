@@ -19,6 +19,7 @@ from tfxp.keras import keras, keras3, layers
 from tfxp.transforms.activation_functions import function_name, shadowing
 from tfxp.transforms.data_types import FLOAT32, float32_config
 from tfxp.transforms.keras3.weights import obstacle_of
+from tfxp.transforms.linear_layers import LINEAR_LAYERS
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
 _SAME = {
@@ -121,9 +122,7 @@ def _config_of(layer: Any) -> dict[str, Any]:
 
 
 _ACTIVATION_LAST = (
-    "Activation", "Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose",
-    "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D",
-    "SeparableConv1D", "SeparableConv2D",
+    "Activation", "EinsumDense", "SeparableConv1D", "SeparableConv2D", *LINEAR_LAYERS,
 )  # fmt: skip
 
 

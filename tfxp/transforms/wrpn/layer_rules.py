@@ -20,6 +20,7 @@ import numpy as np
 from tfxp.keras import tf
 from tfxp.transforms.activation_functions import is_keras_function, layer_of
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref, Shape
+from tfxp.transforms.linear_layers import DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
 from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Concat, Fixed, Free, Repeat, Tile
 
@@ -44,16 +45,14 @@ _FUNCTIONS = {
     "math.subtract", "math.tanh", "multiply", "nn.relu", "nn.relu6", "nn.sigmoid", "nn.silu",
     "nn.tanh", "square", "subtract",
 }  # fmt: skip
-_CONVOLUTIONS = {"Conv1D", "Conv2D", "Conv3D"}
-_TRANSPOSED = {"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"}
 _SEPARABLE = {"SeparableConv1D", "SeparableConv2D"}
-_DEPTHWISE = {"DepthwiseConv1D", "DepthwiseConv2D"}
 # Layers that own their output channels -> the field of the configuration that counts them.
 OWNERS = {
-    "Dense": "units",
-    **dict.fromkeys(_CONVOLUTIONS | _TRANSPOSED | _SEPARABLE, "filters"),
+    **{kind: form.counts for kind, form in LINEAR_LAYERS.items() if form.counts},
+    **dict.fromkeys(_SEPARABLE, "filters"),
 }
-WITH_WEIGHTS = {*OWNERS, *_DEPTHWISE, *WITH_CHANNEL_WEIGHTS}
+WITH_KERNELS = {*LINEAR_LAYERS, *_SEPARABLE}
+WITH_WEIGHTS = WITH_KERNELS | WITH_CHANNEL_WEIGHTS
 
 
 class ImpossibleError(Exception):
@@ -91,7 +90,7 @@ def trace(
         raise ImpossibleError("whose output depends on how many channels there are")
     if spec.kind in OWNERS:
         return _trace_owner(spec, inputs[0], preserve)
-    if spec.kind in _DEPTHWISE:
+    if LINEAR_LAYERS.get(spec.kind) is DEPTHWISE:
         return Repeat(inputs[0], spec.config["depth_multiplier"])
     if spec.kind in CHANNELWISE:
         return inputs[0]
@@ -241,7 +240,7 @@ def copy_weights(spec: LayerSpec, layer: LayerAxes) -> dict[str, np.ndarray]:
 def _kernel(spec: LayerSpec, layer: LayerAxes, kernel: np.ndarray) -> np.ndarray:
     read, written = layer.read, layer.written
     assert read is not None and written is not None
-    if spec.kind in _TRANSPOSED:
+    if LINEAR_LAYERS.get(spec.kind) is TRANSPOSED:
         kernel = kernel[..., axes.copies(written), :]
         return kernel[..., axes.copies(read)] * axes.shares(read)
     if is_depthwise_form(spec, read.width):

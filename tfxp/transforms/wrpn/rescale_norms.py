@@ -9,10 +9,8 @@ import numpy as np
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
-from tfxp.transforms.wrpn.layer_rules import OWNERS
+from tfxp.transforms.wrpn.layer_rules import WITH_KERNELS
 from tfxp.transforms.wrpn.rescale_ranges import channel_moments
-
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 
 
 def add_batch_norms(
@@ -36,7 +34,7 @@ def add_batch_norms(
     """
     chosen = {}
     for number, _, spec in graph.in_order():
-        if spec.kind not in (*OWNERS, *_DEPTHWISE) or spec.name in skip:
+        if spec.kind not in WITH_KERNELS or spec.name in skip:
             continue
         named = isinstance(spec.config["activation"], str)
         if named and len(graph.uses(spec.name)) == 1 and not _has_norm(graph, number):

@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.linear_layers import LINEAR_LAYERS, TRANSPOSED
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free, leaves, resolve
 from tfxp.transforms.wrpn.layer_rules import (
     ELEMENTWISE,
-    OWNERS,
+    WITH_KERNELS,
     ImpossibleError,
     Shape,
     trace,
 )
 
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-MAKERS = {*OWNERS, *_DEPTHWISE, "BatchNormalization"}
+MAKERS = WITH_KERNELS | {"BatchNormalization"}
 _NOT_HOMOGENEOUS = {
     "AlphaDropout", "ELU", "GaussianNoise", "LayerNormalization", "Rescaling", "ThresholdedReLU",
 }  # fmt: skip
@@ -108,7 +108,7 @@ def _size(values: np.ndarray, percentile: float) -> float:
 
 
 def _scaled_inputs(spec: LayerSpec, kernel: np.ndarray, read: np.ndarray) -> np.ndarray:
-    if "Transpose" in spec.kind:
+    if LINEAR_LAYERS.get(spec.kind) is TRANSPOSED:
         return kernel * read
     groups = spec.config.get("groups", 1)
     if groups == 1:
@@ -138,7 +138,8 @@ def rescaled(
         arrays["depthwise_kernel"] = kernel * read[:, None] / out
     else:
         kernel = _scaled_inputs(spec, arrays["kernel"], read)
-        arrays["kernel"] = kernel / (written[:, None] if "Transpose" in spec.kind else written)
+        transposed = LINEAR_LAYERS.get(spec.kind) is TRANSPOSED
+        arrays["kernel"] = kernel / (written[:, None] if transposed else written)
     if "bias" in arrays:
         arrays["bias"] = arrays["bias"] / written
     spec.set_arrays({name: value.astype(np.float32) for name, value in arrays.items()})

@@ -13,6 +13,7 @@ import numpy as np
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
+from tfxp.transforms.linear_layers import LINEAR_LAYERS, TRANSPOSED
 from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free
 from tfxp.transforms.wrpn.layer_rules import (
@@ -240,7 +241,7 @@ def _with_noise(
     name = "pointwise_kernel" if "pointwise_kernel" in arrays else "kernel"
     kernel = arrays[name]
     draws = np.random.default_rng([seed, zlib.crc32(spec.name.encode())]).normal(size=kernel.shape)
-    copied = ~first if "Transpose" not in spec.kind else ~first[:, None]
+    copied = ~first[:, None] if LINEAR_LAYERS.get(spec.kind) is TRANSPOSED else ~first
     changed = kernel + noise * kernel.std() * draws * copied
     return {**arrays, name: changed.astype(np.float32)}
 
