@@ -11,8 +11,7 @@ from tfxp.precision import FLOAT
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.precision_variables import format_owner
-from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
+from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork, format_owner
 from tfxp.quantization.role import (
     CONCATENATE,
     INTERPOLATE,

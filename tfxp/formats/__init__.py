@@ -12,7 +12,7 @@ from tfxp.formats.fit import (
     sqnr_db,
 )
 from tfxp.formats.fixed_point import MAX_BITS, FixedPointFormat
-from tfxp.formats.parsing import Format, parse_format
+from tfxp.formats.parsing import Format, format_of_scale, parse_format
 from tfxp.formats.rounding import Overflow, Rounding, round_array, round_scalar
 from tfxp.formats.storage import int8_zero_point
 from tfxp.formats.tensor_stats import TensorStats
@@ -38,6 +38,7 @@ __all__ = [
     "fit_clip_budget",
     "fit_max_abs",
     "fit_mse",
+    "format_of_scale",
     "int8_zero_point",
     "mean_squared_error",
     "parse_format",

@@ -1,10 +1,13 @@
-"""Format names to formats."""
+"""Names, and the numbers in a model's variables, to formats."""
 
 from __future__ import annotations
 
+import math
 import re
 
-from tfxp.errors import FormatError
+import numpy as np
+
+from tfxp.errors import FormatError, PrecisionError
 from tfxp.formats.fixed_point import FixedPointFormat
 from tfxp.formats.wrpn import WrpnFormat
 
@@ -33,3 +36,24 @@ def parse_format(text: str, role: str = "weights", sign_in_m: bool = False) -> F
     if match is not None:
         return WrpnFormat(int(match.group(1)), role)
     return FixedPointFormat.parse(text, sign_in_m)
+
+
+def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:
+    """The format that has these numbers; the inverse of reading a format's properties.
+
+    Raises:
+        PrecisionError: no format has them.
+
+    Example:
+        >>> format_of_scale(0.125, -8, 7)
+        FixedPointFormat('Q0.3')
+    """
+    mantissa, exponent = math.frexp(scale)
+    signed, codes = qmin < 0, qmax + 1
+    bits = codes.bit_length() - 1 + int(signed)
+    if mantissa == 0.5 and codes & (codes - 1) == 0:
+        return FixedPointFormat.of_bits(bits, 1 - exponent, signed, signed and qmin == -qmax)
+    wrpn = WrpnFormat(bits, "weights" if signed else "activations")
+    if np.float32(wrpn.scale) == np.float32(scale) and wrpn.qmin == qmin:
+        return wrpn
+    raise PrecisionError(f"scale {scale} with codes {qmin} to {qmax}: belongs to no known format.")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
-import numpy as np
-
-from tfxp.errors import PrecisionError
-from tfxp.formats import FixedPointFormat, Format, WrpnFormat
+from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import LayerPrecision
 
 
@@ -42,24 +38,3 @@ class LayerFormats:
 
 
 NetworkFormats = dict[str, LayerFormats]
-
-
-def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:
-    """The format that has these numbers; the inverse of reading a format's properties.
-
-    Raises:
-        PrecisionError: no format has them.
-
-    Example:
-        >>> format_of_scale(0.125, -8, 7)
-        FixedPointFormat('Q0.3')
-    """
-    mantissa, exponent = math.frexp(scale)
-    signed, codes = qmin < 0, qmax + 1
-    bits = codes.bit_length() - 1 + int(signed)
-    if mantissa == 0.5 and codes & (codes - 1) == 0:
-        return FixedPointFormat.of_bits(bits, 1 - exponent, signed, signed and qmin == -qmax)
-    wrpn = WrpnFormat(bits, "weights" if signed else "activations")
-    if np.float32(wrpn.scale) == np.float32(scale) and wrpn.qmin == qmin:
-        return wrpn
-    raise PrecisionError(f"scale {scale} with codes {qmin} to {qmax}: belongs to no known format.")

@@ -14,7 +14,6 @@ from tfxp.quantization.annotations import annotations_of
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.partial_precision import foreign_configs, in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
-from tfxp.quantization.precision_variables import assign_formats
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import is_quantized, plan_of, read_network
@@ -100,7 +99,7 @@ def quantize_plan(
     formats = resolve_formats(plan, precision, stats, fit)
     network = QuantizedNetwork(plan, formats)
     quantized = wrap_layers(network, backward).to_model(plan.graph.name)
-    assign_formats(network.of_model(quantized))
+    network.of_model(quantized).assign_formats()
     quantized._tfxp_stats = stats
     return quantized
 

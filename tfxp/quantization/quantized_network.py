@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfxp.quantization.layer_formats import NetworkFormats
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
+from tfxp.quantizers import FormatContext
 from tfxp.transforms.layer_graph import LayerGraph
 
 Storage = Literal["INT8", "INT16"]
@@ -81,6 +82,29 @@ class QuantizedNetwork:
         """What code 0 of an activation's format is stored as; int16 has no zero point."""
         return int8_zero_point(fmt) if self.storage == "INT8" else 0
 
+    def assign_formats(self, only: Collection[str] | None = None) -> None:
+        """Put the formats into the variables of the model's layers, or of some of them."""
+        for name, layer in self.layers.items():
+            quantized = isinstance(layer, FormatWrapper | QuantizeInput)
+            if quantized and (only is None or name in only):
+                layer.assign(self._context(layer))
+
+    def _context(self, layer: FormatWrapper | QuantizeInput) -> FormatContext:
+        """The formats that the quantizers of a layer take theirs from."""
+        owner = self.formats.get(format_owner(layer, self.plan))
+        output = None if owner is None else owner.activations
+        if isinstance(layer, QuantizeInput):
+            return FormatContext(output, wide=self.storage == "INT16")
+        weights = self.formats[layer.name].weights if layer.name in self.formats else ()
+        return FormatContext(
+            output,
+            weights,
+            None if owner is None else owner.activation_gradients,
+            tuple(self.input_grids(layer.name)),
+            self.accumulator_step(layer.name) if weights else None,
+            wide=self.storage == "INT16",
+        )
+
     def role(self, layer: str) -> LayerRole:
         """The role of a layer."""
         return self.plan.role(layer)
@@ -122,3 +146,10 @@ class QuantizedNetwork:
     def forget_integers(self) -> None:
         """Let go of the codes, once they are held elsewhere."""
         self._integers.clear()
+
+
+def format_owner(layer: FormatWrapper | QuantizeInput, plan: QuantizationPlan) -> str:
+    """Whose activation format a layer's output has; pools and lone ReLUs keep their input's."""
+    if layer.owner in plan.points or isinstance(layer, QuantizeInput):
+        return layer.owner
+    return plan.input_owners(layer.name)[0]

@@ -8,9 +8,9 @@ from typing import Any
 from tfxp.errors import PrecisionError
 from tfxp.quantization.parts import is_foreign, leave_alone
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
-from tfxp.quantization.precision_variables import formats_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_formats import read_formats
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.tfmot import QuantizeWrapper
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
@@ -36,7 +36,7 @@ def read_network(qmodel: Any) -> QuantizedNetwork:
         ('Q2.1', ['Q2.1'])
     """
     network = QuantizedNetwork(plan_of(qmodel), {}).of_model(qmodel)
-    return network.with_formats(formats_of(network))
+    return network.with_formats(read_formats(network))
 
 
 def is_quantized(model: Any) -> bool:

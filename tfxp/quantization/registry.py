@@ -43,7 +43,7 @@ from tfxp.quantizers import (
     WrpnWeightQuantizer,
     seed_of,
 )
-from tfxp.quantizers.quantizers import covered
+from tfxp.quantizers.average_pool import covered
 from tfxp.tfmot import QuantizeRegistry
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
@@ -256,10 +256,10 @@ def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:
     return int(counts.flat[0]) if (counts == counts.flat[0]).all() else counts.tolist()
 
 
-def pool_window(config: dict[str, Any]) -> tuple[list[int], list[int]]:
+def pool_window(config: dict[str, Any]) -> list[list[int]]:
     """Sizes and steps of a pool's window."""
     sizes, strides = np.atleast_1d(config["pool_size"]), np.atleast_1d(config["strides"])
-    return [int(size) for size in sizes], [int(step) for step in strides]
+    return [[int(size) for size in sizes], [int(step) for step in strides]]
 
 
 def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:

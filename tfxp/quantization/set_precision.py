@@ -11,8 +11,7 @@ from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.partial_precision import in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan
-from tfxp.quantization.precision_variables import assign_formats, format_owner
-from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.quantized_network import QuantizedNetwork, format_owner
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.resolve_formats import FormatResolver
@@ -119,7 +118,7 @@ class PrecisionSetter:
         if wanted.storage != self._network.storage:  # zero points and roundings of all layers
             changed = list(self._owners)
         self._network = wanted.with_formats({})  # unknown if an assignment fails half way
-        assign_formats(wanted, changed)
+        wanted.assign_formats(changed)
         self._network = wanted
         return changed
 

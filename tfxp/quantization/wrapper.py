@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfxp.keras import keras
 from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
-from tfxp.quantizers import FormatQuantizer
+from tfxp.quantizers import FormatContext, FormatQuantizer
 from tfxp.tfmot import QuantizeWrapperV2
 from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
@@ -118,10 +118,8 @@ class FormatWrapper(QuantizeWrapperV2):
     def _finish(self, inputs: Any, outputs: Any, training: Any) -> Any:
         """The layer's output on its grid."""
         quantizer = self.quantize_config.output_quantizer
-        if getattr(quantizer, "takes_inputs", False):
+        if quantizer is not None:
             outputs = quantizer(outputs, training, self.output_variables, inputs=inputs)
-        elif quantizer is not None:
-            outputs = quantizer(outputs, training, self.output_variables)
         return self._backward(outputs, training)
 
     def _backward(self, outputs: Any, training: Any) -> Any:
@@ -149,10 +147,10 @@ class FormatWrapper(QuantizeWrapperV2):
         try:
             for path, value in values.items():
                 _assign(self.layer, path, value)
-            run = getattr(self.quantize_config.output_quantizer, "run_layer", None)
-            if run is not None:  # the layer's steps are rounded inside
-                return run(self.layer, inputs, self.output_variables, kwargs.get("training"))
-            return self.layer.call(inputs, **kwargs)
+            quantizer = self.quantize_config.output_quantizer
+            if quantizer is None:
+                return self.layer.call(inputs, **kwargs)
+            return quantizer.run_layer(self.layer, inputs, self.output_variables, **kwargs)
         finally:
             for path, variable in originals.items():
                 _assign(self.layer, path, variable)
@@ -162,6 +160,16 @@ class FormatWrapper(QuantizeWrapperV2):
         if getattr(self.layer, "bias", None) is not None and "bias" not in values:
             values["bias"] = tf.convert_to_tensor(self.layer.bias)
         return {path: tf.convert_to_tensor(_resolve(self.layer, path)) for path in values}
+
+    def assign(self, context: FormatContext) -> None:
+        """Put formats into the variables of every quantizer."""
+        config = self.quantize_config
+        for path, quantizer in config.weight_quantizers.items():
+            quantizer.assign(self.weight_variables[path], context)
+        if config.output_quantizer is not None:
+            config.output_quantizer.assign(self.output_variables, context)
+        if config.gradient_quantizer is not None:
+            config.gradient_quantizer.assign(self.gradient_variables, context)
 
     def variable(self, path: str) -> Any:
         """The float variable of a weight, by its attribute path in the wrapped layer."""
@@ -178,7 +186,7 @@ class FormatWrapper(QuantizeWrapperV2):
     def _closes_with_relu(self) -> bool:
         """Whether the layer is a plain ReLU, which the quantizer's kernel does on its way."""
         quantizer = self.quantize_config.output_quantizer
-        takes = getattr(quantizer, "takes_relu", False)
+        takes = quantizer is not None and quantizer.takes_relu
         return takes and is_relu(make_spec(self.layer)) == float("inf")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -225,6 +233,10 @@ class QuantizeInput(keras.layers.Layer):
         """The input on its grid."""
         training = keras.backend.learning_phase() if training is None else training
         return self.quantizer(tf.cast(inputs, tf.float32), training, self.output_variables)
+
+    def assign(self, context: FormatContext) -> None:
+        """Put a format into the quantizer's variables."""
+        self.quantizer.assign(self.output_variables, context)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape."""

@@ -1,6 +1,9 @@
 """tfmot Quantizers whose format lives in variables, and their straight-through operations."""
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
+from tfxp.quantizers.average_pool import AveragePoolQuantizer
+from tfxp.quantizers.format_context import FormatContext
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables
 from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
 from tfxp.quantizers.length import LengthQuantizer
 from tfxp.quantizers.lstm import LstmQuantizer
@@ -8,9 +11,8 @@ from tfxp.quantizers.mean import MeanQuantizer
 from tfxp.quantizers.product import ProductQuantizer
 from tfxp.quantizers.quantizers import (
     ActivationQuantizer,
-    AveragePoolQuantizer,
     BiasQuantizer,
-    FormatQuantizer,
+    KernelQuantizer,
     WeightQuantizer,
     seed_of,
 )
@@ -27,9 +29,11 @@ __all__ = [
     "ActivationQuantizer",
     "AveragePoolQuantizer",
     "BiasQuantizer",
+    "FormatContext",
     "FormatQuantizer",
     "GradientCounts",
     "GradientQuantizer",
+    "KernelQuantizer",
     "LeakyReluQuantizer",
     "LengthQuantizer",
     "LstmQuantizer",
@@ -40,6 +44,7 @@ __all__ = [
     "TableQuantizer",
     "UnaryQuantizer",
     "UnitRange",
+    "Variables",
     "WeightQuantizer",
     "WrpnActivationQuantizer",
     "WrpnWeightQuantizer",

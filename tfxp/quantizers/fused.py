@@ -70,20 +70,21 @@ def where_inside(
 
 @compiled_if_large
 def _rounded(x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, mode: str) -> Any:
-    return _held(round_by_name(x / scale, mode), qmin, qmax) * scale
+    return on_grid(round_by_name(x / scale, mode), scale, qmin, qmax)
 
 
 @compiled_if_large
 def _drawn(x: tf.Tensor, draws: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: Any) -> Any:
-    return _held(round_up_below(x / scale, draws), qmin, qmax) * scale
+    return on_grid(round_up_below(x / scale, draws), scale, qmin, qmax)
 
 
-def _held(codes: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor) -> tf.Tensor:
+def on_grid(codes: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor) -> tf.Tensor:
+    """clip(codes, qmin, qmax) * scale; NaN stays NaN."""
     clipped = tf.raw_ops.ClipByValue(t=codes, clip_value_min=qmin, clip_value_max=qmax)
     if traced_by_xla():
         # Its clip makes a limit of a NaN, and a training that has gone wrong would look healthy.
-        return tf.where(tf.math.is_nan(codes), codes, clipped)
-    return clipped
+        clipped = tf.where(tf.math.is_nan(codes), codes, clipped)
+    return clipped * scale
 
 
 def traced_by_xla() -> bool:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.formats import Format
 from tfxp.keras import keras
+from tfxp.quantizers.format_context import FormatContext
+from tfxp.quantizers.format_quantizer import FormatQuantizer, VariableOwner, Variables
 from tfxp.quantizers.fused import quantize_in_one_pass
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables
 
 COUNT_EVERY = 16
 _register = keras.utils.register_keras_serializable(package="tfxp")
@@ -55,14 +57,18 @@ class GradientQuantizer(FormatQuantizer):
     seed: int = 0
     count_every: int = COUNT_EVERY
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
+    def wanted_formats(self, context: FormatContext) -> tuple[Format, ...]:
+        """That of the output's gradient."""
+        return () if context.gradient is None else (context.gradient,)
+
+    def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
         """The format, and what was counted: passes, elements looked at, saturated, not finite."""
         counts = layer.add_weight(
             name=f"{name}_counts", shape=(4,), dtype=tf.int64, initializer="zeros", trainable=False
         )
         return {**super().build(tensor_shape, name, layer), "counts": counts}
 
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The same tensor; its gradient will lie on the grid."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
 

@@ -7,9 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import Variables
+from tfxp.quantizers.format_quantizer import Variables, coded
 from tfxp.quantizers.rounding import round_half_even, round_half_up
-from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import UnaryQuantizer
 
 # The one scale of an 8-bit L2_NORMALIZATION, and its codes.
@@ -36,15 +35,15 @@ class LengthQuantizer(UnaryQuantizer):
     """
 
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The operator's codes for the input's, as real values."""
-        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
         codes = tf.cast(round_half_even(inputs / weights["input_scale"]), tf.int64)
         fixed = tf.clip_by_value(tf.cast(_divided(codes), tf.float32), _LOWEST, _HIGHEST) * _SCALE
-        wide = qmax - qmin > _WIDEST
-        result = round_half_up(tf.where(wide, outputs, fixed) / scale)
-        return straight_through(outputs, tf.clip_by_value(result, qmin, qmax) * scale)
+        wide = weights["qmax"] - weights["qmin"] > _WIDEST
+        return coded(
+            outputs, round_half_up(tf.where(wide, outputs, fixed) / weights["scale"]), weights
+        )
 
 
 def _divided(codes: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from tfxp.interpreter import fixed_point_math
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import ActivationQuantizer, Variables, float_variable
+from tfxp.quantizers.format_context import INPUT_SCALE, KERNEL_SCALE, Constant
+from tfxp.quantizers.format_quantizer import Variables
+from tfxp.quantizers.fused import on_grid
+from tfxp.quantizers.quantizers import ActivationQuantizer
 from tfxp.quantizers.rounding import round_half_away
 from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import doubly_rounded
@@ -46,15 +49,14 @@ class LstmQuantizer(ActivationQuantizer):
         layer normalization, projection and peephole.
     """
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, and the scales of the input and of both kernels."""
-        return {
-            **super().build(tensor_shape, name, layer),
-            "input_scale": float_variable(layer, f"{name}_input_scale", 2.0**-4),
-            "kernel_scale": float_variable(layer, f"{name}_kernel_scale", 2.0**-7),
-        }
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The scales of the input and of both kernels."""
+        return *super().constants, INPUT_SCALE, KERNEL_SCALE
 
-    def run_layer(self, layer: Any, inputs: Any, variables: Variables, training: Any) -> tf.Tensor:
+    def run_layer(
+        self, layer: Any, inputs: Any, variables: Variables, training: Any = None, **_: Any
+    ) -> tf.Tensor:
         """The layer's output on the output's grid.
 
         Args:
@@ -121,10 +123,10 @@ class _Steps:
         steps = tf.cast(opened, tf.float64) * tf.cast(activated, tf.float64)
         steps *= 2.0 ** (2 * FUNCTION_BITS)
         codes = doubly_rounded(steps, 2.0 ** (-2 * FUNCTION_BITS) / scale)
-        codes = tf.clip_by_value(tf.cast(codes, tf.float32), self._low, self._high)
+        rounded = on_grid(tf.cast(codes, tf.float32), self._scale, self._low, self._high)
         real = opened * activated
         held = tf.clip_by_value(real, self._low * self._scale, self._high * self._scale)
-        return straight_through(held, codes * self._scale)
+        return straight_through(held, rounded)
 
 
 def _from_inputs(cell: Any, inputs: tf.Tensor, variables: Variables) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
+from tfxp.quantizers.format_context import INPUT_SCALE, INPUT_ZERO_POINT, ZERO_POINT, Constant
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
-from tfxp.quantizers.straight_through import straight_through
 
 
 @keras.utils.register_keras_serializable(package="tfxp")
@@ -34,18 +34,13 @@ class MeanQuantizer(FormatQuantizer):
     count: int
     zero_points: bool = field(default=False, metadata={"since": "0.2"})
 
-    takes_inputs = True
-
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, the scale of the input, and both zero points."""
-        variables = super().build(tensor_shape, name, layer)
-        variables["input_scale"] = float_variable(layer, f"{name}_input_scale", 2.0**-4)
-        for point in ("input_zero_point", "zero_point") if self.zero_points else ():
-            variables[point] = float_variable(layer, f"{name}_{point}", 0.0)
-        return variables
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The scale of the input, and both zero points."""
+        return (INPUT_SCALE, *((INPUT_ZERO_POINT, ZERO_POINT) if self.zero_points else ()))
 
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The mean on its grid, the gradient passed through."""
         scale, source = weights["scale"], weights["input_scale"]
@@ -57,8 +52,7 @@ class MeanQuantizer(FormatQuantizer):
         multiplier = _product(source / scale, 1.0 / count)
         offset = _sum(zero, -_product(count * source_zero, multiplier))
         codes = round_half_even(_sum(_product(total, multiplier), offset)) - zero
-        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
-        return straight_through(outputs, codes * scale)
+        return coded(outputs, codes, weights)
 
     def _count(self, outputs: Any, inputs: Any) -> tf.Tensor:
         """n as a float32 number."""

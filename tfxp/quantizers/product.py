@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
+from tfxp.quantizers.format_context import PRODUCT_SCALE, RIGHT_ZERO_POINT, Constant
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
-from tfxp.quantizers.straight_through import straight_through
 from tfxp.quantizers.unary import doubly_rounded
 
 
@@ -24,22 +24,17 @@ class ProductQuantizer(FormatQuantizer):
     the first case only; the second is gemmlowp's, which halves first.
     """
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, the value of one step of S, and the zero point of the right side."""
-        variables = super().build(tensor_shape, name, layer)
-        return {
-            **variables,
-            "product_scale": float_variable(layer, f"{name}_product_scale", 2.0**-8),
-            "right_zero_point": float_variable(layer, f"{name}_right_zero_point", 0.0),
-        }
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The value of one step of S, and the zero point of the right side."""
+        return PRODUCT_SCALE, RIGHT_ZERO_POINT
 
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, outputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The operator's codes as real values, the gradient passed through."""
         scale, step = weights["scale"], weights["product_scale"]
-        total = round_half_even(inputs / step)
+        total = round_half_even(outputs / step)
         ratio = step / scale
         once = round_half_even(total * ratio)
         twice = doubly_rounded(total, ratio)
         codes = tf.where(weights["right_zero_point"] == 0.0, once, twice)
-        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
-        return straight_through(inputs, codes * scale)
+        return coded(outputs, codes, weights)

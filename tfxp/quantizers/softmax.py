@@ -7,9 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_away, round_half_up
-from tfxp.quantizers.straight_through import straight_through
 
 # The one scale of an 8-bit SOFTMAX, and its codes.
 _SCALE, _CODES = 2.0**-8, 255.0
@@ -27,17 +26,14 @@ class SoftmaxQuantizer(FormatQuantizer):
     real function.
     """
 
-    takes_inputs = True
-
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The operator's codes for the input's, as real values."""
-        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
         table = tf.minimum(_probability_codes(inputs), _CODES) * _SCALE
-        wide = qmax - qmin > _CODES
-        codes = round_half_up(tf.where(wide, outputs, table) / scale)
-        return straight_through(outputs, tf.clip_by_value(codes, qmin, qmax) * scale)
+        wide = weights["qmax"] - weights["qmin"] > _CODES
+        codes = round_half_up(tf.where(wide, outputs, table) / weights["scale"])
+        return coded(outputs, codes, weights)
 
 
 def _probability_codes(x: tf.Tensor) -> tf.Tensor:

@@ -14,9 +14,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.keras import keras
-from tfxp.quantizers.quantizers import FormatQuantizer, Variables, float_variable
+from tfxp.quantizers.format_context import ALPHA_SCALE, INPUT_SCALE, ZERO_POINT, Constant
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_away, round_half_even, round_half_up
-from tfxp.quantizers.straight_through import straight_through
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 # Operators whose 8-bit output has one scale only: (scale, qmin, qmax) of UQ0.8 and Q0.7.
@@ -30,12 +30,10 @@ _LEAKY_BITS = 8
 class UnaryQuantizer(FormatQuantizer):
     """Base of the quantizers of this file: they also know the scale of their layer's input."""
 
-    takes_inputs = True
-
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, and the scale of the input."""
-        variables = super().build(tensor_shape, name, layer)
-        return {**variables, "input_scale": float_variable(layer, f"{name}_input_scale", 2.0**-4)}
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The scale of the input."""
+        return (INPUT_SCALE,)
 
 
 @_register
@@ -54,27 +52,27 @@ class TableQuantizer(UnaryQuantizer):
 
     function: str
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, the scale of the input, and the zero point of the output's storage."""
-        variables = super().build(tensor_shape, name, layer)
-        return {**variables, "zero_point": float_variable(layer, f"{name}_zero_point", 0.0)}
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The scale of the input, and the zero point of the output's storage."""
+        return INPUT_SCALE, ZERO_POINT
 
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The function's table at the input's codes, the real function's gradient."""
-        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
+        scale = weights["scale"]
         double = _FUNCTIONS[self.function](tf.cast(inputs, tf.float64))
         real = tf.cast(double, tf.float32)
         if self.function in _FIXED_GRIDS:
             fixed, low, high = _FIXED_GRIDS[self.function]
-            wide = qmax - qmin > _WIDEST_TABLE
+            wide = weights["qmax"] - weights["qmin"] > _WIDEST_TABLE
             table = tf.clip_by_value(round_half_even(real / fixed), low, high) * fixed
             codes = round_half_up(tf.where(wide, real, table) / scale)
         else:
             zero = weights["zero_point"]
             codes = round_half_even(real / scale + zero) - zero
-        return straight_through(outputs, tf.clip_by_value(codes, qmin, qmax) * scale)
+        return coded(outputs, codes, weights)
 
 
 @_register
@@ -91,7 +89,7 @@ class LeakyReluQuantizer(UnaryQuantizer):
     alpha: float
 
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The operator's code, the leaky ReLU's gradient."""
         scale, source = weights["scale"], weights["input_scale"]
@@ -102,8 +100,7 @@ class LeakyReluQuantizer(UnaryQuantizer):
         below = round_half_even(unit * (ratio * self.alpha))
         product = round_half_even(inputs / source) * tf.where(inputs >= 0, above, below)
         codes = tf.where(wide, round_half_even(outputs / scale), round_half_up(product / unit))
-        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
-        return straight_through(outputs, codes * scale)
+        return coded(outputs, codes, weights)
 
 
 @_register
@@ -115,13 +112,13 @@ class PReluQuantizer(UnaryQuantizer):
     r is the value of one step of p in output steps; nothing is rounded where r >= 1.
     """
 
-    def build(self, tensor_shape: Any, name: str, layer: Any) -> Variables:
-        """The format, the scale of the input, and that of the slopes."""
-        variables = super().build(tensor_shape, name, layer)
-        return {**variables, "alpha_scale": float_variable(layer, f"{name}_alpha_scale", 2.0**-7)}
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """The scale of the input, and that of the slopes."""
+        return INPUT_SCALE, ALPHA_SCALE
 
     def __call__(
-        self, outputs: Any, training: Any, weights: Variables, inputs: Any = None, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
     ) -> tf.Tensor:
         """The operator's code, the layer's gradient."""
         scale, step = weights["scale"], weights["input_scale"]
@@ -129,8 +126,7 @@ class PReluQuantizer(UnaryQuantizer):
         positive = doubly_rounded(round_half_even(inputs / step), step / scale)
         negative = doubly_rounded(round_half_even(outputs / fine), fine / scale)
         codes = tf.where(inputs >= 0, positive, negative)
-        codes = tf.clip_by_value(codes, weights["qmin"], weights["qmax"])
-        return straight_through(outputs, codes * scale)
+        return coded(outputs, codes, weights)
 
 
 def doubly_rounded(codes: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:

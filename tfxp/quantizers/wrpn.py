@@ -15,15 +15,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxp.formats import Format, WrpnFormat
 from tfxp.keras import keras
+from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, code_limit
 from tfxp.quantizers.fused import traced_by_xla
-from tfxp.quantizers.quantizers import (
-    FAST_ROUNDINGS,
-    FormatQuantizer,
-    KernelQuantizer,
-    Variables,
-    deterministic,
-)
+from tfxp.quantizers.quantizers import FAST_ROUNDINGS, KernelQuantizer, deterministic
 from tfxp.quantizers.rounding import round_by_name
 from tfxp.quantizers.straight_through import HALF_UP_NUDGE, LOG2_E, where_between
 
@@ -51,7 +47,16 @@ class WrpnWeightQuantizer(KernelQuantizer):
     binary: bool = False
     per_channel: bool = False
 
-    def __call__(self, inputs: Any, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    @property
+    def one_scale_per_channel(self) -> bool:
+        """Whether means are taken per channel."""
+        return self.per_channel
+
+    def formats(self, variables: Variables) -> tuple[Format, ...]:
+        """WRPN's, where grids of one step would leave open which it is."""
+        return (WrpnFormat(1 if self.binary else code_limit(variables["qmax"]).bit_length() + 1),)
+
+    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         if self.binary:
@@ -77,17 +82,25 @@ class WrpnActivationQuantizer(FormatQuantizer):
 
     rounding: str | None = None
     seed: int = 0
-    takes_relu = True  # the clip at 0 is one
+
+    @property
+    def takes_relu(self) -> bool:
+        """Always: the clip at 0 is one."""
+        return True
+
+    def formats(self, variables: Variables) -> tuple[Format, ...]:
+        """WRPN's, where a grid of one step would leave open which it is."""
+        return (WrpnFormat(code_limit(variables["qmax"]).bit_length(), "activations"),)
 
     def __call__(
-        self, inputs: Any, training: Any, weights: Variables, relu: bool = False, **_: Any
+        self, outputs: Any, /, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid."""
         rounding = deterministic(self.rounding or "half_even", training)
         if rounding in FAST_ROUNDINGS:
             nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
-            return quantize_unit_interval(inputs, weights["qmax"], nudge)
-        return quantize_unit_range(inputs, 0.0, weights["qmax"], rounding, self.seed)
+            return quantize_unit_interval(outputs, weights["qmax"], nudge)
+        return quantize_unit_range(outputs, 0.0, weights["qmax"], rounding, self.seed)
 
 
 @_register

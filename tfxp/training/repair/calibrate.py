@@ -24,7 +24,6 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
-from tfxp.quantization.precision_variables import assign_formats
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.training.repair.objective import OutputKind
@@ -202,7 +201,7 @@ class _Calibration:
 
     def _assign(self, name: str, formats: LayerFormats) -> None:
         self._network = self._network.with_formats({**self._network.formats, name: formats})
-        assign_formats(self._network)
+        self._network.assign_formats()
 
     def correct_biases(self, progress: Progress | None) -> None:
         """Centre the outputs of one layer after the other."""
