@@ -94,3 +94,19 @@ def test_every_integer_file_is_priced(shared):
         assert report.total("traffic_bits") >= 0
         priced += 1
     assert priced > 100
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_gather_is_a_table_or_a_slice(table):
+    graph = IntegerGraph()
+    rows = np.zeros((9, 4), np.int8) if table else None
+    codes = None if table else np.zeros(5, np.int32)
+    data = graph.add_tensor(Tensor("data", (9, 4), "INT8", data=rows))
+    which = graph.add_tensor(Tensor("which", (1, 5), "INT32", data=codes))
+    out = graph.add_tensor(Tensor("out", (1, 5, 4), "INT8"))
+    graph.add_operator(Operator("GATHER", [data, which], [out]))
+    graph.inputs, graph.outputs = [which if table else data], [out]
+    stats = graph_stats(graph)
+    assert stats["out"].kind == ("embedding" if table else "slice")
+    assert stats["out"].weight_count == (36 if table else 0)
+    assert stats.selected["@inputs"] == ([] if table else ["data"])

@@ -1,10 +1,13 @@
 """One vocabulary of layer kinds: every table names its members, old spellings are read as them."""
 
+import re
+
 import pytest
 
 import tfxp
 from tfxp.cost import stages
 from tfxp.cost.graph_stats import _KINDS as OPERATORS
+from tfxp.export.operators import WRITERS
 from tfxp.measure import any_layer
 from tfxp.precision import LayerKind, LayerStats, ModelStats
 from tfxp.quantization.layer_table import LAYERS
@@ -41,6 +44,11 @@ def test_spellings_of_saved_files(old, kind):
     assert stats["a"].kind is LayerKind(kind)
     assert stats.to_dict()["layers"][0]["kind"] == kind
     assert ModelStats.from_dict(stats.to_dict()) == stats
+
+
+def test_every_operator_that_is_written_has_a_kind():
+    text = " ".join(writer.operators for writer in WRITERS.values())
+    assert set(re.findall(r"[A-Z0-9_]{3,}", text)) <= set(OPERATORS)
 
 
 def test_users_write_strings():

@@ -15,9 +15,10 @@ from tfxp.keras import keras
 from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import weight_name
+from tfxp.transforms.training_only import TRAINING_ONLY
 
 Key = tuple[str, str]
-_UNCHANGED = ("InputLayer", "Flatten", "Reshape", "Dropout", "ZeroPadding2D")
+_UNCHANGED = ("InputLayer", "Flatten", "Reshape", "ZeroPadding2D", *TRAINING_ONLY)
 
 
 @dataclasses.dataclass(frozen=True)

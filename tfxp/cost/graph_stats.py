@@ -34,11 +34,13 @@ _KINDS = {
     "MAXIMUM": LayerKind.MAXIMUM,
     "MINIMUM": LayerKind.MINIMUM,
     **dict.fromkeys(("CONCATENATION", "PACK"), LayerKind.CONCATENATE),
-    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), LayerKind.POOL),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "REDUCE_MAX", "REDUCE_MIN"), LayerKind.POOL),
     "MEAN": LayerKind.MEAN,
     "SUM": LayerKind.SUM,
     **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), LayerKind.RESHAPE),
-    "TRANSPOSE": LayerKind.TRANSPOSE,
+    **dict.fromkeys(
+        ("TRANSPOSE", "REVERSE_V2", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), LayerKind.TRANSPOSE
+    ),
     **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK"), LayerKind.SLICE),
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), LayerKind.PAD),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE"), LayerKind.RESIZE),
@@ -90,7 +92,7 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
         kernel, bias_count = _parameters(graph, operator)
         layers[names[out]] = LayerStats(
             names[out],
-            _KINDS.get(operator.name, LayerKind.OTHER),
+            _kind(operator, bool(kernel)),
             tuple(dict.fromkeys(names[i] for i in operator.inputs if i in produced)),
             _sample_shape(graph.tensors[out], batch),
             kernel,
@@ -102,6 +104,12 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
             names[other] = names[out]
     outputs = tuple(dict.fromkeys(names[i] for i in graph.outputs if i in produced))
     return ModelStats(layers, outputs)
+
+
+def _kind(operator: Operator, weighted: bool) -> LayerKind:
+    kind = _KINDS.get(operator.name, LayerKind.OTHER)
+    # Without a table of its own, GATHER picks from activations.
+    return LayerKind.SLICE if kind == LayerKind.EMBEDDING and not weighted else kind
 
 
 def graph_precision(graph: IntegerGraph, containers: bool = True) -> dict[str, LayerPrecision]:
@@ -192,6 +200,8 @@ def _constants(graph: IntegerGraph, operator: Operator) -> list[Tensor]:
     learned = [tensor for tensor in tensors if tensor.data is not None and not tensor.is_variable]
     if operator.name == "TRANSPOSE_CONV":  # its first operand is the output shape
         learned = [tensor for tensor in learned if tensor is not tensors[0]]
+    if operator.name == "GATHER":  # its second operand holds indices
+        learned = [tensor for tensor in learned if tensor is tensors[0]]
     return learned
 
 

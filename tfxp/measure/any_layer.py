@@ -99,8 +99,7 @@ def layer_work(spec: LayerSpec, inputs: list[Shape], out: Shape) -> int | None:
     Returns:
         the count; None for a class that is not in the table.
     """
-    kind = "Recurrent" if spec.kind in _RECURRENT else spec.kind
-    known = _matrix_product if is_product(spec) else _COUNTS.get(kind)
+    known = _matrix_product if is_product(spec) else _COUNTS.get(spec.kind)
     return known(spec, inputs, out) if known is not None else None
 
 
@@ -174,7 +173,7 @@ _COUNTS: dict[str, Callable[[LayerSpec, list[Shape], Shape], int]] = {
     **{kind: _LINEAR[form] for kind, form in LINEAR_LAYERS.items()},
     "SeparableConv1D": _separable,
     "SeparableConv2D": _separable,
-    "Recurrent": _recurrent,
+    **dict.fromkeys(_RECURRENT, _recurrent),
     "EinsumDense": _einsum,
     "MultiHeadAttention": _attention,
     "Dot": _dot,

@@ -28,6 +28,7 @@ from tfxp.quantization.role import (
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.linear_layers import LINEAR_LAYERS, LinearForm
+from tfxp.transforms.training_only import TRAINING_ONLY
 
 
 def _channels_last(spec: LayerSpec) -> str | None:
@@ -65,12 +66,6 @@ _CONSTANT = WeightSpec("constant", channel_axes=0)
 _UNARY = LayerRole(UNARY, LayerKind.LOOKUP)
 # A softmax that no layer reads.
 FINAL_SOFTMAX = LayerRole(SOFTMAX, LayerKind.SOFTMAX)
-
-# They change images while training only.
-AUGMENTATION = (
-    "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
-    "RandomBrightness", "RandomHeight", "RandomWidth",
-)  # fmt: skip
 
 LAYERS: dict[str, LayerRole] = {
     "InputLayer": LayerRole(INPUT, LayerKind.INPUT),
@@ -120,21 +115,12 @@ LAYERS: dict[str, LayerRole] = {
     "UpSampling3D": _keep(LayerKind.RESIZE),
     "Resizing": _keep(LayerKind.RESIZE),
     "tf.pad by mirror": _keep(LayerKind.PAD),
-    "tf.nn.depth_to_space": _keep(LayerKind.RESHAPE),
-    "tf.nn.space_to_depth": _keep(LayerKind.RESHAPE),
+    "tf.nn.depth_to_space": _keep(LayerKind.TRANSPOSE),
+    "tf.nn.space_to_depth": _keep(LayerKind.TRANSPOSE),
     "tf.reduce_max": _keep(LayerKind.POOL),
     "tf.reduce_min": _keep(LayerKind.POOL),
-    "Dropout": _keep(LayerKind.DROPOUT),
-    "SpatialDropout1D": _keep(LayerKind.DROPOUT),
-    "SpatialDropout2D": _keep(LayerKind.DROPOUT),
-    "SpatialDropout3D": _keep(LayerKind.DROPOUT),
-    "AlphaDropout": _keep(LayerKind.DROPOUT),
-    "GaussianDropout": _keep(LayerKind.DROPOUT),
-    "GaussianNoise": _keep(LayerKind.DROPOUT),
-    "ActivityRegularization": _keep(LayerKind.DROPOUT),
     "Masking": _keep(LayerKind.DROPOUT),
-    "Identity": _keep(LayerKind.DROPOUT),
-    **{name: _keep(LayerKind.DROPOUT) for name in AUGMENTATION},
+    **{name: _keep(LayerKind.DROPOUT) for name in TRAINING_ONLY},
     # functions of one tensor
     "ReLU": LayerRole(RELU, LayerKind.ACTIVATION),
     "Activation": LayerRole(RELU, LayerKind.ACTIVATION),

@@ -9,31 +9,18 @@ import numpy as np
 from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import UNKNOWN_SIZE, writes
-from tfxp.quantization.layer_table import AUGMENTATION
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize.channel_functions import function_of
 from tfxp.transforms.normalize.single_functions import DEPTH_TO_SPACE, LARGEST
 from tfxp.transforms.normalize.slices import index_of
+from tfxp.transforms.training_only import TRAINING_ONLY
 
 # (begin, end, step) along one axis; None stands for its border.
 Range = tuple[int | None, int | None, int]
 _WHOLE: Range = (None, None, 1)
 
 
-@writes(
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "AlphaDropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "ActivityRegularization",
-    "Activation",
-    "Identity",
-    *AUGMENTATION,
-    operators="nothing",
-)
+@writes("Activation", *TRAINING_ONLY, operators="nothing")
 def write_nothing(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """These do nothing at inference."""
     builder.put(number, builder.read(call)[0])

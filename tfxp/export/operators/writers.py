@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfxp.export.graph_builder import GraphBuilder
+from tfxp.precision import LayerKind
 from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.transforms.activation_functions import function_name, is_keras_function
 from tfxp.transforms.layer_graph import Call, LayerSpec
@@ -42,7 +43,6 @@ _REASONS = {
     "LayerNormalization": "its axes are not the last one, or it hands on a mask that is read",
     "MultiHeadAttention": "it has a mask, or axes that plain attention has not",
 }
-_RECURRENT = ("SimpleRNN", "GRU", "RNN", "ConvLSTM2D", "Bidirectional")
 
 
 # Why an operator that states the size of its output cannot be written for any size.
@@ -85,7 +85,7 @@ def writer_of(spec: LayerSpec) -> Writer | None:
 def no_operator(spec: LayerSpec) -> str:
     """Why a layer has no integer operator, in a sentence."""
     reason = _REASONS.get(spec.kind)
-    if reason is None and spec.kind in _RECURRENT:
+    if reason is None and role_of(spec).kind == LayerKind.RECURRENT:
         reason = "its state is computed in float between the steps"
     own = function_name(spec.config.get("activation"))
     if reason is None and not is_keras_function(spec.config.get("activation")):

@@ -17,8 +17,9 @@ from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import is_quantized, plan_of
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import is_softmax
+from tfxp.transforms.training_only import TRAINING_ONLY
 
-_KEEP_VALUES = ("Reshape", "Flatten", "Dropout")
+_KEEP_VALUES = ("Reshape", "Flatten", *TRAINING_ONLY)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
 from tfxp.transforms.normalize.spectral_norm import unwrap_spectral_norms
 from tfxp.transforms.normalize.tensor_functions import functions_to_layers
 from tfxp.transforms.normalize.time_distributed import unwrap_time_distributed
+from tfxp.transforms.training_only import TRAINING_ONLY
 
 
 def normalize(graph: LayerGraph) -> LayerGraph:
@@ -156,7 +157,7 @@ _GLOBAL_POOLS = {
     "AveragePooling2D": layers.GlobalAveragePooling2D,
 }
 _CHAINED = ("Add", "Multiply", "Maximum", "Minimum")
-_RESHAPES = ("Reshape", "Flatten", "Dropout")
+_RESHAPES = ("Reshape", "Flatten", *TRAINING_ONLY)
 
 
 def is_relu(spec: LayerSpec) -> float | None:

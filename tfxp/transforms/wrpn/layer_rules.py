@@ -21,19 +21,18 @@ from tfxp.keras import tf
 from tfxp.transforms.activation_functions import is_keras_function, layer_of
 from tfxp.transforms.layer_graph import Call, LayerSpec, Ref, Shape
 from tfxp.transforms.linear_layers import DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
+from tfxp.transforms.training_only import TRAINING_ONLY
 from tfxp.transforms.wrpn import axes
 from tfxp.transforms.wrpn.axes import Axis, Concat, Fixed, Free, Repeat, Tile
 
 # Each output channel is a function of the same input channel alone.
 CHANNELWISE = {
-    "Activation", "ActivityRegularization", "AlphaDropout", "AveragePooling1D", "AveragePooling2D",
-    "AveragePooling3D", "Cropping1D", "Cropping2D", "Cropping3D", "Dropout", "ELU",
-    "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+    "Activation", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Cropping1D",
+    "Cropping2D", "Cropping3D", "ELU", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
     "GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D",
     "LeakyReLU", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "ReLU", "RepeatVector",
-    "Rescaling", "Resizing", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-    "ThresholdedReLU", "UpSampling1D", "UpSampling2D", "UpSampling3D", "ZeroPadding1D",
-    "ZeroPadding2D", "ZeroPadding3D",
+    "Rescaling", "Resizing", "ThresholdedReLU", "UpSampling1D", "UpSampling2D", "UpSampling3D",
+    "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", *TRAINING_ONLY,
 }  # fmt: skip
 # The same with weights per channel, in the last dimension.
 WITH_CHANNEL_WEIGHTS = {"BatchNormalization", "LayerNormalization", "PReLU"}

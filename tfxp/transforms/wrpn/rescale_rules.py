@@ -10,6 +10,7 @@ import numpy as np
 
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.linear_layers import LINEAR_LAYERS, TRANSPOSED
+from tfxp.transforms.training_only import AUGMENTATION
 from tfxp.transforms.wrpn.axes import Axis, Fixed, Free, leaves, resolve
 from tfxp.transforms.wrpn.layer_rules import (
     ELEMENTWISE,
@@ -22,6 +23,7 @@ from tfxp.transforms.wrpn.layer_rules import (
 MAKERS = WITH_KERNELS | {"BatchNormalization"}
 _NOT_HOMOGENEOUS = {
     "AlphaDropout", "ELU", "GaussianNoise", "LayerNormalization", "Rescaling", "ThresholdedReLU",
+    *AUGMENTATION,
 }  # fmt: skip
 _SUMS = ("__operators__.add", "math.add", "math.subtract", "math.maximum", "math.minimum")
 _ACTIVATIONS = (None, "linear", "relu")
