@@ -254,6 +254,15 @@ def test_private_modules_of_tfmot_stand_in_one_file():
     assert found == {"tfxp/tfmot.py"}
 
 
+def test_keras_tuner_is_imported_by_one_file():
+    found = {
+        str(path.relative_to(PACKAGE.parent))
+        for path in [*FILES, *TOOLS.glob("*.py")]
+        if any(n.split(".")[0] == "keras_tuner" for n in imports(path.read_text(encoding="utf-8")))
+    }
+    assert found == {"tfxp/search/kerastuner.py"}
+
+
 def test_private_names_stay_in_their_file():
     found = {
         module_name(path): names

@@ -51,7 +51,6 @@ from tfxp.assign import (
     size_curve,
     smallest_within,
 )
-from tfxp.assign.adaption import PLACEMENTS
 from tfxp.assign.judd import uniform_start, wide_values
 from tfxp.assign.sakr import TENSORS
 from tfxp.assign.search_space import ARITHMETICS, RANGES
@@ -61,7 +60,7 @@ from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
 from tfxp.models import PAPER_NETWORKS, count_network
-from tfxp.precision import LayerKind, LayerPrecision, ModelStats, PrecisionMap
+from tfxp.precision import PLACEMENTS, LayerKind, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.progress import Progress
 from tfxp.report import search_page
 from tfxp.report.assign_plots import plot_profile, plot_result
@@ -90,7 +89,9 @@ _DATA_BITS = _FLAGS.DEFINE_integer(
 )
 _WEIGHT_CLIP = _FLAGS.DEFINE_float("weight_clip", 0.0, "adaption: share of weights to clip.")
 _CLIP = _FLAGS.DEFINE_float("clip", 0.01, "adaption: share of activations that may clip.")
-_PLACEMENT = _FLAGS.DEFINE_enum("placement", PLACEMENTS[0], PLACEMENTS, "adaption: ReLU.")
+_PLACEMENT = _FLAGS.DEFINE_enum(
+    "placement", "pre_activation", PLACEMENTS, "adaption: ReLU."
+)
 _ROUND_BIAS = _FLAGS.DEFINE_boolean("round_bias", True, "adaption: biases on a grid, or float.")
 _FLOAT_EDGES = _FLAGS.DEFINE_boolean(
     "float_edges", False, "adaption: input and output stay float, as in the paper (no export)."

@@ -13,9 +13,16 @@ from tfxp.assign.assignment import Assignment, Decision
 from tfxp.cost.zero_skip import zero_skip
 from tfxp.errors import ConfigError, DataError
 from tfxp.formats import FixedPointFormat, TensorStats, fit_clip_budget, sqnr_db
-from tfxp.precision import FLOAT, LayerKind, LayerPrecision, LayerStats, ModelStats, PrecisionMap
+from tfxp.precision import (
+    FLOAT,
+    PLACEMENTS,
+    LayerKind,
+    LayerPrecision,
+    LayerStats,
+    ModelStats,
+    PrecisionMap,
+)
 
-PLACEMENTS = ("pre_activation", "post_activation")
 # Wider unsigned formats have no storage that LiteRT takes.
 _UNSIGNED_UP_TO = 8
 

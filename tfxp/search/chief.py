@@ -10,16 +10,15 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from keras_tuner.src import protos
-from keras_tuner.src.distribute import oracle_chief
 
 from tfxp.errors import ConfigError
+from tfxp.search import kerastuner
 from tfxp.search.search_oracle import SearchOracle
 
 _POLL_SECONDS = 0.2
 
 
-class WatchfulServicer(oracle_chief.OracleServicer):
+class WatchfulServicer(kerastuner.oracle_chief.OracleServicer):
     """keras-tuner's servicer that notes when it last heard of each worker."""
 
     def __init__(self, oracle: SearchOracle) -> None:
@@ -59,7 +58,7 @@ def serve(
     server = _start(servicer)
     warned: dict[str, str] = {}
     try:
-        while not (servicer.stop_triggered and oracle_chief.exit_chief(oracle)):
+        while not (servicer.stop_triggered and kerastuner.oracle_chief.exit_chief(oracle)):
             time.sleep(_POLL_SECONDS)
             _watch(oracle, servicer, patience, warned, say)
             if on_poll is not None:
@@ -72,7 +71,7 @@ def _start(servicer: WatchfulServicer) -> Any:
     address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
     # One thread: oracles are not made for several.
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
-    protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+    kerastuner.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError:

@@ -46,7 +46,8 @@ def run_worker(tuner: Any, patience: float) -> None:
         ConfigError: the chief does not answer, or not any more.
     """
     import grpc
-    from keras_tuner.src.distribute import oracle_client
+
+    from tfxp.search.kerastuner import oracle_client
 
     address = f"{os.environ[IP]}:{os.environ[PORT]}"
     oracle_client.TIMEOUT = patience

@@ -7,20 +7,20 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import keras_tuner
 from sklearn.gaussian_process import kernels
 
 from tfxp.assign import Configuration, JuddDescent
+from tfxp.search import kerastuner
 from tfxp.search.mutation import Mutation
 from tfxp.search.search_oracle import IDLE, RUNNING, STOPPED, SearchOracle
 from tfxp.search.trial_record import SearchTrial
 
 
-class RandomOracle(SearchOracle, keras_tuner.oracles.RandomSearchOracle):
+class RandomOracle(SearchOracle, kerastuner.RandomSearchOracle):
     """keras-tuner's random search."""
 
 
-class HyperbandOracle(SearchOracle, keras_tuner.oracles.HyperbandOracle):
+class HyperbandOracle(SearchOracle, kerastuner.HyperbandOracle):
     """keras-tuner's Hyperband; its epochs are portions of fine-tuning."""
 
 
@@ -127,7 +127,7 @@ class EvolutionOracle(SearchOracle):
         return {"status": RUNNING, "values": self.values_of(child)}
 
 
-class BayesianOracle(SearchOracle, keras_tuner.oracles.BayesianOptimizationOracle):
+class BayesianOracle(SearchOracle, kerastuner.BayesianOptimizationOracle):
     """keras-tuner's Gaussian process, asked about words instead of real numbers.
 
     keras-tuner looks for the best point of a continuous space from 50 random starts, which takes

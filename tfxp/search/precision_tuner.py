@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from keras_tuner.engine import base_tuner
-from keras_tuner.engine import trial as trial_module
-
 from tfxp.quantization import precision_of
+from tfxp.search import kerastuner
 from tfxp.search.fast_evaluator import FastEvaluator, Score
 from tfxp.search.search_goal import Costs
 from tfxp.search.search_oracle import AT_LEAST, LOSS, SearchOracle
@@ -18,7 +16,7 @@ from tfxp.search.trial_training import TrialTraining
 _WAIT_SECONDS = 0.05
 
 
-class PrecisionTuner(base_tuner.BaseTuner):
+class PrecisionTuner(kerastuner.BaseTuner):
     """A keras-tuner BaseTuner whose trials assign precision instead of building models.
 
     keras-tuner's `Tuner` builds a model per trial and works with Keras 3 models only; its
@@ -94,14 +92,14 @@ class PrecisionTuner(base_tuner.BaseTuner):
         """
         while True:
             trial = self.oracle.create_trial(self.tuner_id)
-            if trial.status == trial_module.TrialStatus.STOPPED:
+            if trial.status == kerastuner.TrialStatus.STOPPED:
                 return
-            if trial.status == trial_module.TrialStatus.IDLE:
+            if trial.status == kerastuner.TrialStatus.IDLE:
                 time.sleep(_WAIT_SECONDS)
                 continue
             reported = self.run_trial(trial)
             self.oracle.update_trial(trial.trial_id, reported)
-            trial.status = trial_module.TrialStatus.COMPLETED
+            trial.status = kerastuner.TrialStatus.COMPLETED
             self.oracle.end_trial(trial)
             self._on_trial(reported)
 

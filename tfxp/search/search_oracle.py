@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import keras_tuner
-from keras_tuner.engine import trial as trial_module
-
 from tfxp.assign import Configuration
 from tfxp.files import atomic_path
+from tfxp.search import kerastuner
 from tfxp.search.search_goal import Costs
 from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.warm_start import LinWarmStart
@@ -23,7 +21,7 @@ LOSS = "loss"
 REPORTED = ("accuracy", "complete", "correct", "seen", "total", "steps", "seconds")
 
 
-class SearchOracle(keras_tuner.Oracle):
+class SearchOracle(kerastuner.Oracle):
     """What all oracles of a search share; stands before keras-tuner's own among the bases.
 
     Finished trials live in the record, which is on disk before keras-tuner hears of them; its own
@@ -50,14 +48,14 @@ class SearchOracle(keras_tuner.Oracle):
     ) -> None:
         self.record, self._price, self.warm_start = record, price, warm_start
         self._known_costs: dict[Configuration, float] = {}
-        space = keras_tuner.HyperParameters()
+        space = kerastuner.HyperParameters()
         for unit, family in record.space.parameters():
             words = list(record.space.words(family))
             space.Choice(f"{unit}/{family}", words, default=words[-1], ordered=True)
         if max_trials is not None:
             options["max_trials"] = max_trials
         super().__init__(
-            objective=keras_tuner.Objective(LOSS, "min"),
+            objective=kerastuner.Objective(LOSS, "min"),
             hyperparameters=space,
             allow_new_entries=False,
             tune_new_entries=False,
@@ -67,7 +65,7 @@ class SearchOracle(keras_tuner.Oracle):
         self.max_trials = max_trials
         self.verbose = 0
 
-    @keras_tuner.synchronized
+    @kerastuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:
         """The next trial; nobody is sent home while a trial may still come back from a process
         that is gone.
@@ -155,7 +153,7 @@ class SearchOracle(keras_tuner.Oracle):
 
     # What has been found ----------------------------------------------------------------------
 
-    @keras_tuner.synchronized
+    @kerastuner.synchronized
     def end_trial(self, trial: Any) -> None:
         """Put a finished trial on disk before keras-tuner counts it; late doubles are dropped."""
         number = trial.trial_id
@@ -192,7 +190,7 @@ class SearchOracle(keras_tuner.Oracle):
         for tuner in [t for t, run in self.ongoing_trials.items() if run.trial_id == number]:
             del self.ongoing_trials[tuner]
 
-    @keras_tuner.synchronized
+    @kerastuner.synchronized
     def give_up(self, tuner_id: str) -> str | None:
         """Take the trial of a process that is gone away from it, for another one to run."""
         self.tuner_ids.discard(tuner_id)
@@ -269,4 +267,4 @@ class SearchOracle(keras_tuner.Oracle):
     def _trial(self, number: str, values: dict[str, Any], status: str) -> Any:
         hyperparameters = self.hyperparameters.copy()
         hyperparameters.values = dict(values)
-        return trial_module.Trial(hyperparameters, number, status)
+        return kerastuner.Trial(hyperparameters, number, status)
