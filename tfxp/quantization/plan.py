@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfxp.precision import LayerKind
 from tfxp.precision.selectors import Node, select, without_index_formats
-from tfxp.quantization.annotations import Annotations, annotations_of, take_off, treat
+from tfxp.quantization.annotated.annotations import Annotations, annotations_of, take_off, treat
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig

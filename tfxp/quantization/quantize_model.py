@@ -10,9 +10,9 @@ from tfxp.data.input_scaling import keep_scalings, scalings_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
-from tfxp.quantization.annotations import annotations_of
+from tfxp.quantization.annotated.annotations import annotations_of
+from tfxp.quantization.annotated.partial_precision import foreign_configs, in_parts
 from tfxp.quantization.backward_settings import BackwardSettings
-from tfxp.quantization.partial_precision import foreign_configs, in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork

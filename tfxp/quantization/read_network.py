@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfxp.errors import PrecisionError
-from tfxp.quantization.parts import is_foreign, leave_alone
+from tfxp.quantization.annotated.left_alone import is_foreign, leave_alone
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork

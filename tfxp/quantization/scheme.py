@@ -7,8 +7,8 @@ from typing import Any
 from tfxp.errors import UnsupportedLayerError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
-from tfxp.quantization.annotations import Annotation
-from tfxp.quantization.partial_precision import (
+from tfxp.quantization.annotated.annotations import Annotation
+from tfxp.quantization.annotated.partial_precision import (
     foreign_configs,
     in_parts,
     measured_in_whole,

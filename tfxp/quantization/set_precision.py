@@ -7,9 +7,9 @@ from typing import Any
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.quantization.annotated.partial_precision import in_parts
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
-from tfxp.quantization.partial_precision import in_parts
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.quantized_network import QuantizedNetwork, format_owner
 from tfxp.quantization.read_network import plan_of, wrappers_of

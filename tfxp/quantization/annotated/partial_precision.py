@@ -8,7 +8,7 @@ import warnings
 
 from tfxp.errors import PrecisionError
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
-from tfxp.quantization.annotations import Annotations
+from tfxp.quantization.annotated.annotations import Annotations
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.transforms.layer_spec import Treatment

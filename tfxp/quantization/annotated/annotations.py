@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tfxp.keras_types import KerasModel
+from tfxp.quantization.annotated.own_config import own_config
 from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.quantization.layer_table import LAYERS
-from tfxp.quantization.own_config import own_config
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.role import KEEP
 from tfxp.tfmot import QuantizeAnnotate, QuantizeConfig

@@ -1,0 +1,1 @@
+"""Networks that are quantized in parts, as tfmot's annotations of their layers say."""
