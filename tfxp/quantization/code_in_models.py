@@ -22,6 +22,7 @@ _CODE_MARKS = (b"\xe3", b"c")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}([A-Za-z0-9+/=]|\n|\\n)*")
 # Layers that run a program which the configuration only points to.
 _PROGRAMS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_MODELS = ("Functional", "Model", "Sequential")
 _SYMBOL_LAYERS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",
                   "InstanceProperty")  # fmt: skip
 # Where Keras' own packages hold what models consist of; functions elsewhere download or write.
@@ -82,6 +83,24 @@ def code_in_config(config: Any, known: Set[str], owner: str = "model") -> Iterat
             yield from code_in_config(value, known, owner)
     elif isinstance(config, str) and _is_bytecode(config):
         yield f"{owner}: a Python function"
+
+
+def layers_outside(config: Any, known: Set[str]) -> Iterator[str]:
+    """Layers of a configuration whose classes are not among those known.
+
+    Example:
+        >>> layer = {"class_name": "Mine", "config": {"name": "odd"}}
+        >>> list(layers_outside({"layers": [layer]}, known={"Dense"}))
+        ["layer 'odd' (Mine)"]
+    """
+    if isinstance(config, dict):
+        owner, kind = _owner(config), config.get("class_name")
+        names = {str(kind), str(config.get("registered_name"))}
+        if owner and not names & (known | set(_SYMBOL_LAYERS) | set(_MODELS)):
+            yield owner
+    inside = config.values() if isinstance(config, dict) else config
+    for value in inside if isinstance(config, dict | list) else ():
+        yield from layers_outside(value, known)
 
 
 def without_code(text: str) -> str:

@@ -12,6 +12,7 @@ from tfxp.precision import LayerKind
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.role import IN_FLOAT, INTERPOLATE, KEEP, UNARY, UNTOUCHED
+from tfxp.quantization.unsupported import plain, reason_against
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
@@ -124,7 +125,7 @@ def _detail(graph: LayerGraph, number: int, spec: LayerSpec) -> str:
     """What a function of tensors is, and which constants it takes."""
     shapes = _constants(graph, number)
     constants = f" with a constant of shape {shapes[0]}" if shapes else ""
-    function = spec.config.get("function")
+    function = str(spec.config.get("function")).removesuffix(" of another kind")
     return f" {function}{constants}" if spec.kind in _FUNCTION_LAYERS else ""
 
 
@@ -132,7 +133,8 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
     if spec.treatment is not Treatment.DEFAULT:
         return None
     if not is_softmax(spec) and table_name(spec) not in LAYERS:
-        return f"{spec.name} ({spec.kind}{_detail(graph, number, spec)}): unknown class"
+        against = reason_against(graph, number, spec)
+        return f"{spec.name} ({spec.kind}{_detail(graph, number, spec)}): {against}"
     constants = _constants(graph, number)
     if constants and spec.kind in _MERGING:
         return (
@@ -142,7 +144,7 @@ def _complaint(graph: LayerGraph, number: int, spec: LayerSpec) -> str | None:
     role = role_of(spec)
     if role.role.is_absorbed and not follows_foldable(graph, number):
         return (
-            f"{spec.name} ({spec.kind}): axis {spec.config['axis']} of a tensor of rank "
+            f"{spec.name} ({spec.kind}): axis {plain(spec.config['axis'])} of a tensor of rank "
             f"{len(graph.calls[number].output_shapes[0])}; expected the last"
         )
     reason = role.accepts(spec)

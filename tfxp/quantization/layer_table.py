@@ -41,7 +41,7 @@ def _last_axis(spec: LayerSpec) -> str | None:
     axis = spec.config.get("axis", -1)
     if axis == -1 or (isinstance(axis, list | tuple) and list(axis) == [-1]):
         return None
-    return f"axis {axis}; expected -1"
+    return f"axis {list(axis) if isinstance(axis, list | tuple) else axis}; expected -1"
 
 
 def _inside_samples(spec: LayerSpec) -> str | None:

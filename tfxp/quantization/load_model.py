@@ -12,8 +12,8 @@ from tfxp.file_kind import file_kind, is_keras
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
-from tfxp.quantization.code_in_models import code_in_file, without_code
-from tfxp.quantization.saved_configs import keras_version
+from tfxp.quantization.code_in_models import code_in_file, layers_outside, without_code
+from tfxp.quantization.saved_configs import keras_version, saved_configs
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
@@ -67,7 +67,8 @@ def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> 
     except ModelError:
         raise
     except Exception as error:  # Keras raises nearly every type there is
-        raise ModelError(f"model {name!r}: {_explain(name, error)}") from error
+        unknown = _unknown_layers(name, _known(custom_objects))
+        raise ModelError(f"model {name!r}: {unknown or _explain(name, error)}") from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"model {name!r}: got no Keras metadata; save the model with Keras.")
     if not getattr(model, "inputs", None):
@@ -76,17 +77,36 @@ def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> 
     return model
 
 
+def _known(custom_objects: dict[str, Any] | None) -> set[str]:
+    """Names of classes and functions that the user registered or gave."""
+    known = {*keras.utils.get_custom_objects(), *(custom_objects or {})}
+    return known if keras3() is None else known | set(keras3().saving.get_custom_objects())
+
+
+def _unknown_layers(name: str, known: set[str]) -> str | None:
+    """Says which layers of a file are of classes that nobody knows; Keras names the model."""
+    for module in (keras, keras3()):
+        known = known if module is None else {*known, *dir(module.layers), *_operations(module)}
+    try:
+        found = [text for config in saved_configs(name) for text in layers_outside(config, known)]
+    except Exception:  # noqa: BLE001  damaged, which is said instead
+        return None
+    if not found:
+        return None
+    return (
+        f"got {', '.join(dict.fromkeys(found))}; expected classes of Keras, or registered ones. "
+        "Pass the class in custom_objects."
+    )
+
+
 def _check_code(name: str, custom_objects: dict[str, Any] | None) -> None:
     """Refuse a file that could run code of its own."""
-    known = {*keras.utils.get_custom_objects(), *(custom_objects or {})}
-    if keras3() is not None:
-        known |= set(keras3().saving.get_custom_objects())
-    found = code_in_file(name, known)
+    found = code_in_file(name, _known(custom_objects))
     if found:
         raise ModelError(
-            f"model {name!r}: got code inside, {'; '.join(found)}; expected layers and functions "
-            "of Keras, and those you registered or pass in custom_objects. Nothing of it was run. "
-            "If you trust the file, open it with safe_mode=False (tools: --unsafe)."
+            f"model {name!r}: got {'; '.join(found)}; expected layers and functions of Keras, and "
+            "registered ones. Pass the class in custom_objects if it is yours. Nothing of this was "
+            "run; if you trust the file, open it with safe_mode=False (tools: --unsafe)."
         )
 
 
@@ -103,6 +123,11 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None, safe_mode: bo
         name, custom_objects=known, compile=False, safe_mode=safe_mode
     )
     return as_tf_keras(model)
+
+
+def _operations(module: Any) -> set[str]:
+    """Names of Keras 3's operations on tensors; Keras 2 has none."""
+    return set(_operations_of(module)) if hasattr(module, "Operation") else set()
 
 
 def _operations_of(module: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.role import MEAN, UNTOUCHED, Role
+from tfxp.quantization.unsupported import check_inputs, check_weights
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.layer_spec import Treatment
@@ -108,7 +109,8 @@ def prepare(
         pre_activation: owners whose output is quantized before their ReLU.
 
     Raises:
-        UnsupportedLayerError: some layers are not supported; all are named.
+        ModelError: weights are NaN or infinite.
+        UnsupportedLayerError: some layers are not supported, or an input takes strings.
     """
     graph, annotations = LayerGraph.from_model(model), annotations_of(model)
     if annotations:
@@ -123,6 +125,8 @@ def prepare_graph(
     pre_activation: Collection[str] = (),
 ) -> QuantizationPlan:
     """The same from a graph and annotations of its layers; none at all stand for all layers."""
+    check_inputs(graph)
+    check_weights(graph)
     own = treat(graph, annotations) if annotations else {}
     with setting_aside(graph):
         normalize(graph)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tfxp.errors import ConfigError, PrecisionError
+from tfxp.errors import ConfigError, FormatError, PrecisionError
 from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
@@ -102,7 +103,8 @@ class FormatResolver:
         key = name, rule.activations, rule.placement
         if key not in self._activations:
             point = self._plan.points[name]
-            self._activations[key] = _activation(point, rule, self._stats, self._fit)
+            with _named(f"activations of {name!r}"):
+                self._activations[key] = _activation(point, rule, self._stats, self._fit)
         return self._activations[key]
 
     def _weight_formats(self, name: str, rule: LayerPrecision) -> tuple[Format, ...]:
@@ -110,8 +112,19 @@ class FormatResolver:
         if kernel is None:
             return ()
         if key not in self._weights:
-            self._weights[key] = fit_weights(kernel, rule, FITS[self._fit], name)
+            with _named(f"weights of {name!r}"):
+                self._weights[key] = fit_weights(kernel, rule, FITS[self._fit], name)
         return self._weights[key]
+
+
+@contextlib.contextmanager
+def _named(tensor: str) -> Iterator[None]:
+    """Say of which tensor a fit speaks."""
+    try:
+        yield
+    except FormatError as error:
+        text = str(error).replace("range of tensor", f"range of {tensor}")
+        raise FormatError(text if tensor in text else f"{tensor}: {text}") from error
 
 
 def _kernels_of(plan: QuantizationPlan) -> dict[str, np.ndarray]:

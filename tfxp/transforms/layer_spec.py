@@ -140,7 +140,8 @@ def weight_names(layer: KerasLayer) -> list[str]:
     _find_attributes(layer, "", found, _DEPTH)
     names: list[str] = []
     for variable in layer.weights:
-        parts = variable.name.split(":")[0].split("/")
+        # A vocabulary among the weights of a layer for text has no name.
+        parts = getattr(variable, "name", "vocabulary").split(":")[0].split("/")
         size = 1
         name = found.get(id(variable), parts[-1])
         while name in names and size < len(parts):

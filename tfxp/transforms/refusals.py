@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from tfxp.errors import ModelError, TfxpError
 
 _LONGEST = 240
+# Keras' layers for data that are no numbers yet, and what to do with them.
+BEFORE_MODELS = (
+    "TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing",
+    "CategoryEncoding", "Discretization",
+)  # fmt: skip
+TO_THE_DATA = "makes numbers of text or categories; apply it to the data, before the model"
 NOT_READ = "is called in a way that tfxp cannot read"
 
 

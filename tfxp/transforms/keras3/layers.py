@@ -20,6 +20,7 @@ from tfxp.transforms.activation_functions import function_name, shadowing
 from tfxp.transforms.data_types import FLOAT32, float32_config
 from tfxp.transforms.keras3.weights import obstacle_of
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
+from tfxp.transforms.refusals import BEFORE_MODELS, TO_THE_DATA
 
 # Activation functions that both define alike: name in Keras 3 -> name in tf_keras.
 _SAME = {
@@ -79,6 +80,8 @@ _WEIGHTLESS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 
 def complaint_of(layer: Any) -> str | None:
     """Why a Keras 3 layer has no tf_keras twin; None if it has one."""
+    if name_of(layer) in BEFORE_MODELS:
+        return TO_THE_DATA
     try:
         twin_of(layer)
     except _NoTwin as error:

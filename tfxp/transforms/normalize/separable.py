@@ -20,7 +20,8 @@ _POINTWISE = {"SeparableConv1D": layers.Conv1D, "SeparableConv2D": layers.Conv2D
 def split_separable(graph: LayerGraph) -> LayerGraph:
     """Split every separable convolution; the second part keeps the layer's name."""
     for _, _, spec in graph.in_order():
-        if spec.kind in _DEPTHWISE and spec.name in graph.layers:
+        last = spec.config.get("data_format") != "channels_first"
+        if spec.kind in _DEPTHWISE and spec.name in graph.layers and last:
             _split_one(graph, spec)
     graph.sort()
     return graph
