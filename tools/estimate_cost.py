@@ -35,7 +35,8 @@ _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model(
     "Model (.h5, .keras, SavedModel, .tflite), statistics (.json), or a paper's network: "
     + ", ".join(PAPER_NETWORKS)
-    + "."
+    + ".",
+    PAPER_NETWORKS,
 )
 _OPENING = _FLAGS.opening()
 _PRECISION = _FLAGS.precision()

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,7 @@ class ToolFlags:
         self._required: set[str] = set()
         self._outputs: list[OutputFlag] = []
         self._files: list[tuple[str, str]] = []
+        self._no_paths: frozenset[str] = frozenset()
 
     def __getattr__(self, name: str) -> Any:
         """absl's own DEFINE_… functions, which put the flag into this tool's set."""
@@ -104,9 +105,19 @@ class ToolFlags:
 
     # What the tool works on -------------------------------------------------------------------
 
-    def model(self, text: str = "Keras model: .h5, .keras or SavedModel.") -> Any:
-        """--model, required; a path, whose absence is noticed before any work."""
+    def model(
+        self,
+        text: str = "Keras model: .h5, .keras or SavedModel.",
+        names: Collection[str] = (),
+    ) -> Any:
+        """--model, required; a path, whose absence is noticed before any work.
+
+        Args:
+            text: what it is.
+            names: values that are no paths.
+        """
         self._files.append(("model", "model"))
+        self._no_paths = frozenset(names)
         return self.DEFINE_string("model", None, text, required=True)
 
     def opening(self) -> OpeningFlags:
@@ -278,7 +289,7 @@ class ToolFlags:
             path = self.values[name].value
             if path and kind == "data":
                 check_npz(path)
-            elif path and not os.path.exists(path):
+            elif path and path not in self._no_paths and not os.path.exists(path):
                 raise ModelError(f"model {path!r}: no such file; expected a path of a model.")
         check_outputs(self._outputs, {name: self.values[name].value for name in self.values})
 
