@@ -9,6 +9,7 @@ import tfxp
 from tests.cases import randomize
 from tfxp.errors import ModelError
 from tfxp.keras import keras, layers, tf
+from tfxp.quantization import quantize_model
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import normalize
 
@@ -30,7 +31,7 @@ class Spread(keras.regularizers.Regularizer):
 def quantized(model, precision=FINE, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="training settings")
-        return tfxp.quantize_model(model, precision, **options)
+        return quantize_model(model, precision, **options)
 
 
 def sequential(shape, *parts):
@@ -167,6 +168,18 @@ def test_parts_of_layers_stay_frozen_and_weights_in_their_places(part):
     model = attention()
     model.get_layer("mha")._query_dense.trainable = False
     assert len(normalize(LayerGraph.from_model(model)).to_model().trainable_weights) == 6
+
+
+def test_what_is_unwrapped_keeps_its_settings():
+    options = {"kernel_regularizer": L2, "trainable": False, "activation": "relu"}
+    x = inputs = keras.Input((5, 3))
+    x = layers.TimeDistributed(layers.Dense(4, **options), name="steps")(x)
+    inner = layers.Dense(2, **options, activity_regularizer=L2)
+    model = randomize(keras.Model(inputs, layers.SpectralNormalization(inner)(x)))
+    qmodel, x = quantized(model), np.random.default_rng(0).normal(size=(4, 5, 3))
+    model(x), qmodel(x)
+    assert len(model.losses) == len(qmodel.losses) == 3 and not qmodel.trainable_weights
+    assert float(sum(qmodel.losses)) == pytest.approx(float(sum(model.losses)), rel=0.01)
 
 
 def test_frozen_models_freeze_their_layers():

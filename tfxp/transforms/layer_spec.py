@@ -88,6 +88,10 @@ class LayerSpec:
         self.cls, self.config = other.cls, {**other.config, "name": self.name}
         if "trainable" in self.config:
             self.config["trainable"] = trainable
+        self.frozen_parts = []
+        written = self.config.get("activity_regularizer")
+        if written is not None and self.activity_regularizer is None:
+            self.activity_regularizer = keras.regularizers.get(written)
 
     def part(self, layer: KerasLayer) -> LayerSpec:
         """The spec of a layer that does part of this layer's work; frozen if this one is."""

@@ -17,6 +17,10 @@ def unwrap_spectral_norms(graph: LayerGraph) -> LayerGraph:
             continue
         spec.become(LayerSpec(spec.name, kind, inner["config"]))
         pairs = zip(spec.weight_names, spec.weights, strict=True)
-        kept = {name.removeprefix(_INSIDE): weight for name, weight in pairs if name != "vector_u"}
+        kept, seen = {}, set()
+        for name, weight in pairs:
+            if name != "vector_u" and id(weight) not in seen:  # a frozen kernel is listed twice
+                kept[name.removeprefix(_INSIDE)] = weight
+                seen.add(id(weight))
         spec.set_arrays(kept)
     return graph
