@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What `compiled_program` knows how to run.
+#: What `program.py` knows how to run.
 SCATTER, PLANES, DEPTHWISE, ADD, AVERAGE_POOL, SOFTMAX = range(6)
 
 

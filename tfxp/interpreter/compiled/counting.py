@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.interpreter.compiled.memory import (
@@ -14,27 +12,49 @@ from tfxp.interpreter.compiled.memory import (
     shared,
     shorts_at,
 )
+from tfxp.interpreter.compiled.record import (
+    CHANNELS,
+    CODE_KIND,
+    COLUMN_CLASS,
+    COLUMN_CLASSES,
+    EXECUTED,
+    HEIGHT,
+    INPUT_ZERO,
+    INPUT_ZEROS,
+    ROW_CLASS,
+    ROW_CLASSES,
+    VISIT_MACS,
+    WIDE,
+    WIDTH,
+    Record,
+)  # fmt: skip
 
 
 @shared
-def clear_visits(record: Any, seen_at: Any) -> None:
+def code_bytes(record: Record) -> int:
+    """Bytes of a code."""
+    return 2 if record[CODE_KIND] == WIDE else 1
+
+
+@shared
+def clear_visits(record: Record, seen_at: int) -> None:
     """Nothing seen yet, in any class of rows."""
-    fill_ints(seen_at, record[26] * record[1] * record[2], 0)
+    fill_ints(seen_at, record[ROW_CLASSES] * record[WIDTH] * record[CHANNELS], 0)
 
 
 @shared
-def count_row(y: Any, row_at: Any, record: Any, seen_at: Any) -> None:
+def count_row(y: int, row_at: int, record: Record, seen_at: int) -> None:
     """Adds 1 to `seen` wherever a code of an input row is not zero.
 
     Args:
         y: which row.
         row_at: its codes.
-        record: of the layer; see `packing.visit_fields`.
+        record: of the layer.
         seen_at: int32 (row classes, columns * channels), added to.
     """
-    size, zero, kind = record[1] * record[2], record[7], record[9]
-    seen = ints_at(seen_at + 4 * longs_at(record[24], record[0])[y] * size, size)
-    if kind == 2:
+    size, zero, kind = record[WIDTH] * record[CHANNELS], record[INPUT_ZERO], record[CODE_KIND]
+    seen = ints_at(seen_at + 4 * longs_at(record[ROW_CLASS], record[HEIGHT])[y] * size, size)
+    if kind == WIDE:
         wide, wanted_wide = shorts_at(row_at, size), np.int16(zero)
         for i in range(size):
             seen[i] = np.int32(seen[i] + (wide[i] != wanted_wide))
@@ -45,27 +65,28 @@ def count_row(y: Any, row_at: Any, record: Any, seen_at: Any) -> None:
 
 
 @shared
-def count_image(image_at: Any, record: Any, seen_at: Any) -> None:
+def count_image(image_at: int, record: Record, seen_at: int) -> None:
     """`count_row` for every row of an image."""
-    row_size = (2 if record[9] == 2 else 1) * record[1] * record[2]
-    for y in range(record[0]):
+    row_size = code_bytes(record) * record[WIDTH] * record[CHANNELS]
+    for y in range(record[HEIGHT]):
         count_row(y, image_at + y * row_size, record, seen_at)
 
 
 @shared
-def book_visits(seen_at: Any, record: Any, elements: Any, counts: Any) -> None:
+def book_visits(seen_at: int, record: Record, elements: int, counts: Record) -> None:
     """Executed MACs and zeros from the rows counted by `count_row`.
 
     Args:
         seen_at: int32 (row classes, columns * channels).
-        record: of the layer; see `packing.visit_fields`.
+        record: of the layer.
         elements: codes that were looked at.
         counts: (executed, input zeros, ...), added to.
     """
-    columns, channels, row_classes, classes = record[1], record[2], record[26], record[27]
+    columns, channels = record[WIDTH], record[CHANNELS]
+    row_classes, classes = record[ROW_CLASSES], record[COLUMN_CLASSES]
     seen = ints_at(seen_at, row_classes * columns * channels)
-    column_class = longs_at(record[25], columns)
-    macs = longs_at(record[28], row_classes * classes * channels)
+    column_class = longs_at(record[COLUMN_CLASS], columns)
+    macs = longs_at(record[VISIT_MACS], row_classes * classes * channels)
     executed = nonzero = np.int64(0)
     for a in range(row_classes):
         for x in range(columns):
@@ -75,5 +96,5 @@ def book_visits(seen_at: Any, record: Any, elements: Any, counts: Any) -> None:
                 visits = np.int64(seen[at + c])
                 executed += visits * macs[first + c]
                 nonzero += visits
-    counts[0] += executed
-    counts[1] += elements - nonzero
+    counts[EXECUTED] += executed
+    counts[INPUT_ZEROS] += elements - nonzero

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.compiled.counting import book_visits, clear_visits, count_image
+from tfxp.interpreter.compiled.counting import code_bytes, count_image
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     cached,
     copy_ints,
-    fill_ints,
     inlined,
     ints_at,
     shared,
@@ -23,46 +22,45 @@ from tfxp.interpreter.compiled.memory import (
 )
 from tfxp.interpreter.compiled.microkernel import LANES
 from tfxp.interpreter.compiled.microkernel_depthwise import depthwise_block
-from tfxp.interpreter.compiled.store import SUMS, book_sums, store_row
-
-_byte1, _byte4 = depthwise_block("int8", LANES, 1), depthwise_block("int8", LANES, 4)
-_unsigned1, _unsigned4 = depthwise_block("uint8", LANES, 1), depthwise_block("uint8", LANES, 4)
-_short1, _short4 = depthwise_block("int16", LANES, 1), depthwise_block("int16", LANES, 4)
-_byte_half, _unsigned_half = depthwise_block("int8", 8, 1), depthwise_block("uint8", 8, 1)
-_short_half = depthwise_block("int16", 8, 1)
+from tfxp.interpreter.compiled.record import (
+    ACCUMULATORS_PART,
+    BIAS,
+    CHANNELS,
+    CODE_KIND,
+    DILATION_X,
+    DILATION_Y,
+    HEIGHT,
+    INPUT_ZERO,
+    OUT_CHANNELS,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    PAD_X,
+    PAD_Y,
+    STRIDE_X,
+    STRIDE_Y,
+    SUMS_PART,
+    TAPS_X,
+    TAPS_Y,
+    UNSIGNED,
+    VISITS_PART,
+    WEIGHTS,
+    WIDE,
+    WIDTH,
+    Record,
+)  # fmt: skip
+from tfxp.interpreter.compiled.store import store_row
 
 
 @shared
-def _block(kind: Any, channels: Any, acc: Any, bias: Any, at: Any, w: Any, taps: Any, steps: Any,
-           zero: Any) -> Any:  # fmt: skip
-    """The largest block that fits in `channels`; returns how many channels it took."""
+def _block_size(channels: int) -> Any:
+    """Channels of the largest block that fits; 8 or more channels are left."""
     if channels >= 4 * LANES:
-        if kind == 0:
-            _byte4(acc, bias, at, w, taps, steps, zero)
-        elif kind == 1:
-            _unsigned4(acc, bias, at, w, taps, steps, zero)
-        else:
-            _short4(acc, bias, at, w, taps, steps, zero)
         return 4 * LANES
-    if channels >= LANES:
-        if kind == 0:
-            _byte1(acc, bias, at, w, taps, steps, zero)
-        elif kind == 1:
-            _unsigned1(acc, bias, at, w, taps, steps, zero)
-        else:
-            _short1(acc, bias, at, w, taps, steps, zero)
-        return LANES
-    if kind == 0:
-        _byte_half(acc, bias, at, w, taps, steps, zero)
-    elif kind == 1:
-        _unsigned_half(acc, bias, at, w, taps, steps, zero)
-    else:
-        _short_half(acc, bias, at, w, taps, steps, zero)
-    return 8
+    return LANES if channels >= LANES else 8
 
 
 @shared
-def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
+def _taps_inside(first: int, step: int, taps: int, size: int) -> Any:
     """(first tap, number of taps) of those that fall on 0 <= first + tap * step < size."""
     low = 0 if first >= 0 else -(first // step)
     high = min(taps, (size - 1 - first) // step + 1)
@@ -70,29 +68,29 @@ def _taps_inside(first: Any, step: Any, taps: Any, size: Any) -> Any:
 
 
 @shared
-def _value(x_at: Any, kind: Any, index: Any) -> Any:
+def _value(x_at: int, kind: int, index: int) -> Any:
     """One code."""
-    if kind == 2:
+    if kind == WIDE:
         return np.int32(shorts_at(x_at + 2 * index, 1)[0])
     code = bytes_at(x_at + index, 1)[0]
-    return np.int32(np.uint8(code)) if kind == 1 else np.int32(code)
+    return np.int32(np.uint8(code)) if kind == UNSIGNED else np.int32(code)
 
 
 @inlined
-def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
+def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
     """Accumulators of one output row, one filter per channel.
 
     Args:
         oy: output row.
         x_at: codes of the image.
-        record: see `depthwise_record`.
+        record: of the layer.
         acc_at: int32 (OW * OC,).
     """
-    height, width, channels, zero, kind, ow = (
-        record[0], record[1], record[2], record[7], record[9], record[5]
-    )  # fmt: skip
-    kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
-    weight_at, bias_at, size = record[18], record[19], 2 if kind == 2 else 1
+    height, width, channels, ow = record[HEIGHT], record[WIDTH], record[CHANNELS], record[OUT_WIDTH]
+    zero, kind, size = record[INPUT_ZERO], record[CODE_KIND], code_bytes(record)
+    kh, sh, dh, ph = record[TAPS_Y], record[STRIDE_Y], record[DILATION_Y], record[PAD_Y]
+    kw, sw, dw, pw = record[TAPS_X], record[STRIDE_X], record[DILATION_X], record[PAD_X]
+    weight_at, bias_at = record[WEIGHTS], record[BIAS]
     weights, bias = ints_at(weight_at, kh * kw * channels), ints_at(bias_at, channels)
     acc = ints_at(acc_at, ow * channels)
     first_y = oy * sh - ph
@@ -113,11 +111,13 @@ def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
             at = tap = 0  # all taps are padding: nothing is read, the bias stays
         c = 0
         while c < eights:
-            c += _block(
-                kind, eights - c, acc_at + 4 * (ox * channels + c), bias_at + 4 * c,
+            block = _block_size(eights - c)
+            depthwise_block(
+                kind, block, acc_at + 4 * (ox * channels + c), bias_at + 4 * c,
                 x_at + size * (at + c), weight_at + 4 * (tap * channels + c),
                 (rows, columns), steps, zero,
             )  # fmt: skip
+            c += block
         for j in range(eights, channels):
             total = bias[j]
             for y in range(rows):
@@ -129,19 +129,20 @@ def _row_of_outputs(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
 
 
 @inlined
-def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
+def _row_of_multiples(oy: int, x_at: int, record: Record, acc_at: int) -> None:
     """Accumulators of one output row, several filters per channel; see `_row_of_outputs`."""
-    height, width, channels, zero, kind, ow, oc = (
-        record[0], record[1], record[2], record[7], record[9], record[5], record[6]
-    )  # fmt: skip
-    kh, sh, dh, ph, kw, sw, dw, pw = record[10:18]
-    weights = ints_at(record[18], kh * kw * oc)
+    height, width, channels = record[HEIGHT], record[WIDTH], record[CHANNELS]
+    zero, kind = record[INPUT_ZERO], record[CODE_KIND]
+    ow, oc = record[OUT_WIDTH], record[OUT_CHANNELS]
+    kh, sh, dh, ph = record[TAPS_Y], record[STRIDE_Y], record[DILATION_Y], record[PAD_Y]
+    kw, sw, dw, pw = record[TAPS_X], record[STRIDE_X], record[DILATION_X], record[PAD_X]
+    weights = ints_at(record[WEIGHTS], kh * kw * oc)
     multiples = oc // channels
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     for ox in range(ow):
         part = ints_at(acc_at + 4 * ox * oc, oc)
-        copy_ints(acc_at + 4 * ox * oc, record[19], oc)
+        copy_ints(acc_at + 4 * ox * oc, record[BIAS], oc)
         first_x = ox * sw - pw
         kx, columns = _taps_inside(first_x, dw, kw, width)
         for y in range(ky, ky + rows):
@@ -155,34 +156,17 @@ def _row_of_multiples(oy: Any, x_at: Any, record: Any, acc_at: Any) -> None:
 
 
 @cached
-def convolve_depthwise(
-    x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
+def depthwise_image(
+    x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record
 ) -> None:
-    """A depthwise convolution of a batch of images.
-
-    Args:
-        x_at: codes (N, H, W, C).
-        out_at: codes (N, OH, OW, OC), written.
-        images: N.
-        record: int64, see `compiled.depthwise_record`.
-        scratch_at: memory of the size that the record asks for, on a cache line.
-        counts: as in `convolve_scatter`, added to.
-    """
-    height, width, channels, _, oh, ow, oc, _, _, kind = record[:10]
-    size = 2 if kind == 2 else 1
-    acc_at, sums_at = scratch_at + record[48], scratch_at + record[49]
-    seen_at = scratch_at + record[50]
-    fill_ints(sums_at, SUMS, 0)
-    clear_visits(record, seen_at)
-    for n in range(images):
-        image_at = x_at + size * n * height * width * channels
-        count_image(image_at, record, seen_at)
-        for oy in range(oh):
-            if oc == channels:
-                _row_of_outputs(oy, image_at, record, acc_at)
-            else:
-                _row_of_multiples(oy, image_at, record, acc_at)
-            store_row(acc_at, acc_at, ow, oc, oc, record[32:48], sums_at, size,
-                      out_at + size * (n * oh + oy) * ow * oc, counts)  # fmt: skip
-        book_sums(sums_at, record[32:48], counts)
-    book_visits(seen_at, record, images * height * width * channels, counts)
+    """A depthwise convolution of an image; see `program.convolve`."""
+    ow, oc, size = record[OUT_WIDTH], record[OUT_CHANNELS], code_bytes(record)
+    acc_at = scratch_at + record[ACCUMULATORS_PART]
+    count_image(x_at, record, scratch_at + record[VISITS_PART])
+    for oy in range(record[OUT_HEIGHT]):
+        if oc == record[CHANNELS]:
+            _row_of_outputs(oy, x_at, record, acc_at)
+        else:
+            _row_of_multiples(oy, x_at, record, acc_at)
+        store_row(acc_at, acc_at, ow, oc, oc, record, scratch_at + record[SUMS_PART], size,
+                  out_at + size * oy * ow * oc, counts)  # fmt: skip

@@ -2,7 +2,7 @@
 
 These operators are short next to convolutions, but a dozen NumPy passes over small arrays cost
 more than their arithmetic. Each function writes what the NumPy definition in `kernels/` returns;
-the same tests hold both. Memory is given by addresses; see `mac/memory.py`.
+the same tests hold both. Memory is given by addresses; see `memory.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -19,13 +20,48 @@ from tfxp.interpreter.compiled.memory import (
     ints_at,
     unsigned_bytes_at,
 )
+from tfxp.interpreter.compiled.record import (
+    ADD_BIAS,
+    ADD_HIGH,
+    ADD_LOW,
+    ADD_SHIFT,
+    ADD_UNSIGNED,
+    ADD_ZERO,
+    CLASSES,
+    CUTS,
+    EXPONENTIALS,
+    MULTIPLIER_A,
+    MULTIPLIER_B,
+    POOL_CHANNELS,
+    POOL_HEIGHT,
+    POOL_HIGH,
+    POOL_LOW,
+    POOL_OUT_HEIGHT,
+    POOL_OUT_WIDTH,
+    POOL_PAD_X,
+    POOL_PAD_Y,
+    POOL_STRIDE_X,
+    POOL_STRIDE_Y,
+    POOL_UNSIGNED,
+    POOL_WIDTH,
+    SOFTMAX_HIGH,
+    SOFTMAX_LOW,
+    SOFTMAX_SCALE,
+    SOFTMAX_UNSIGNED,
+    SOFTMAX_ZERO,
+    WINDOW_X,
+    WINDOW_Y,
+    Record,
+)  # fmt: skip
+
+Codes = NDArray[np.int8] | NDArray[np.uint8]
 
 
 @inlined
-def _add(x: Any, y: Any, out: Any, record: Any) -> None:
-    m_x, m_y, b = np.int32(record[1]), np.int32(record[2]), np.int32(record[3])
-    s, z = np.int32(record[4]), np.int32(record[5])
-    least, most = np.int32(record[6]), np.int32(record[7])
+def _add(x: Any, y: Codes, out: Any, record: Record) -> None:
+    m_x, m_y = np.int32(record[MULTIPLIER_A]), np.int32(record[MULTIPLIER_B])
+    b, s, z = np.int32(record[ADD_BIAS]), np.int32(record[ADD_SHIFT]), np.int32(record[ADD_ZERO])
+    least, most = np.int32(record[ADD_LOW]), np.int32(record[ADD_HIGH])
     for i in range(x.size):
         total = np.int32(np.int32(x[i]) * m_x + np.int32(y[i]) * m_y + b)
         code = np.int32((total >> s) + z)
@@ -33,15 +69,15 @@ def _add(x: Any, y: Any, out: Any, record: Any) -> None:
 
 
 @inlined
-def add_codes(x_at: Any, y_at: Any, out_at: Any, size: Any, record: Any) -> None:
+def add_codes(x_at: int, y_at: int, out_at: int, size: int, record: Record) -> None:
     """out = clip(((x * ma + y * mb + bias) >> shift) + zero, low, high).
 
     Args:
         x_at, y_at, out_at: `size` codes each.
         size: how many.
-        record: int64 (unsigned, ma, mb, bias, shift, zero, low, high).
+        record: of the operator.
     """
-    if record[0]:
+    if record[ADD_UNSIGNED]:
         _add(
             unsigned_bytes_at(x_at, size), unsigned_bytes_at(y_at, size),
             unsigned_bytes_at(out_at, size), record,
@@ -51,8 +87,13 @@ def add_codes(x_at: Any, y_at: Any, out_at: Any, size: Any, record: Any) -> None
 
 
 @inlined
-def _average(x: Any, out: Any, scratch_at: Any, images: Any, record: Any) -> None:
-    _, height, width, channels, oh, ow, kh, kw, sh, sw, ph, pw, low, high = record[:14]
+def _average(x: Any, out: Any, scratch_at: int, images: int, record: Record) -> None:
+    height, width, channels = record[POOL_HEIGHT], record[POOL_WIDTH], record[POOL_CHANNELS]
+    oh, ow, low, high = (
+        record[POOL_OUT_HEIGHT], record[POOL_OUT_WIDTH], record[POOL_LOW], record[POOL_HIGH]
+    )  # fmt: skip
+    kh, sh, ph = record[WINDOW_Y], record[POOL_STRIDE_Y], record[POOL_PAD_Y]
+    kw, sw, pw = record[WINDOW_X], record[POOL_STRIDE_X], record[POOL_PAD_X]
     total = ints_at(scratch_at, channels)
     at = 0
     for n in range(images):
@@ -81,19 +122,19 @@ def _average(x: Any, out: Any, scratch_at: Any, images: Any, record: Any) -> Non
 
 
 @inlined
-def average_windows(x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any) -> None:
+def average_windows(x_at: int, out_at: int, images: int, record: Record, scratch_at: int) -> None:
     """Mean of each window of NHWC codes over the elements inside the image, halves away from 0.
 
     Args:
         x_at, out_at: codes.
         images: N.
-        record: int64 (unsigned, H, W, C, OH, OW, window height and width, strides, padding before,
-            lowest and highest code).
+        record: of the operator.
         scratch_at: int32 (C,).
     """
-    _, height, width, channels, oh, ow = record[:6]
-    size, written = images * height * width * channels, images * oh * ow * channels
-    if record[0]:
+    pixels = images * record[POOL_CHANNELS]
+    size = pixels * record[POOL_HEIGHT] * record[POOL_WIDTH]
+    written = pixels * record[POOL_OUT_HEIGHT] * record[POOL_OUT_WIDTH]
+    if record[POOL_UNSIGNED]:
         _average(
             unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, written), scratch_at,
             images, record,
@@ -103,9 +144,10 @@ def average_windows(x_at: Any, out_at: Any, images: Any, record: Any, scratch_at
 
 
 @inlined
-def _softmax(x: Any, out: Any, rows: Any, record: Any) -> None:
-    _, classes, zero, cut, low, high = record[:6]
-    table, scale = floats_at(record[6], 256), floats_at(record[7], 1)[0]
+def _softmax(x: Any, out: Any, rows: int, record: Record) -> None:
+    classes, zero, cut = record[CLASSES], record[SOFTMAX_ZERO], record[CUTS]
+    low, high = record[SOFTMAX_LOW], record[SOFTMAX_HIGH]
+    table, scale = floats_at(record[EXPONENTIALS], 256), floats_at(record[SOFTMAX_SCALE], 1)[0]
     half = np.float32(0.5)
     for r in range(rows):
         first = r * classes
@@ -129,18 +171,16 @@ def _softmax(x: Any, out: Any, rows: Any, record: Any) -> None:
 
 
 @inlined
-def softmax_rows(x_at: Any, out_at: Any, rows: Any, record: Any) -> None:
+def softmax_rows(x_at: int, out_at: int, rows: int, record: Record) -> None:
     """Rows of codes to rows of probabilities, by a float32 table of exponentials.
 
     Args:
         x_at, out_at: codes (rows, classes).
         rows: how many.
-        record: int64 (unsigned, classes, zero point of the output, whether 1/2 is added and the
-            rest cut off (UINT8), code limits, addresses of float32 exp(-step * d) for
-            d = 0 ... 255 and of the output's scale).
+        record: of the operator.
     """
-    size = rows * record[1]
-    if record[0]:
+    size = rows * record[CLASSES]
+    if record[SOFTMAX_UNSIGNED]:
         _softmax(unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, size), rows, record)
     else:
         _softmax(bytes_at(x_at, size), bytes_at(out_at, size), rows, record)

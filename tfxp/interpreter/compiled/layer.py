@@ -9,22 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import plain as compiled_plain
-from tfxp.interpreter.compiled.packing import (
-    RECORD,
-    REQUANTIZATION,
-    SCRATCH,
-    Keeper,
-    code_kind,
-    fits_32_bits,
-    pack_bias,
-    pack_requantizer,
-    share_scratch,
-    visit_fields,
-)
+from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.program import run_step
+from tfxp.interpreter.compiled.record import (
+    ACCUMULATORS_PART,
+    BIAS,
+    DILATION_X,
+    DILATION_Y,
+    PAD_X,
+    PAD_Y,
+    SCRATCH_BYTES,
+    STRIDE_X,
+    STRIDE_Y,
+    TAPS_X,
+    TAPS_Y,
+    WEIGHTS,
+    Record,
+)  # fmt: skip
 from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
-from tfxp.interpreter.compiled.store import SUMS
 from tfxp.interpreter.mac.booking import booking, positions_of
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
@@ -52,7 +55,8 @@ class Plan:
         if not self.exact:
             return
         if depthwise:
-            self.record, self._held = _depthwise_record(layer, rows, columns)
+            keeper = Keeper()
+            self.record, self._held = _depthwise_record(layer, rows, columns, keeper), keeper.kept
             self.opcode = DEPTHWISE
         else:
             layout = ScatterLayout(layer, rows, columns)
@@ -63,7 +67,7 @@ class Plan:
                 lists = WeightLists(layer, rows, columns, self.record)
                 self.record, self._held = lists.record, [*layout.kept, *lists.kept]
                 self.opcode = PLANES
-        self.scratch_bytes = int(self.record[RECORD - 1])
+        self.scratch_bytes = int(self.record[SCRATCH_BYTES])
 
 
 def run_compiled(
@@ -93,29 +97,14 @@ def run_compiled(
     return result
 
 
-def _depthwise_record(
-    layer: MacLayer, rows: Axis, columns: Axis
-) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
-    """The record of a layer for `convolve_depthwise`.
-
-    Fields: as in `scatter_record` up to the kind of code; kernel rows, stride, dilation, padding,
-    then the same of columns; addresses of weights and start values; from 24 on as there.
-    """
-    keeper = Keeper()
+def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper) -> Record:
+    """The record of a layer for `depthwise_image`."""
     start, late = pack_bias(layer, layer.channels_out // layer.groups)
     weights = layer.weights.reshape(-1, layer.channels_out).astype(np.int32) & 0xFFFF
-    record = np.zeros(RECORD, np.int64)
-    head = [
-        *(rows.size, columns.size, layer.channels_in, layer.groups),
-        *(rows.out, columns.out, layer.channels_out, layer.input_zero),
-        *(0, code_kind(layer)),
-        *(rows.taps, rows.stride, rows.dilation, rows.pad),
-        *(columns.taps, columns.stride, columns.dilation, columns.pad),
-        *(keeper.keep(weights), keeper.keep(start)),
-    ]
-    record[: len(head)] = head
-    record[24:29] = visit_fields(layer, rows, columns, keeper)
-    record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, columns.out, keeper)
-    visits = int(record[26]) * columns.size * layer.channels_in
-    share_scratch(record, [4 * columns.out * layer.channels_out, 4 * SUMS, 4 * visits])
-    return record, keeper.kept
+    own = {
+        TAPS_Y: rows.taps, STRIDE_Y: rows.stride, DILATION_Y: rows.dilation, PAD_Y: rows.pad,
+        TAPS_X: columns.taps, STRIDE_X: columns.stride, DILATION_X: columns.dilation,
+        PAD_X: columns.pad, WEIGHTS: keeper.keep(weights), BIAS: keeper.keep(start),
+    }  # fmt: skip
+    scratch = {ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}
+    return layer_record(layer, (rows, columns), keeper, own, late, columns.out, scratch)

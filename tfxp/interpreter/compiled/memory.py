@@ -2,7 +2,7 @@
 
 Compiled kernels take addresses instead of arrays: handing an array to compiled code costs a third
 of a microsecond, a kernel wants some twenty, and addresses can stand in a table that a whole
-network runs from. Who fills the table keeps the arrays alive; see `compiled.Plan`.
+network runs from. Who fills the table keeps the arrays alive; see `layer.Plan`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 #: For parts of a kernel that one place calls: taken into it before anything is compiled, where a
 #: function of its own would be optimised again at every level of calls above it.
@@ -47,7 +48,7 @@ _SOURCES = _sources()
 
 
 @intrinsic
-def _pointer(typing: Any, address: Any) -> Any:
+def _pointer(typing: Any, address: int) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
 
@@ -55,49 +56,49 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 
 @shared
-def bytes_at(address: Any, size: Any) -> Any:
+def bytes_at(address: int, size: int) -> NDArray[np.int8]:
     """int8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int8)
 
 
 @shared
-def unsigned_bytes_at(address: Any, size: Any) -> Any:
+def unsigned_bytes_at(address: int, size: int) -> NDArray[np.uint8]:
     """uint8 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.uint8)
 
 
 @shared
-def shorts_at(address: Any, size: Any) -> Any:
+def shorts_at(address: int, size: int) -> NDArray[np.int16]:
     """int16 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int16)
 
 
 @shared
-def ints_at(address: Any, size: Any) -> Any:
+def ints_at(address: int, size: int) -> NDArray[np.int32]:
     """int32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int32)
 
 
 @shared
-def longs_at(address: Any, size: Any) -> Any:
+def longs_at(address: int, size: int) -> NDArray[np.int64]:
     """int64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.int64)
 
 
 @shared
-def floats_at(address: Any, size: Any) -> Any:
+def floats_at(address: int, size: int) -> NDArray[np.float32]:
     """float32 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float32)
 
 
 @shared
-def doubles_at(address: Any, size: Any) -> Any:
+def doubles_at(address: int, size: int) -> NDArray[np.float64]:
     """float64 array of `size` elements."""
     return numba.carray(_pointer(address), (size,), np.float64)
 
 
 @shared
-def fill_ints(address: Any, size: Any, value: Any) -> None:
+def fill_ints(address: int, size: int, value: int) -> None:
     """Sets int32 elements to a value; `array[:] = value` would compile error messages as well."""
     array = ints_at(address, size)
     for i in range(size):
@@ -105,7 +106,7 @@ def fill_ints(address: Any, size: Any, value: Any) -> None:
 
 
 @shared
-def copy_ints(to: Any, source: Any, size: Any) -> None:
+def copy_ints(to: int, source: int, size: int) -> None:
     """Copies int32 elements."""
     array, values = ints_at(to, size), ints_at(source, size)
     for i in range(size):

@@ -1,18 +1,18 @@
 """The inner loop that decides the speed, as LLVM IR through Numba intrinsics; and listing zeros.
 
-`scatter_pixels(n)` takes the listed activations of some input pixels, adds one weight row each to
-accumulators of `16 * n` outputs that stay in vector registers meanwhile, and writes them back. Two
-rows are interleaved so that one multiply-add instruction (x86 `vpmaddwd`: pairs of int16 products
-summed in int32, fused with the addition where VNNI exists) covers both; on other processors the
-same loop multiplies in int32. `compress8` finds the non-zero codes among eight.
+`scatter_pixels` takes the listed activations of some input pixels, adds one weight row each to
+accumulators of `16 * vectors` outputs that stay in vector registers meanwhile, and writes them
+back. Two rows are interleaved so that one multiply-add instruction (x86 `vpmaddwd`: pairs of int16
+products summed in int32, fused with the addition where VNNI exists) covers both; on other
+processors the same loop multiplies in int32. `compress8` finds the non-zero codes among eight.
 
 Addresses are passed as integers: the callers own the memory and check the bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import llvmlite.binding as llvm
 import numba
@@ -23,6 +23,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled.record import SIGNED, UNSIGNED, WIDE
+
+T = TypeVar("T")
 _I8, _I16, I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _V8I16 = ir.VectorType(_I16, 8)
 V8I32 = ir.VectorType(I32, 8)
@@ -44,7 +47,7 @@ USE_AVX512 = USE_AVX2 and _host_has("avx512bw") and _host_has("avx512vl")
 LANES = 16 if USE_AVX512 else 8
 _SHORTS = ir.VectorType(_I16, 2 * LANES)
 INTS = ir.VectorType(I32, LANES)
-#: Sizes of `scatter_pixels`: how many groups of 16 accumulators fit the registers together.
+#: What `scatter_pixels` has loops for: groups of 16 accumulators that fit the registers together.
 SCATTER_SIZES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18) if USE_AVX512 else (1, 2, 3, 4, 6)
 
 
@@ -91,6 +94,39 @@ def multiply_add(b: Any, total: Any, left: Any, right: Any) -> Any:
 
     products = [b.mul(half(left, k), half(right, k)) for k in (0, 1)]
     return b.add(total, b.add(*products))
+
+
+def switch(
+    b: Any, value: Any, cases: Mapping[int, T], build: Callable[[T], ir.Value | None]
+) -> Any:
+    """Code for one of some 64-bit constants; for any other value nothing is done.
+
+    Args:
+        b: the builder, which stands behind all cases afterwards.
+        value: what decides.
+        cases: per constant, what `build` is given.
+        build: emits the code of a case, and returns its 64-bit result if it has one.
+
+    Returns:
+        The result of the case taken, 0 if none was; None if cases have no result.
+    """
+    start, end = b.block, b.append_basic_block("chosen")
+    choice, results = b.switch(value, end), [(constant64(0), start)]
+    for constant, case in cases.items():
+        block = b.append_basic_block(f"case.{constant}")
+        choice.add_case(constant64(constant), block)
+        b.position_at_end(block)
+        result = build(case)
+        if result is not None:
+            results.append((result, b.block))
+        b.branch(end)
+    b.position_at_end(end)
+    if len(results) == 1:
+        return None
+    taken = b.phi(_I64)
+    for result, block in results:
+        taken.add_incoming(result, block)
+    return taken
 
 
 class _ScatterPixels:
@@ -173,73 +209,67 @@ class _ScatterPixels:
                     b.store(total, slot, align=4)
 
 
-def scatter_pixels(vectors: int) -> Callable[..., None]:
+@intrinsic
+def scatter_pixels(typing: Any, vectors: Any, accumulators: Any, offsets: Any, weights: Any,
+                   positions: Any, values: Any, starts: Any, pixels: Any, pixel_step: Any,
+                   start_step: Any) -> Any:  # fmt: skip
     """The loop for `vectors` groups of 16 accumulators per input pixel.
 
-    The returned intrinsic takes (accumulators, offsets, weights, positions, values, starts, pixels,
-    pixel_step, start_step): the address where the first pixel's accumulators count from; of
-    `vectors` int64 byte offsets from there; of int16 weight rows in `row_order`; of int32 row
+    Takes (vectors, accumulators, offsets, weights, positions, values, starts, pixels, pixel_step,
+    start_step): one of SCATTER_SIZES; the address where the first pixel's accumulators count from;
+    of `vectors` int64 byte offsets from there; of int16 weight rows in `row_order`; of int32 row
     numbers and int16 activations, an even number per pixel; of int64 list positions, the k-th pixel
     using [k * start_step] and the one behind it; how many pixels, and the bytes of accumulators
     from one to the next.
-
-    Args:
-        vectors: one of SCATTER_SIZES.
     """
 
-    @intrinsic
-    def scatter(typing: Any, accumulators: Any, offsets: Any, weights: Any, positions: Any,
-                values: Any, starts: Any, pixels: Any, pixel_step: Any,
-                start_step: Any) -> Any:  # fmt: skip
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _ScatterPixels(builder, vectors, arguments).build()
-            return context.get_dummy_value()
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count, *others = arguments
+        sizes = {size: size for size in SCATTER_SIZES}
+        switch(builder, count, sizes, lambda n: _ScatterPixels(builder, n, others).build())
+        return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), codegen
-
-    return scatter
+    return types.void(*[types.int64] * 10), codegen
 
 
-def compress8(code_type: str) -> Callable[..., int]:
+@intrinsic
+def compress8(typing: Any, kind: Any, source: Any, zero: Any, take_all: Any, positions: Any,
+              values: Any, base: Any, places: Any, shuffles: Any) -> Any:  # fmt: skip
     """Finds the non-zero codes among eight neighbours; for x86 only (`USE_AVX2`).
 
-    The returned intrinsic takes (source, zero, take_all, positions, values, base, places, shuffles)
-    and returns how many it wrote: row numbers base + place, and codes minus zero. Eight entries are
-    stored whatever the count. `take_all` is 255 to take zeros too, else 0.
-
-    Args:
-        code_type: "int8", "uint8" or "int16".
+    Takes (kind, source, zero, take_all, positions, values, base, places, shuffles) and returns how
+    many it wrote: row numbers base + place, and codes minus zero. Eight entries are stored whatever
+    the count. `kind` is one of `record.KINDS`; `take_all` is 255 to take zeros too, else 0.
     """
-    element = _I16 if code_type == "int16" else _I8
 
-    @intrinsic
-    def compress(typing: Any, source: Any, zero: Any, take_all: Any, positions: Any, values: Any,
-                 base: Any, places: Any, shuffles: Any) -> Any:  # fmt: skip
-        def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            source, zero, take_all, positions, values, base, places, shuffles = arguments
-            kind = ir.VectorType(element, 8)
-            codes = b.load(b.inttoptr(source, kind.as_pointer()), align=element.width // 8)
-            if code_type == "int8":
-                codes = b.sext(codes, _V8I16)
-            elif code_type == "uint8":
-                codes = b.zext(codes, _V8I16)
-            centred = b.sub(codes, splat(b, b.trunc(zero, _I16), 8))
-            nonzero = b.icmp_signed("!=", centred, ir.Constant(_V8I16, [0] * 8))
-            mask = b.zext(b.bitcast(nonzero, _I8), _I64)
-            mask = b.or_(mask, take_all)
-            _store_places(b, mask, places, positions, base)
-            table = b.inttoptr(shuffles, _V16I8.as_pointer())
-            order = b.load(b.gep(table, [mask]), align=1)
-            shuffle = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(_V16I8, [_V16I8] * 2), "llvm.x86.ssse3.pshuf.b.128"
-            )
-            packed = b.call(shuffle, [b.bitcast(centred, _V16I8), order])
-            b.store(packed, b.inttoptr(values, _V16I8.as_pointer()), align=2)
-            return b.ctpop(mask)
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, *others = arguments
+        kinds = {SIGNED: (_I8, True), UNSIGNED: (_I8, False), WIDE: (_I16, True)}
+        return switch(builder, kind, kinds, lambda case: _compress(builder, *case, others))
 
-        return types.int64(*[types.int64] * 8), codegen
+    return types.int64(*[types.int64] * 9), codegen
 
-    return compress
+
+def _compress(b: Any, element: ir.IntType, signed: bool, arguments: Any) -> ir.Value:
+    source, zero, take_all, positions, values, base, places, shuffles = arguments
+    if not USE_AVX2:
+        return constant64(0)  # never called there
+    vector = ir.VectorType(element, 8)
+    codes = b.load(b.inttoptr(source, vector.as_pointer()), align=element.width // 8)
+    if element is _I8:
+        codes = b.sext(codes, _V8I16) if signed else b.zext(codes, _V8I16)
+    centred = b.sub(codes, splat(b, b.trunc(zero, _I16), 8))
+    nonzero = b.icmp_signed("!=", centred, ir.Constant(_V8I16, [0] * 8))
+    mask = b.or_(b.zext(b.bitcast(nonzero, _I8), _I64), take_all)
+    _store_places(b, mask, places, positions, base)
+    table = b.inttoptr(shuffles, _V16I8.as_pointer())
+    order = b.load(b.gep(table, [mask]), align=1)
+    shuffle = cgutils.get_or_insert_function(
+        b.module, ir.FunctionType(_V16I8, [_V16I8] * 2), "llvm.x86.ssse3.pshuf.b.128"
+    )
+    packed = b.call(shuffle, [b.bitcast(centred, _V16I8), order])
+    b.store(packed, b.inttoptr(values, _V16I8.as_pointer()), align=2)
+    return b.ctpop(mask)
 
 
 def splat(b: Any, scalar: Any, lanes: int) -> Any:

@@ -1,7 +1,8 @@
-"""What all compiled kernels of a layer need: start values, requantizer, visits."""
+"""What the records of all compiled convolutions share: start values, requantizer, visits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.arithmetic import MODES, reduced_multiplier
+from tfxp.interpreter.compiled.record import (
+    CHANNELS,
+    CODE_KIND,
+    COLUMN_CLASS,
+    COLUMN_CLASSES,
+    COUNT_HIGH,
+    COUNT_LOW,
+    FLOAT_LIMITS,
+    GROUPS,
+    HEIGHT,
+    HIGH,
+    INPUT_ZERO,
+    KINDS,
+    LATE_BIAS,
+    LOW,
+    MODE,
+    MULTIPLIERS,
+    OUT_CHANNELS,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    ROW_CLASS,
+    ROW_CLASSES,
+    SCALES32,
+    SCALES64,
+    SHIFTS,
+    SUMS_PART,
+    TAKE_ALL,
+    TYPE_HIGH,
+    TYPE_LOW,
+    VISIT_MACS,
+    VISITS_PART,
+    WIDTH,
+    ZERO,
+    Record,
+    make_record,
+    share_scratch,
+)  # fmt: skip
+from tfxp.interpreter.compiled.store import SUMS
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
@@ -39,24 +78,6 @@ def pack_bias(layer: MacLayer, group_padded: int) -> tuple[NDArray[np.int32], ND
     return start.reshape(-1), np.zeros_like(layer.bias)
 
 
-#: int64 fields of a record; where the requantizer begins, and the shares of scratch memory.
-REQUANTIZATION, SCRATCH, RECORD = 32, 48, 56
-
-
-def share_scratch(record: NDArray[np.int64], sizes: list[int]) -> None:
-    """Writes byte offsets of parts of scratch memory into a record, and its size behind them.
-
-    Args:
-        record: written from SCRATCH on; the last field is the total.
-        sizes: bytes of each part, at most 7; each begins on a cache line.
-    """
-    offset = 0
-    for number, size in enumerate(sizes):
-        record[SCRATCH + number] = offset
-        offset += -(-size // 64) * 64
-    record[RECORD - 1] = offset
-
-
 def fits_32_bits(layer: MacLayer) -> bool:
     """Whether 32-bit accumulators and 16-bit operands give this layer's exact results."""
     low, high = layer.worst_case
@@ -69,40 +90,64 @@ def fits_32_bits(layer: MacLayer) -> bool:
     return not layer.wide or max(-low, high) + biggest < 2**31
 
 
-def pack_requantizer(
-    layer: MacLayer, late: NDArray[np.int64], repeats: int, keeper: Keeper
-) -> list[int]:
-    """The requantizer of a layer as a record for `store_row`.
+def layer_record(
+    layer: MacLayer,
+    axes: tuple[Axis, Axis],
+    keeper: Keeper,
+    own: Mapping[int, int],
+    late: NDArray[np.int64],
+    repeats: int,
+    scratch: Mapping[int, int],
+) -> Record:
+    """The record of a convolution.
 
     Args:
-        layer: whose requantizer.
+        layer: weights and constants.
+        axes: where taps fall, vertically and horizontally.
+        keeper: holds the arrays that the record points to.
+        own: fields of the kernel.
         late: int64 (OC,), added to accumulators.
         repeats: how many pixels of scales stand one behind the other.
-        keeper: holds the arrays.
-
-    Returns:
-        Mode, zero point, limits, limits of the type, which of those count as saturation; addresses
-        of scales in float32 and float64, multipliers, shifts, late bias, float32 limits; two zeros.
+        scratch: bytes of the parts of scratch memory that the kernel has besides the common ones.
     """
+    rows, columns = axes
+    table = visit_table(layer, rows, columns)
+    visits = 4 * len(table.macs) * columns.size * layer.channels_in
+    common = {
+        HEIGHT: rows.size, WIDTH: columns.size, CHANNELS: layer.channels_in, GROUPS: layer.groups,
+        OUT_HEIGHT: rows.out, OUT_WIDTH: columns.out, OUT_CHANNELS: layer.channels_out,
+        INPUT_ZERO: layer.input_zero, TAKE_ALL: 0 if layer.skip_zeros else 255,
+        CODE_KIND: KINDS.index(layer.input_type),
+        ROW_CLASS: keeper.keep(table.row_class), COLUMN_CLASS: keeper.keep(table.column_class),
+        ROW_CLASSES: table.macs.shape[0], COLUMN_CLASSES: table.macs.shape[1],
+        VISIT_MACS: keeper.keep(table.macs),
+    }  # fmt: skip
+    requantizer = _requantizer_fields(layer, late, repeats, keeper)
+    parts = share_scratch({SUMS_PART: 4 * SUMS, VISITS_PART: visits, **scratch})
+    return make_record({**common, **own, **requantizer, **parts})
+
+
+def _requantizer_fields(
+    layer: MacLayer, late: NDArray[np.int64], repeats: int, keeper: Keeper
+) -> dict[int, int]:
+    """The requantizer of a layer as `store_row` reads it."""
     r = layer.requantizer
-    multiplier = r.multiplier
-    if r.mode == "reduced":
-        multiplier = reduced_multiplier(multiplier)
+    multiplier = reduced_multiplier(r.multiplier) if r.mode == "reduced" else r.multiplier
     zero = r.zero_point
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
     limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,
               r.low - zero, r.high - zero, zero]  # fmt: skip
-    return [
-        *(MODES.index(r.mode), zero, r.low, r.high, r.type_low, r.type_high),
-        *(int(not r.clamps_low), int(not r.clamps_high)),
-        keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
-        keeper.keep(r.scale.astype(np.float64)),
-        keeper.keep(multiplier.astype(np.int64)),
-        keeper.keep(r.shift.astype(np.int64)),
-        keeper.keep(late.astype(np.int64)),
-        keeper.keep(np.array(limits, np.float32)),
-        *(0, 0),
-    ]
+    return {
+        MODE: MODES.index(r.mode), ZERO: zero, LOW: r.low, HIGH: r.high,
+        TYPE_LOW: r.type_low, TYPE_HIGH: r.type_high,
+        COUNT_LOW: int(not r.clamps_low), COUNT_HIGH: int(not r.clamps_high),
+        SCALES32: keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
+        SCALES64: keeper.keep(r.scale.astype(np.float64)),
+        MULTIPLIERS: keeper.keep(multiplier.astype(np.int64)),
+        SHIFTS: keeper.keep(r.shift.astype(np.int64)),
+        LATE_BIAS: keeper.keep(late.astype(np.int64)),
+        FLOAT_LIMITS: keeper.keep(np.array(limits, np.float32)),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,19 +186,3 @@ def _classes(axis: Axis, transposed: bool) -> tuple[NDArray[np.int64], NDArray[n
                 uses[source, tap] += 1
     kinds, index = np.unique(uses, axis=0, return_inverse=True)
     return np.ascontiguousarray(index.reshape(-1).astype(np.int64)), kinds
-
-
-def visit_fields(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper) -> list[int]:
-    """The visit table in a record: row classes, column classes, their numbers, MACs."""
-    table = visit_table(layer, rows, columns)
-    return [
-        keeper.keep(table.row_class),
-        keeper.keep(table.column_class),
-        *table.macs.shape[:2],
-        keeper.keep(table.macs),
-    ]
-
-
-def code_kind(layer: MacLayer) -> int:
-    """How compiled kernels name the type of codes."""
-    return ("INT8", "UINT8", "INT16").index(layer.input_type)

@@ -18,7 +18,7 @@ from tfxp.interpreter.mac.layer import MacLayer, MacResult
 
 
 @cached
-def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
+def _add(acc: Any, value: Any, limit: int, overflowed: Any, at: int) -> Any:
     """acc + value, which saturates and notes that it did."""
     acc += value
     if acc < -limit or acc >= limit:
@@ -29,7 +29,7 @@ def _add(acc: Any, value: Any, limit: Any, overflowed: Any, at: Any) -> Any:
 
 @cached
 def _accumulate_plain(
-    x: Any, geometry: Any, weights: Any, limit: Any, acc: Any, overflowed: Any
+    x: Any, geometry: Any, weights: Any, limit: int, acc: Any, overflowed: Any
 ) -> None:
     """Sums of products without bias, tap by tap in the definition's order."""
     height, kh, sh, dh, oh, ph, width, kw, sw, dw, ow, pw = geometry[:12]

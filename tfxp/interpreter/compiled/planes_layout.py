@@ -1,4 +1,4 @@
-"""A layer laid out for `compiled_planes`: per output channel, a list of its weights that are not 0.
+"""A layer laid out for `planes.py`: per output channel, a list of its weights that are not 0.
 
 Pixels lie side by side, channel by channel, rows one behind the other with the padding between
 them, so a tap is a fixed distance in memory for every pixel. That wants a stride of 1.
@@ -10,23 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled.microkernel_planes import PIXELS
-from tfxp.interpreter.compiled.packing import (
-    RECORD,
-    REQUANTIZATION,
-    SCRATCH,
-    Keeper,
-    code_kind,
-    pack_bias,
-    pack_requantizer,
-    share_scratch,
-    visit_fields,
-)
-from tfxp.interpreter.compiled.store import SUMS
+from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
+from tfxp.interpreter.compiled.record import (
+    ACCUMULATORS_PART,
+    DISTANCES,
+    LIST_BIAS,
+    LIST_STARTS,
+    LISTED_WEIGHTS,
+    PAD_ABOVE,
+    PAD_LEFT,
+    PLANE,
+    PLANE_ROW,
+    PLANES_PART,
+    SCATTER_RECORD,
+    SCATTER_SHARE,
+    SCRATCH_BYTES,
+    SHARE,
+    SPAN,
+    TILE_PART,
+    Record,
+)  # fmt: skip
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
-#: Shares are compared in units of this.
-SHARE = 1 << 16
 #: Time of the dense products by scattering is 1: what laying out and turning back costs, and a
 #: product by a list. Measured on 3x3x64x64 (docs/performance.md).
 _FIXED, _PRODUCT = 0.16, 1.18
@@ -56,52 +62,37 @@ def _span(rows: Axis, columns: Axis) -> int:
 
 
 class WeightLists(Keeper):
-    """The record of a layer for `convolve_planes`, and what it points to.
-
-    Fields: as in `scatter_record` up to the kind of code; codes of a plane, of a row of it, padding
-    above and to the left, pixels from first to last; addresses of the list starts, distances,
-    weights and start values; the record of `convolve_scatter` and the share of non-zero activations
-    (in SHARE) up to which that is taken; from 24 on as there.
+    """The record of a layer for `planes_image`, and what it points to.
 
     Args:
         layer: weights and constants.
         rows, columns: where taps fall.
-        scatter: the layer's record for `convolve_scatter`.
+        scatter: the layer's record for `scatter_image`.
     """
 
-    def __init__(
-        self, layer: MacLayer, rows: Axis, columns: Axis, scatter: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis, scatter: Record) -> None:
         super().__init__()
         width, span = _row_pixels(columns), _span(rows, columns)
         height = rows.out + (rows.taps - 1) * rows.dilation
         plane = height * width + PIXELS  # the last block may read on
-        starts, offsets, values = _lists(layer, plane, rows.dilation * width, columns.dilation)
+        starts, distances, weights = _lists(layer, plane, rows.dilation * width, columns.dilation)
         start, late = pack_bias(layer, layer.channels_out // layer.groups)
         limit = cost_share(layer, rows, columns)
         assert limit is not None  # the caller has asked
-        record = np.zeros(RECORD, np.int64)
-        head = [
-            *(rows.size, columns.size, layer.channels_in, layer.groups),
-            *(rows.out, columns.out, layer.channels_out, layer.input_zero, 0, code_kind(layer)),
-            *(plane, width, rows.pad, columns.pad, span),
-            *(self.keep(starts), self.keep(offsets), self.keep(values), self.keep(start)),
-            *(self.keep(scatter), int(limit * SHARE)),
-        ]
-        record[: len(head)] = head
-        record[24:29] = visit_fields(layer, rows, columns, self)
-        record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, columns.out, self)
-        padded = -(-span // PIXELS) * PIXELS
-        sizes = [
-            2 * (layer.channels_in * plane + PIXELS),
-            4 * layer.channels_out * PIXELS,
-            4 * padded * layer.channels_out,
-            4 * SUMS,
-            4 * int(record[26]) * columns.size * layer.channels_in,
-        ]
-        share_scratch(record, sizes)
-        record[RECORD - 1] = max(record[RECORD - 1], scatter[RECORD - 1])
-        self.record = record
+        own = {
+            PLANE: plane, PLANE_ROW: width, PAD_ABOVE: rows.pad, PAD_LEFT: columns.pad, SPAN: span,
+            LIST_STARTS: self.keep(starts), DISTANCES: self.keep(distances),
+            LISTED_WEIGHTS: self.keep(weights), LIST_BIAS: self.keep(start),
+            SCATTER_RECORD: self.keep(scatter), SCATTER_SHARE: int(limit * SHARE),
+        }  # fmt: skip
+        scratch = {
+            PLANES_PART: 2 * (layer.channels_in * plane + PIXELS),
+            TILE_PART: 4 * layer.channels_out * PIXELS,
+            ACCUMULATORS_PART: 4 * -(-span // PIXELS) * PIXELS * layer.channels_out,
+        }
+        self.record = layer_record(layer, (rows, columns), self, own, late, columns.out, scratch)
+        either = max(self.record[SCRATCH_BYTES], scatter[SCRATCH_BYTES])
+        self.record[SCRATCH_BYTES] = either
 
 
 def _lists(

@@ -10,11 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.compiled.depthwise import convolve_depthwise
+from tfxp.interpreter.compiled.counting import book_visits, clear_visits, code_bytes
+from tfxp.interpreter.compiled.depthwise import depthwise_image
 from tfxp.interpreter.compiled.elementwise import add_codes, average_windows, softmax_rows
-from tfxp.interpreter.compiled.memory import cached, longs_at
-from tfxp.interpreter.compiled.planes import convolve_planes, prefers_scatter
-from tfxp.interpreter.compiled.scatter import convolve_scatter
+from tfxp.interpreter.compiled.memory import cached, fill_ints, longs_at
+from tfxp.interpreter.compiled.planes import planes_image, prefers_scatter
+from tfxp.interpreter.compiled.record import (
+    CHANNELS,
+    HEIGHT,
+    LENGTH,
+    OUT_CHANNELS,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    SCATTER_RECORD,
+    SUMS_PART,
+    VISITS_PART,
+    WIDTH,
+    Record,
+)  # fmt: skip
+from tfxp.interpreter.compiled.scatter import scatter_image, start_accumulators
+from tfxp.interpreter.compiled.store import SUMS, book_sums
 from tfxp.interpreter.step import (
     ADD,
     AVERAGE_POOL,
@@ -26,12 +41,45 @@ from tfxp.interpreter.step import (
     cache_line,
 )
 
-#: Fields of the longest record.
-_LONGEST = 56
+
+@cached
+def convolve(
+    opcode: int, x_at: int, out_at: int, images: int, record: Record, scratch_at: int,
+    counts: Record
+) -> None:  # fmt: skip
+    """A convolution of a batch of images, by one of the kernels.
+
+    Args:
+        opcode: SCATTER, PLANES or DEPTHWISE.
+        x_at: codes (N, H, W, C).
+        out_at: codes (N, OH, OW, OC), written.
+        images: N.
+        record: of the layer.
+        scratch_at: memory of the size that the record asks for, on a cache line.
+        counts: int64, see `record.EXECUTED` and those behind it; added to.
+    """
+    size = code_bytes(record)
+    codes = record[HEIGHT] * record[WIDTH] * record[CHANNELS]
+    written = record[OUT_HEIGHT] * record[OUT_WIDTH] * record[OUT_CHANNELS]
+    sums_at, seen_at = scratch_at + record[SUMS_PART], scratch_at + record[VISITS_PART]
+    fill_ints(sums_at, SUMS, 0)
+    clear_visits(record, seen_at)
+    if opcode == SCATTER:
+        start_accumulators(record, scratch_at)
+    for n in range(images):
+        image_at, to_at = x_at + size * n * codes, out_at + size * n * written
+        if opcode == SCATTER:
+            scatter_image(image_at, to_at, record, scratch_at, counts)
+        elif opcode == DEPTHWISE:
+            depthwise_image(image_at, to_at, record, scratch_at, counts)
+        else:
+            planes_image(image_at, to_at, record, scratch_at, counts)
+        book_sums(sums_at, record, counts)
+    book_visits(seen_at, record, images * codes, counts)
 
 
 @cached
-def run_program(program: Any, counts: Any) -> None:
+def run_program(program: Any, counts: Record) -> None:
     """Runs steps in order.
 
     Args:
@@ -41,22 +89,19 @@ def run_program(program: Any, counts: Any) -> None:
     """
     for i in range(program.shape[0]):
         opcode, x_at, y_at, out_at, count, record_at, scratch_at, _ = program[i]
-        record = longs_at(record_at, _LONGEST)
-        if opcode == SCATTER:
-            convolve_scatter(x_at, out_at, count, record, scratch_at, counts[i])
+        record = longs_at(record_at, LENGTH)
+        if opcode == SCATTER or opcode == DEPTHWISE:
+            convolve(opcode, x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == PLANES:
-            size = 2 if record[9] == 2 else 1
-            read = size * record[0] * record[1] * record[2]
-            written = size * record[4] * record[5] * record[6]
+            size = code_bytes(record)
+            read = size * record[HEIGHT] * record[WIDTH] * record[CHANNELS]
+            written = size * record[OUT_HEIGHT] * record[OUT_WIDTH] * record[OUT_CHANNELS]
             for n in range(count):
-                image_at, to_at = x_at + n * read, out_at + n * written
-                if prefers_scatter(image_at, record):
-                    listed = longs_at(record[19], _LONGEST)
-                    convolve_scatter(image_at, to_at, 1, listed, scratch_at, counts[i])
-                else:
-                    convolve_planes(image_at, to_at, 1, record, scratch_at, counts[i])
-        elif opcode == DEPTHWISE:
-            convolve_depthwise(x_at, out_at, count, record, scratch_at, counts[i])
+                kernel, constants = opcode, record
+                if prefers_scatter(x_at + n * read, record):
+                    kernel, constants = np.int64(SCATTER), longs_at(record[SCATTER_RECORD], LENGTH)
+                convolve(kernel, x_at + n * read, out_at + n * written, np.int64(1), constants,
+                         scratch_at, counts[i])  # fmt: skip
         elif opcode == ADD:
             add_codes(x_at, y_at, out_at, count, record)
         elif opcode == AVERAGE_POOL:

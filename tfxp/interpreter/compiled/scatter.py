@@ -8,88 +8,71 @@ input row has passed are requantized and their accumulators used again.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tfxp.interpreter.compiled.counting import book_visits, clear_visits, count_row
+from tfxp.interpreter.compiled.counting import code_bytes, count_row
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     cached,
     copy_ints,
-    fill_ints,
     inlined,
     ints_at,
     longs_at,
+    shared,
     shorts_at,
 )
-from tfxp.interpreter.compiled.microkernel import (
-    SCATTER_SIZES,
-    USE_AVX2,
-    compress8,
-    scatter_pixels,
-)
-from tfxp.interpreter.compiled.store import SUMS, book_sums, store_row
+from tfxp.interpreter.compiled.microkernel import USE_AVX2, compress8, scatter_pixels
+from tfxp.interpreter.compiled.record import (
+    ACCUMULATORS_PART,
+    CHANNELS,
+    CODE_KIND,
+    COMPLETE_ROWS,
+    GROUP_PADDED,
+    GROUPS,
+    HEIGHT,
+    INPUT_ZERO,
+    MARGIN,
+    OFFSETS_PART,
+    OUT_CHANNELS,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    PADDED,
+    PASS_COUNT,
+    PASSES,
+    PIXEL_STEP,
+    PLACES_TABLE,
+    POSITIONS_PART,
+    RING,
+    ROW_PIXELS,
+    ROW_SCHEDULE,
+    SHUFFLES_TABLE,
+    START_STEP,
+    START_VALUES,
+    STARTS_PART,
+    SUMS_PART,
+    TAKE_ALL,
+    UNSIGNED,
+    VALUES_PART,
+    VISITS_PART,
+    WIDE,
+    WIDTH,
+    Record,
+)  # fmt: skip
+from tfxp.interpreter.compiled.store import store_row
 
-_compress_int8, _compress_uint8 = compress8("int8"), compress8("uint8")
-_compress_int16 = compress8("int16")
 _VECTOR = USE_AVX2
-_WIDE = max(SCATTER_SIZES) > 6
-_scatter1, _scatter2, _scatter3 = scatter_pixels(1), scatter_pixels(2), scatter_pixels(3)
-_scatter4, _scatter6, _scatter8 = scatter_pixels(4), scatter_pixels(6), scatter_pixels(8)
-_scatter9, _scatter12 = scatter_pixels(9), scatter_pixels(12)
-_scatter16, _scatter18 = scatter_pixels(16), scatter_pixels(18)
-
-
-@inlined
-def _scatter_few(
-    vectors: Any, acc: Any, offsets: Any, weights: Any, positions: Any, values: Any, starts: Any,
-    pixels: Any, step: Any, start_step: Any
-) -> None:  # fmt: skip
-    if vectors == 1:
-        _scatter1(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 2:
-        _scatter2(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 3:
-        _scatter3(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 4:
-        _scatter4(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    else:
-        _scatter6(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-
-
-@inlined
-def _scatter(
-    vectors: Any, acc: Any, offsets: Any, weights: Any, positions: Any, values: Any, starts: Any,
-    pixels: Any, step: Any, start_step: Any
-) -> None:  # fmt: skip
-    """The loop over pixels for one of SCATTER_SIZES."""
-    if not _WIDE or vectors <= 6:
-        _scatter_few(
-            vectors, acc, offsets, weights, positions, values, starts, pixels, step, start_step
-        )
-    elif vectors == 8:
-        _scatter8(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 9:
-        _scatter9(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 12:
-        _scatter12(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    elif vectors == 16:
-        _scatter16(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
-    else:
-        _scatter18(acc, offsets, weights, positions, values, starts, pixels, step, start_step)
 
 
 @inlined
 def _list_row(
-    row_at: Any, kind: Any, blocks: Any, block: Any, zero: Any, take_all: Any, positions_at: Any,
-    values_at: Any, starts_at: Any, tables: Any
+    row_at: int, kind: int, blocks: int, block: int, zero: int, take_all: int, positions_at: int,
+    values_at: int, starts_at: int, tables: tuple[int, int]
 ) -> None:  # fmt: skip
     """Lists the non-zero codes of one input row, block by block, an even number of each.
 
     Args:
         row_at: codes.
-        kind: 0 int8, 1 uint8, 2 int16.
+        kind: one of `record.KINDS`.
         blocks, block: how many blocks (pixels times groups), and codes of each.
         zero, take_all: zero point; 255 to list zeros as well.
         positions_at, values_at: int32 and int16 lists; eight more than can be listed.
@@ -97,7 +80,7 @@ def _list_row(
         tables: addresses of PLACES and SHUFFLES.
     """
     count = np.int64(0)
-    size = 2 if kind == 2 else 1
+    size = 2 if kind == WIDE else 1
     eights = (block // 8) * 8 if _VECTOR else 0
     room = blocks * (block + 1) + 8
     positions, values = ints_at(positions_at, room), shorts_at(values_at, room)
@@ -109,16 +92,13 @@ def _list_row(
         for k in range(0, eights, 8):
             at = row_at + (first + k) * size
             to_p, to_v = positions_at + 4 * count, values_at + 2 * count
-            if kind == 0:
-                count += _compress_int8(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
-            elif kind == 1:
-                count += _compress_uint8(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
-            else:
-                count += _compress_int16(at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
+            count += compress8(
+                kind, at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
+            )
         for k in range(eights, block):
-            if kind == 2:
+            if kind == WIDE:
                 value = np.int64(wide[first + k]) - zero
-            elif kind == 1:
+            elif kind == UNSIGNED:
                 value = np.int64(np.uint8(codes[first + k])) - zero
             else:
                 value = np.int64(codes[first + k]) - zero
@@ -134,15 +114,15 @@ def _list_row(
 
 @inlined
 def _add_row(
-    iy: Any, record: Any, acc_at: Any, row_bytes: Any, positions_at: Any, values_at: Any,
-    starts_at: Any, offsets_at: Any
+    iy: int, record: Record, acc_at: int, row_bytes: int, positions_at: int, values_at: int,
+    starts_at: int, offsets_at: int
 ) -> None:  # fmt: skip
     """Adds the listed activations of input row `iy` to the accumulators they meet."""
-    groups, oh, ring = record[3], record[4], record[12]
-    rows = longs_at(record[17] + 16 * iy, 2)  # phase, first output row
-    passes = longs_at(record[19], record[20] * 8)
+    groups, oh, ring = record[GROUPS], record[OUT_HEIGHT], record[RING]
+    rows = longs_at(record[ROW_SCHEDULE] + 16 * iy, 2)  # phase, first output row
+    passes = longs_at(record[PASSES], record[PASS_COUNT] * 8)
     offsets = longs_at(offsets_at, 64)
-    for p in range(record[20]):
+    for p in range(record[PASS_COUNT]):
         one = passes[8 * p : 8 * p + 8]
         phase, first, pixels, base, group, vectors, weights_at, table_at = one
         if phase != rows[0] or pixels == 0:
@@ -152,16 +132,16 @@ def _add_row(
             oy = rows[1] + table[2 * v]
             slot = oy % ring if 0 <= oy < oh else ring  # the last slot takes what nobody reads
             offsets[v] = slot * row_bytes + table[2 * v + 1]
-        _scatter(
+        scatter_pixels(
             vectors, acc_at + base, offsets_at, weights_at, positions_at, values_at,
-            starts_at + 8 * (first * groups + group), pixels, record[14],
-            record[15] * groups,
+            starts_at + 8 * (first * groups + group), pixels, record[PIXEL_STEP],
+            record[START_STEP] * groups,
         )  # fmt: skip
 
 
 @inlined
-def _join_groups(row_at: Any, pixels: Any, padded: Any, group_padded: Any, groups: Any,
-                 each: Any) -> None:  # fmt: skip
+def _join_groups(row_at: int, pixels: int, padded: int, group_padded: int, groups: int,
+                 each: int) -> None:  # fmt: skip
     """Moves the channels of all groups together, over the padding between them."""
     acc = ints_at(row_at, pixels * padded)
     for p in range(pixels):
@@ -172,61 +152,52 @@ def _join_groups(row_at: Any, pixels: Any, padded: Any, group_padded: Any, group
 
 @inlined
 def _store_rows(
-    done: Any, until: Any, record: Any, acc_at: Any, sums_at: Any, image_at: Any, counts: Any
+    done: int, until: int, record: Record, acc_at: int, sums_at: int, image_at: int, counts: Record
 ) -> None:  # fmt: skip
     """Requantizes output rows `done` to `until`, which no later input row meets."""
-    groups, ow, oc, padded, ring = record[3], record[5], record[6], record[10], record[12]
-    size = 2 if record[9] == 2 else 1
-    row_size, shift = record[13] * padded, 4 * record[16] * padded
+    groups, ow, oc = record[GROUPS], record[OUT_WIDTH], record[OUT_CHANNELS]
+    padded, ring, size = record[PADDED], record[RING], code_bytes(record)
+    row_size, shift = record[ROW_PIXELS] * padded, 4 * record[MARGIN] * padded
     for row in range(done, until):
         first = acc_at + 4 * (row % ring) * row_size
         if groups > 1:
-            _join_groups(first + shift, ow, padded, record[11], groups, oc // groups)
-        store_row(first + shift, record[23], ow, padded, oc, record[32:48], sums_at, size,
+            _join_groups(first + shift, ow, padded, record[GROUP_PADDED], groups, oc // groups)
+        store_row(first + shift, record[START_VALUES], ow, padded, oc, record, sums_at, size,
                   image_at + size * row * ow * oc, counts)  # fmt: skip
         if groups > 1:
-            copy_ints(first, record[23], row_size)
+            copy_ints(first, record[START_VALUES], row_size)
+
+
+@shared
+def start_accumulators(record: Record, scratch_at: int) -> None:
+    """Sets all accumulators to what they start from, which each stored row is set to again."""
+    row_size = record[ROW_PIXELS] * record[PADDED]
+    for slot in range(record[RING]):
+        to = scratch_at + record[ACCUMULATORS_PART] + 4 * slot * row_size
+        copy_ints(to, record[START_VALUES], row_size)
 
 
 @cached
-def convolve_scatter(
-    x_at: Any, out_at: Any, images: Any, record: Any, scratch_at: Any, counts: Any
-) -> None:
-    """A grouped convolution, plain or transposed, of a batch of images.
-
-    Args:
-        x_at: codes (N, H, W, C).
-        out_at: codes (N, OH, OW, OC), written.
-        images: N.
-        record: int64, see `scatter_layout.scatter_record`.
-        scratch_at: memory of the size that the record asks for, on a cache line.
-        counts: int64 (executed, input zeros, output zeros, saturations, lowest, highest), added to.
-    """
-    height, width, channels, groups, oh, ow, oc, zero, take_all, kind = record[:10]
-    ring, row_size = record[12], record[13] * record[10]
-    size = 2 if kind == 2 else 1
+def scatter_image(x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record) -> None:
+    """A grouped convolution, plain or transposed, of an image; see `program.convolve`."""
+    height, width, groups = record[HEIGHT], record[WIDTH], record[GROUPS]
+    row_bytes = code_bytes(record) * width * record[CHANNELS]
     positions_at, values_at, starts_at = (
-        scratch_at + record[48], scratch_at + record[49], scratch_at + record[50]
+        scratch_at + record[POSITIONS_PART], scratch_at + record[VALUES_PART],
+        scratch_at + record[STARTS_PART],
     )  # fmt: skip
-    offsets_at, acc_at = scratch_at + record[51], scratch_at + record[52]
-    sums_at, seen_at = scratch_at + record[53], scratch_at + record[54]
-    fill_ints(sums_at, SUMS, 0)
-    clear_visits(record, seen_at)
-    for slot in range(ring):
-        copy_ints(acc_at + 4 * slot * row_size, record[23], row_size)
-    rows, until = longs_at(record[17], 2 * height), longs_at(record[18], height)
-    for n in range(images):
-        done = np.int64(0)
-        for iy in range(height):
-            row_at = x_at + size * (n * height + iy) * width * channels
-            count_row(iy, row_at, record, seen_at)
-            if rows[2 * iy] >= 0:
-                _list_row(row_at, kind, width * groups, channels // groups, zero, take_all,
-                          positions_at, values_at, starts_at, (record[21], record[22]))  # fmt: skip
-                _add_row(iy, record, acc_at, 4 * row_size, positions_at, values_at, starts_at,
-                         offsets_at)  # fmt: skip
-            _store_rows(done, until[iy], record, acc_at, sums_at, out_at + size * n * oh * ow * oc,
-                        counts)  # fmt: skip
-            done = until[iy]
-        book_sums(sums_at, record[32:48], counts)
-    book_visits(seen_at, record, images * height * width * channels, counts)
+    offsets_at, acc_at = scratch_at + record[OFFSETS_PART], scratch_at + record[ACCUMULATORS_PART]
+    rows = longs_at(record[ROW_SCHEDULE], 2 * height)
+    until = longs_at(record[COMPLETE_ROWS], height)
+    done = np.int64(0)
+    for iy in range(height):
+        row_at = x_at + iy * row_bytes
+        count_row(iy, row_at, record, scratch_at + record[VISITS_PART])
+        if rows[2 * iy] >= 0:
+            _list_row(row_at, record[CODE_KIND], width * groups, record[CHANNELS] // groups,
+                      record[INPUT_ZERO], record[TAKE_ALL], positions_at, values_at, starts_at,
+                      (record[PLACES_TABLE], record[SHUFFLES_TABLE]))  # fmt: skip
+            _add_row(iy, record, acc_at, 4 * record[ROW_PIXELS] * record[PADDED], positions_at,
+                     values_at, starts_at, offsets_at)  # fmt: skip
+        _store_rows(done, until[iy], record, acc_at, scratch_at + record[SUMS_PART], out_at, counts)
+        done = until[iy]

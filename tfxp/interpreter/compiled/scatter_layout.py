@@ -1,4 +1,4 @@
-"""A layer laid out for `compiled_scatter`: which outputs an input pixel meets, and weights for it.
+"""A layer laid out for `scatter.py`: which outputs an input pixel meets, and weights for it.
 
 Along one direction, input position i with (i + pad) mod stride = r, its *phase*, meets output
 position (i + pad - r) / stride + (r - t * dilation) / stride through tap t, for the taps that leave
@@ -18,18 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled.microkernel import PLACES, SCATTER_SIZES, SHUFFLES, row_order
-from tfxp.interpreter.compiled.packing import (
-    RECORD,
-    REQUANTIZATION,
-    SCRATCH,
-    Keeper,
-    code_kind,
-    pack_bias,
-    pack_requantizer,
-    share_scratch,
-    visit_fields,
-)
-from tfxp.interpreter.compiled.store import SUMS
+from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
+from tfxp.interpreter.compiled.record import (
+    ACCUMULATORS_PART,
+    COMPLETE_ROWS,
+    GROUP_PADDED,
+    MARGIN,
+    OFFSETS_PART,
+    PADDED,
+    PASS_COUNT,
+    PASSES,
+    PIXEL_STEP,
+    PLACES_TABLE,
+    POSITIONS_PART,
+    RING,
+    ROW_PIXELS,
+    ROW_SCHEDULE,
+    SHUFFLES_TABLE,
+    START_STEP,
+    START_VALUES,
+    STARTS_PART,
+    VALUES_PART,
+    Record,
+)  # fmt: skip
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
@@ -182,14 +193,15 @@ class ScatterLayout(Keeper):
             yield size, _ordered(np.concatenate(part, axis=1), size), np.array(where, np.int64)
             first += use
 
-    def scratch_sizes(self, width: int, row_classes: int) -> list[int]:
-        """Bytes of positions, values, starts, offsets, accumulators, sums, visits."""
+    def scratch_sizes(self, width: int) -> dict[int, int]:
+        """Bytes of the parts of scratch memory."""
         blocks = width * self.layer.groups
         listed = blocks * (self.layer.weights.shape[2] + 1) + 16
-        visits = row_classes * width * self.layer.channels_in
         accumulators = (self.schedule.ring + 1) * self.row_pixels * self.padded
-        return [4 * listed, 2 * listed, 8 * (blocks + 1), 8 * 64, 4 * accumulators, 4 * SUMS,
-                4 * visits]  # fmt: skip
+        return {
+            POSITIONS_PART: 4 * listed, VALUES_PART: 2 * listed, STARTS_PART: 8 * (blocks + 1),
+            OFFSETS_PART: 8 * 64, ACCUMULATORS_PART: 4 * accumulators,
+        }  # fmt: skip
 
 
 def _ordered(rows: NDArray[np.int16], vectors: int) -> NDArray[np.int16]:
@@ -202,33 +214,20 @@ def _ordered(rows: NDArray[np.int16], vectors: int) -> NDArray[np.int16]:
     return ordered
 
 
-def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> NDArray[np.int64]:
-    """The record of a layer for `convolve_scatter`.
-
-    Fields: H, W, C, groups, OH, OW, OC, zero point, take all, kind of code; accumulators per pixel,
-    of which per group, unfinished rows, pixels per row of accumulators, bytes of accumulators per
-    input pixel, list blocks per input pixel, pixels left of the image; addresses of the row
-    schedule, complete rows, passes (and their number), PLACES, SHUFFLES, start values; of the visit
-    table; from REQUANTIZATION on the requantizer.
-    """
+def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> Record:
+    """The record of a layer for `scatter_image`."""
     layer, schedule = layout.layer, layout.schedule
     start, late = pack_bias(layer, layout.group_padded)
-    record = np.zeros(RECORD, np.int64)
-    head = [
-        *(rows.size, columns.size, layer.channels_in, layer.groups),
-        *(rows.out, columns.out, layer.channels_out, layer.input_zero),
-        0 if layer.skip_zeros else 255,
-        code_kind(layer),
-        *(layout.padded, layout.group_padded, schedule.ring, layout.row_pixels),
-        *(4 * layout.pixel_step * layout.padded, layout.start_step, layout.margin),
-        *(layout.keep(schedule.rows), layout.keep(schedule.until.astype(np.int64))),
-        *(layout.keep(layout.passes), len(layout.passes)),
-        *(PLACES.ctypes.data, SHUFFLES.ctypes.data),
-        layout.keep(np.tile(start, layout.row_pixels)),
-        *visit_fields(layer, rows, columns, layout),
-    ]
-    record[: len(head)] = head
+    own = {
+        PADDED: layout.padded, GROUP_PADDED: layout.group_padded, RING: schedule.ring,
+        ROW_PIXELS: layout.row_pixels, PIXEL_STEP: 4 * layout.pixel_step * layout.padded,
+        START_STEP: layout.start_step, MARGIN: layout.margin,
+        ROW_SCHEDULE: layout.keep(schedule.rows),
+        COMPLETE_ROWS: layout.keep(schedule.until.astype(np.int64)),
+        PASSES: layout.keep(layout.passes), PASS_COUNT: len(layout.passes),
+        PLACES_TABLE: PLACES.ctypes.data, SHUFFLES_TABLE: SHUFFLES.ctypes.data,
+        START_VALUES: layout.keep(np.tile(start, layout.row_pixels)),
+    }  # fmt: skip
     repeats = columns.out if layout.padded == layer.channels_out else 1
-    record[REQUANTIZATION:SCRATCH] = pack_requantizer(layer, late, repeats, layout)
-    share_scratch(record, layout.scratch_sizes(columns.size, int(record[26])))
-    return record
+    scratch = layout.scratch_sizes(columns.size)
+    return layer_record(layer, (rows, columns), layout, own, late, repeats, scratch)

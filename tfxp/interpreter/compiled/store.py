@@ -18,6 +18,27 @@ from tfxp.interpreter.compiled.memory import (
     shorts_at,
 )
 from tfxp.interpreter.compiled.microkernel_store import store_vectors
+from tfxp.interpreter.compiled.record import (
+    COUNT_HIGH,
+    COUNT_LOW,
+    FLOAT_LIMITS,
+    HIGH,
+    HIGHEST,
+    LATE_BIAS,
+    LOW,
+    LOWEST,
+    MODE,
+    MULTIPLIERS,
+    OUTPUT_ZEROS,
+    SATURATIONS,
+    SCALES32,
+    SCALES64,
+    SHIFTS,
+    TYPE_HIGH,
+    TYPE_LOW,
+    ZERO,
+    Record,
+)  # fmt: skip
 
 _FLOAT32, _FLOAT64, _REDUCED = (MODES.index(m) for m in ("float32", "float64", "reduced"))
 _DOUBLE_ROUNDING = MODES.index("double_rounding")
@@ -27,12 +48,14 @@ _bytes8, _bytes16 = store_vectors("int8", 8), store_vectors("int8", 16)
 _shorts8, _shorts16 = store_vectors("int16", 8), store_vectors("int16", 16)
 #: int32 elements of `sums`: five of 16 lanes, then five of 8; see `store_vectors`.
 SUMS = 5 * 16 + 5 * 8
+#: Which five, in lanes.
+_BELOW, _ABOVE, _ZEROS, _SMALLEST, _LARGEST = range(5)
 
 
 @shared
 def _store_vectors(
-    size: Any, from_at: Any, scale_at: Any, restart_at: Any, to_at: Any, length: Any,
-    limits_at: Any, sums_at: Any
+    size: int, from_at: int, scale_at: int, restart_at: int, to_at: int, length: int,
+    limits_at: int, sums_at: int
 ) -> Any:  # fmt: skip
     """Stores whole vectors of `length` codes; returns how many codes that were."""
     sixteens = length // 16
@@ -53,11 +76,11 @@ def _store_vectors(
 
 @shared
 def _store_float32(
-    acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
-    sums_at: Any, size: Any, out_at: Any
+    acc_at: int, restart_at: int, pixels: int, padded: int, channels: int, record: Record,
+    sums_at: int, size: int, out_at: int
 ) -> None:  # fmt: skip
     """Codes of some pixels: half_even(float32(acc) * scale), clamped."""
-    scale_at, limits_at = requantization[8], requantization[13]
+    scale_at, limits_at = record[SCALES32], record[FLOAT_LIMITS]
     limits, sums = floats_at(limits_at, 7), ints_at(sums_at, SUMS)
     rows, length = (1, pixels * channels) if padded == channels else (pixels, channels)
     scale = floats_at(scale_at, length)
@@ -72,13 +95,14 @@ def _store_float32(
         for j in range(done, length):
             a = acc[j]
             acc[j] = restart[j]
-            sums[48], sums[64] = min(sums[48], a), max(sums[64], a)
+            sums[16 * _SMALLEST] = min(sums[16 * _SMALLEST], a)
+            sums[16 * _LARGEST] = max(sums[16 * _LARGEST], a)
             v = min(max(np.float32(a) * scale[j], limits[0]), limits[1])
             v = (v + _MAGIC) - _MAGIC
-            sums[0] += v < limits[2]
-            sums[16] += v > limits[3]
+            sums[16 * _BELOW] += v < limits[2]
+            sums[16 * _ABOVE] += v > limits[3]
             v = min(max(v, limits[4]), limits[5])
-            sums[32] += v == np.float32(0)
+            sums[16 * _ZEROS] += v == np.float32(0)
             code = np.int64(v + limits[6])
             if size == 1:
                 codes[j] = code
@@ -87,20 +111,21 @@ def _store_float32(
 
 
 @shared
-def book_sums(sums_at: Any, requantization: Any, counts: Any) -> None:
+def book_sums(sums_at: int, record: Record, counts: Record) -> None:
     """Adds what `_store_float32` saw to the counts of a run, and starts again from zero."""
     sums = ints_at(sums_at, SUMS)
-    for lanes, first in ((16, 0), (8, 80)):
+    for lanes, first in ((16, 0), (8, 5 * 16)):
         for lane in range(first, first + lanes):
-            counts[2] += sums[lane + 2 * lanes]
-            counts[3] += requantization[6] * sums[lane] + requantization[7] * sums[lane + lanes]
-            counts[4] = min(counts[4], sums[lane + 3 * lanes])
-            counts[5] = max(counts[5], sums[lane + 4 * lanes])
+            counts[OUTPUT_ZEROS] += sums[lane + _ZEROS * lanes]
+            counts[SATURATIONS] += record[COUNT_LOW] * sums[lane + _BELOW * lanes]
+            counts[SATURATIONS] += record[COUNT_HIGH] * sums[lane + _ABOVE * lanes]
+            counts[LOWEST] = min(counts[LOWEST], sums[lane + _SMALLEST * lanes])
+            counts[HIGHEST] = max(counts[HIGHEST], sums[lane + _LARGEST * lanes])
     fill_ints(sums_at, SUMS, 0)
 
 
 @shared
-def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> Any:
+def _round(value: int, mode: int, scale: int, multiplier: int, shift: int) -> Any:
     """One accumulator in one of the other roundings."""
     if mode == _FLOAT64:
         product = np.float64(value) * scale
@@ -125,18 +150,17 @@ def _round(value: Any, mode: Any, scale: Any, multiplier: Any, shift: Any) -> An
 
 @shared
 def _store_fixed(
-    acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
-    size: Any, out_at: Any, counts: Any
+    acc_at: int, restart_at: int, pixels: int, padded: int, channels: int, record: Record,
+    size: int, out_at: int, counts: Record
 ) -> None:  # fmt: skip
     """Codes of some pixels in the other roundings, with a bias in 64 bits."""
-    mode, zero, low, high, type_low, type_high, count_low, count_high = (
-        requantization[0], requantization[1], requantization[2], requantization[3],
-        requantization[4], requantization[5], requantization[6], requantization[7],
-    )  # fmt: skip
-    scale = doubles_at(requantization[9], channels)
-    multiplier = longs_at(requantization[10], channels)
-    shift = longs_at(requantization[11], channels)
-    late = longs_at(requantization[12], channels)
+    mode, zero, low, high = record[MODE], record[ZERO], record[LOW], record[HIGH]
+    type_low, type_high = record[TYPE_LOW], record[TYPE_HIGH]
+    count_low, count_high = record[COUNT_LOW], record[COUNT_HIGH]
+    scale = doubles_at(record[SCALES64], channels)
+    multiplier = longs_at(record[MULTIPLIERS], channels)
+    shift = longs_at(record[SHIFTS], channels)
+    late = longs_at(record[LATE_BIAS], channels)
     acc, restart = ints_at(acc_at, pixels * padded), ints_at(restart_at, pixels * padded)
     codes, wide = bytes_at(out_at, pixels * channels), shorts_at(out_at, pixels * channels)
     # in this mode the channels behind the last whole eight round otherwise
@@ -147,15 +171,15 @@ def _store_fixed(
             rounding = main if j < turn else _DOUBLE_ROUNDING
             value = np.int64(acc[p * padded + j]) + late[j]
             acc[p * padded + j] = restart[p * padded + j]
-            counts[4] = min(counts[4], value)
-            counts[5] = max(counts[5], value)
+            counts[LOWEST] = min(counts[LOWEST], value)
+            counts[HIGHEST] = max(counts[HIGHEST], value)
             code = _round(value, rounding, scale[j], multiplier[j], shift[j]) + zero
             if code < type_low:
-                counts[3] += count_low
+                counts[SATURATIONS] += count_low
             elif code > type_high:
-                counts[3] += count_high
+                counts[SATURATIONS] += count_high
             code = min(max(code, low), high)
-            counts[2] += code == zero
+            counts[OUTPUT_ZEROS] += code == zero
             if size == 1:
                 codes[p * channels + j] = code
             else:
@@ -164,8 +188,8 @@ def _store_fixed(
 
 @shared
 def store_row(
-    acc_at: Any, restart_at: Any, pixels: Any, padded: Any, channels: Any, requantization: Any,
-    sums_at: Any, size: Any, out_at: Any, counts: Any
+    acc_at: int, restart_at: int, pixels: int, padded: int, channels: int, record: Record,
+    sums_at: int, size: int, out_at: int, counts: Record
 ) -> None:  # fmt: skip
     """Requantizes some pixels and writes their codes.
 
@@ -173,17 +197,17 @@ def store_row(
         acc_at: int32 accumulators, `padded` per pixel; those beyond `channels` are not read.
         restart_at: int32, laid out like them: what accumulators are set to once read.
         pixels, padded, channels: how accumulators and codes are laid out.
-        requantization: int64 record, see `packing.pack_requantizer`.
+        record: of the layer.
         sums_at: int32 (SUMS,), booked later by `book_sums`.
         size: bytes of a code.
         out_at: codes, written.
         counts: (executed, input zeros, output zeros, saturations, lowest, highest), added to.
     """
-    if requantization[0] == _FLOAT32:
+    if record[MODE] == _FLOAT32:
         _store_float32(
-            acc_at, restart_at, pixels, padded, channels, requantization, sums_at, size, out_at
+            acc_at, restart_at, pixels, padded, channels, record, sums_at, size, out_at
         )
     else:
         _store_fixed(
-            acc_at, restart_at, pixels, padded, channels, requantization, size, out_at, counts
+            acc_at, restart_at, pixels, padded, channels, record, size, out_at, counts
         )

@@ -34,6 +34,17 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
+from tfxp.interpreter.compiled.record import (
+    ADD_BIAS,
+    ADD_HIGH,
+    ADD_LOW,
+    ADD_SHIFT,
+    ADD_UNSIGNED,
+    ADD_ZERO,
+    MULTIPLIER_A,
+    MULTIPLIER_B,
+    make_record,
+)  # fmt: skip
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -41,6 +52,7 @@ from tfxp.interpreter.step import ADD, Step
 
 Binary = Callable[[Array, Array], Array]
 _PLAIN = ("FLOAT32", "INT32", "INT64")
+_ADD_PARAMETERS = (MULTIPLIER_A, MULTIPLIER_B, ADD_BIAS, ADD_SHIFT)
 #: Elements that LiteRT's vectorised INT16 ADD takes at a time.
 BLOCK = 16
 
@@ -245,7 +257,12 @@ def _add_compiled(
     parameters = add_xnnpack_parameters(a, b, output, sign)
     broadcast = _add_xnnpack(a, b, output, limits, sign)
     unsigned = int(output.type == "UINT8")
-    record = np.array([unsigned, *parameters, output.zero_point, *limits], np.int64)
+    record = make_record(
+        {
+            ADD_UNSIGNED: unsigned, **dict(zip(_ADD_PARAMETERS, parameters, strict=True)),
+            ADD_ZERO: output.zero_point, ADD_LOW: limits[0], ADD_HIGH: limits[1],
+        }
+    )  # fmt: skip
 
     def apply(x: Array, y: Array) -> Array:
         if x.shape != y.shape:

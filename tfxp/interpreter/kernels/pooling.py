@@ -12,6 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.compiled.record import (
+    POOL_CHANNELS,
+    POOL_HEIGHT,
+    POOL_HIGH,
+    POOL_LOW,
+    POOL_OUT_HEIGHT,
+    POOL_OUT_WIDTH,
+    POOL_PAD_X,
+    POOL_PAD_Y,
+    POOL_STRIDE_X,
+    POOL_STRIDE_Y,
+    POOL_UNSIGNED,
+    POOL_WIDTH,
+    WINDOW_X,
+    WINDOW_Y,
+    make_record,
+)  # fmt: skip
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -123,14 +140,16 @@ def _average_compiled(node: Node, x: Array) -> Array:
     o = node.options
     rows, columns = _extents(node, x.shape[1], x.shape[2])
     x, out = np.ascontiguousarray(x), np.empty((len(x), rows[0], columns[0], x.shape[3]), x.dtype)
-    record = np.array(
-        [
-            *(int(x.dtype.kind == "u"), *x.shape[1:], rows[0], columns[0]),
-            *(o["filter_height"], o["filter_width"], o["stride_h"], o["stride_w"]),
-            *(rows[1], columns[1], *node.cache["limits"]),
-        ],
-        np.int64,
-    )
+    (height, width, channels), (low, high) = x.shape[1:], node.cache["limits"]
+    record = make_record(
+        {
+            POOL_UNSIGNED: x.dtype.kind == "u", POOL_HEIGHT: height, POOL_WIDTH: width,
+            POOL_CHANNELS: channels, POOL_OUT_HEIGHT: rows[0], POOL_OUT_WIDTH: columns[0],
+            WINDOW_Y: o["filter_height"], WINDOW_X: o["filter_width"],
+            POOL_STRIDE_Y: o["stride_h"], POOL_STRIDE_X: o["stride_w"],
+            POOL_PAD_Y: rows[1], POOL_PAD_X: columns[1], POOL_LOW: low, POOL_HIGH: high,
+        }
+    )  # fmt: skip
     node.step = Step(AVERAGE_POOL, (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
     run_step(node.step)
     return out

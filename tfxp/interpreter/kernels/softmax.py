@@ -30,6 +30,17 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     wrap_int32,
 )
+from tfxp.interpreter.compiled.record import (
+    CLASSES,
+    CUTS,
+    EXPONENTIALS,
+    SOFTMAX_HIGH,
+    SOFTMAX_LOW,
+    SOFTMAX_SCALE,
+    SOFTMAX_UNSIGNED,
+    SOFTMAX_ZERO,
+    make_record,
+)  # fmt: skip
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -166,8 +177,13 @@ def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -
         x, out = np.ascontiguousarray(x), np.empty(x.shape, output.dtype)
         if not x.size:
             return out
-        constants = [unsigned, x.shape[-1], output.zero_point, unsigned, *limits]
-        record = np.array([*constants, table.ctypes.data, scale.ctypes.data], np.int64)
+        record = make_record(
+            {
+                SOFTMAX_UNSIGNED: unsigned, CLASSES: x.shape[-1], SOFTMAX_ZERO: output.zero_point,
+                CUTS: unsigned, SOFTMAX_LOW: limits[0], SOFTMAX_HIGH: limits[1],
+                EXPONENTIALS: table.ctypes.data, SOFTMAX_SCALE: scale.ctypes.data,
+            }
+        )  # fmt: skip
         rows = x.size // x.shape[-1]
         node.step = Step(SOFTMAX, (x,), out, rows, record, (table, scale))
         run_step(node.step)
