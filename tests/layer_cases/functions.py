@@ -30,6 +30,8 @@ def functions_of(keras):
         unstack=lambda x, num, axis: tf.unstack(x, num, axis), pad=tf.pad,
         average_pool=lambda x, size, strides: tf.nn.avg_pool2d(x, size, strides, "VALID"),
         max_pool=lambda x, size, strides, padding: tf.nn.max_pool2d(x, size, strides, "SAME"),
+        einsum=tf.einsum, roll=tf.roll, softmax=tf.nn.softmax,
+        take=lambda x, places, axis: tf.gather(x, places, axis=axis),
         transpose=tf.transpose, swapaxes=swapaxes, moveaxis=moveaxis,
     )  # fmt: skip
 
@@ -88,6 +90,16 @@ def pieces(keras, layers):
     g = f.repeat(f.flip(layers.Add()([a, b]), 1), 2, 2)
     h = f.moveaxis(f.swapaxes(layers.Concatenate(2)([d, c]), 1, 2), 3, 1)
     return keras.Model(x, [layers.Conv2D(2, 1)(e), g, layers.Dense(2)(h)])
+
+
+@case()
+def products_by_labels(keras, layers):
+    """Attention of several heads, as einsum writes it; gathered and rolled places."""
+    f, x = functions_of(keras), keras.Input((4, 2, 3))
+    query, key = layers.Conv2D(3, 1)(x), layers.Conv2D(3, 1)(x)
+    scores = f.softmax(f.einsum("bqhd,bkhd->bhqk", query, key))
+    y = f.einsum("bhqk,bkhd->bqhd", scores, f.roll(x, 1, 1))
+    return keras.Model(x, [f.take(y, [0, 2], axis=3), f.take(y, [1, 2], axis=1), scores])
 
 
 @case()

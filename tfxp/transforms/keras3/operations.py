@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.errors import ModelError
 from tfxp.keras import layers
 from tfxp.transforms.data_types import float32_value
 from tfxp.transforms.keras3.layers import COMPOSED
@@ -75,6 +76,18 @@ def _flipped(op: Any, x: Any) -> Any:
     return tf.reverse(x, [int(axis) % len(x.shape) for axis in axes])
 
 
+def _normalized(op: Any, x: Any) -> Any:
+    if op.order != 2:
+        raise ModelError(f"operation {op.name!r}: got order {op.order}; expected 2.")
+    return tf.math.l2_normalize(x, op.axis, epsilon=(op.epsilon or _EPSILON) ** 2)
+
+
+def _resized(op: Any, x: Any) -> Any:
+    if op.antialias or op.crop_to_aspect_ratio or op.pad_to_aspect_ratio:
+        raise ModelError(f"operation {op.name!r}: got antialias or an aspect ratio; expected none.")
+    return tf.image.resize(x, op.size, op.interpolation)
+
+
 def _relu(op: Any, x: Any) -> Any:
     return layers.ReLU(op.max_value, op.negative_slope, op.threshold, name=op.name)(x)
 
@@ -92,6 +105,7 @@ def _reduced(function: Any) -> Operation:
     return lambda op, x: function(x, op.axis, keepdims=op.keepdims)
 
 
+_EPSILON = 1e-7  # Keras' own
 _AVERAGE_POOLS = {3: layers.AveragePooling1D, 4: layers.AveragePooling2D}
 _MAX_POOLS = {3: layers.MaxPooling1D, 4: layers.MaxPooling2D}
 # Functions of one tensor without settings.
@@ -170,6 +184,12 @@ OPERATIONS: dict[str, Operation] = {
     "Amin": _reduced(tf.reduce_min),
     "AveragePool": _pool(_AVERAGE_POOLS),
     "MaxPool": _pool(_MAX_POOLS),
+    "Take": lambda op, x, indices: tf.gather(x, indices, axis=op.axis),
+    "Roll": lambda op, x: tf.roll(x, op.shift, op.axis),
+    "Einsum": lambda op, *operands: tf.einsum(op.subscripts, *operands),
+    "Normalize": _normalized,
+    "Resize": _resized,
+    "Celu": lambda op, x: op.alpha * layers.ELU()(x / op.alpha) if op.alpha != 1 else tf.nn.elu(x),
     "DepthToSpace": lambda op, x: tf.nn.depth_to_space(x, op.block_size),
     "SpaceToDepth": lambda op, x: tf.nn.space_to_depth(x, op.block_size),
     "Pad": _pad,

@@ -18,13 +18,23 @@ import tensorflow as tf
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.averages import mean_steps
+from tfxp.transforms.normalize.einsum import einsum_to_product
 from tfxp.transforms.normalize.function_calls import FunctionCall, parts_of, plain_name
 from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.other_axes import (
     layer_norm_of_several_axes,
     normalization_of_other_axes,
 )
-from tfxp.transforms.normalize.pieces import repeat, reverse, split, stack, tile, unstack
+from tfxp.transforms.normalize.pieces import (
+    gather,
+    repeat,
+    reverse,
+    roll,
+    split,
+    stack,
+    tile,
+    unstack,
+)
 from tfxp.transforms.normalize.steps import Step, follow
 from tfxp.transforms.refusals import NOT_READ, naming
 
@@ -249,6 +259,9 @@ _FUNCTIONS: dict[str, Rewrite] = {
     "stack": stack,
     "tile": tile,
     "repeat": repeat,
+    "gather": gather,
+    "roll": roll,
+    "einsum": einsum_to_product,
     "identity": _nothing,
     "stop_gradient": _nothing,
     "cast": _real,

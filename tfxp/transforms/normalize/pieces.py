@@ -111,3 +111,54 @@ def repeat(graph: LayerGraph, number: int) -> None:
     else:
         spec.become(layers.UpSampling2D((count, 1) if axis == [1] else (1, count)))
     call.read(source)
+
+
+def roll(graph: LayerGraph, number: int) -> None:
+    """tf.roll along one axis: the end first, then the beginning."""
+    _, _, use = parts_of(graph, number)
+    axes, shift = use.axes(2), use.argument(1, "shift")
+    if axes is None or len(axes) != 1 or np.size(shift) != 1 or isinstance(shift, Ref):
+        return
+    size = use.inputs[0][axes[0]]
+    if size is not None:
+        places = np.roll(np.arange(size), int(np.ravel(shift)[0]))
+        _take(graph, number, axes[0], places)
+
+
+def gather(graph: LayerGraph, number: int) -> None:
+    """tf.gather of constant places: a slice for every run of neighbours."""
+    call, _, use = parts_of(graph, number)
+    places, rank = use.argument(1, "indices"), len(use.inputs[0])
+    axis = use.kwargs.get("axis", use.argument(4, "axis"))
+    if isinstance(places, Ref) or axis is None or use.kwargs.get("batch_dims"):
+        return
+    size = use.inputs[0][int(axis) % rank]
+    if not int(axis) % rank or size is None or np.ndim(places) > 1:
+        return
+    if np.ndim(places) == 0:
+        _cut(graph, number, [(int(axis) % rank, int(places) % size)])
+    else:
+        _take(graph, number, int(axis) % rank, np.asarray(places) % size)
+
+
+def _take(graph: LayerGraph, number: int, axis: int, places: np.ndarray) -> None:
+    """Places along an axis, put together from slices."""
+    call, spec, use = parts_of(graph, number)
+    breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    runs = [run for run in np.split(places, breaks) if run.size]
+    if not runs or len(runs) > _MOST_PARTS:
+        return
+    found, shape = [], list(use.inputs[0])
+    for place, run in enumerate(runs):
+        part = {**_ALL, "start": int(run[0]), "stop": int(run[-1]) + 1}
+        index = [part if i == axis else _ALL for i in range(len(shape))]
+        if len(runs) == 1:
+            source = call.refs()[0]
+            spec.become(slicing_spec(spec.name))
+            call.read(source, index)
+            return
+        shape[axis] = len(run)
+        piece = slicing_spec(f"{spec.name}_{place}")
+        found.append(graph.append(piece, call.refs()[0], index, shape=tuple(shape)))
+    spec.become(layers.Concatenate(axis))
+    call.read(found)
