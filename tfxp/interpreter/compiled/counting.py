@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     fill_ints,
@@ -12,34 +13,19 @@ from tfxp.interpreter.compiled.memory import (
     shared,
     shorts_at,
 )
-from tfxp.interpreter.compiled.record import (
-    CHANNELS,
-    CODE_KIND,
-    COLUMN_CLASS,
-    COLUMN_CLASSES,
-    EXECUTED,
-    HEIGHT,
-    INPUT_ZERO,
-    INPUT_ZEROS,
-    ROW_CLASS,
-    ROW_CLASSES,
-    VISIT_MACS,
-    WIDE,
-    WIDTH,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 
 
 @shared
 def code_bytes(record: Record) -> int:
     """Bytes of a code."""
-    return 2 if record[CODE_KIND] == WIDE else 1
+    return 2 if record[R.CODE_KIND] == R.WIDE else 1
 
 
 @shared
 def clear_visits(record: Record, seen_at: int) -> None:
     """Nothing seen yet, in any class of rows."""
-    fill_ints(seen_at, record[ROW_CLASSES] * record[WIDTH] * record[CHANNELS], 0)
+    fill_ints(seen_at, record[R.ROW_CLASSES] * record[R.WIDTH] * record[R.CHANNELS], 0)
 
 
 @shared
@@ -52,9 +38,10 @@ def count_row(y: int, row_at: int, record: Record, seen_at: int) -> None:
         record: of the layer.
         seen_at: int32 (row classes, columns * channels), added to.
     """
-    size, zero, kind = record[WIDTH] * record[CHANNELS], record[INPUT_ZERO], record[CODE_KIND]
-    seen = ints_at(seen_at + 4 * longs_at(record[ROW_CLASS], record[HEIGHT])[y] * size, size)
-    if kind == WIDE:
+    size = record[R.WIDTH] * record[R.CHANNELS]
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
+    seen = ints_at(seen_at + 4 * longs_at(record[R.ROW_CLASS], record[R.HEIGHT])[y] * size, size)
+    if kind == R.WIDE:
         wide, wanted_wide = shorts_at(row_at, size), np.int16(zero)
         for i in range(size):
             seen[i] = np.int32(seen[i] + (wide[i] != wanted_wide))
@@ -67,8 +54,8 @@ def count_row(y: int, row_at: int, record: Record, seen_at: int) -> None:
 @shared
 def count_image(image_at: int, record: Record, seen_at: int) -> None:
     """`count_row` for every row of an image."""
-    row_size = code_bytes(record) * record[WIDTH] * record[CHANNELS]
-    for y in range(record[HEIGHT]):
+    row_size = code_bytes(record) * record[R.WIDTH] * record[R.CHANNELS]
+    for y in range(record[R.HEIGHT]):
         count_row(y, image_at + y * row_size, record, seen_at)
 
 
@@ -82,11 +69,11 @@ def book_visits(seen_at: int, record: Record, elements: int, counts: Record) -> 
         elements: codes that were looked at.
         counts: (executed, input zeros, ...), added to.
     """
-    columns, channels = record[WIDTH], record[CHANNELS]
-    row_classes, classes = record[ROW_CLASSES], record[COLUMN_CLASSES]
+    columns, channels = record[R.WIDTH], record[R.CHANNELS]
+    row_classes, classes = record[R.ROW_CLASSES], record[R.COLUMN_CLASSES]
     seen = ints_at(seen_at, row_classes * columns * channels)
-    column_class = longs_at(record[COLUMN_CLASS], columns)
-    macs = longs_at(record[VISIT_MACS], row_classes * classes * channels)
+    column_class = longs_at(record[R.COLUMN_CLASS], columns)
+    macs = longs_at(record[R.VISIT_MACS], row_classes * classes * channels)
     executed = nonzero = np.int64(0)
     for a in range(row_classes):
         for x in range(columns):
@@ -96,5 +83,5 @@ def book_visits(seen_at: int, record: Record, elements: int, counts: Record) -> 
                 visits = np.int64(seen[at + c])
                 executed += visits * macs[first + c]
                 nonzero += visits
-    counts[EXECUTED] += executed
-    counts[INPUT_ZEROS] += elements - nonzero
+    counts[R.EXECUTED] += executed
+    counts[R.INPUT_ZEROS] += elements - nonzero

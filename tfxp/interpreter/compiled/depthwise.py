@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.counting import code_bytes, count_image
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -22,32 +23,7 @@ from tfxp.interpreter.compiled.memory import (
 )
 from tfxp.interpreter.compiled.microkernel import LANES
 from tfxp.interpreter.compiled.microkernel_depthwise import depthwise_block
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    BIAS,
-    CHANNELS,
-    CODE_KIND,
-    DILATION_X,
-    DILATION_Y,
-    HEIGHT,
-    INPUT_ZERO,
-    OUT_CHANNELS,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    PAD_X,
-    PAD_Y,
-    STRIDE_X,
-    STRIDE_Y,
-    SUMS_PART,
-    TAPS_X,
-    TAPS_Y,
-    UNSIGNED,
-    VISITS_PART,
-    WEIGHTS,
-    WIDE,
-    WIDTH,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.store import store_row
 
 
@@ -70,10 +46,10 @@ def _taps_inside(first: int, step: int, taps: int, size: int) -> Any:
 @shared
 def _value(x_at: int, kind: int, index: int) -> Any:
     """One code."""
-    if kind == WIDE:
+    if kind == R.WIDE:
         return np.int32(shorts_at(x_at + 2 * index, 1)[0])
     code = bytes_at(x_at + index, 1)[0]
-    return np.int32(np.uint8(code)) if kind == UNSIGNED else np.int32(code)
+    return np.int32(np.uint8(code)) if kind == R.UNSIGNED else np.int32(code)
 
 
 @inlined
@@ -86,11 +62,12 @@ def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
         record: of the layer.
         acc_at: int32 (OW * OC,).
     """
-    height, width, channels, ow = record[HEIGHT], record[WIDTH], record[CHANNELS], record[OUT_WIDTH]
-    zero, kind, size = record[INPUT_ZERO], record[CODE_KIND], code_bytes(record)
-    kh, sh, dh, ph = record[TAPS_Y], record[STRIDE_Y], record[DILATION_Y], record[PAD_Y]
-    kw, sw, dw, pw = record[TAPS_X], record[STRIDE_X], record[DILATION_X], record[PAD_X]
-    weight_at, bias_at = record[WEIGHTS], record[BIAS]
+    height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
+    ow, size = record[R.OUT_WIDTH], code_bytes(record)
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
+    kh, sh, dh, ph = record[R.TAPS_Y], record[R.STRIDE_Y], record[R.DILATION_Y], record[R.PAD_Y]
+    kw, sw, dw, pw = record[R.TAPS_X], record[R.STRIDE_X], record[R.DILATION_X], record[R.PAD_X]
+    weight_at, bias_at = record[R.WEIGHTS], record[R.BIAS]
     weights, bias = ints_at(weight_at, kh * kw * channels), ints_at(bias_at, channels)
     acc = ints_at(acc_at, ow * channels)
     first_y = oy * sh - ph
@@ -131,18 +108,18 @@ def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
 @inlined
 def _row_of_multiples(oy: int, x_at: int, record: Record, acc_at: int) -> None:
     """Accumulators of one output row, several filters per channel; see `_row_of_outputs`."""
-    height, width, channels = record[HEIGHT], record[WIDTH], record[CHANNELS]
-    zero, kind = record[INPUT_ZERO], record[CODE_KIND]
-    ow, oc = record[OUT_WIDTH], record[OUT_CHANNELS]
-    kh, sh, dh, ph = record[TAPS_Y], record[STRIDE_Y], record[DILATION_Y], record[PAD_Y]
-    kw, sw, dw, pw = record[TAPS_X], record[STRIDE_X], record[DILATION_X], record[PAD_X]
-    weights = ints_at(record[WEIGHTS], kh * kw * oc)
+    height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
+    ow, oc = record[R.OUT_WIDTH], record[R.OUT_CHANNELS]
+    kh, sh, dh, ph = record[R.TAPS_Y], record[R.STRIDE_Y], record[R.DILATION_Y], record[R.PAD_Y]
+    kw, sw, dw, pw = record[R.TAPS_X], record[R.STRIDE_X], record[R.DILATION_X], record[R.PAD_X]
+    weights = ints_at(record[R.WEIGHTS], kh * kw * oc)
     multiples = oc // channels
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     for ox in range(ow):
         part = ints_at(acc_at + 4 * ox * oc, oc)
-        copy_ints(acc_at + 4 * ox * oc, record[BIAS], oc)
+        copy_ints(acc_at + 4 * ox * oc, record[R.BIAS], oc)
         first_x = ox * sw - pw
         kx, columns = _taps_inside(first_x, dw, kw, width)
         for y in range(ky, ky + rows):
@@ -160,13 +137,13 @@ def depthwise_image(
     x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record
 ) -> None:
     """A depthwise convolution of an image; see `program.convolve`."""
-    ow, oc, size = record[OUT_WIDTH], record[OUT_CHANNELS], code_bytes(record)
-    acc_at = scratch_at + record[ACCUMULATORS_PART]
-    count_image(x_at, record, scratch_at + record[VISITS_PART])
-    for oy in range(record[OUT_HEIGHT]):
-        if oc == record[CHANNELS]:
+    ow, oc, size = record[R.OUT_WIDTH], record[R.OUT_CHANNELS], code_bytes(record)
+    acc_at = scratch_at + record[R.ACCUMULATORS_PART]
+    count_image(x_at, record, scratch_at + record[R.VISITS_PART])
+    for oy in range(record[R.OUT_HEIGHT]):
+        if oc == record[R.CHANNELS]:
             _row_of_outputs(oy, x_at, record, acc_at)
         else:
             _row_of_multiples(oy, x_at, record, acc_at)
-        store_row(acc_at, acc_at, ow, oc, oc, record, scratch_at + record[SUMS_PART], size,
+        store_row(acc_at, acc_at, ow, oc, oc, record, scratch_at + record[R.SUMS_PART], size,
                   out_at + size * oy * ow * oc, counts)  # fmt: skip

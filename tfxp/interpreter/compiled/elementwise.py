@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     fill_ints,
@@ -20,48 +21,17 @@ from tfxp.interpreter.compiled.memory import (
     ints_at,
     unsigned_bytes_at,
 )
-from tfxp.interpreter.compiled.record import (
-    ADD_BIAS,
-    ADD_HIGH,
-    ADD_LOW,
-    ADD_SHIFT,
-    ADD_UNSIGNED,
-    ADD_ZERO,
-    CLASSES,
-    CUTS,
-    EXPONENTIALS,
-    MULTIPLIER_A,
-    MULTIPLIER_B,
-    POOL_CHANNELS,
-    POOL_HEIGHT,
-    POOL_HIGH,
-    POOL_LOW,
-    POOL_OUT_HEIGHT,
-    POOL_OUT_WIDTH,
-    POOL_PAD_X,
-    POOL_PAD_Y,
-    POOL_STRIDE_X,
-    POOL_STRIDE_Y,
-    POOL_UNSIGNED,
-    POOL_WIDTH,
-    SOFTMAX_HIGH,
-    SOFTMAX_LOW,
-    SOFTMAX_SCALE,
-    SOFTMAX_UNSIGNED,
-    SOFTMAX_ZERO,
-    WINDOW_X,
-    WINDOW_Y,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 
 
 @inlined
 def _add(x: Any, y: Codes, out: Any, record: Record) -> None:
-    m_x, m_y = np.int32(record[MULTIPLIER_A]), np.int32(record[MULTIPLIER_B])
-    b, s, z = np.int32(record[ADD_BIAS]), np.int32(record[ADD_SHIFT]), np.int32(record[ADD_ZERO])
-    least, most = np.int32(record[ADD_LOW]), np.int32(record[ADD_HIGH])
+    m_x, m_y = np.int32(record[R.MULTIPLIER_A]), np.int32(record[R.MULTIPLIER_B])
+    b, s = np.int32(record[R.ADD_BIAS]), np.int32(record[R.ADD_SHIFT])
+    z = np.int32(record[R.ADD_ZERO])
+    least, most = np.int32(record[R.ADD_LOW]), np.int32(record[R.ADD_HIGH])
     for i in range(x.size):
         total = np.int32(np.int32(x[i]) * m_x + np.int32(y[i]) * m_y + b)
         code = np.int32((total >> s) + z)
@@ -77,7 +47,7 @@ def add_codes(x_at: int, y_at: int, out_at: int, size: int, record: Record) -> N
         size: how many.
         record: of the operator.
     """
-    if record[ADD_UNSIGNED]:
+    if record[R.ADD_UNSIGNED]:
         _add(
             unsigned_bytes_at(x_at, size), unsigned_bytes_at(y_at, size),
             unsigned_bytes_at(out_at, size), record,
@@ -88,12 +58,12 @@ def add_codes(x_at: int, y_at: int, out_at: int, size: int, record: Record) -> N
 
 @inlined
 def _average(x: Any, out: Any, scratch_at: int, images: int, record: Record) -> None:
-    height, width, channels = record[POOL_HEIGHT], record[POOL_WIDTH], record[POOL_CHANNELS]
+    height, width, channels = record[R.POOL_HEIGHT], record[R.POOL_WIDTH], record[R.POOL_CHANNELS]
     oh, ow, low, high = (
-        record[POOL_OUT_HEIGHT], record[POOL_OUT_WIDTH], record[POOL_LOW], record[POOL_HIGH]
+        record[R.POOL_OUT_HEIGHT], record[R.POOL_OUT_WIDTH], record[R.POOL_LOW], record[R.POOL_HIGH]
     )  # fmt: skip
-    kh, sh, ph = record[WINDOW_Y], record[POOL_STRIDE_Y], record[POOL_PAD_Y]
-    kw, sw, pw = record[WINDOW_X], record[POOL_STRIDE_X], record[POOL_PAD_X]
+    kh, sh, ph = record[R.WINDOW_Y], record[R.POOL_STRIDE_Y], record[R.POOL_PAD_Y]
+    kw, sw, pw = record[R.WINDOW_X], record[R.POOL_STRIDE_X], record[R.POOL_PAD_X]
     total = ints_at(scratch_at, channels)
     at = 0
     for n in range(images):
@@ -131,10 +101,10 @@ def average_windows(x_at: int, out_at: int, images: int, record: Record, scratch
         record: of the operator.
         scratch_at: int32 (C,).
     """
-    pixels = images * record[POOL_CHANNELS]
-    size = pixels * record[POOL_HEIGHT] * record[POOL_WIDTH]
-    written = pixels * record[POOL_OUT_HEIGHT] * record[POOL_OUT_WIDTH]
-    if record[POOL_UNSIGNED]:
+    pixels = images * record[R.POOL_CHANNELS]
+    size = pixels * record[R.POOL_HEIGHT] * record[R.POOL_WIDTH]
+    written = pixels * record[R.POOL_OUT_HEIGHT] * record[R.POOL_OUT_WIDTH]
+    if record[R.POOL_UNSIGNED]:
         _average(
             unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, written), scratch_at,
             images, record,
@@ -145,9 +115,9 @@ def average_windows(x_at: int, out_at: int, images: int, record: Record, scratch
 
 @inlined
 def _softmax(x: Any, out: Any, rows: int, record: Record) -> None:
-    classes, zero, cut = record[CLASSES], record[SOFTMAX_ZERO], record[CUTS]
-    low, high = record[SOFTMAX_LOW], record[SOFTMAX_HIGH]
-    table, scale = floats_at(record[EXPONENTIALS], 256), floats_at(record[SOFTMAX_SCALE], 1)[0]
+    classes, zero, cut = record[R.CLASSES], record[R.SOFTMAX_ZERO], record[R.CUTS]
+    low, high = record[R.SOFTMAX_LOW], record[R.SOFTMAX_HIGH]
+    table, scale = floats_at(record[R.EXPONENTIALS], 256), floats_at(record[R.SOFTMAX_SCALE], 1)[0]
     half = np.float32(0.5)
     for r in range(rows):
         first = r * classes
@@ -179,8 +149,8 @@ def softmax_rows(x_at: int, out_at: int, rows: int, record: Record) -> None:
         rows: how many.
         record: of the operator.
     """
-    size = rows * record[CLASSES]
-    if record[SOFTMAX_UNSIGNED]:
+    size = rows * record[R.CLASSES]
+    if record[R.SOFTMAX_UNSIGNED]:
         _softmax(unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, size), rows, record)
     else:
         _softmax(bytes_at(x_at, size), bytes_at(out_at, size), rows, record)

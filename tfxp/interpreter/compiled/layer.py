@@ -9,24 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import plain as compiled_plain
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.program import run_step
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    BIAS,
-    DILATION_X,
-    DILATION_Y,
-    PAD_X,
-    PAD_Y,
-    SCRATCH_BYTES,
-    STRIDE_X,
-    STRIDE_Y,
-    TAPS_X,
-    TAPS_Y,
-    WEIGHTS,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
 from tfxp.interpreter.mac.booking import booking, positions_of
 from tfxp.interpreter.mac.geometry import Axis
@@ -67,7 +54,7 @@ class Plan:
                 lists = WeightLists(layer, rows, columns, self.record)
                 self.record, self._held = lists.record, [*layout.kept, *lists.kept]
                 self.opcode = PLANES
-        self.scratch_bytes = int(self.record[SCRATCH_BYTES])
+        self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
 
 
 def run_compiled(
@@ -102,9 +89,10 @@ def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper
     start, late = pack_bias(layer, layer.channels_out // layer.groups)
     weights = layer.weights.reshape(-1, layer.channels_out).astype(np.int32) & 0xFFFF
     own = {
-        TAPS_Y: rows.taps, STRIDE_Y: rows.stride, DILATION_Y: rows.dilation, PAD_Y: rows.pad,
-        TAPS_X: columns.taps, STRIDE_X: columns.stride, DILATION_X: columns.dilation,
-        PAD_X: columns.pad, WEIGHTS: keeper.keep(weights), BIAS: keeper.keep(start),
+        R.TAPS_Y: rows.taps, R.STRIDE_Y: rows.stride, R.DILATION_Y: rows.dilation,
+        R.PAD_Y: rows.pad, R.TAPS_X: columns.taps, R.STRIDE_X: columns.stride,
+        R.DILATION_X: columns.dilation, R.PAD_X: columns.pad,
+        R.WEIGHTS: keeper.keep(weights), R.BIAS: keeper.keep(start),
     }  # fmt: skip
-    scratch = {ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}
+    scratch = {R.ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}
     return layer_record(layer, (rows, columns), keeper, own, late, columns.out, scratch)

@@ -10,43 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.arithmetic import MODES, reduced_multiplier
-from tfxp.interpreter.compiled.record import (
-    CHANNELS,
-    CODE_KIND,
-    COLUMN_CLASS,
-    COLUMN_CLASSES,
-    COUNT_HIGH,
-    COUNT_LOW,
-    FLOAT_LIMITS,
-    GROUPS,
-    HEIGHT,
-    HIGH,
-    INPUT_ZERO,
-    KINDS,
-    LATE_BIAS,
-    LOW,
-    MODE,
-    MULTIPLIERS,
-    OUT_CHANNELS,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    ROW_CLASS,
-    ROW_CLASSES,
-    SCALES32,
-    SCALES64,
-    SHIFTS,
-    SUMS_PART,
-    TAKE_ALL,
-    TYPE_HIGH,
-    TYPE_LOW,
-    VISIT_MACS,
-    VISITS_PART,
-    WIDTH,
-    ZERO,
-    Record,
-    make_record,
-    share_scratch,
-)  # fmt: skip
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import Record, make_record, share_scratch
 from tfxp.interpreter.compiled.store import SUMS
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
@@ -114,16 +79,17 @@ def layer_record(
     table = visit_table(layer, rows, columns)
     visits = 4 * len(table.macs) * columns.size * layer.channels_in
     common = {
-        HEIGHT: rows.size, WIDTH: columns.size, CHANNELS: layer.channels_in, GROUPS: layer.groups,
-        OUT_HEIGHT: rows.out, OUT_WIDTH: columns.out, OUT_CHANNELS: layer.channels_out,
-        INPUT_ZERO: layer.input_zero, TAKE_ALL: 0 if layer.skip_zeros else 255,
-        CODE_KIND: KINDS.index(layer.input_type),
-        ROW_CLASS: keeper.keep(table.row_class), COLUMN_CLASS: keeper.keep(table.column_class),
-        ROW_CLASSES: table.macs.shape[0], COLUMN_CLASSES: table.macs.shape[1],
-        VISIT_MACS: keeper.keep(table.macs),
+        R.HEIGHT: rows.size, R.WIDTH: columns.size, R.CHANNELS: layer.channels_in,
+        R.GROUPS: layer.groups,
+        R.OUT_HEIGHT: rows.out, R.OUT_WIDTH: columns.out, R.OUT_CHANNELS: layer.channels_out,
+        R.INPUT_ZERO: layer.input_zero, R.TAKE_ALL: 0 if layer.skip_zeros else 255,
+        R.CODE_KIND: R.KINDS.index(layer.input_type),
+        R.ROW_CLASS: keeper.keep(table.row_class), R.COLUMN_CLASS: keeper.keep(table.column_class),
+        R.ROW_CLASSES: table.macs.shape[0], R.COLUMN_CLASSES: table.macs.shape[1],
+        R.VISIT_MACS: keeper.keep(table.macs),
     }  # fmt: skip
     requantizer = _requantizer_fields(layer, late, repeats, keeper)
-    parts = share_scratch({SUMS_PART: 4 * SUMS, VISITS_PART: visits, **scratch})
+    parts = share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **scratch})
     return make_record({**common, **own, **requantizer, **parts})
 
 
@@ -138,15 +104,15 @@ def _requantizer_fields(
     limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,
               r.low - zero, r.high - zero, zero]  # fmt: skip
     return {
-        MODE: MODES.index(r.mode), ZERO: zero, LOW: r.low, HIGH: r.high,
-        TYPE_LOW: r.type_low, TYPE_HIGH: r.type_high,
-        COUNT_LOW: int(not r.clamps_low), COUNT_HIGH: int(not r.clamps_high),
-        SCALES32: keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
-        SCALES64: keeper.keep(r.scale.astype(np.float64)),
-        MULTIPLIERS: keeper.keep(multiplier.astype(np.int64)),
-        SHIFTS: keeper.keep(r.shift.astype(np.int64)),
-        LATE_BIAS: keeper.keep(late.astype(np.int64)),
-        FLOAT_LIMITS: keeper.keep(np.array(limits, np.float32)),
+        R.MODE: MODES.index(r.mode), R.ZERO: zero, R.LOW: r.low, R.HIGH: r.high,
+        R.TYPE_LOW: r.type_low, R.TYPE_HIGH: r.type_high,
+        R.COUNT_LOW: int(not r.clamps_low), R.COUNT_HIGH: int(not r.clamps_high),
+        R.SCALES32: keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
+        R.SCALES64: keeper.keep(r.scale.astype(np.float64)),
+        R.MULTIPLIERS: keeper.keep(multiplier.astype(np.int64)),
+        R.SHIFTS: keeper.keep(r.shift.astype(np.int64)),
+        R.LATE_BIAS: keeper.keep(late.astype(np.int64)),
+        R.FLOAT_LIMITS: keeper.keep(np.array(limits, np.float32)),
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.counting import code_bytes, count_image
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -22,44 +23,17 @@ from tfxp.interpreter.compiled.memory import (
     shorts_at,
 )
 from tfxp.interpreter.compiled.microkernel_planes import PIXELS, add_weights
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    CHANNELS,
-    CODE_KIND,
-    DISTANCES,
-    HEIGHT,
-    INPUT_ZERO,
-    LIST_BIAS,
-    LIST_STARTS,
-    LISTED_WEIGHTS,
-    OUT_CHANNELS,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    PAD_ABOVE,
-    PAD_LEFT,
-    PLANE,
-    PLANE_ROW,
-    PLANES_PART,
-    SCATTER_SHARE,
-    SHARE,
-    SPAN,
-    SUMS_PART,
-    TILE_PART,
-    UNSIGNED,
-    VISITS_PART,
-    WIDE,
-    WIDTH,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.store import store_row
 
 
 @inlined
 def _lay_out(image_at: int, record: Record, planes_at: int) -> None:
     """Codes of an image minus their zero, channel by channel, between zeros."""
-    height, width, channels = record[HEIGHT], record[WIDTH], record[CHANNELS]
-    zero, kind = record[INPUT_ZERO], record[CODE_KIND]
-    plane, row, top, left = record[PLANE], record[PLANE_ROW], record[PAD_ABOVE], record[PAD_LEFT]
+    height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
+    plane, row = record[R.PLANE], record[R.PLANE_ROW]
+    top, left = record[R.PAD_ABOVE], record[R.PAD_LEFT]
     planes = shorts_at(planes_at, channels * plane + PIXELS)
     fill_ints(planes_at, (channels * plane + PIXELS) // 2, 0)
     size = height * width * channels
@@ -69,9 +43,9 @@ def _lay_out(image_at: int, record: Record, planes_at: int) -> None:
             to, source = c * plane + (y + top) * row + left, y * width * channels + c
             for x in range(width):
                 at = source + x * channels
-                if kind == WIDE:
+                if kind == R.WIDE:
                     planes[to + x] = wide[at] - zero
-                elif kind == UNSIGNED:
+                elif kind == R.UNSIGNED:
                     planes[to + x] = np.int64(np.uint8(codes[at])) - zero
                 else:
                     planes[to + x] = np.int64(codes[at]) - zero
@@ -80,13 +54,13 @@ def _lay_out(image_at: int, record: Record, planes_at: int) -> None:
 @inlined
 def _multiply(record: Record, planes_at: int, tile_at: int, acc_at: int) -> None:
     """Accumulators (pixels, OC) of an image, a block of pixels at a time."""
-    oc, span = record[OUT_CHANNELS], record[SPAN]
-    starts, bias = longs_at(record[LIST_STARTS], oc + 1), ints_at(record[LIST_BIAS], oc)
+    oc, span = record[R.OUT_CHANNELS], record[R.SPAN]
+    starts, bias = longs_at(record[R.LIST_STARTS], oc + 1), ints_at(record[R.LIST_BIAS], oc)
     for first in range(0, span, PIXELS):
         for channel in range(oc):
             add_weights(
                 tile_at + 4 * channel * PIXELS, np.int64(bias[channel]), planes_at + 2 * first,
-                record[DISTANCES], record[LISTED_WEIGHTS], starts[channel], starts[channel + 1],
+                record[R.DISTANCES], record[R.LISTED_WEIGHTS], starts[channel], starts[channel + 1],
             )  # fmt: skip
         tile = ints_at(tile_at, oc * PIXELS)
         acc = ints_at(acc_at + 4 * first * oc, oc * PIXELS)
@@ -98,10 +72,10 @@ def _multiply(record: Record, planes_at: int, tile_at: int, acc_at: int) -> None
 @shared
 def prefers_scatter(image_at: int, record: Record) -> Any:
     """Whether an image has so few non-zero codes that listing these is cheaper."""
-    size = record[HEIGHT] * record[WIDTH] * record[CHANNELS]
-    zero, kind = record[INPUT_ZERO], record[CODE_KIND]
+    size = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
     count = np.int64(0)
-    if kind == WIDE:
+    if kind == R.WIDE:
         wide, wanted_wide = shorts_at(image_at, size), np.int16(zero)
         for i in range(size):
             count += wide[i] != wanted_wide
@@ -109,18 +83,18 @@ def prefers_scatter(image_at: int, record: Record) -> Any:
         codes, wanted = bytes_at(image_at, size), np.int8(zero)
         for i in range(size):
             count += codes[i] != wanted
-    return count * SHARE <= record[SCATTER_SHARE] * size
+    return count * R.SHARE <= record[R.SCATTER_SHARE] * size
 
 
 @cached
 def planes_image(x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record) -> None:
     """A convolution of an image, weight by weight; see `program.convolve`."""
-    ow, oc, size = record[OUT_WIDTH], record[OUT_CHANNELS], code_bytes(record)
-    planes_at, acc_at = scratch_at + record[PLANES_PART], scratch_at + record[ACCUMULATORS_PART]
-    count_image(x_at, record, scratch_at + record[VISITS_PART])
+    ow, oc, size = record[R.OUT_WIDTH], record[R.OUT_CHANNELS], code_bytes(record)
+    planes_at, acc_at = scratch_at + record[R.PLANES_PART], scratch_at + record[R.ACCUMULATORS_PART]
+    count_image(x_at, record, scratch_at + record[R.VISITS_PART])
     _lay_out(x_at, record, planes_at)
-    _multiply(record, planes_at, scratch_at + record[TILE_PART], acc_at)
-    for oy in range(record[OUT_HEIGHT]):
-        row_at = acc_at + 4 * oy * record[PLANE_ROW] * oc
-        store_row(row_at, row_at, ow, oc, oc, record, scratch_at + record[SUMS_PART], size,
+    _multiply(record, planes_at, scratch_at + record[R.TILE_PART], acc_at)
+    for oy in range(record[R.OUT_HEIGHT]):
+        row_at = acc_at + 4 * oy * record[R.PLANE_ROW] * oc
+        store_row(row_at, row_at, ow, oc, oc, record, scratch_at + record[R.SUMS_PART], size,
                   out_at + size * oy * ow * oc, counts)  # fmt: skip

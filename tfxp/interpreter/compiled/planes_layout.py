@@ -9,27 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.microkernel_planes import PIXELS
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    DISTANCES,
-    LIST_BIAS,
-    LIST_STARTS,
-    LISTED_WEIGHTS,
-    PAD_ABOVE,
-    PAD_LEFT,
-    PLANE,
-    PLANE_ROW,
-    PLANES_PART,
-    SCATTER_RECORD,
-    SCATTER_SHARE,
-    SCRATCH_BYTES,
-    SHARE,
-    SPAN,
-    TILE_PART,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
@@ -80,19 +63,20 @@ class WeightLists(Keeper):
         limit = cost_share(layer, rows, columns)
         assert limit is not None  # the caller has asked
         own = {
-            PLANE: plane, PLANE_ROW: width, PAD_ABOVE: rows.pad, PAD_LEFT: columns.pad, SPAN: span,
-            LIST_STARTS: self.keep(starts), DISTANCES: self.keep(distances),
-            LISTED_WEIGHTS: self.keep(weights), LIST_BIAS: self.keep(start),
-            SCATTER_RECORD: self.keep(scatter), SCATTER_SHARE: int(limit * SHARE),
+            R.PLANE: plane, R.PLANE_ROW: width, R.PAD_ABOVE: rows.pad,
+            R.PAD_LEFT: columns.pad, R.SPAN: span,
+            R.LIST_STARTS: self.keep(starts), R.DISTANCES: self.keep(distances),
+            R.LISTED_WEIGHTS: self.keep(weights), R.LIST_BIAS: self.keep(start),
+            R.SCATTER_RECORD: self.keep(scatter), R.SCATTER_SHARE: int(limit * R.SHARE),
         }  # fmt: skip
         scratch = {
-            PLANES_PART: 2 * (layer.channels_in * plane + PIXELS),
-            TILE_PART: 4 * layer.channels_out * PIXELS,
-            ACCUMULATORS_PART: 4 * -(-span // PIXELS) * PIXELS * layer.channels_out,
+            R.PLANES_PART: 2 * (layer.channels_in * plane + PIXELS),
+            R.TILE_PART: 4 * layer.channels_out * PIXELS,
+            R.ACCUMULATORS_PART: 4 * -(-span // PIXELS) * PIXELS * layer.channels_out,
         }
         self.record = layer_record(layer, (rows, columns), self, own, late, columns.out, scratch)
-        either = max(self.record[SCRATCH_BYTES], scatter[SCRATCH_BYTES])
-        self.record[SCRATCH_BYTES] = either
+        either = max(self.record[R.SCRATCH_BYTES], scatter[R.SCRATCH_BYTES])
+        self.record[R.SCRATCH_BYTES] = either
 
 
 def _lists(

@@ -10,24 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.counting import book_visits, clear_visits, code_bytes
 from tfxp.interpreter.compiled.depthwise import depthwise_image
 from tfxp.interpreter.compiled.elementwise import add_codes, average_windows, softmax_rows
 from tfxp.interpreter.compiled.memory import cached, fill_ints, longs_at
 from tfxp.interpreter.compiled.planes import planes_image, prefers_scatter
-from tfxp.interpreter.compiled.record import (
-    CHANNELS,
-    HEIGHT,
-    LENGTH,
-    OUT_CHANNELS,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    SCATTER_RECORD,
-    SUMS_PART,
-    VISITS_PART,
-    WIDTH,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.scatter import scatter_image, start_accumulators
 from tfxp.interpreter.compiled.store import SUMS, book_sums
 from tfxp.interpreter.step import (
@@ -59,9 +48,9 @@ def convolve(
         counts: int64, see `record.EXECUTED` and those behind it; added to.
     """
     size = code_bytes(record)
-    codes = record[HEIGHT] * record[WIDTH] * record[CHANNELS]
-    written = record[OUT_HEIGHT] * record[OUT_WIDTH] * record[OUT_CHANNELS]
-    sums_at, seen_at = scratch_at + record[SUMS_PART], scratch_at + record[VISITS_PART]
+    codes = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    written = record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
+    sums_at, seen_at = scratch_at + record[R.SUMS_PART], scratch_at + record[R.VISITS_PART]
     fill_ints(sums_at, SUMS, 0)
     clear_visits(record, seen_at)
     if opcode == SCATTER:
@@ -89,17 +78,18 @@ def run_program(program: Any, counts: Record) -> None:
     """
     for i in range(program.shape[0]):
         opcode, x_at, y_at, out_at, count, record_at, scratch_at, _ = program[i]
-        record = longs_at(record_at, LENGTH)
+        record = longs_at(record_at, R.LENGTH)
         if opcode == SCATTER or opcode == DEPTHWISE:
             convolve(opcode, x_at, out_at, count, record, scratch_at, counts[i])
         elif opcode == PLANES:
             size = code_bytes(record)
-            read = size * record[HEIGHT] * record[WIDTH] * record[CHANNELS]
-            written = size * record[OUT_HEIGHT] * record[OUT_WIDTH] * record[OUT_CHANNELS]
+            read = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+            written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
             for n in range(count):
                 kernel, constants = opcode, record
                 if prefers_scatter(x_at + n * read, record):
-                    kernel, constants = np.int64(SCATTER), longs_at(record[SCATTER_RECORD], LENGTH)
+                    kernel = np.int64(SCATTER)
+                    constants = longs_at(record[R.SCATTER_RECORD], R.LENGTH)
                 convolve(kernel, x_at + n * read, out_at + n * written, np.int64(1), constants,
                          scratch_at, counts[i])  # fmt: skip
         elif opcode == ADD:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.counting import code_bytes, count_row
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -22,42 +23,7 @@ from tfxp.interpreter.compiled.memory import (
     shorts_at,
 )
 from tfxp.interpreter.compiled.microkernel import USE_AVX2, compress8, scatter_pixels
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    CHANNELS,
-    CODE_KIND,
-    COMPLETE_ROWS,
-    GROUP_PADDED,
-    GROUPS,
-    HEIGHT,
-    INPUT_ZERO,
-    MARGIN,
-    OFFSETS_PART,
-    OUT_CHANNELS,
-    OUT_HEIGHT,
-    OUT_WIDTH,
-    PADDED,
-    PASS_COUNT,
-    PASSES,
-    PIXEL_STEP,
-    PLACES_TABLE,
-    POSITIONS_PART,
-    RING,
-    ROW_PIXELS,
-    ROW_SCHEDULE,
-    SHUFFLES_TABLE,
-    START_STEP,
-    START_VALUES,
-    STARTS_PART,
-    SUMS_PART,
-    TAKE_ALL,
-    UNSIGNED,
-    VALUES_PART,
-    VISITS_PART,
-    WIDE,
-    WIDTH,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.store import store_row
 
 _VECTOR = USE_AVX2
@@ -80,7 +46,7 @@ def _list_row(
         tables: addresses of PLACES and SHUFFLES.
     """
     count = np.int64(0)
-    size = 2 if kind == WIDE else 1
+    size = 2 if kind == R.WIDE else 1
     eights = (block // 8) * 8 if _VECTOR else 0
     room = blocks * (block + 1) + 8
     positions, values = ints_at(positions_at, room), shorts_at(values_at, room)
@@ -96,9 +62,9 @@ def _list_row(
                 kind, at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
             )
         for k in range(eights, block):
-            if kind == WIDE:
+            if kind == R.WIDE:
                 value = np.int64(wide[first + k]) - zero
-            elif kind == UNSIGNED:
+            elif kind == R.UNSIGNED:
                 value = np.int64(np.uint8(codes[first + k])) - zero
             else:
                 value = np.int64(codes[first + k]) - zero
@@ -118,11 +84,11 @@ def _add_row(
     starts_at: int, offsets_at: int
 ) -> None:  # fmt: skip
     """Adds the listed activations of input row `iy` to the accumulators they meet."""
-    groups, oh, ring = record[GROUPS], record[OUT_HEIGHT], record[RING]
-    rows = longs_at(record[ROW_SCHEDULE] + 16 * iy, 2)  # phase, first output row
-    passes = longs_at(record[PASSES], record[PASS_COUNT] * 8)
+    groups, oh, ring = record[R.GROUPS], record[R.OUT_HEIGHT], record[R.RING]
+    rows = longs_at(record[R.ROW_SCHEDULE] + 16 * iy, 2)  # phase, first output row
+    passes = longs_at(record[R.PASSES], record[R.PASS_COUNT] * 8)
     offsets = longs_at(offsets_at, 64)
-    for p in range(record[PASS_COUNT]):
+    for p in range(record[R.PASS_COUNT]):
         one = passes[8 * p : 8 * p + 8]
         phase, first, pixels, base, group, vectors, weights_at, table_at = one
         if phase != rows[0] or pixels == 0:
@@ -134,8 +100,8 @@ def _add_row(
             offsets[v] = slot * row_bytes + table[2 * v + 1]
         scatter_pixels(
             vectors, acc_at + base, offsets_at, weights_at, positions_at, values_at,
-            starts_at + 8 * (first * groups + group), pixels, record[PIXEL_STEP],
-            record[START_STEP] * groups,
+            starts_at + 8 * (first * groups + group), pixels, record[R.PIXEL_STEP],
+            record[R.START_STEP] * groups,
         )  # fmt: skip
 
 
@@ -155,49 +121,50 @@ def _store_rows(
     done: int, until: int, record: Record, acc_at: int, sums_at: int, image_at: int, counts: Record
 ) -> None:  # fmt: skip
     """Requantizes output rows `done` to `until`, which no later input row meets."""
-    groups, ow, oc = record[GROUPS], record[OUT_WIDTH], record[OUT_CHANNELS]
-    padded, ring, size = record[PADDED], record[RING], code_bytes(record)
-    row_size, shift = record[ROW_PIXELS] * padded, 4 * record[MARGIN] * padded
+    groups, ow, oc = record[R.GROUPS], record[R.OUT_WIDTH], record[R.OUT_CHANNELS]
+    padded, ring, size = record[R.PADDED], record[R.RING], code_bytes(record)
+    row_size, shift = record[R.ROW_PIXELS] * padded, 4 * record[R.MARGIN] * padded
     for row in range(done, until):
         first = acc_at + 4 * (row % ring) * row_size
         if groups > 1:
-            _join_groups(first + shift, ow, padded, record[GROUP_PADDED], groups, oc // groups)
-        store_row(first + shift, record[START_VALUES], ow, padded, oc, record, sums_at, size,
+            _join_groups(first + shift, ow, padded, record[R.GROUP_PADDED], groups, oc // groups)
+        store_row(first + shift, record[R.START_VALUES], ow, padded, oc, record, sums_at, size,
                   image_at + size * row * ow * oc, counts)  # fmt: skip
         if groups > 1:
-            copy_ints(first, record[START_VALUES], row_size)
+            copy_ints(first, record[R.START_VALUES], row_size)
 
 
 @shared
 def start_accumulators(record: Record, scratch_at: int) -> None:
     """Sets all accumulators to what they start from, which each stored row is set to again."""
-    row_size = record[ROW_PIXELS] * record[PADDED]
-    for slot in range(record[RING]):
-        to = scratch_at + record[ACCUMULATORS_PART] + 4 * slot * row_size
-        copy_ints(to, record[START_VALUES], row_size)
+    row_size = record[R.ROW_PIXELS] * record[R.PADDED]
+    for slot in range(record[R.RING]):
+        to = scratch_at + record[R.ACCUMULATORS_PART] + 4 * slot * row_size
+        copy_ints(to, record[R.START_VALUES], row_size)
 
 
 @cached
 def scatter_image(x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record) -> None:
     """A grouped convolution, plain or transposed, of an image; see `program.convolve`."""
-    height, width, groups = record[HEIGHT], record[WIDTH], record[GROUPS]
-    row_bytes = code_bytes(record) * width * record[CHANNELS]
+    height, width, groups = record[R.HEIGHT], record[R.WIDTH], record[R.GROUPS]
+    row_bytes = code_bytes(record) * width * record[R.CHANNELS]
     positions_at, values_at, starts_at = (
-        scratch_at + record[POSITIONS_PART], scratch_at + record[VALUES_PART],
-        scratch_at + record[STARTS_PART],
+        scratch_at + record[R.POSITIONS_PART], scratch_at + record[R.VALUES_PART],
+        scratch_at + record[R.STARTS_PART],
     )  # fmt: skip
-    offsets_at, acc_at = scratch_at + record[OFFSETS_PART], scratch_at + record[ACCUMULATORS_PART]
-    rows = longs_at(record[ROW_SCHEDULE], 2 * height)
-    until = longs_at(record[COMPLETE_ROWS], height)
+    offsets_at = scratch_at + record[R.OFFSETS_PART]
+    acc_at, sums_at = scratch_at + record[R.ACCUMULATORS_PART], scratch_at + record[R.SUMS_PART]
+    rows = longs_at(record[R.ROW_SCHEDULE], 2 * height)
+    until = longs_at(record[R.COMPLETE_ROWS], height)
     done = np.int64(0)
     for iy in range(height):
         row_at = x_at + iy * row_bytes
-        count_row(iy, row_at, record, scratch_at + record[VISITS_PART])
+        count_row(iy, row_at, record, scratch_at + record[R.VISITS_PART])
         if rows[2 * iy] >= 0:
-            _list_row(row_at, record[CODE_KIND], width * groups, record[CHANNELS] // groups,
-                      record[INPUT_ZERO], record[TAKE_ALL], positions_at, values_at, starts_at,
-                      (record[PLACES_TABLE], record[SHUFFLES_TABLE]))  # fmt: skip
-            _add_row(iy, record, acc_at, 4 * record[ROW_PIXELS] * record[PADDED], positions_at,
+            _list_row(row_at, record[R.CODE_KIND], width * groups, record[R.CHANNELS] // groups,
+                      record[R.INPUT_ZERO], record[R.TAKE_ALL], positions_at, values_at, starts_at,
+                      (record[R.PLACES_TABLE], record[R.SHUFFLES_TABLE]))  # fmt: skip
+            _add_row(iy, record, acc_at, 4 * record[R.ROW_PIXELS] * record[R.PADDED], positions_at,
                      values_at, starts_at, offsets_at)  # fmt: skip
-        _store_rows(done, until[iy], record, acc_at, scratch_at + record[SUMS_PART], out_at, counts)
+        _store_rows(done, until[iy], record, acc_at, sums_at, out_at, counts)
         done = until[iy]

@@ -17,30 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.microkernel import PLACES, SCATTER_SIZES, SHUFFLES, row_order
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
-from tfxp.interpreter.compiled.record import (
-    ACCUMULATORS_PART,
-    COMPLETE_ROWS,
-    GROUP_PADDED,
-    MARGIN,
-    OFFSETS_PART,
-    PADDED,
-    PASS_COUNT,
-    PASSES,
-    PIXEL_STEP,
-    PLACES_TABLE,
-    POSITIONS_PART,
-    RING,
-    ROW_PIXELS,
-    ROW_SCHEDULE,
-    SHUFFLES_TABLE,
-    START_STEP,
-    START_VALUES,
-    STARTS_PART,
-    VALUES_PART,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
@@ -199,8 +179,9 @@ class ScatterLayout(Keeper):
         listed = blocks * (self.layer.weights.shape[2] + 1) + 16
         accumulators = (self.schedule.ring + 1) * self.row_pixels * self.padded
         return {
-            POSITIONS_PART: 4 * listed, VALUES_PART: 2 * listed, STARTS_PART: 8 * (blocks + 1),
-            OFFSETS_PART: 8 * 64, ACCUMULATORS_PART: 4 * accumulators,
+            R.POSITIONS_PART: 4 * listed, R.VALUES_PART: 2 * listed,
+            R.STARTS_PART: 8 * (blocks + 1), R.OFFSETS_PART: 8 * 64,
+            R.ACCUMULATORS_PART: 4 * accumulators,
         }  # fmt: skip
 
 
@@ -219,14 +200,14 @@ def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> Record:
     layer, schedule = layout.layer, layout.schedule
     start, late = pack_bias(layer, layout.group_padded)
     own = {
-        PADDED: layout.padded, GROUP_PADDED: layout.group_padded, RING: schedule.ring,
-        ROW_PIXELS: layout.row_pixels, PIXEL_STEP: 4 * layout.pixel_step * layout.padded,
-        START_STEP: layout.start_step, MARGIN: layout.margin,
-        ROW_SCHEDULE: layout.keep(schedule.rows),
-        COMPLETE_ROWS: layout.keep(schedule.until.astype(np.int64)),
-        PASSES: layout.keep(layout.passes), PASS_COUNT: len(layout.passes),
-        PLACES_TABLE: PLACES.ctypes.data, SHUFFLES_TABLE: SHUFFLES.ctypes.data,
-        START_VALUES: layout.keep(np.tile(start, layout.row_pixels)),
+        R.PADDED: layout.padded, R.GROUP_PADDED: layout.group_padded, R.RING: schedule.ring,
+        R.ROW_PIXELS: layout.row_pixels, R.PIXEL_STEP: 4 * layout.pixel_step * layout.padded,
+        R.START_STEP: layout.start_step, R.MARGIN: layout.margin,
+        R.ROW_SCHEDULE: layout.keep(schedule.rows),
+        R.COMPLETE_ROWS: layout.keep(schedule.until.astype(np.int64)),
+        R.PASSES: layout.keep(layout.passes), R.PASS_COUNT: len(layout.passes),
+        R.PLACES_TABLE: PLACES.ctypes.data, R.SHUFFLES_TABLE: SHUFFLES.ctypes.data,
+        R.START_VALUES: layout.keep(np.tile(start, layout.row_pixels)),
     }  # fmt: skip
     repeats = columns.out if layout.padded == layer.channels_out else 1
     scratch = layout.scratch_sizes(columns.size)

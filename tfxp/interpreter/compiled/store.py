@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.arithmetic import MODES
+from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     doubles_at,
@@ -18,27 +19,7 @@ from tfxp.interpreter.compiled.memory import (
     shorts_at,
 )
 from tfxp.interpreter.compiled.microkernel_store import store_vectors
-from tfxp.interpreter.compiled.record import (
-    COUNT_HIGH,
-    COUNT_LOW,
-    FLOAT_LIMITS,
-    HIGH,
-    HIGHEST,
-    LATE_BIAS,
-    LOW,
-    LOWEST,
-    MODE,
-    MULTIPLIERS,
-    OUTPUT_ZEROS,
-    SATURATIONS,
-    SCALES32,
-    SCALES64,
-    SHIFTS,
-    TYPE_HIGH,
-    TYPE_LOW,
-    ZERO,
-    Record,
-)  # fmt: skip
+from tfxp.interpreter.compiled.record import Record
 
 _FLOAT32, _FLOAT64, _REDUCED = (MODES.index(m) for m in ("float32", "float64", "reduced"))
 _DOUBLE_ROUNDING = MODES.index("double_rounding")
@@ -80,7 +61,7 @@ def _store_float32(
     sums_at: int, size: int, out_at: int
 ) -> None:  # fmt: skip
     """Codes of some pixels: half_even(float32(acc) * scale), clamped."""
-    scale_at, limits_at = record[SCALES32], record[FLOAT_LIMITS]
+    scale_at, limits_at = record[R.SCALES32], record[R.FLOAT_LIMITS]
     limits, sums = floats_at(limits_at, 7), ints_at(sums_at, SUMS)
     rows, length = (1, pixels * channels) if padded == channels else (pixels, channels)
     scale = floats_at(scale_at, length)
@@ -116,11 +97,11 @@ def book_sums(sums_at: int, record: Record, counts: Record) -> None:
     sums = ints_at(sums_at, SUMS)
     for lanes, first in ((16, 0), (8, 5 * 16)):
         for lane in range(first, first + lanes):
-            counts[OUTPUT_ZEROS] += sums[lane + _ZEROS * lanes]
-            counts[SATURATIONS] += record[COUNT_LOW] * sums[lane + _BELOW * lanes]
-            counts[SATURATIONS] += record[COUNT_HIGH] * sums[lane + _ABOVE * lanes]
-            counts[LOWEST] = min(counts[LOWEST], sums[lane + _SMALLEST * lanes])
-            counts[HIGHEST] = max(counts[HIGHEST], sums[lane + _LARGEST * lanes])
+            counts[R.OUTPUT_ZEROS] += sums[lane + _ZEROS * lanes]
+            counts[R.SATURATIONS] += record[R.COUNT_LOW] * sums[lane + _BELOW * lanes]
+            counts[R.SATURATIONS] += record[R.COUNT_HIGH] * sums[lane + _ABOVE * lanes]
+            counts[R.LOWEST] = min(counts[R.LOWEST], sums[lane + _SMALLEST * lanes])
+            counts[R.HIGHEST] = max(counts[R.HIGHEST], sums[lane + _LARGEST * lanes])
     fill_ints(sums_at, SUMS, 0)
 
 
@@ -154,13 +135,13 @@ def _store_fixed(
     size: int, out_at: int, counts: Record
 ) -> None:  # fmt: skip
     """Codes of some pixels in the other roundings, with a bias in 64 bits."""
-    mode, zero, low, high = record[MODE], record[ZERO], record[LOW], record[HIGH]
-    type_low, type_high = record[TYPE_LOW], record[TYPE_HIGH]
-    count_low, count_high = record[COUNT_LOW], record[COUNT_HIGH]
-    scale = doubles_at(record[SCALES64], channels)
-    multiplier = longs_at(record[MULTIPLIERS], channels)
-    shift = longs_at(record[SHIFTS], channels)
-    late = longs_at(record[LATE_BIAS], channels)
+    mode, zero, low, high = record[R.MODE], record[R.ZERO], record[R.LOW], record[R.HIGH]
+    type_low, type_high = record[R.TYPE_LOW], record[R.TYPE_HIGH]
+    count_low, count_high = record[R.COUNT_LOW], record[R.COUNT_HIGH]
+    scale = doubles_at(record[R.SCALES64], channels)
+    multiplier = longs_at(record[R.MULTIPLIERS], channels)
+    shift = longs_at(record[R.SHIFTS], channels)
+    late = longs_at(record[R.LATE_BIAS], channels)
     acc, restart = ints_at(acc_at, pixels * padded), ints_at(restart_at, pixels * padded)
     codes, wide = bytes_at(out_at, pixels * channels), shorts_at(out_at, pixels * channels)
     # in this mode the channels behind the last whole eight round otherwise
@@ -171,15 +152,15 @@ def _store_fixed(
             rounding = main if j < turn else _DOUBLE_ROUNDING
             value = np.int64(acc[p * padded + j]) + late[j]
             acc[p * padded + j] = restart[p * padded + j]
-            counts[LOWEST] = min(counts[LOWEST], value)
-            counts[HIGHEST] = max(counts[HIGHEST], value)
+            counts[R.LOWEST] = min(counts[R.LOWEST], value)
+            counts[R.HIGHEST] = max(counts[R.HIGHEST], value)
             code = _round(value, rounding, scale[j], multiplier[j], shift[j]) + zero
             if code < type_low:
-                counts[SATURATIONS] += count_low
+                counts[R.SATURATIONS] += count_low
             elif code > type_high:
-                counts[SATURATIONS] += count_high
+                counts[R.SATURATIONS] += count_high
             code = min(max(code, low), high)
-            counts[OUTPUT_ZEROS] += code == zero
+            counts[R.OUTPUT_ZEROS] += code == zero
             if size == 1:
                 codes[p * channels + j] = code
             else:
@@ -203,7 +184,7 @@ def store_row(
         out_at: codes, written.
         counts: (executed, input zeros, output zeros, saturations, lowest, highest), added to.
     """
-    if record[MODE] == _FLOAT32:
+    if record[R.MODE] == _FLOAT32:
         _store_float32(
             acc_at, restart_at, pixels, padded, channels, record, sums_at, size, out_at
         )

@@ -34,17 +34,8 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
-from tfxp.interpreter.compiled.record import (
-    ADD_BIAS,
-    ADD_HIGH,
-    ADD_LOW,
-    ADD_SHIFT,
-    ADD_UNSIGNED,
-    ADD_ZERO,
-    MULTIPLIER_A,
-    MULTIPLIER_B,
-    make_record,
-)  # fmt: skip
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import make_record
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -52,7 +43,7 @@ from tfxp.interpreter.step import ADD, Step
 
 Binary = Callable[[Array, Array], Array]
 _PLAIN = ("FLOAT32", "INT32", "INT64")
-_ADD_PARAMETERS = (MULTIPLIER_A, MULTIPLIER_B, ADD_BIAS, ADD_SHIFT)
+_ADD_PARAMETERS = (R.MULTIPLIER_A, R.MULTIPLIER_B, R.ADD_BIAS, R.ADD_SHIFT)
 #: Elements that LiteRT's vectorised INT16 ADD takes at a time.
 BLOCK = 16
 
@@ -259,8 +250,8 @@ def _add_compiled(
     unsigned = int(output.type == "UINT8")
     record = make_record(
         {
-            ADD_UNSIGNED: unsigned, **dict(zip(_ADD_PARAMETERS, parameters, strict=True)),
-            ADD_ZERO: output.zero_point, ADD_LOW: limits[0], ADD_HIGH: limits[1],
+            R.ADD_UNSIGNED: unsigned, **dict(zip(_ADD_PARAMETERS, parameters, strict=True)),
+            R.ADD_ZERO: output.zero_point, R.ADD_LOW: limits[0], R.ADD_HIGH: limits[1],
         }
     )  # fmt: skip
 

@@ -12,23 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.compiled.record import (
-    POOL_CHANNELS,
-    POOL_HEIGHT,
-    POOL_HIGH,
-    POOL_LOW,
-    POOL_OUT_HEIGHT,
-    POOL_OUT_WIDTH,
-    POOL_PAD_X,
-    POOL_PAD_Y,
-    POOL_STRIDE_X,
-    POOL_STRIDE_Y,
-    POOL_UNSIGNED,
-    POOL_WIDTH,
-    WINDOW_X,
-    WINDOW_Y,
-    make_record,
-)  # fmt: skip
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import make_record
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -143,11 +128,11 @@ def _average_compiled(node: Node, x: Array) -> Array:
     (height, width, channels), (low, high) = x.shape[1:], node.cache["limits"]
     record = make_record(
         {
-            POOL_UNSIGNED: x.dtype.kind == "u", POOL_HEIGHT: height, POOL_WIDTH: width,
-            POOL_CHANNELS: channels, POOL_OUT_HEIGHT: rows[0], POOL_OUT_WIDTH: columns[0],
-            WINDOW_Y: o["filter_height"], WINDOW_X: o["filter_width"],
-            POOL_STRIDE_Y: o["stride_h"], POOL_STRIDE_X: o["stride_w"],
-            POOL_PAD_Y: rows[1], POOL_PAD_X: columns[1], POOL_LOW: low, POOL_HIGH: high,
+            R.POOL_UNSIGNED: x.dtype.kind == "u", R.POOL_HEIGHT: height, R.POOL_WIDTH: width,
+            R.POOL_CHANNELS: channels, R.POOL_OUT_HEIGHT: rows[0], R.POOL_OUT_WIDTH: columns[0],
+            R.WINDOW_Y: o["filter_height"], R.WINDOW_X: o["filter_width"],
+            R.POOL_STRIDE_Y: o["stride_h"], R.POOL_STRIDE_X: o["stride_w"],
+            R.POOL_PAD_Y: rows[1], R.POOL_PAD_X: columns[1], R.POOL_LOW: low, R.POOL_HIGH: high,
         }
     )  # fmt: skip
     node.step = Step(AVERAGE_POOL, (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])

@@ -30,17 +30,8 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     wrap_int32,
 )
-from tfxp.interpreter.compiled.record import (
-    CLASSES,
-    CUTS,
-    EXPONENTIALS,
-    SOFTMAX_HIGH,
-    SOFTMAX_LOW,
-    SOFTMAX_SCALE,
-    SOFTMAX_UNSIGNED,
-    SOFTMAX_ZERO,
-    make_record,
-)  # fmt: skip
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import make_record
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
@@ -179,9 +170,10 @@ def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -
             return out
         record = make_record(
             {
-                SOFTMAX_UNSIGNED: unsigned, CLASSES: x.shape[-1], SOFTMAX_ZERO: output.zero_point,
-                CUTS: unsigned, SOFTMAX_LOW: limits[0], SOFTMAX_HIGH: limits[1],
-                EXPONENTIALS: table.ctypes.data, SOFTMAX_SCALE: scale.ctypes.data,
+                R.SOFTMAX_UNSIGNED: unsigned, R.CLASSES: x.shape[-1],
+                R.SOFTMAX_ZERO: output.zero_point,
+                R.CUTS: unsigned, R.SOFTMAX_LOW: limits[0], R.SOFTMAX_HIGH: limits[1],
+                R.EXPONENTIALS: table.ctypes.data, R.SOFTMAX_SCALE: scale.ctypes.data,
             }
         )  # fmt: skip
         rows = x.size // x.shape[-1]
