@@ -1,6 +1,7 @@
 """The quantized model and its prices agree on who owns a format and who is first."""
 
 import pytest
+import tensorflow_model_optimization as tfmot
 
 import tests.cases as networks
 from tests.layer_cases import build
@@ -136,3 +137,18 @@ def test_a_layer_that_passes_a_format_on_has_no_rule_on_either_side():
         with pytest.raises(Exception, match="'pool', which match no layer"):
             resolve()
     assert {stage.owner for stage in stages_of(stats).values()} <= set(plan.points)
+
+
+def test_layers_left_alone_are_float_on_both_sides():
+    annotate = tfmot.quantization.keras.quantize_annotate_layer
+    x = inputs = layers.Input((4,), name="x")
+    x = annotate(layers.Dense(6, "relu", name="grid"))(x)
+    model = keras.Model(inputs, layers.Dense(2, name="alone")(x))
+    plan = prepare(model)
+    stats, pmap = workload(plan), PrecisionMap.parse("w4a4")
+    wanted = pmap.resolve(list(plan.points), plan.aliases, plan.selected())
+    priced = resolve_precision(stats, pmap)
+    assert "alone" not in wanted and {name: priced[name] for name in wanted} == wanted
+    assert priced["alone"] == LayerPrecision("float", "float")
+    assert plan.selected()["@outputs"] == [] == list(stats.selected["@outputs"])
+    assert ModelStats.from_dict(stats.to_dict()) == stats

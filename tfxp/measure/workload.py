@@ -80,6 +80,7 @@ def _layer_stats(plan: QuantizationPlan, number: int) -> LayerStats:
         macs,
         biases,
         owns_format=spec.name in plan.points,
+        is_float=role.role.is_float,
     )
 
 

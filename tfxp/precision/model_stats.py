@@ -46,6 +46,8 @@ class LayerStats:
             the latter is the noise that has built up so far.
         owns_format: whether its output has a format of its own, by a rule of the precision map,
             and not that of its first input; None until a `ModelStats` tells it from the kind.
+        is_float: whether its output has no format at all: it is left alone in a network that is
+            quantized in parts.
     """
 
     name: str
@@ -61,6 +63,7 @@ class LayerStats:
     pre_activations: TensorStats | None = None
     sqnr: Mapping[str, float] = dataclasses.field(default_factory=dict)
     owns_format: bool | None = None
+    is_float: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", LayerKind(self.kind))
@@ -159,7 +162,7 @@ class ModelStats:
 
     @functools.cached_property
     def format_owners(self) -> dict[str, str]:
-        """Layer -> the layer whose format its output has; an input of indices is its own."""
+        """Layer -> the layer whose format its output has; what has none is its own."""
         return format_owners(_nodes(self.layers))
 
     @property
@@ -234,7 +237,7 @@ def _nodes(layers: Mapping[str, LayerStats]) -> dict[str, Node[str]]:
         elif owns is None:
             padded = kind == LayerKind.PAD and layer.activations is not None  # with a value
             owns = owns_by_kind(kind, name in read) or padded or not layer.inputs
-        nodes[name] = Node(name, kind, layer.inputs, bool(layer.weight_count), owns)
+        nodes[name] = Node(name, kind, layer.inputs, bool(layer.weight_count), owns, layer.is_float)
     return nodes
 
 

@@ -44,6 +44,7 @@ class Node(Generic[Key]):
         reads: keys of the nodes that it reads, in order.
         weighted: whether it has weights.
         owns_format: whether its output has a format of its own, not that of its first input.
+        is_float: whether its output has no format at all.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Node(Generic[Key]):
     reads: Sequence[Key]
     weighted: bool
     owns_format: bool
+    is_float: bool = False
 
     @property
     def has_kernel(self) -> bool:
@@ -89,10 +91,10 @@ def without_index_formats(nodes: Mapping[Key, Node[Key]]) -> dict[Key, Node[Key]
 
 
 def format_owners(nodes: Mapping[Key, Node[Key]]) -> dict[Key, Key]:
-    """Node -> the node whose format its output has; an input of indices stands for itself."""
+    """Node -> the node whose format its output has; one without a format stands for itself."""
     owners: dict[Key, Key] = {}
     for key, node in nodes.items():
-        passes_on = node.reads and not node.owns_format
+        passes_on = node.reads and not (node.owns_format or node.is_float)
         owners[key] = owners.get(node.reads[0], key) if passes_on else key
     return owners
 

@@ -14,7 +14,7 @@ from tfxp.quantization.annotated.annotations import Annotations, annotations_of,
 from tfxp.quantization.layer_role import LayerRole
 from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
-from tfxp.quantization.role import MEAN, UNTOUCHED, Role
+from tfxp.quantization.role import MEAN, Role
 from tfxp.quantization.unsupported import check_inputs, check_weights
 from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
@@ -167,7 +167,7 @@ def make_plan(graph: LayerGraph, pre_activation: Collection[str] = ()) -> Quanti
             sources[result] = spec.name
             if layer != spec.name:
                 aliases[layer] = spec.name
-        elif reads and reads[0] in sources and role.role != UNTOUCHED:
+        elif reads and reads[0] in sources and not role.role.is_float:
             if role.role.is_final:
                 aliases[spec.name] = sources[reads[0]]
             else:
@@ -180,8 +180,8 @@ def _nodes(graph: LayerGraph) -> dict[int, Node[int]]:
     nodes = {}
     for number, call, spec in graph.in_order():
         role, reads = role_of(spec), [ref.call for ref in call.refs()]
-        weighted, owns = bool(role.weights), role.role.owns_format
-        nodes[number] = Node(spec.name, role.kind, reads, weighted, owns)
+        weighted, owns, free = bool(role.weights), role.role.owns_format, role.role.is_float
+        nodes[number] = Node(spec.name, role.kind, reads, weighted, owns, free)
     return without_index_formats(nodes)
 
 

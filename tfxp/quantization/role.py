@@ -25,6 +25,7 @@ class Role(str):
         adds_up: whether it multiplies by weights, adds up and has a bias.
         sums: whether it adds or subtracts tensors.
         is_final: whether it ends the network in float.
+        is_float: whether its output has no format, whatever reads it.
 
     Example:
         >>> MAC, MAC.owns_format, RELU.closes
@@ -42,6 +43,7 @@ class Role(str):
     adds_up: bool = False
     sums: bool = False
     is_final: bool = False
+    is_float: bool = False
 
     def __new__(cls, name: str, **traits: object) -> Role:
         return str.__new__(cls, name)
@@ -104,7 +106,7 @@ SOFTMAX = Role("softmax", owns_format=False, is_final=True)
 # A kept BatchNormalization: scales per channel of the layer before it.
 BATCH_NORM = Role("batch_norm", owns_format=False, is_absorbed=True)
 # Left alone in a network that is quantized in parts; its output is float.
-UNTOUCHED = Role("untouched", owns_format=False)
+UNTOUCHED = Role("untouched", owns_format=False, is_float=True)
 
 ROLES: dict[str, Role] = {
     str(role): role
