@@ -20,6 +20,7 @@ with importing("tensorflow-model-optimization"):
         QuantizeScheme,
         QuantizeWrapper,
         QuantizeWrapperV2,
+        quantize_scope,
     )
     from tensorflow_model_optimization.quantization.keras.quantizers import Quantizer
 
@@ -32,4 +33,5 @@ __all__ = [
     "QuantizeWrapper",
     "QuantizeWrapperV2",
     "Quantizer",
+    "quantize_scope",
 ]

@@ -12,7 +12,7 @@ from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_formats import read_formats
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
-from tfxp.tfmot import QuantizeWrapper
+from tfxp.tfmot import QuantizeWrapper, quantize_scope
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
 from tfxp.transforms.layer_spec import Treatment, frozen_parts
 
@@ -62,7 +62,8 @@ def plan_of(qmodel: Any) -> QuantizationPlan:
         raise PrecisionError(
             f"model {qmodel.name!r}: got no quantized layer; expected what quantize_model returns."
         )
-    graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
+    with quantize_scope():  # layers that are left to tfmot hold its objects
+        graph = _unwrap_layers(LayerGraph.from_model(qmodel), wrappers)
     quantized = {layer.owner for layer in wrappers if layer.quantize_config.output_quantizer}
     before = {
         layer.owner

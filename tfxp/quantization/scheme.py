@@ -22,6 +22,7 @@ from tfxp.tfmot import (
     QuantizeLayoutTransform,
     QuantizeRegistry,
     QuantizeScheme,
+    quantize_scope,
 )
 from tfxp.transforms.layer_graph import KerasLayer, LayerGraph
 
@@ -135,4 +136,5 @@ class _NoExceptions(QuantizeRegistry):
 
 def rebuild(model: KerasModel) -> KerasModel:
     """The same model with layers of its own, formats and weights kept."""
-    return LayerGraph.from_model(model).to_model(model.name)
+    with quantize_scope():
+        return LayerGraph.from_model(model).to_model(model.name)
