@@ -88,6 +88,18 @@ TENSORFLOW_COLUMN = {
         "training",
     },
     "models": {"precision"},
+    "commands": {
+        "assign",
+        "cli",
+        "cost",
+        "data",
+        "measure",
+        "models",
+        "precision",
+        "quantization",
+        "search",
+        "transforms",
+    },
 }
 TABLE = {**NUMPY_COLUMN, **{k: v | {"keras", "tfmot"} for k, v in TENSORFLOW_COLUMN.items()}}
 # Packages that one file each imports: tfxp/keras.py and tfxp/tfmot.py.

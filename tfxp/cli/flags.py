@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import re
 import textwrap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,8 @@ class ToolFlags:
         self._outputs: list[OutputFlag] = []
         self._files: list[tuple[str, str]] = []
         self._no_paths: frozenset[str] = frozenset()
+        self._methods: dict[str, tuple[str, ...]] = {}
+        self._methods_now: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """absl's own DEFINE_… functions, which put the flag into this tool's set."""
@@ -74,7 +77,43 @@ class ToolFlags:
     def _define(self, definer: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("required"):
             self._required.add(name)
+        if self._methods_now:
+            self._methods[name] = self._methods_now
         return definer(name, *args, flag_values=self.values, **kwargs)
+
+    @contextlib.contextmanager
+    def for_methods(self, *methods: str) -> Iterator[None]:
+        """Flags defined inside go with these values of --method only, and stand together in help.
+
+        Args:
+            methods: values of --method.
+        """
+        self._methods_now = methods
+        try:
+            yield
+        finally:
+            self._methods_now = ()
+
+    def check_methods(self, chosen: str) -> None:
+        """Complain about flags that were given and that this method would ignore.
+
+        Args:
+            chosen: the value of --method.
+
+        Raises:
+            ConfigError: there are some; all are named.
+        """
+        wrong = {
+            name: methods
+            for name, methods in self._methods.items()
+            if self.values[name].present and chosen not in methods
+        }
+        if wrong:
+            listed = ", ".join(f"--{name} ({' or '.join(wrong[name])})" for name in wrong)
+            raise ConfigError(
+                f"flags of --method={chosen}: got {listed}; expected none that goes with other "
+                "methods only. Leave them out."
+            )
 
     def parse(self, argv: Sequence[str]) -> list[str]:
         """Set the flags from a command line (program name first) and return what is no flag.
@@ -90,7 +129,12 @@ class ToolFlags:
     def help_text(self) -> str:
         """The docstring and every flag with its default."""
         parts = [self.doc, "Flags:"]
-        for name in sorted(self.values):
+        together = sorted(self.values, key=lambda name: (self._methods.get(name, ()), name))
+        group: tuple[str, ...] = ()
+        for name in together:
+            if self._methods.get(name, ()) != group:
+                group = self._methods[name]
+                parts.append(f"\nFlags of --method={', '.join(group)}:")
             flag = self.values[name]
             head = f"  --[no]{name}" if flag.boolean else f"  --{name}"
             if isinstance(flag.parser, flags.EnumParser):
@@ -109,19 +153,24 @@ class ToolFlags:
         self,
         text: str = "Keras model: .h5, .keras or SavedModel.",
         names: Collection[str] = (),
+        required: bool = True,
     ) -> Any:
-        """--model, required; a path, whose absence is noticed before any work.
+        """--model.
 
         Args:
             text: what it is.
             names: values that are no paths.
+            required: whether it must be given.
         """
-        self._files.append(("model", "model"))
         self._no_paths = frozenset(names)
-        return self.DEFINE_string("model", None, text, required=True)
+        return self.DEFINE_string("model", None, text, required=required)
 
     def opening(self) -> OpeningFlags:
-        """--[no]unsafe and --custom_objects: what code may run when a model is opened."""
+        """--[no]unsafe and --custom_objects: what code may run when --model is opened.
+
+        A Keras model that is missing is noticed before TensorFlow is loaded.
+        """
+        self._files.append(("model", "model"))
         text = "Also open models that hold code (Lambda layers), which then runs: trust them first."
         unsafe = self.DEFINE_boolean("unsafe", False, text)
         text = (
@@ -285,13 +334,13 @@ class ToolFlags:
             DataError, ModelError: an input is missing, or no data file.
             ConfigError, OutputError: as in `tfxp.cli.outputs.check_outputs`.
         """
+        check_outputs(self._outputs, {name: self.values[name].value for name in self.values})
         for name, kind in self._files:
             path = self.values[name].value
             if path and kind == "data":
                 check_npz(path)
             elif path and path not in self._no_paths and not os.path.exists(path):
                 raise ModelError(f"model {path!r}: no such file; expected a path of a model.")
-        check_outputs(self._outputs, {name: self.values[name].value for name in self.values})
 
     def progress(self) -> Any:
         """--[no]progress: None (draw on terminals only), True or False."""

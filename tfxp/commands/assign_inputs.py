@@ -1,0 +1,126 @@
+"""What the methods of assign_precision work on: a network's figures, its model, its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfxp.cli import ToolFlags
+from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
+from tfxp.models import PAPER_NETWORKS, count_network
+from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.progress import Progress
+
+METHODS = ("uniform", "adaption", "lin", "judd", "sakr")
+_MEASURED = ("lin", "judd")  # methods that look at accuracy
+
+
+class AssignInputs:
+    """Flags that methods share, and what they name.
+
+    Args:
+        flags: of the tool.
+    """
+
+    def __init__(self, flags: ToolFlags) -> None:
+        self._flags = flags
+        self.method = flags.DEFINE_enum("method", "lin", list(METHODS), "How.")
+        text = "Keras model, statistics (.json), paper's network."
+        self.model = flags.model(text, PAPER_NETWORKS, required=False)
+        self._opening = flags.opening()
+        self._data = flags.data("Samples to measure on.", required=False)
+        self._split, self._limit = flags.split(), flags.limit()
+        flags.input_scale()
+        flags.input_shift()
+        self.batch = flags.batch_size(64)
+        self.progress = flags.progress()
+        with flags.for_methods("uniform", "adaption"):
+            self.weight_bits = flags.DEFINE_integer(
+                "weight_bits", 8, "Bits of weights.", lower_bound=1
+            )
+        with flags.for_methods("uniform", "adaption", "lin"):
+            self.activation_bits = flags.DEFINE_integer(
+                "activation_bits",
+                None,
+                "Bits of activations (uniform: 8, lin: 16, adaption: as weights).",
+                lower_bound=1,
+            )
+        with flags.for_methods(*_MEASURED):
+            self._eval = flags.eval_data()
+            self._metric = flags.metric()
+            self.tolerance = flags.DEFINE_float("tolerance", 0.01, "Relative error of the choice.")
+
+    def required(self, flag: Any) -> Any:
+        """The value of a flag that this method cannot do without.
+
+        Raises:
+            ConfigError: it was not given.
+        """
+        if not flag.value:
+            raise ConfigError(
+                f"--{flag.name}: got none; expected one for --method={self.method.value}."
+            )
+        return flag.value
+
+    def load(self) -> tuple[ModelStats, KerasModel | None, ModelData | None]:
+        """The network's figures, and the Keras model and its calibration data if there are any.
+
+        Raises:
+            ConfigError, DataError, ModelError: what cannot be.
+        """
+        name = self.required(self.model)
+        if name in PAPER_NETWORKS:
+            return count_network(name), None, None
+        if name.endswith(".json"):
+            return ModelStats.load(name), None, None
+        from tfxp.measure import count_model, measure_model
+        from tfxp.quantization import load_model
+        from tfxp.transforms.split_normalization import split_normalization
+
+        model, _ = split_normalization(load_model(name, **self._opening.options()), always=False)
+        if not self._data.value:
+            return count_model(model), model, None
+        data = self.load_data(model, self._data.value, "train")
+        with Progress(len(data), "measuring", "sample", self.progress.value) as bar:
+            stats = measure_model(
+                model, data.x, batch_size=self.batch.value, progress=lambda done, _: bar.reach(done)
+            )
+        return stats, model, data
+
+    def load_data(self, model: KerasModel, path: str, split: str) -> ModelData:
+        """Samples as the model takes them, with labels where they are to be evaluated on."""
+        data = load_model_data(
+            path, input_shapes(model), self._split.value, self._limit.value, split,
+            labels=split == "test",
+        )  # fmt: skip
+        return self._flags.scaled(data, model.input_names, scalings_of(model))[0]
+
+    def evaluation_data(self, model: KerasModel) -> ModelData:
+        """What accuracy is measured on."""
+        return self.load_data(model, self.required(self._eval), "test")
+
+    def evaluator(
+        self, model: KerasModel, first: PrecisionMap, stats: ModelStats, path: str | None = None
+    ) -> Any:
+        """The fast evaluator of maps that leave the same tensors in float as a first one."""
+        from tfxp.quantization import quantize_model
+        from tfxp.search import FastEvaluator
+
+        data = self.load_data(model, path or self.required(self._eval), "test")
+        qmodel = quantize_model(model, first, stats)
+        return FastEvaluator(qmodel, data, stats, metric=self._metric.value)
+
+    def sqnr(
+        self,
+        stats: ModelStats,
+        pmap: PrecisionMap,
+        model: KerasModel | None,
+        data: ModelData | None,
+    ) -> list[dict[str, Any]]:
+        """The table of predicted and measured noise; measured on some hundred samples at most."""
+        from tfxp.search import sqnr_table
+
+        if data is None:
+            return sqnr_table(stats, pmap)
+        return sqnr_table(stats, pmap, model, data.take(512).x, self.batch.value)
