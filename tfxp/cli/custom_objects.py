@@ -44,6 +44,7 @@ def read_custom_objects(source: str | None) -> dict[str, Any]:
         for name, value in vars(module).items()
         if (inspect.isclass(value) or inspect.isfunction(value))
         and value.__module__ == module.__name__
+        and not name.startswith("_")
     }
     return {**own, **getattr(module, "custom_objects", {})}
 
