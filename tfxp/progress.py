@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
-from typing import TextIO, TypeVar
+from typing import TextIO, TypeAlias, TypeVar
+
+# What long library calls report to: steps done, and steps in all where that is known.
+Report: TypeAlias = Callable[[int, int | None], None]
+# The same with words or a figure about the last step: a note, or the running loss.
+NotedReport: TypeAlias = Callable[[int, int, str], None]
+LossReport: TypeAlias = Callable[[int, int, float], None]
+# Steps that nobody can count beforehand: what was done, and the error that is left.
+ErrorReport: TypeAlias = Callable[[str, float], None]
 
 _Item = TypeVar("_Item")
 _WIDTH = 24

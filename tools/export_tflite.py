@@ -21,6 +21,7 @@ from tfxp.progress import Progress
 
 if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
     from tfxp.export import ExportReport
+    from tfxp.export.verify import Verification
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
@@ -58,12 +59,18 @@ _NULLHOP = _FLAGS.output(
     "Also write a chain's convolutions as NullHop text, read back and checked.",
     name="nullhop",
 )
+_TOLERANCE = _FLAGS.DEFINE_integer(
+    "tolerance",
+    0,
+    "Steps of the outputs that may differ without an exit code of 1, as after --float_bits.",
+    lower_bound=0,
+)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
 
 def main() -> int:
-    """Export, verify, and say what was found; 1 if anything differs."""
+    """Export, verify, and say what was found; 1 if anything differs by more than the tolerance."""
     if _NULLHOP.value and _VERIFY_DATA.value is None:
         raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:
@@ -94,7 +101,14 @@ def main() -> int:
     if _JSON.value:
         write_json(_JSON.value, {**report.to_dict(), **({"nullhop": differ} if differ else {})})
     checked = report.verification
-    return int(not (checked is None or checked.exact) or any(differ.values()))
+    return int(not (checked is None or agrees(checked, _TOLERANCE.value)) or any(differ.values()))
+
+
+def agrees(checked: Verification, tolerance: int) -> bool:
+    """Whether engines compute the same, up to some steps of the outputs; a refusal does not."""
+    return checked.exact or (
+        0 < tolerance and checked.max_abs_lsb <= tolerance and not checked.litert_error
+    )
 
 
 def _write_nullhop(qmodel: Any, sample: Any) -> dict[str, int]:

@@ -17,12 +17,13 @@ from tfxp.export.check_exportable import check_exportable
 from tfxp.export.exactness_notes import exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import input_formats
-from tfxp.export.verify import Progress, Verification, verify_graph
+from tfxp.export.verify import Verification, verify_graph
 from tfxp.export.write_layers import write_layers
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
+from tfxp.progress import Report
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import read_network
@@ -70,7 +71,7 @@ def export_tflite(
     softmax: bool = False,
     pack_int4: bool = False,
     fine_bias: bool = True,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ExportReport:
     """Write a quantized model as an integer `.tflite`, and compare it with Keras.
 

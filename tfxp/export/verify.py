@@ -16,8 +16,8 @@ from tfxp.formats import Format, encode
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.keras_types import Samples
+from tfxp.progress import Report
 
-Progress = Callable[[int, int | None], None]
 Arrays = list[np.ndarray]
 
 
@@ -61,7 +61,7 @@ def verify_graph(
     data: Samples,
     *,
     batch_size: int = 100,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     inputs: InputSignature | None = None,
     refusal: str = "",
 ) -> Verification:

@@ -16,6 +16,7 @@ from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.column_ranges import ColumnRanges
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
+from tfxp.progress import Report
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
@@ -24,7 +25,6 @@ from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
 
-Progress = Callable[[int, int | None], None]
 # Elements of all tapped tensors that are held at a time, 4 bytes each.
 _MOST_ELEMENTS = 2**26
 
@@ -36,7 +36,7 @@ def measure_model(
     batch_size: int = 64,
     fold_batch_norm: bool = True,
     pre_activations: bool = True,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ModelStats:
     """Distributions of inputs, weights and activations, streamed in bounded memory.
 

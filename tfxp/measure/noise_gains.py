@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
-
-Progress = Callable[[int, int | None], None]
+from tfxp.progress import Report
 
 
 def noise_gains(
@@ -20,7 +18,7 @@ def noise_gains(
     x: Samples,
     *,
     taps: TrainingTaps | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> dict[tuple[str, str], float]:
     """Quantization noise gains of every weight and activation tensor.
 

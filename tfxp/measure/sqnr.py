@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,12 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
+from tfxp.progress import Report
 from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.transforms.layer_graph import LayerGraph, Ref
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ def measure_sqnr(
     data: Samples,
     *,
     batch_size: int = 64,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> dict[str, LayerSqnr]:
     """Run a float network and its quantized twin side by side, and compare every stored tensor.
 

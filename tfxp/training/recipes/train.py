@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
+from tfxp.progress import NotedReport
 from tfxp.training.recipes.batches import evaluation_batches, steps_per_epoch, training_batches
 from tfxp.training.recipes.build_network import (
     build_network,
@@ -32,7 +33,6 @@ from tfxp.training.recipes.recipe import TrainingRecipe
 from tfxp.training.recipes.recipe_callbacks import recipe_callbacks
 
 CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
-Progress = Callable[[int, int, str], None]
 Examples: TypeAlias = Dataset | ModelData | tuple[Any, Any]
 
 
@@ -45,7 +45,7 @@ def train_recipe(
     callbacks: Sequence[Any] = (),
     command: str = "",
     tensorboard: bool = True,
-    progress: Progress | None = None,
+    progress: NotedReport | None = None,
 ) -> dict[str, Any]:
     """Train a recipe's network, or finish what a checkpoint in `folder` has begun.
 
@@ -96,7 +96,7 @@ def _train_held(
     callbacks: Sequence[Any],
     command: str,
     tensorboard: bool,
-    progress: Progress | None,
+    progress: NotedReport | None,
 ) -> dict[str, Any]:
     """`train_recipe` in a folder that no other process trains in."""
     start, end = recipe.model.get("file"), folder / MODEL
@@ -215,7 +215,7 @@ class _Keeper(keras.callbacks.Callback):
         folder: Path,
         meta: dict[str, Any],
         evaluation: ModelData | None,
-        progress: Progress | None,
+        progress: NotedReport | None,
         tensorboard: bool,
     ) -> None:
         super().__init__()

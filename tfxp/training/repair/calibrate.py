@@ -22,6 +22,7 @@ from tfxp.errors import ConfigError, TrainingWarning
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
+from tfxp.progress import ErrorReport
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.read_network import read_network
@@ -29,8 +30,6 @@ from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.training.repair.objective import OutputKind
 
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
-Progress = Callable[[str, float], None]
-
 
 def calibrate_model(
     qmodel: KerasModel,
@@ -42,7 +41,7 @@ def calibrate_model(
     sweeps: int = 2,
     held_back: float = 0.2,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ErrorReport | None = None,
 ) -> dict[str, float]:
     """Bring a freshly quantized model nearer to its float self, without labels or gradients.
 
@@ -161,7 +160,7 @@ class _Calibration:
         ]
         return sum(float(self._kind.hits(*pair)) for pair in pairs)
 
-    def refine(self, sweeps: int, progress: Progress | None) -> None:
+    def refine(self, sweeps: int, progress: ErrorReport | None) -> None:
         """Coordinate descent over the binary points."""
         best = self.error(self._moved)
         for _ in range(sweeps):
@@ -203,7 +202,7 @@ class _Calibration:
         self._network = self._network.with_formats({**self._network.formats, name: formats})
         self._network.assign_formats()
 
-    def correct_biases(self, progress: Progress | None) -> None:
+    def correct_biases(self, progress: ErrorReport | None) -> None:
         """Centre the outputs of one layer after the other."""
         best = self.error(self._moved)
         for index, name in enumerate(self._network.plan.macs):

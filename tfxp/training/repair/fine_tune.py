@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
+from tfxp.progress import LossReport
 from tfxp.training.repair.held_back import HeldBack, split
 from tfxp.training.repair.objective import Objective
 
-Progress = Callable[[int, int, float], None]
 AUGMENTATIONS = ("none", "flip", "flip_crop")
 _CROP_PIXELS = 4
 
@@ -97,7 +97,7 @@ def fine_tune(
     settings: FineTuneSettings | None = None,
     *,
     teacher: KerasModel | None = None,
-    progress: Progress | None = None,
+    progress: LossReport | None = None,
 ) -> Losses:
     """Train a quantized model in place for a few epochs, and keep the best of them.
 
@@ -156,7 +156,7 @@ def _epochs(
     training: tuple[list[np.ndarray], np.ndarray | None],
     settings: FineTuneSettings,
     judge: HeldBack,
-    progress: Progress | None,
+    progress: LossReport | None,
 ) -> Iterator[float]:
     """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
     (arrays, y), before = training, qmodel.get_weights()
