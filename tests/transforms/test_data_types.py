@@ -115,3 +115,12 @@ def test_transforms_convert_as_well():
 
 def test_whole_numbers_stay():
     assert [other_float(name) for name in ("int8", "bool", "string", "float32", None)] == [None] * 5
+
+
+def test_constants_of_other_types():
+    """What depends on weights only is computed once, in float32 too."""
+    inputs = keras.Input((5, 4), name="in")
+    table = layers.Embedding(5, 4, dtype="mixed_float16", name="places")
+    x = layers.Dense(4, dtype="float16", name="d")(inputs)
+    x = x + table(tf.range(tf.shape(x)[1]))
+    checked(randomize(keras.Model(inputs, x)), "float16 in")

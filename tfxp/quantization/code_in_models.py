@@ -8,18 +8,14 @@ another program beside the model.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Set
 from typing import Any
 
 from tfxp.keras import keras
 from tfxp.quantization.saved_configs import operations_in, saved_configs
+from tfxp.transforms.bytecode import is_bytecode
 
-# What Python's marshal format begins a code object with, with and without the reference flag.
-_CODE_MARKS = (b"\xe3", b"c")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}([A-Za-z0-9+/=]|\n|\\n)*")
 # Layers that run a program which the configuration only points to.
 _PROGRAMS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _MODELS = ("Functional", "Model", "Sequential")
@@ -81,7 +77,7 @@ def code_in_config(config: Any, known: Set[str], owner: str = "model") -> Iterat
     elif isinstance(config, list):
         for value in config:
             yield from code_in_config(value, known, owner)
-    elif isinstance(config, str) and _is_bytecode(config):
+    elif isinstance(config, str) and is_bytecode(config):
         yield f"{owner}: a Python function"
 
 
@@ -101,11 +97,6 @@ def layers_outside(config: Any, known: Set[str]) -> Iterator[str]:
     inside = config.values() if isinstance(config, dict) else config
     for value in inside if isinstance(config, dict | list) else ():
         yield from layers_outside(value, known)
-
-
-def without_code(text: str) -> str:
-    """A message without the bytecode that Keras prints into some of its own."""
-    return _BASE64.sub(lambda match: "…" if _is_bytecode(match.group()) else match.group(), text)
 
 
 def _owner(config: dict[str, Any]) -> str | None:
@@ -185,13 +176,3 @@ def _computes_tensors(symbol: str) -> bool:
     module, _, function = name.rpartition(".")
     known = not module or f"{module}.".startswith(tuple(f"{part}." for part in _TENSOR_MODULES))
     return known and not _NOT_TENSORS.search(function)
-
-
-def _is_bytecode(text: str) -> bool:
-    """Whether a string is a marshalled code object, as Keras writes functions."""
-    if not _BASE64.fullmatch(text):
-        return False
-    try:
-        return base64.b64decode(text[:8]).startswith(_CODE_MARKS)
-    except binascii.Error:
-        return False

@@ -12,8 +12,9 @@ from tfxp.file_kind import file_kind, is_keras
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
-from tfxp.quantization.code_in_models import code_in_file, layers_outside, without_code
+from tfxp.quantization.code_in_models import code_in_file, layers_outside
 from tfxp.quantization.saved_configs import keras_version, saved_configs
+from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
@@ -145,7 +146,7 @@ def _operations_of(module: Any) -> dict[str, Any]:
 
 def _explain(name: str, error: Exception) -> str:
     """What went wrong, in a user's words."""
-    text = " ".join(without_code(str(error)).split())
+    text = " ".join(without_bytecode(str(error)).split())
     if "No model config found" in text or "No model found in config" in text:
         return f"holds weights only; expected {_KINDS} with the whole model. Save the model again."
     if "Unknown layer" in text or "Could not locate class" in text or "Unknown object" in text:

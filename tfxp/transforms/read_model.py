@@ -17,7 +17,7 @@ from tfxp.transforms.custom_training import (
     require_own_layers,
     split_losses,
 )
-from tfxp.transforms.data_types import float32_value, other_float, warn_of_types
+from tfxp.transforms.data_types import float32_config, float32_value, other_float, warn_of_types
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, frozen_parts, weight_names
 
@@ -113,13 +113,13 @@ class _Reader:
 
     def _name(self, layer: KerasLayer) -> str:
         if id(layer) not in self._names:
-            weights = [float32_value(weight) for weight in layer.weights]
-            spec = LayerSpec(layer.name, type(layer), read_config(layer), weights)
+            weights, config = [float32_value(w) for w in layer.weights], read_config(layer)
+            spec = LayerSpec(layer.name, type(layer), float32_config(config), weights)
             spec.weight_names = weight_names(layer)
             spec.activity_regularizer = layer._activity_regularizer
             spec.frozen_parts = frozen_parts(layer) if spec.is_trainable else []
             self._names[id(layer)] = self._graph.add_layer(spec).name
-            dtype = other_float(spec.config.get("dtype"))
+            dtype = other_float(config.get("dtype"))
             if dtype:
                 self.types[spec.name] = dtype
             self._graph.left_behind += losses_without_tensors(layer)

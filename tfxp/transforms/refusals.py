@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from tfxp.errors import ModelError, TfxpError
+from tfxp.transforms.bytecode import without_bytecode
 
 _LONGEST = 240
 # Keras' layers for data that are no numbers yet, and what to do with them.
@@ -42,7 +43,7 @@ Replace the layer, or cut the model before it.
     except TfxpError:
         raise
     except Exception as error:  # Keras and TensorFlow raise nearly every type there is
-        text = " ".join(str(error).split())
+        text = " ".join(without_bytecode(str(error)).split())
         short = f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
         raise ModelError(
             f"layer {layer!r} ({kind}): {doing} ({type(error).__name__}: {short.rstrip('.')}). "

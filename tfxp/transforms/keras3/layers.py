@@ -17,6 +17,7 @@ import numpy as np
 
 from tfxp.keras import keras, keras3, layers
 from tfxp.transforms.activation_functions import function_name, shadowing
+from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.data_types import FLOAT32, float32_config
 from tfxp.transforms.keras3.weights import obstacle_of
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
@@ -109,7 +110,8 @@ def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], A
         make = (lambda c: kind(**c)) if name_of(layer) == "MultiHeadAttention" else kind.from_config
         return make(config), after
     except Exception as error:  # Keras raises nearly every type there is
-        raise _NoTwin(f"tf_keras refuses it: {' '.join(str(error).split())[:120]}") from error
+        text = " ".join(without_bytecode(str(error)).split())
+        raise _NoTwin(f"tf_keras refuses it: {text[:120]}") from error
 
 
 def _config_of(layer: Any) -> dict[str, Any]:
