@@ -114,7 +114,7 @@ class LinMethod:
 
     def _sweep(
         self, assigner: LinAssigner, stats: ModelStats, model: Any
-    ) -> tuple[Assignment, dict]:
+    ) -> tuple[Assignment, dict[str, Any]]:
         """Accuracy against size; the cheapest allocated map within the tolerance."""
         scorer = self._inputs.evaluator(model, assigner.assign(stats).map, stats)
         baseline = scorer.float_score.accuracy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,8 @@ class Dataset:
         np.float32(1.0)
     """
 
-    x: NDArray
-    y: NDArray | None = None
+    x: NDArray[Any]
+    y: NDArray[Any] | None = None
     name: str = "data"
 
     def __post_init__(self) -> None:
@@ -132,7 +133,7 @@ class Dataset:
         return result
 
 
-def check_array(array: NDArray, what: str) -> None:
+def check_array(array: NDArray[Any], what: str) -> None:
     """Complain about an array that no measurement can use.
 
     Raises:
@@ -154,5 +155,5 @@ def check_array(array: NDArray, what: str) -> None:
         )
 
 
-def _is_one_hot(y: NDArray) -> bool:
+def _is_one_hot(y: NDArray[Any]) -> bool:
     return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())

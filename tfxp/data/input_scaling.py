@@ -51,7 +51,7 @@ class InputScaling:
                 "factors other than 0 as numbers to add."
             )
 
-    def apply(self, x: NDArray) -> NDArray[np.float32]:
+    def apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Scaled inputs, computed in float32."""
         scale, shift = np.array(self.scale, np.float32), np.array(self.shift, np.float32)
         return np.asarray(x, np.float32) * scale + shift
@@ -198,7 +198,7 @@ def _text_in(path: str | os.PathLike[str]) -> str | None:
         return None if found is None else str(found)
 
 
-def crushed_columns(low: NDArray, high: NDArray, deviation: NDArray) -> list[int]:
+def crushed_columns(low: NDArray[Any], high: NDArray[Any], deviation: NDArray[Any]) -> list[int]:
     """Columns that one 8-bit format for all of them would crush to a code or two.
 
         deviation_j < max_k |x_k| / 2^8,  for columns that vary at all
@@ -216,7 +216,7 @@ def crushed_columns(low: NDArray, high: NDArray, deviation: NDArray) -> list[int
     return [int(column) for column in np.flatnonzero(small)]
 
 
-def saturated_share(x: NDArray, low: float, high: float) -> float:
+def saturated_share(x: NDArray[Any], low: float, high: float) -> float:
     """The share of values beyond a format's range.
 
     Example:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,12 @@ class Metric:
         threshold: outputs above it say yes, where outputs say yes or no.
     """
 
-    answers: Callable[[Dataset | ModelData, tuple[int, ...]], NDArray]
-    per_sample: Callable[[NDArray, NDArray, float], NDArray]
+    answers: Callable[[Dataset | ModelData, tuple[int, ...]], NDArray[Any]]
+    per_sample: Callable[[NDArray[Any], NDArray[Any], float], NDArray[Any]]
     higher_is_better: bool
     threshold: float = 0.5
 
-    def compute(self, outputs: NDArray, data: Dataset | ModelData) -> float:
+    def compute(self, outputs: NDArray[Any], data: Dataset | ModelData) -> float:
         """The mean over all samples.
 
         Raises:
@@ -42,17 +43,17 @@ class Metric:
         answers = self.answers(data, outputs.shape)
         return float(np.mean(self.fitted(outputs).scores(outputs, answers)))
 
-    def scores(self, outputs: NDArray, answers: NDArray) -> NDArray:
+    def scores(self, outputs: NDArray[Any], answers: NDArray[Any]) -> NDArray[Any]:
         """The figure of every sample."""
         return self.per_sample(outputs, answers, self.threshold)
 
-    def fitted(self, outputs: NDArray) -> Metric:
+    def fitted(self, outputs: NDArray[Any]) -> Metric:
         """The metric for outputs like these: logits say yes above 0, probabilities above 1/2."""
         probabilities = outputs.size > 0 and 0 <= outputs.min() and outputs.max() <= 1
         return replace(self, threshold=0.5 if probabilities else 0.0)
 
 
-def evaluate_metric(name: str, outputs: NDArray, data: Dataset | ModelData) -> float:
+def evaluate_metric(name: str, outputs: NDArray[Any], data: Dataset | ModelData) -> float:
     """One figure for a model's outputs, codes or real values alike for accuracy and top5.
 
     Args:
@@ -127,7 +128,7 @@ def choose_metric(shape: tuple[int, ...], data: Dataset | ModelData) -> str:
     return "binary_accuracy" if np.isin(y, (0, 1)).all() else "mae"
 
 
-def top_hits(outputs: NDArray, labels: NDArray, count: int = 1) -> NDArray[np.bool_]:
+def top_hits(outputs: NDArray[Any], labels: NDArray[Any], count: int = 1) -> NDArray[np.bool_]:
     """Whether the true class is among the `count` largest outputs of each sample.
 
     As argmax does, the first of equal outputs wins.
@@ -153,17 +154,17 @@ def _classes(shape: tuple[int, ...]) -> int:
     return next((size for size in reversed(shape[1:]) if size > 1), 1)
 
 
-def _one_hot(rows: NDArray) -> bool:
+def _one_hot(rows: NDArray[Any]) -> bool:
     return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())
 
 
-def _flat_answers(data: Dataset | ModelData) -> NDArray:
+def _flat_answers(data: Dataset | ModelData) -> NDArray[Any]:
     if data.y is None:
         raise DataError(f"labels of {data.name}: got none; expected an array y.")
     return data.y.reshape(len(data), -1)
 
 
-def _class_numbers(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray:
+def _class_numbers(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray[Any]:
     """(samples, positions) class numbers."""
     classes, count = _classes(shape), math.prod(shape[1:])
     if classes == 1:  # codes cannot say where no ends
@@ -185,14 +186,14 @@ def _class_numbers(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray
     return numbers.reshape(y.shape)
 
 
-def _yes_or_no(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray:
+def _yes_or_no(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray[Any]:
     y = _values(data, shape)
     if not np.isin(y, (0, 1)).all():
         raise DataError(f"labels of {data.name}: got {y.min():g} to {y.max():g}; expected 0 and 1.")
     return y
 
 
-def _values(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray:
+def _values(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray[Any]:
     y, count = _flat_answers(data), math.prod(shape[1:])
     if y.shape[1] != count:
         raise DataError(
@@ -202,21 +203,21 @@ def _values(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray:
     return y
 
 
-def _hits(count: int) -> Callable[[NDArray, NDArray, float], NDArray]:
-    def hits(outputs: NDArray, numbers: NDArray, _: float) -> NDArray:
+def _hits(count: int) -> Callable[[NDArray[Any], NDArray[Any], float], NDArray[Any]]:
+    def hits(outputs: NDArray[Any], numbers: NDArray[Any], _: float) -> NDArray[Any]:
         found = top_hits(outputs.reshape(numbers.size, -1), numbers.ravel(), count)
         return np.asarray(found.reshape(numbers.shape).mean(axis=1))
 
     return hits
 
 
-def _agreement(outputs: NDArray, answers: NDArray, threshold: float) -> NDArray:
+def _agreement(outputs: NDArray[Any], answers: NDArray[Any], threshold: float) -> NDArray[Any]:
     decisions = outputs.reshape(answers.shape) > threshold
     return np.asarray((decisions == (answers == 1)).mean(axis=1))
 
 
-def _errors(power: int) -> Callable[[NDArray, NDArray, float], NDArray]:
-    def errors(outputs: NDArray, answers: NDArray, _: float) -> NDArray:
+def _errors(power: int) -> Callable[[NDArray[Any], NDArray[Any], float], NDArray[Any]]:
+    def errors(outputs: NDArray[Any], answers: NDArray[Any], _: float) -> NDArray[Any]:
         differences = outputs.reshape(answers.shape).astype(np.float64) - answers
         return np.asarray((np.abs(differences) ** power).mean(axis=1))
 

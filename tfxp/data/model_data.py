@@ -100,7 +100,7 @@ class ModelData:
         return arrays if len(arrays) > 1 else arrays[0]
 
     @property
-    def y(self) -> NDArray | None:
+    def y(self) -> NDArray[Any] | None:
         """Labels or targets, if there are any."""
         return self.parts[0].y
 

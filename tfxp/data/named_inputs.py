@@ -55,7 +55,7 @@ class InputSignature:
             {key: positions[id(tensor)] for key, tensor in keys.items() if id(tensor) in positions},
         )
 
-    def order(self, data: Any, what: str = "data") -> list[NDArray]:
+    def order(self, data: Any, what: str = "data") -> list[NDArray[Any]]:
         """One array per input, in order, of the shapes that the network takes.
 
         Args:
@@ -78,7 +78,7 @@ class InputSignature:
 
     def batches(
         self, data: Samples, batch_size: int, what: str = "data"
-    ) -> Iterator[tuple[list[NDArray], int | None]]:
+    ) -> Iterator[tuple[list[NDArray[Any]], int | None]]:
         """Batches of inputs, and the number of all samples where it is known.
 
         A network built for a fixed batch gets batches of exactly this size; samples that do not
@@ -94,7 +94,7 @@ class InputSignature:
         Raises:
             DataError: as in `order`; or no samples, or fewer than the fixed batch.
         """
-        pieces: Iterable[list[NDArray]]
+        pieces: Iterable[list[NDArray[Any]]]
         total = None
         if _is_stream(data, what):
             pieces = (self.order(_features(item, what), what) for item in _items(data))
@@ -117,7 +117,7 @@ class InputSignature:
         if not seen:
             raise DataError(f"{what}: got no samples; expected at least one.")
 
-    def arrays(self, data: Samples, what: str = "data") -> list[NDArray]:
+    def arrays(self, data: Samples, what: str = "data") -> list[NDArray[Any]]:
         """All samples at once, one array per input; `data` and errors as in `batches`."""
         pieces = [piece for piece, _ in self.batches(data, 1 << 30, what)]
         if len(pieces) == 1:
@@ -125,7 +125,7 @@ class InputSignature:
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
-def ordered_inputs(data: Any, names: Sequence[str], what: str = "data") -> list[NDArray]:
+def ordered_inputs(data: Any, names: Sequence[str], what: str = "data") -> list[NDArray[Any]]:
     """One array per input, in order, from an array, a list or a dict of arrays.
 
     Args:
@@ -169,14 +169,14 @@ def _other_names(have: Sequence[str], names: Sequence[str], what: str) -> str:
     return f"inputs of {what}: got {got}; expected {expected}. {details}"
 
 
-def _as_array(part: Any, what: str) -> NDArray:
+def _as_array(part: Any, what: str) -> NDArray[Any]:
     try:
         return np.asarray(part)
     except ValueError as error:  # rows of unequal length
         raise DataError(f"{what}: got rows that form no array ({error}).") from None
 
 
-def _conformed(array: NDArray, name: str, shape: Shape, what: str) -> NDArray:
+def _conformed(array: NDArray[Any], name: str, shape: Shape, what: str) -> NDArray[Any]:
     """An array that fits one input; a last axis of length 1 may be missing or too many, as in
     Keras."""
     if array.dtype.kind in "OSUMm":
@@ -243,9 +243,9 @@ def _features(item: Any, what: str) -> Any:
     return item[0]
 
 
-def _rebatched(pieces: Iterable[list[NDArray]], size: int) -> Iterator[list[NDArray]]:
+def _rebatched(pieces: Iterable[list[NDArray[Any]]], size: int) -> Iterator[list[NDArray[Any]]]:
     """Batches of one size; what is left over at the end is dropped."""
-    held: list[NDArray] = []
+    held: list[NDArray[Any]] = []
     for piece in pieces:
         held = [np.concatenate(pair) for pair in zip(held, piece, strict=True)] if held else piece
         while len(held[0]) >= size:

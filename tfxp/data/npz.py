@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def read_npz(
     limit: int | None,
     default_split: str,
     labels: bool,
-) -> tuple[list[NDArray], NDArray | None]:
+) -> tuple[list[NDArray[Any]], NDArray[Any] | None]:
     """The arrays of some inputs, and the labels; arguments and errors as in `load_npz`."""
     name = repr(os.fspath(path))
     check_npz(path)
@@ -128,7 +129,7 @@ def _keys(
     return keys, f"y_{wanted}"
 
 
-def _first(array: NDArray, limit: int | None) -> NDArray:
+def _first(array: NDArray[Any], limit: int | None) -> NDArray[Any]:
     if limit is not None and limit < 1:
         raise DataError(f"limit: got {limit}; expected at least 1.")
     if limit is None or array.ndim == 0 or limit >= len(array):

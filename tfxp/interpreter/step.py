@@ -37,7 +37,6 @@ class Step:
     scratch_bytes: int = 0
     book: Callable[[list[int], int], None] | None = None
 
-
     def row(self, scratch_at: int) -> tuple[int, ...]:
         """This step as `run_program` takes it, working in memory at `scratch_at`."""
         addresses = [array.ctypes.data for array in (*self.inputs, self.output)]

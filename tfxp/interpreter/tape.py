@@ -86,10 +86,10 @@ class Tape:
             self._skipped.append(node)
         elif _repeatable(node.step, given, results):
             assert node.step is not None
-            if not self._parts or not isinstance(self._parts[-1], _Program):
-                self._parts.append(_Program(self._run_program))
-            program = self._parts[-1]
-            assert isinstance(program, _Program)
+            program = self._parts[-1] if self._parts else None
+            if not isinstance(program, _Program):
+                program = _Program(self._run_program)
+                self._parts.append(program)
             program.steps.append(node.step)
             self._skipped.append(node)
         else:

@@ -116,8 +116,7 @@ class ScatterLayout(Keeper):
     def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         super().__init__()
         self.layer = layer
-        _, _, cg, oc = layer.weights.shape
-        self.each = oc // layer.groups
+        self.each = layer.channels_out // layer.groups
         self.group_padded = -(-self.each // 16) * 16
         self.padded = layer.groups * self.group_padded
         self.schedule = RowSchedule(rows, layer.transposed)

@@ -31,7 +31,6 @@ def run_definition(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) 
     """
     centred = x.astype(np.int64) - layer.input_zero
     accumulators = np.zeros((x.shape[0], rows.out, columns.out, layer.channels_out), np.int64)
-    executed = overflowed = None
     executed = 0
     overflowed = np.zeros(accumulators.shape, bool)
     for tap, source, target in _taps(layer, centred, rows, columns):
