@@ -22,6 +22,8 @@ def network():
         layers.DepthwiseConv2D(3, name="depthwise")(a),
         layers.Conv2DTranspose(3, 2, strides=2, name="transposed")(a),
         layers.AveragePooling2D(2, name="pool")(b),
+        layers.UpSampling2D(2, interpolation="bilinear", name="enlarged")(b),
+        layers.Dense(3, use_bias=False, name="no_bias")(row),
         layers.Dense(5, name="dense")(layers.Dense(7, activation="relu", name="hidden")(row)),
         layers.Conv1D(3, 3, name="sequence")(layers.Reshape((6, 2))(row)),
     ]

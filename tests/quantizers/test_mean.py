@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 import tfxp
+from tfxp.errors import ExportError
+from tfxp.export.check_exportable import check_exportable
+from tfxp.export.exactness_notes import exactness_notes
 from tfxp.keras import keras, layers, tf
+from tfxp.quantization import read_network
 from tfxp.quantizers import MeanQuantizer
 
 # (zero point of the input, of the output, log2 of the output step in input steps)
@@ -45,6 +49,34 @@ def test_every_sum_and_zero_point(n):
             weights = variables(zero_in, zero_out, 1.0)
             have = MeanQuantizer(n, True)(tf.constant(means), False, weights).numpy()
             assert np.array_equal(have + zero_out, operator(sums, n, zero_in, zero_out, 1.0))
+
+
+@pytest.mark.parametrize("n", [112 * 112, 128 * 128, 150 * 150, 180 * 180])
+def test_sums_up_to_2_to_the_23(n, rng):
+    """Beyond that float32 does not tell the means of neighbouring sums apart."""
+    assert n * 255 < 2**23
+    sums = np.concatenate([rng.integers(-128 * n, 127 * n + 1, 2000), 127 * n - np.arange(500)])
+    for zero_in, zero_out, log in POINTS:
+        means = ((sums - n * zero_in) / n).astype(np.float32)
+        weights = variables(zero_in, zero_out, 2.0**log)
+        have = MeanQuantizer(n, True)(tf.constant(means), False, weights).numpy() / 2.0**log
+        assert np.array_equal(have + zero_out, operator(sums, n, zero_in, zero_out, 2.0**log))
+
+
+def test_means_of_very_many_elements_are_named_or_refused():
+    def notes(side):
+        inputs = keras.Input((side, side, 1))
+        model = keras.Model(inputs, layers.GlobalAveragePooling2D(name="pool")(inputs))
+        qmodel = tfxp.quantize_model(model, tfxp.PrecisionMap.uniform("Q0.7", "UQ0.8"))
+        network = read_network(qmodel)
+        check_exportable(network)
+        return exactness_notes(network)
+
+    assert not notes(181)
+    (note,) = notes(182)
+    assert note.startswith("pool: sums may reach") and "2^23" in note
+    with pytest.raises(ExportError, match="pool: sums may reach"):
+        notes(4096)
 
 
 @pytest.mark.parametrize("relu", [False, True])

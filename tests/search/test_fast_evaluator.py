@@ -1,5 +1,7 @@
 """Fast evaluation gives what quantizing afresh and looking at every sample gives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -264,3 +266,23 @@ def test_cache_keeps_its_limit(rng):
     assert cache.wanted("x")
     cache.clear()
     assert cache.used_bytes == 0 and not cache.wanted("x")
+
+
+def test_a_wide_tensor_changes_the_layers_before_it(rng):
+    """It takes all activations to 16-bit storage, where ties round otherwise."""
+    inputs = keras.Input((6,))
+    y = layers.Dense(8, "relu", name="first")(inputs)
+    y = layers.Dense(2, name="head")(layers.Dense(8, "relu", name="second")(y))
+    model = keras.Model(inputs, y)
+    x = rng.normal(size=(64, 6)).astype(np.float32)
+    data, stats = Dataset(x, rng.normal(size=(64, 2))), tfxp.measure_model(model, x)
+    narrow = PrecisionMap(LayerPrecision(3, 3), {"@inputs": LayerPrecision(activations=3)})
+    wide = dataclasses.replace(narrow, layers={**narrow.layers, "head": LayerPrecision(3, 12)})
+
+    def evaluator():
+        return FastEvaluator(tfxp.quantize_model(model, narrow, stats), data, stats, metric="mse")
+
+    used, new = evaluator(), evaluator()
+    for _ in range(3):  # what is before the head is kept
+        used.accuracy(narrow)
+    assert used.accuracy(wide) == new.accuracy(wide)

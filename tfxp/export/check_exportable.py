@@ -6,7 +6,7 @@ import numpy as np
 
 from tfxp.errors import ExportError
 from tfxp.export.indices import mixed_indices
-from tfxp.export.largest_sums import depth_and_product, largest_sum
+from tfxp.export.largest_sums import depth_and_product, largest_mean_sum, largest_sum
 from tfxp.export.lstm_integers import lstm_complaints
 from tfxp.export.operators import no_operator, writer_of
 from tfxp.export.operators.writers import UNKNOWN_SIZE
@@ -15,6 +15,7 @@ from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.role import (
     MATMUL,
+    MEAN,
     UNTOUCHED,
 )
 from tfxp.transforms.activation_functions import function_name
@@ -161,6 +162,8 @@ def _overflow_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
         if point.role == MATMUL:
             depth, largest = depth_and_product(network, name)
             totals[name] = (depth or 1) * largest
+        elif point.role == MEAN:
+            totals[name] = largest_mean_sum(network, name)
     return [
         f"{name}: sums may reach {total:,}, and LiteRT's wrap at 2^31; give its weights or its "
         "input fewer bits, or the layer fewer inputs"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.export.largest_sums import depth_and_product, largest_sum
+from tfxp.export.largest_sums import depth_and_product, largest_mean_sum, largest_sum
 from tfxp.export.lstm_integers import lstm_notes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
-from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork, format_owner
+from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.quantization.role import (
     CONCATENATE,
     INTERPOLATE,
@@ -48,6 +48,8 @@ def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[
             notes += _ratio_notes(network, name)
         elif point.role == MATMUL:
             notes += _product_notes(network, name)
+        elif point.role == MEAN:
+            notes += _mean_notes(network, name)
         notes += _scale_notes(formats[name], name)
         notes += _rounding_notes(formats[name], name, point.role)
     notes += _interpolation_notes(plan) + lstm_notes(network)
@@ -91,8 +93,8 @@ def _version_notes(network: QuantizedNetwork) -> list[str]:
         if isinstance(quantizer, MeanQuantizer) and not quantizer.zero_points:
             lacking.append(name)
         if network.storage == "INT16" and isinstance(quantizer, ActivationQuantizer):
-            owner = network.role(format_owner(wrapper, network.plan))
-            if owner.wide_rounding is not None and quantizer.wide_rounding is None:
+            role = network.role(wrapper.owner)
+            if role.wide_rounding is not None and quantizer.wide_rounding is None:
                 lacking.append(name)
     if not lacking:
         return []
@@ -180,6 +182,16 @@ def _product_notes(network: QuantizedNetwork, name: str) -> list[str]:
     return [
         f"{name}: sums of {depth or 'any number of'} products, past 2^24 beyond {terms}; Keras' "
         "float32 sums may be off by 1 LSB there"
+    ]
+
+
+def _mean_notes(network: QuantizedNetwork, name: str) -> list[str]:
+    """Means of so many elements that float32 does not tell their sums apart."""
+    total = largest_mean_sum(network, name)
+    if total < EXACT_LIMIT // 2:
+        return []
+    return [
+        f"{name}: sums may reach {total}, past 2^23; Keras' float32 means may be off by 1 LSB there"
     ]
 
 

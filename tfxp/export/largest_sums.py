@@ -8,6 +8,7 @@ import numpy as np
 
 from tfxp.quantization.integer_layer import row_blocks
 from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.registry import mean_count
 
 
 def largest_sum(network: QuantizedNetwork, name: str) -> int:
@@ -29,3 +30,10 @@ def depth_and_product(network: QuantizedNetwork, name: str) -> tuple[int | None,
     call = network.graph.calls[network.graph.uses(name)[0]]
     shape = network.graph.shape_of(call.refs()[0])
     return shape[-2 if call.kwargs.get("transpose_a") else -1], largest
+
+
+def largest_mean_sum(network: QuantizedNetwork, name: str) -> int:
+    """Largest possible |sum| in a mean, of codes or of stored codes; 0 if the size is free."""
+    grids = network.integer_inputs(name)
+    codes = max((max(-grid.qmin, grid.qmax, 128) for grid in grids), default=0)
+    return mean_count(network.graph, name) * codes

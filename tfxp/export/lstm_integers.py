@@ -88,40 +88,41 @@ def _unfit(network: QuantizedNetwork, name: str, storage: str) -> list[str]:
         return found
     largest = np.abs(lstm_integers(network, name).bias).max(initial=0)
     if largest >= _INT32:
-        found.append("the bias needs more than 32 bits; give its input or kernel coarser formats")
-    return found
+        return ["the bias needs more than 32 bits; give its input or kernel coarser formats"]
+    return [
+        f"sums may reach {total:,} steps of {step:g}, which LiteRT's shifts out of 32 bits; give "
+        "its input or kernel finer formats"
+        for total, step in _largest_sums(network, name)
+        if total * max(2 * step / _GATE_SCALE, 1) >= _INT32
+    ]
 
 
 def lstm_notes(network: QuantizedNetwork) -> list[str]:
-    """LSTM layers whose sums may leave float32's whole numbers, or LiteRT's 32 bits."""
-    notes = []
-    for name in _lstms(network):
-        numbers, output = lstm_integers(network, name), network.formats[name].activations
-        (source,) = network.integer_inputs(name)
-        assert output is not None  # checked before
-        state = max(255 - output.qmax, output.qmax)
-        sides = (
-            (numbers.kernel, max(-source.qmin, source.qmax), numbers.bias, numbers.input_scale),
-            (numbers.recurrent_kernel, state, np.zeros_like(numbers.bias), output.scale),
-        )
-        for kernel, code, bias, scale in sides:
-            sums = np.abs(kernel.astype(np.int64)).sum(axis=0) * code + np.abs(bias)
-            notes += _sum_notes(name, int(sums.max()), scale * numbers.kernel_scale)
-    return notes
+    """LSTM layers whose sums may leave float32's whole numbers."""
+    return [
+        f"{name}: sums may reach {largest}, past 2^24; Keras' float32 sums may be off there, "
+        "and the state carries that on"
+        for name in _lstms(network)
+        for largest, _ in _largest_sums(network, name)
+        if largest >= EXACT_LIMIT
+    ]
 
 
-def _sum_notes(name: str, largest: int, step: float) -> list[str]:
-    if largest * max(2 * step / _GATE_SCALE, 1) >= _INT32:
-        return [
-            f"{name}: sums may reach {largest} steps of {step:g}, which LiteRT's LSTM shifts out "
-            "of 32 bits. Give its input or kernel finer formats"
-        ]
-    if largest >= EXACT_LIMIT:
-        return [
-            f"{name}: sums may reach {largest}, past 2^24; Keras' float32 sums may be off there, "
-            "and the state carries that on"
-        ]
-    return []
+def _largest_sums(network: QuantizedNetwork, name: str) -> list[tuple[int, float]]:
+    """How many steps the gates' sums may reach, and the value of one: of inputs, of the state."""
+    numbers, output = lstm_integers(network, name), network.formats[name].activations
+    (source,) = network.integer_inputs(name)
+    assert output is not None  # checked before
+    state = max(255 - output.qmax, output.qmax)
+    sides = (
+        (numbers.kernel, max(-source.qmin, source.qmax), numbers.bias, numbers.input_scale),
+        (numbers.recurrent_kernel, state, np.zeros_like(numbers.bias), output.scale),
+    )
+    found = []
+    for kernel, code, bias, scale in sides:
+        sums = np.abs(kernel.astype(np.int64)).sum(axis=0) * code + np.abs(bias)
+        found.append((int(sums.max()), scale * numbers.kernel_scale))
+    return found
 
 
 def _lstms(network: QuantizedNetwork) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from tfxp.precision import LayerKind
-from tfxp.quantization.role import Role
+from tfxp.quantization.role import INTERPOLATE, Role
 from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 
@@ -78,8 +78,9 @@ class LayerRole:
         """The rounding beside activations of 9 to 16 bits, where it differs; None elsewhere.
 
         LiteRT's builtin kernels take these. Convolutions add up in 64 bits and round half up
-        once; dense layers multiply in float64 and round half away from zero, as ADD does.
+        once; dense layers multiply in float64 and round half away from zero, as ADD and
+        RESIZE_BILINEAR do.
         """
         if self.role.adds_up:
             return "half_away" if self.kind is LayerKind.DENSE else "half_up"
-        return "half_away" if self.role.sums else None
+        return "half_away" if self.role.sums or self.role == INTERPOLATE else None

@@ -45,7 +45,7 @@ from tfxp.quantizers import (
 )
 from tfxp.quantizers.average_pool import covered
 from tfxp.tfmot import QuantizeRegistry
-from tfxp.transforms.layer_graph import LayerSpec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.channel_functions import function_of
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
@@ -189,19 +189,13 @@ class FormatRegistry(QuantizeRegistry):
         return lstm_obstacle(graph, name) is None
 
     def _mean(self, point: Point) -> FormatQuantizer:
-        return MeanQuantizer(self._mean_count(point), zero_points=True)
+        return MeanQuantizer(mean_count(self._plan.graph, point.owner), zero_points=True)
 
     def _product(self, point: Point) -> FormatQuantizer:
         return ProductQuantizer()
 
     def _function(self, point: Point) -> FormatQuantizer | None:
         return unary_quantizer(self._plan.graph.layers[point.owner])
-
-    def _mean_count(self, point: Point) -> int:
-        """How many elements go into one: of all axes between, or of the last; 0 if that is free."""
-        shape = self._plan.graph.input_shape(self._plan.graph.uses(point.owner)[0])
-        last = function_of(self._plan.graph.layers[point.owner]) is not None
-        return int(np.prod([int(size or 0) for size in (shape[-1:] if last else shape[1:-1])]))
 
     def _limited_relu(self, name: str) -> FormatQuantizer | None:
         """A ReLU that keeps its input's format, whose limit need not lie on that grid."""
@@ -214,7 +208,12 @@ class FormatRegistry(QuantizeRegistry):
         if not self._network.integer_inputs(name):
             return None
         positive = self._plan.points[self._plan.input_owners(name)[0]].nonnegative
-        return ActivationQuantizer(INTERPOLATE.rounding, nonnegative=positive, seed=seed_of(name))
+        return ActivationQuantizer(
+            INTERPOLATE.rounding,
+            nonnegative=positive,
+            seed=seed_of(name),
+            wide_rounding=self._plan.role(name).wide_rounding,
+        )
 
     def _average_pool(self, name: str) -> FormatQuantizer | None:
         if not self._network.integer_inputs(name):
@@ -237,6 +236,13 @@ class FormatRegistry(QuantizeRegistry):
         MATMUL: _product,
         UNARY: _function,
     }
+
+
+def mean_count(graph: LayerGraph, name: str) -> int:
+    """How many elements a mean is of: of all axes between, or of the last; 0 if that is free."""
+    shape = graph.input_shape(graph.uses(name)[0])
+    last = function_of(graph.layers[name]) is not None
+    return int(np.prod([int(size or 0) for size in (shape[-1:] if last else shape[1:-1])]))
 
 
 def pool_counts(config: dict[str, Any], shape: tuple[int | None, ...]) -> Any:

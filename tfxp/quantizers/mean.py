@@ -48,7 +48,7 @@ class MeanQuantizer(FormatQuantizer):
         source_zero = weights.get("input_zero_point", none)
         zero = weights.get("zero_point", none)
         count = self._count(outputs, inputs)
-        total = round_half_even((outputs / source) * count) + count * source_zero
+        total = _sum_of_codes(outputs, source, count, source_zero)
         multiplier = _product(source / scale, 1.0 / count)
         offset = _sum(zero, -_product(count * source_zero, multiplier))
         codes = round_half_even(_sum(_product(total, multiplier), offset)) - zero
@@ -59,6 +59,14 @@ class MeanQuantizer(FormatQuantizer):
         if self.count:
             return tf.constant(float(self.count))
         return tf.cast(tf.size(inputs) // tf.maximum(tf.size(outputs), 1), tf.float32)
+
+
+def _sum_of_codes(
+    means: tf.Tensor, step: tf.Tensor, count: tf.Tensor, zero: tf.Tensor
+) -> tf.Tensor:
+    """The sum of stored codes behind every mean, exact below 2^23, rounded to float32."""
+    means, step, count, zero = (tf.cast(x, tf.float64) for x in (means, step, count, zero))
+    return tf.cast(round_half_even(means / step * count) + count * zero, tf.float32)
 
 
 def _product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -215,9 +215,13 @@ class FastEvaluator:
         return name + np.ascontiguousarray(self._in_order).tobytes()
 
     def _keys(self, formats: NetworkFormats) -> list[tuple[Any, ...]]:
-        """What everything before each cut depends on; equal keys, equal activations."""
+        """What everything before each cut depends on; equal keys, equal activations.
+
+        One wide tensor changes the storage of all, and with it zero points and roundings.
+        """
+        storage = self.setter.storage
         return [
-            (i, *(getattr(formats[owner], tensor) for owner, tensor in cut.depends))
+            (i, storage, *(getattr(formats[owner], tensor) for owner, tensor in cut.depends))
             for i, cut in enumerate(self._cuts)
         ]
 

@@ -125,16 +125,16 @@ def _kernel(builder: GraphBuilder, spec: LayerSpec, layer: IntegerLayer) -> int:
 
 
 def _bias(builder: GraphBuilder, spec: LayerSpec, layer: IntegerLayer, source: Value) -> int:
-    scale = source.fmt.scale * layer.weight_scale
+    scale, wide = source.fmt.scale * layer.weight_scale, builder.storage == "INT16"
     if layer.bias is None or layer.bias_scale is None:
-        if spec.kind == "Dense":
+        if spec.kind == "Dense" and not wide:
             return -1
-        # LiteRT's convolutions want a bias, whatever the schema says.
+        # LiteRT's convolutions want a bias, whatever the schema says. Its dense layers of 16-bit
+        # activations add up in 64 bits, and round once, beside a bias of 64 bits only.
         codes, ratio = np.zeros(layer.channels, np.int64), np.ones(1)
     else:
         ratio = np.broadcast_to(layer.bias_scale / scale, layer.bias.shape)
         codes = np.rint(layer.bias * ratio).astype(np.int64)
-    wide = builder.storage == "INT16"
     key = f"{spec.name}/bias" if np.all(ratio == 1) else f"{spec.name}/bias_{source.fmt}"
     scheme = Quantization(scale.astype(np.float32), np.zeros(scale.size, np.int64), 0)
     stored = codes if wide else codes.astype(np.int32)
