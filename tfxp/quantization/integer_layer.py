@@ -9,8 +9,7 @@ import numpy as np
 
 from tfxp.formats import Format, encode
 from tfxp.quantization.layer_formats import LayerFormats
-from tfxp.quantization.layer_role import LayerRole
-from tfxp.quantization.weight_spec import WeightSpec
+from tfxp.quantization.layer_role import LayerRole, WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 
 _BLOCK = 2**20

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from tfxp.errors import ConfigError, UnsupportedLayerError
 from tfxp.precision import LayerKind
-from tfxp.quantization.layer_role import LayerRole
+from tfxp.quantization.layer_role import LayerRole, WeightSpec
 from tfxp.quantization.layer_table import FINAL_SOFTMAX, LAYERS
 from tfxp.quantization.role import IN_FLOAT, INTERPOLATE, KEEP, UNARY, UNTOUCHED
 from tfxp.quantization.unsupported import plain, reason_against
-from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.fold_batch_norm import follows_foldable
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
 from tfxp.transforms.layer_spec import Treatment

@@ -8,7 +8,7 @@ rewritten into listed layers before the table is asked: `tfxp.transforms.normali
 from __future__ import annotations
 
 from tfxp.precision import LayerKind
-from tfxp.quantization.layer_role import LayerRole
+from tfxp.quantization.layer_role import LayerRole, WeightSpec
 from tfxp.quantization.role import (
     ADD,
     AVERAGE_POOL,
@@ -25,7 +25,6 @@ from tfxp.quantization.role import (
     SOFTMAX,
     UNARY,
 )
-from tfxp.quantization.weight_spec import WeightSpec
 from tfxp.transforms.layer_graph import LayerSpec
 from tfxp.transforms.linear_layers import LINEAR_LAYERS, LinearForm
 from tfxp.transforms.training_only import TRAINING_ONLY

@@ -8,9 +8,9 @@ from tfxp.errors import ConfigError
 from tfxp.formats import WrpnFormat
 from tfxp.keras_types import KerasModel
 from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
+from tfxp.quantization.annotated.scheme import FormatScheme
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.read_network import plan_of_any
-from tfxp.quantization.scheme import FormatScheme
 
 EDGES = ("float", "8", "wrpn")
 
