@@ -67,6 +67,20 @@ def test_plain_numbers(op, kind, arithmetic, rng):
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("kind", ["INT8", "INT32", "FLOAT32"])
+def test_squared_differences(kind, arithmetic, rng):
+    for shapes in SHAPES:
+        a, b = (float(s) for s in 2.0 ** rng.uniform(-7, -2, 2))
+        out = max(a, b) ** 2 * 2.0 ** rng.uniform(0, 8)
+        zero = [int(z) for z in rng.integers(-128, 128, 3)]
+        scales = (None, None, None) if kind != "INT8" else (a, b, out)
+        inputs = [T(s, kind, scale, z) for s, scale, z in zip(shapes, scales, zero, strict=False)]
+        output = T(np.broadcast_shapes(*shapes), kind, scales[2], zero[2])
+        case = Model("SQUARED_DIFFERENCE", inputs, [output], "SquaredDifferenceOptions")
+        check_equal(case, rng, arithmetic)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("kind", ["INT8", "UINT8", "INT16", "INT32", "FLOAT32"])
 @pytest.mark.parametrize("op", ["MAXIMUM", "MINIMUM"])
 def test_extremes(op, kind, arithmetic, rng):

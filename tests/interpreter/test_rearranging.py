@@ -100,6 +100,21 @@ def test_strided_slice(kind, arithmetic, case, rng):
     check_equal(model, rng, arithmetic)
 
 
+@pytest.mark.parametrize("arithmetic", ["builtin", "litert"])
+@pytest.mark.parametrize("kind", ["INT32", "FLOAT32"])
+def test_sizes_are_multiplied_and_filled(kind, arithmetic, rng):
+    x = T((5, 3), kind)
+    cases = [
+        Model("UNSORTED_SEGMENT_PROD", [x, constant([1, 0, 1, -1, 3]), constant(4)],
+              [T((4, 3), kind)],
+              "UnsortedSegmentProdOptions", version=1),
+        Model("REDUCE_PROD", [x, constant([0])], [T((3,), kind)], "ReducerOptions", version=1),
+        Model("FILL", [constant([2, 3]), T((), kind)], [T((2, 3), kind)], "FillOptions", version=1),
+    ]
+    for case in cases:
+        check_equal(case, rng, arithmetic)
+
+
 def test_cuts_of_a_resized_input(rng):
     """The end of a sequence that is longer than the file says; LiteRT resizes no SLICE."""
     given, x = tensor((1, 2, 3), "INT8"), draw(T((1, 9, 3), "INT8"), rng)

@@ -1,4 +1,4 @@
-"""ADD, SUB and MUL of two broadcast tensors: codes, plain integers, floats.
+"""ADD, SUB, MUL and SQUARED_DIFFERENCE of two broadcast tensors: codes, plain integers, floats.
 
 Integer arithmetic, by name:
 
@@ -6,6 +6,7 @@ builtin, INT8, UINT8 and general INT16: both inputs are shifted left (20 bits; 1
 to twice the larger input scale, summed, and scaled to the output, each scaling with double
 rounding. INT16 with power-of-two scales and the option `pot_scale_int16`: one input is shifted
 right, halves away from zero, and the sum saturates. MUL: one double-rounded scaling of the product.
+SQUARED_DIFFERENCE, INT8, both arithmetics: inputs scaled as for SUB with 7 bits, then the square.
 
 litert, INT16 ADD of equal shapes (general scales): LiteRT's vectorised kernel merges the two shifts
 of an input and rounds once less there; the last (size mod 16) elements run as builtin.
@@ -297,6 +298,36 @@ def _multiply_xnnpack(
 @kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=_blocks_permit)
 def combine(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """ADD, SUB or MUL: see the module for the arithmetic of each type."""
+    return [node.cache["apply"](*inputs)]
+
+
+def _prepare_squared(node: Node) -> None:
+    need.require_counts(node, 2)
+    kind = need.require_type(node, 0, ("INT8", *_PLAIN))
+    need.require_type(node, 1, (kind,))
+    need.require_output_type(node, (kind,))
+    need.require_output_shape(node, need.broadcast_shape(node, 0, 1))
+    if kind != "INT8":
+        node.cache["apply"] = lambda x, y: (x - y) * (x - y)
+        return
+    a, b, output = need.tensor(node, 0), need.tensor(node, 1), node.outputs[0]
+    need.require_scales(node, a, b, output)
+    twice, left = 2.0 * max(a.scale, b.scale), 7
+    by_a, by_b = QuantizedMultiplier.of(a.scale / twice), QuantizedMultiplier.of(b.scale / twice)
+    by_output = QuantizedMultiplier.of(twice * twice / (2.0 ** (2 * left) * output.scale))
+
+    def apply(x: Array, y: Array) -> Array:
+        scaled_x = requantize((x.astype(np.int64) - a.zero_point) << left, by_a)
+        scaled_y = requantize((y.astype(np.int64) - b.zero_point) << left, by_b)
+        codes = requantize((scaled_x - scaled_y) ** 2, by_output) + output.zero_point
+        return np.clip(codes, -128, 127).astype(np.int8)
+
+    node.cache["apply"] = apply
+
+
+@kernel("SQUARED_DIFFERENCE", prepare=_prepare_squared, batch=stacks)
+def squared_difference(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """(x - y)^2; plain whole numbers wrap."""
     return [node.cache["apply"](*inputs)]
 
 

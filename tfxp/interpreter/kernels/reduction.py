@@ -158,6 +158,32 @@ def reduce_product(node: Node, inputs: Sequence[Any]) -> list[Array]:
     return [np.asarray(result)]
 
 
+def _prepare_segments(node: Node) -> None:
+    need.require_counts(node, 3)
+    kind = need.require_type(node, 0, _PLAIN)
+    need.require_output_type(node, (kind,))
+    shape, ids = need.tensor(node, 0).shape, need.constant_ints(node, 1)
+    count = need.constant_ints(node, 2)
+    if shape[:1] != (len(ids),) or len(count) != 1 or not -1 <= min(ids, default=0):
+        got = [list(shape), ids, count]
+        raise need.malformed(node, "rows, segments and count", got, "a segment number for each row")
+    if max(ids, default=0) >= count[0]:
+        raise need.malformed(node, "segments", max(ids), f"below {count[0]}")
+    need.require_output_shape(node, (count[0], *shape[1:]))
+    node.cache["ids"], node.cache["count"] = ids, count[0]
+
+
+@kernel("UNSORTED_SEGMENT_PROD", prepare=_prepare_segments)
+def segment_product(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """Per segment, the product of its rows; 1 where it has none. Rows of segment -1 are dropped."""
+    x = inputs[0]
+    result = np.ones((node.cache["count"], *x.shape[1:]), x.dtype)
+    for row, segment in zip(x, node.cache["ids"], strict=True):
+        if segment >= 0:
+            result[segment] *= row
+    return [result]
+
+
 def _prepare_arg(node: Node) -> None:
     need.require_counts(node, 2)
     need.require_type(node, 0, ("FLOAT32", "INT8", "UINT8", "INT32", "BOOL"))
