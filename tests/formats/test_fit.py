@@ -11,6 +11,7 @@ from tfxp.formats import (
     FITS,
     FixedPointFormat,
     TensorStats,
+    candidates,
     fit_clip_budget,
     fit_max_abs,
     fit_mse,
@@ -232,3 +233,12 @@ def test_extreme_word_lengths(bits):
             fmt = fit(stats, bits, True, False)
             assert fmt.bits == bits, name
             assert fit(stats, bits, bool(stats.min < 0), False).bits == bits
+
+
+@pytest.mark.parametrize("log2", [4, 12, 20, 30])
+def test_candidates_reach_a_body_far_below_its_outliers(log2):
+    """They end where the body clips, which the histogram alone does not show."""
+    x = np.concatenate([np.linspace(-0.99, 0.99, 4990), np.full(10, 2.0**log2)])
+    found = candidates(measured(x), 8)
+    assert [made.fmt.integer_bits for made in found] == list(range(log2 + 1, -1, -1))
+    assert found[0].clipped == 0 and all(made.clipped == 0.002 for made in found[2:])

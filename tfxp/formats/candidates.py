@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from tfxp.formats.fit import fit_max_abs, sqnr_db
-from tfxp.formats.fixed_point import FixedPointFormat
+from tfxp.formats.fixed_point import MAX_EXPONENT, FixedPointFormat
 from tfxp.formats.parsing import Format
 from tfxp.formats.tensor_stats import TensorStats
 
@@ -50,13 +51,15 @@ def candidate(stats: TensorStats, fmt: Format) -> Candidate:
     binary = bool(getattr(fmt, "is_binary", False))
     noise = sqnr_db(stats, fmt) if isinstance(fmt, FixedPointFormat) else float("nan")
     clipped = stats.clipped_fraction(fmt.min - half, fmt.max + half)
+    # The histogram does not see into its bins around zero, where bodies far below outliers lie.
+    clipped = max(clipped, stats.share_beyond(math.frexp(fmt.max or -fmt.min)[1]))
     return Candidate(fmt, clipped, 0.0 if binary else max(inside, 0.0), noise)
 
 
 def candidates(stats: TensorStats, bits: int, signed: bool | None = None) -> list[Candidate]:
     """All formats of a word length worth a look, from the one that clips nothing on.
 
-    The list ends where a tenth of the values would clip.
+    The list ends where a tenth of the values would clip, or half of those that are not zero.
 
     Args:
         stats: statistics of the tensor.
@@ -76,10 +79,10 @@ def candidates(stats: TensorStats, bits: int, signed: bool | None = None) -> lis
     signed = stats.min < 0 if signed is None else signed
     widest = fit_max_abs(stats, bits, signed)
     found: list[Candidate] = []
-    for more in range(bits + 16):
+    for more in range(MAX_EXPONENT - widest.fractional_bits + 1):
         fmt = FixedPointFormat.of_bits(bits, widest.fractional_bits + more, signed)
         made = candidate(stats, fmt)
-        if more and made.clipped > _MOST_CLIPPED:
+        if more and made.clipped > min(_MOST_CLIPPED, (1 - stats.zero_fraction) / 2):
             break
         found.append(made)
     return found

@@ -9,11 +9,10 @@ import numpy as np
 
 from tfxp.errors import FormatError
 from tfxp.formats.codec import quantize
-from tfxp.formats.fixed_point import FixedPointFormat
+from tfxp.formats.fixed_point import MAX_EXPONENT, FixedPointFormat
 from tfxp.formats.tensor_stats import LOG2_LOW, TensorStats
 
 Fit = Callable[[TensorStats, int, bool, bool], FixedPointFormat]
-_LIMIT = 64  # of m and f
 _MSE_SPAN = 10
 
 
@@ -81,7 +80,7 @@ def fit_clip_budget(
     if narrow is not None:
         return narrow
     values, counts = stats.bin_values()
-    widest = bits - int(signed) - _LIMIT
+    widest = bits - int(signed) - MAX_EXPONENT
     for f in range(_finest(stats, bits, signed, symmetric), widest - 1, -1):
         fmt = FixedPointFormat.of_bits(bits, f, signed, symmetric)
         half = fmt.scale / 2
@@ -93,7 +92,7 @@ def fit_clip_budget(
             return fmt
     raise FormatError(
         f"range of tensor: got {stats.min:g} to {stats.max:g}; expected one that "
-        f"{bits} bits with at most {_LIMIT} integer bits hold."
+        f"{bits} bits with at most {MAX_EXPONENT} integer bits hold."
     )
 
 
@@ -127,7 +126,7 @@ def fit_mse(
         Departs from it: the measured distribution instead of a Gaussian.
     """
     widest = fit_max_abs(stats, bits, signed, symmetric)
-    finest = min(widest.fractional_bits + _MSE_SPAN, _LIMIT)
+    finest = min(widest.fractional_bits + _MSE_SPAN, MAX_EXPONENT)
     best, best_error = widest, math.inf
     for f in range(widest.fractional_bits, finest + 1):
         fmt = FixedPointFormat.of_bits(bits, f, signed, symmetric)
@@ -188,7 +187,7 @@ def _narrow_range(
     negative = 0.0 if signed else stats.negative_fraction  # all of them are clipped
     if 1 - stats.zero_fraction <= budget:
         return None  # a budget for all that is not zero says nothing of the range
-    for f in range(min(bits - int(signed) - LOG2_LOW, _LIMIT), coarser, -1):
+    for f in range(min(bits - int(signed) - LOG2_LOW, MAX_EXPONENT), coarser, -1):
         clipped = stats.share_beyond(bits - int(signed) - f) + negative
         if clipped <= budget and budget > 0:
             return FixedPointFormat.of_bits(bits, f, signed, symmetric)
@@ -201,4 +200,4 @@ def _finest(stats: TensorStats, bits: int, signed: bool, symmetric: bool) -> int
     if stats.max_abs == 0:
         return bits - int(signed)
     # A format whose range is one bin: the histogram does not see into the two bins around zero.
-    return min(bits - int(signed) - math.frexp(stats.bin_width)[1] + 1, _LIMIT)
+    return min(bits - int(signed) - math.frexp(stats.bin_width)[1] + 1, MAX_EXPONENT)

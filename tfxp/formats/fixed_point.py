@@ -8,7 +8,7 @@ import re
 from tfxp.errors import FormatError
 
 MAX_BITS = 32
-_MAX_EXPONENT = 64
+MAX_EXPONENT = 64
 _PATTERN = re.compile(r"(U?)Q(-?[0-9]{1,4})\.(-?[0-9]{1,4})(s?)")
 
 
@@ -51,10 +51,10 @@ class FixedPointFormat:
     def __post_init__(self) -> None:
         for name in ("integer_bits", "fractional_bits"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_EXPONENT:
+            if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_EXPONENT:
                 raise FormatError(
                     f"{name} of fixed-point format: got {value!r}; "
-                    f"expected an integer from -{_MAX_EXPONENT} to {_MAX_EXPONENT}."
+                    f"expected an integer from -{MAX_EXPONENT} to {MAX_EXPONENT}."
                 )
         if not 1 <= self.bits <= MAX_BITS:
             raise FormatError(

@@ -62,8 +62,8 @@ def write_global_max(builder: GraphBuilder, number: int, call: Call, spec: Layer
     builder.put(number, _narrowed(builder, output, call, spec))
 
 
-@writes("GlobalAveragePooling2D", operators="MEAN")
-@writes("GlobalAveragePooling1D", operators="EXPAND_DIMS, MEAN")
+@writes("GlobalAveragePooling2D", operators="MEAN", exact="sums below 2^23")
+@writes("GlobalAveragePooling1D", operators="EXPAND_DIMS, MEAN", exact="sums below 2^23")
 def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average of each channel, in a format of its own."""
     source, shape, options = _over_positions(builder, call, spec)
@@ -73,7 +73,7 @@ def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) 
     builder.put(number, _narrowed(builder, done, call, spec))
 
 
-@writes("tf.reduce_mean", operators="MEAN")
+@writes("tf.reduce_mean", operators="MEAN", exact="sums below 2^23")
 def write_channel_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average over the channels."""
     source, output = builder.read(call)[0], builder.output(number, spec)
