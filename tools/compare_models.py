@@ -205,7 +205,8 @@ def cells(comparison: Comparison) -> Callable[[str], str]:
         row = rows.get(name)
         if row is None:
             return ""
-        text = f"{row.differing:,} ({row.max_lsb})" if row.differing else "="
+        same = "=" if row.elements else "-"
+        text = f"{row.differing:,} ({row.max_lsb})" if row.differing else same
         return text + "*" * bool(row.notes)
 
     return cell

@@ -166,8 +166,12 @@ def test_16_bit_storage(setting, tmp_path):
 def test_wide_weights_run_in_the_interpreter_only(setting, tmp_path):
     model, _, x, stats = setting
     qmodel = tfxp.quantize_model(model, "w12a8", stats)
-    report = tfxp.export_tflite(qmodel, tmp_path / "w12.tflite", verify=x)
-    assert any("weights wider than 8 bits" in note for note in report.notes)
+    wanted = r"runtime='tfxp'(.|\n)*conv: its weights are stored as INT16"
+    with pytest.raises(ExportError, match=wanted):
+        tfxp.export_tflite(qmodel, tmp_path / "w12.tflite", verify=x)
+    assert not (tmp_path / "w12.tflite").exists()
+    report = tfxp.export_tflite(qmodel, tmp_path / "w12.tflite", verify=x, runtime="tfxp")
+    assert "LiteRT does not run the file" in report.notes[-1]
     assert report.verification.mismatches_litert == -1 and report.verification.litert_error
     assert report.verification.mismatches_interpreter == 0
 

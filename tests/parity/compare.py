@@ -70,7 +70,7 @@ class Trio:
 
     def notes(self, pack_int4=False):
         """What the exporter says of the model as it is now."""
-        return exactness_notes(read_network(self.qmodel), pack_int4)
+        return [str(note) for note in exactness_notes(read_network(self.qmodel), pack_int4)]
 
 
 def run(engine, codes):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfxp.callbacks.event_log import EventLog
 from tfxp.callbacks.tensor_taps import first_samples
-from tfxp.errors import ConfigError
+from tfxp.errors import ConfigError, ExportError
 from tfxp.export import export_tflite
 from tfxp.export.check_exportable import check_exportable
 from tfxp.files import check_writable
@@ -145,16 +145,13 @@ class ExportCheckpoint(keras.callbacks.Callback):
         return report
 
     def _export(self) -> None:
-        self.report = self._timed_export(self.path)
+        try:
+            self.report = self._timed_export(self.path)
+        except ExportError as error:  # the training is worth more than the file
+            warnings.warn(f"{os.fspath(self.path)!r} is not written: {error}", stacklevel=2)
+            return
         self.seconds += self._cost
         figures = self.report.to_dict()
-        if not self.report.verification.exact and not self.report.notes:
-            warnings.warn(
-                f"{os.fspath(self.path)!r}: {figures['mismatches_interpreter']} outputs of "
-                f"{figures['elements']} differ from Keras in the interpreter, "
-                f"{figures['mismatches_litert']} in LiteRT. Find the layer with compare_models.",
-                stacklevel=2,
-            )
         optimizer = getattr(self.model, "optimizer", None)
         step = 0 if optimizer is None else int(optimizer.iterations)
         record = {"epoch": self.best_epoch, "step": step, self.monitor: self.best, **figures}

@@ -46,6 +46,8 @@ class TensorDifference:
                 f"{self.differing:,} of {self.elements:,} values differ, by up to "
                 f"{self.max_lsb:,} LSB"
             )
+        if not self.elements:
+            texts.append("no values of it to compare")
         return "; ".join(texts) or f"all {self.elements:,} values agree"
 
 
@@ -72,7 +74,12 @@ class Comparison:
         who, first = f"{self.engines[0]} and {self.engines[1]}", self.first(tolerance)
         if first is None:
             within = f" within {tolerance} LSB" if tolerance else ""
-            return f"{who} agree{within} on all {len(self.rows)} tensors."
+            compared = sum(row.elements > 0 for row in self.rows)
+            if not compared:
+                return f"{who}: no values to compare; scales and constants agree."
+            rest = len(self.rows) - compared
+            without = f"; of {rest} more one of them has no values" if rest else ""
+            return f"{who} agree{within} on all {compared} tensors{without}."
         return f"{who} part at {first.name!r} ({first.operator}): {first.sentence()}."
 
     def to_dict(self, tolerance: int = 0) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tfxp.export.largest_sums import depth_and_product, largest_mean_sum, largest_sum
 from tfxp.export.lstm_integers import lstm_notes
+from tfxp.export.note import Note
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.precision import FLOAT
 from tfxp.quantization.layer_formats import LayerFormats
@@ -30,9 +33,10 @@ _SMALLEST_ADD_RATIO = 2.0**-10
 _LARGEST_RATIO = 2.0**8
 _EXACT_FACTORS = (1, 2, 4, 8, 16)
 _SMALLEST_MUL_RATIO = 2.0**-16
+_GROWS = "which grows through the layers behind it"
 
 
-def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[str]:
+def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[Note]:
     """Which tensors may differ between Keras and the integer file, and why; empty if none."""
     notes = []
     plan, formats = network.plan, network.formats
@@ -55,22 +59,20 @@ def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[
     notes += _interpolation_notes(plan) + lstm_notes(network)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
     if packed:
-        notes.append(
-            f"{', '.join(packed)}: LiteRT rounds twice beside packed INT4 weights; +-1 LSB"
-        )
-    if any(plan.role(name).role.is_absorbed for name in plan.graph.layers):
-        notes.append(
-            "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such layer, "
-            "which grows through the layers behind it"
-        )
-    if any(weights.bits > 8 for name in plan.macs for weights in formats[name].weights):
-        notes.append(
-            "weights wider than 8 bits: LiteRT refuses int16 kernels; tfxp's interpreter runs them"
-        )
+        text = "LiteRT rounds twice beside packed INT4 weights; +-1 LSB at each such layer"
+        notes.append(Note(tuple(packed), f"{text}, {_GROWS}"))
+    absorbed = [name for name in plan.graph.layers if plan.role(name).role.is_absorbed]
+    if absorbed:
+        text = "kept BatchNormalization becomes float scales per channel: +-1 LSB at each such"
+        notes.append(Note(tuple(absorbed), f"{text} layer, {_GROWS}"))
+    wide = [name for name in plan.macs if any(fmt.bits > 8 for fmt in formats[name].weights)]
+    if wide and network.storage == "INT8":
+        text = "tfxp's interpreter rounds halves up beside weights of more than 8 bits; +-1 LSB"
+        notes.append(Note(tuple(wide), f"{text}, {_GROWS}"))
     return notes
 
 
-def _wide_notes(network: QuantizedNetwork) -> list[str]:
+def _wide_notes(network: QuantizedNetwork) -> list[Note]:
     """Operators that round twice beside 16-bit activations, which Keras does not repeat."""
     twice = [
         name
@@ -79,13 +81,11 @@ def _wide_notes(network: QuantizedNetwork) -> list[str]:
     ]
     if not twice:
         return []
-    return [
-        f"{', '.join(twice)}: LiteRT rounds twice beside activations wider than 8 bits, +-1 LSB, "
-        "which grows through the layers behind; interpreter and LiteRT agree"
-    ]
+    text = "LiteRT rounds twice beside activations wider than 8 bits, +-1 LSB at each such layer"
+    return [Note(tuple(twice), f"{text}, {_GROWS}; interpreter and LiteRT agree")]
 
 
-def _version_notes(network: QuantizedNetwork) -> list[str]:
+def _version_notes(network: QuantizedNetwork) -> list[Note]:
     """Layers of models that version 0.1 saved, whose quantizers lack what the operators need."""
     lacking = []
     for name, wrapper in network.wrappers.items():
@@ -98,30 +98,26 @@ def _version_notes(network: QuantizedNetwork) -> list[str]:
                 lacking.append(name)
     if not lacking:
         return []
-    return [
-        f"{', '.join(lacking)}: saved by version 0.1 with a rounding that is not the operator's, "
-        "+-1 LSB, which grows through the layers behind; quantize the float model again"
-    ]
+    text = "saved by version 0.1 with a rounding that is not the operator's, +-1 LSB at each such"
+    return [Note(tuple(lacking), f"{text} layer, {_GROWS}; quantize the float model again")]
 
 
-def _mac_notes(network: QuantizedNetwork, name: str) -> list[str]:
-    notes = []
-    total = largest_sum(network, name)
-    if total >= EXACT_LIMIT:
-        notes.append(
-            f"{name}: accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
-            "1 LSB there"
-        )
-    output = network.formats[name].activations
+def _mac_notes(network: QuantizedNetwork, name: str) -> list[Note]:
+    total, output = largest_sum(network, name), network.formats[name].activations
+    if total < EXACT_LIMIT:
+        return []
     assert output is not None
     steps = [fmt.scale for fmt in network.integer_inputs(name)]
     ratio = max(steps) * network.integers(name).weight_scale.max() / output.scale
-    if ratio >= _LARGEST_RATIO:
-        notes.append(
-            f"{name}: one accumulator step is {ratio:g} output steps, 256 or more; LiteRT's "
-            "default engine refuses that. Give the output a coarser format"
+    lsb = 1 + math.ceil(total / EXACT_LIMIT * ratio)  # one accumulator step in 2^24, and a tie
+    return [
+        Note(
+            (name,),
+            f"accumulators may reach {total}, past 2^24; Keras' float32 sums may be off by "
+            f"{lsb} LSB there",
+            lsb,
         )
-    return notes
+    ]
 
 
 def _operand_scales(network: QuantizedNetwork, name: str) -> list[float]:
@@ -130,25 +126,21 @@ def _operand_scales(network: QuantizedNetwork, name: str) -> list[float]:
     return [fmt.scale for fmt in (*network.integer_inputs(name), *constant)]
 
 
-def _add_notes(network: QuantizedNetwork, name: str) -> list[str]:
+def _add_notes(network: QuantizedNetwork, name: str) -> list[Note]:
     output = network.formats[name].activations
     assert output is not None
     notes = []
     for ratio in {step / output.scale for step in _operand_scales(network, name)}:
         if ratio < _SMALLEST_ADD_RATIO:
-            notes.append(
-                f"{name}: one input step is {ratio:g} output steps, under 2^-10; LiteRT's builtin "
-                "ADD rounds ties away from zero, +-1 LSB"
-            )
+            text = "under 2^-10; LiteRT's builtin ADD rounds ties away from zero, +-1 LSB"
+            notes.append(Note((name,), f"one input step is {ratio:g} output steps, {text}"))
         elif ratio >= _LARGEST_RATIO:
-            notes.append(
-                f"{name}: one input step is {ratio:g} output steps, 256 or more; LiteRT's builtin "
-                "ADD overflows there. Give the output a coarser format"
-            )
+            text = "256 or more; LiteRT's builtin ADD overflows. Give the output a coarser format"
+            notes.append(Note((name,), f"one input step is {ratio:g} output steps, {text}", None))
     return notes
 
 
-def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
+def _ratio_notes(network: QuantizedNetwork, name: str) -> list[Note]:
     """Products and leaky ReLUs that LiteRT's default engine leaves to its builtin kernels."""
     spec, output = network.graph.layers[name], network.formats[name].activations
     assert output is not None
@@ -156,10 +148,11 @@ def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
     ratio = float(np.prod(steps if len(steps) == 2 else steps * 2)) / output.scale
     product = spec.kind in ("Multiply", "MultiplyConstant")
     if product and not _SMALLEST_MUL_RATIO <= ratio < _LARGEST_RATIO:
-        return [
-            f"{name}: one step of the product is {ratio:g} output steps; LiteRT's builtin MUL "
-            "rounds twice outside 2^-16 to 2^8, +-1 LSB. Give the output another format"
-        ]
+        text = (
+            f"one step of the product is {ratio:g} output steps; LiteRT's builtin MUL rounds twice "
+            "outside 2^-16 to 2^8, +-1 LSB. Give the output another format"
+        )
+        return [Note((name,), text)]
     unary = unary_of(spec)
     if unary is None or unary.function != "leaky_relu":
         return []
@@ -167,35 +160,30 @@ def _ratio_notes(network: QuantizedNetwork, name: str) -> list[str]:
     slope = abs(ratio * unary.alpha)
     if 2.0**-8 <= ratio <= 128 and 2.0**-8 <= slope <= 128:
         return []
-    return [
-        f"{name}: one input step is {ratio:g} output steps; LiteRT's builtin LEAKY_RELU rounds "
-        "twice there, +-1 LSB"
-    ]
+    text = "LiteRT's builtin LEAKY_RELU rounds twice there, +-1 LSB"
+    return [Note((name,), f"one input step is {ratio:g} output steps; {text}")]
 
 
-def _product_notes(network: QuantizedNetwork, name: str) -> list[str]:
+def _product_notes(network: QuantizedNetwork, name: str) -> list[Note]:
     """Products of matrices whose sums may leave float32's whole numbers."""
     depth, largest = depth_and_product(network, name)
     terms = EXACT_LIMIT // largest
     if depth is not None and depth <= terms:
         return []
-    return [
-        f"{name}: sums of {depth or 'any number of'} products, past 2^24 beyond {terms}; Keras' "
-        "float32 sums may be off by 1 LSB there"
-    ]
+    text = f"sums of {depth or 'any number of'} products, past 2^24 beyond {terms}"
+    return [Note((name,), f"{text}; Keras' float32 sums may be off by 1 LSB there")]
 
 
-def _mean_notes(network: QuantizedNetwork, name: str) -> list[str]:
+def _mean_notes(network: QuantizedNetwork, name: str) -> list[Note]:
     """Means of so many elements that float32 does not tell their sums apart."""
     total = largest_mean_sum(network, name)
     if total < EXACT_LIMIT // 2:
         return []
-    return [
-        f"{name}: sums may reach {total}, past 2^23; Keras' float32 means may be off by 1 LSB there"
-    ]
+    text = f"sums may reach {total}, past 2^23; Keras' float32 means may be off by 1 LSB there"
+    return [Note((name,), text)]
 
 
-def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
+def _interpolation_notes(plan: QuantizationPlan) -> list[Note]:
     """Enlargements whose weights RESIZE_BILINEAR has to round to 11 bits."""
     notes = []
     for number, call, spec in plan.graph.in_order():
@@ -208,22 +196,26 @@ def _interpolation_notes(plan: QuantizationPlan) -> list[str]:
             if size and after
         ]
         if not all(factor in _EXACT_FACTORS for factor in factors):
-            notes.append(
-                f"{spec.name}: bilinear enlargement by {', '.join(f'{f:g}' for f in factors)}, not "
-                "by powers of two; RESIZE_BILINEAR's weights have 11 bits, +-1 LSB"
+            text = (
+                f"bilinear enlargement by {', '.join(f'{f:g}' for f in factors)}, not by powers of "
+                "two; RESIZE_BILINEAR's weights have 11 bits, +-1 LSB"
             )
+            notes.append(Note((spec.name,), text))
     return notes
 
 
-def _scale_notes(formats: LayerFormats, name: str) -> list[str]:
+def _scale_notes(formats: LayerFormats, name: str) -> list[Note]:
     fmt, weights = formats.activations, formats.weights
     notes = []
     if fmt is not None and not _has_power_of_two(fmt):
-        notes.append(f"{name}: scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB")
+        text = f"scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB"
+        notes.append(Note((name,), text))
     if weights and not _has_power_of_two(weights[0]):
-        notes.append(f"{name}: kernel scale of {weights[0]} is no power of two; +-1 LSB")
+        text = f"kernel scale of {weights[0]} is no power of two; +-1 LSB"
+        notes.append(Note((name,), text))
     if formats.rule.bias == FLOAT:
-        notes.append(f"{name}: bias trained in float, rounded to accumulator steps; +-1 LSB")
+        text = "bias trained in float, rounded to accumulator steps; +-1 LSB"
+        notes.append(Note((name,), text))
     return notes
 
 
@@ -234,10 +226,9 @@ def _has_power_of_two(fmt: Format) -> bool:
     return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
 
 
-def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[str]:
+def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[Note]:
     rounding = formats.rule.rounding
     if rounding in (None, "engine", role.rounding):
         return []
-    return [
-        f"{name}: trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
-    ]
+    text = f"trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
+    return [Note((name,), text)]

@@ -5,43 +5,55 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
-import tensorflow as tf
 
 from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
 from tfxp.data.named_inputs import InputSignature
+from tfxp.errors import ConfigError, ExportError
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.exactness_notes import exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
-from tfxp.export.indices import input_formats
+from tfxp.export.litert_limits import litert_refusals
+from tfxp.export.note import Note
+from tfxp.export.self_check import (
+    ANYWAY,
+    FOR_TFXP,
+    SelfCheck,
+    announced_outputs,
+    check_export,
+)
+from tfxp.export.trace_keras import KerasTracer
 from tfxp.export.verify import Verification, verify_graph
 from tfxp.export.write_layers import write_layers
 from tfxp.files import check_writable, write_bytes
 from tfxp.graph import IntegerGraph, write_tflite
-from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report
-from tfxp.quantization.plan import QuantizationPlan, logit_tensors
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import read_network
 
 METADATA = "tfxp"
 
 
+Runtime = Literal["litert", "tfxp"]
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportReport:
-    """What was written, what may differ, and what the comparison found.
+    """What was written, what may differ, and what the comparisons found.
 
     Args:
         path: the file.
         tflite_bytes: its size.
         float_bytes: size of the network's weights in float32.
         storage: type of the activations in the file, "INT8" or "INT16".
-        notes: which tensors may differ from Keras, and why.
+        notes: which tensors may differ from Keras, by how much and why; why LiteRT does not run
+            the file, if it is for tfxp's interpreter only.
         verification: element by element comparison, if data were given.
+        self_check: comparison of every tensor on drawn inputs; None if it was left out.
     """
 
     path: str
@@ -50,15 +62,17 @@ class ExportReport:
     storage: str
     notes: tuple[str, ...]
     verification: Verification | None = None
+    self_check: SelfCheck | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form, the comparison's figures at the top level."""
+        """JSON form, the verification's figures at the top level."""
         result = {
             "path": self.path,
             "tflite_bytes": self.tflite_bytes,
             "float_bytes": self.float_bytes,
             "storage": self.storage,
             "notes": list(self.notes),
+            "self_check": self.self_check.to_dict() if self.self_check else None,
         }
         return {**result, **(self.verification.to_dict() if self.verification else {})}
 
@@ -71,6 +85,8 @@ def export_tflite(
     softmax: bool = False,
     pack_int4: bool = False,
     fine_bias: bool = True,
+    runtime: Runtime = "litert",
+    check: bool = True,
     progress: Report | None = None,
 ) -> ExportReport:
     """Write a quantized model as an integer `.tflite`, and compare it with Keras.
@@ -79,72 +95,145 @@ def export_tflite(
     stored as int16. Biases are int32 (int64 beside int16) at the accumulator's scale. The formats
     travel in the file's metadata under "tfxp".
 
+    Before the file is written, every tensor of it is compared with Keras on a few drawn inputs in
+    tfxp's interpreter, and its outputs in LiteRT.
+
     Args:
         qmodel: what `quantize_model` returned, trained or not.
         path: file to write; whole or not at all.
-        verify: real inputs; outputs of Keras, tfxp's interpreter and LiteRT are compared on them.
+        verify: real inputs, in any form that `measure_model` takes; outputs of Keras, tfxp's
+            interpreter and LiteRT are compared on all of them.
         softmax: write final Softmax layers too; without them the file returns logits, which are
             exact.
         pack_int4: store kernels of up to 4 bits two to a byte. LiteRT runs those through kernels
-            that round twice, so its outputs may differ by 1 LSB.
+            that round twice: 1 LSB at each such layer, which grows through the layers behind it.
         fine_bias: let kernels of few bits in front of a kept BatchNormalization fill their storage:
             codes are multiplied by the largest whole number that fits, so that the offset, a whole
             number of accumulator steps, is met more closely. Zeros stay zeros. False writes the
             codes as they are (-1, 0 and 1 for ternary weights).
+        runtime: what the file is for. "litert": LiteRT must run it and compute the same.
+            "tfxp": files that only tfxp's interpreter runs, such as those with weights of more
+            than 8 bits, are written too; a note says why LiteRT does not run them.
+        check: compare with Keras before writing; differences that no note announces are errors.
         progress: called with (samples compared, samples in all).
 
     Raises:
-        ExportError: something cannot be written as integers; everything is listed.
+        ExportError: something cannot be written as integers; everything is listed. Or the file
+            differs from Keras otherwise than its notes say, or LiteRT does not run it.
         OutputError: the path cannot be written.
-        DataError: `verify` is empty.
+        DataError: `verify` is empty or does not fit the network's inputs.
+        ConfigError: no such runtime.
 
     Example:
         >>> report = tfxp.export_tflite(qmodel, "model.tflite", verify=x)  # doctest: +SKIP
         >>> report.verification.mismatches_litert                          # doctest: +SKIP
         0
     """
+    if runtime not in get_args(Runtime):
+        known = ", ".join(get_args(Runtime))
+        raise ConfigError(f"runtime of export_tflite: got {runtime!r}; expected one of {known}.")
     check_writable(path)
     network = read_network(qmodel)
     check_exportable(network)
     notes = exactness_notes(network, pack_int4)
-    graph = logits = _integer_graph(network, softmax, pack_int4, fine_bias, scalings_of(qmodel))
-    if softmax and verify is not None:
-        logits = _integer_graph(network, False, pack_int4, fine_bias, scalings_of(qmodel))
+    options = pack_int4, fine_bias, scalings_of(qmodel)
+    tracer = _tracer(network, softmax, *options)
+    logits = _tracer(network, False, *options) if softmax and verify is not None else tracer
     network.forget_integers()  # the graphs hold them in the file's order by now
-    content = write_tflite(graph)
+    refusal = _refusal(tracer.graph, runtime)
+    found = check_export(tracer, notes, runtime, refusal) if check else None
     checked = None
     if verify is not None:
         checked = verify_graph(
-            logits_function(qmodel, network.plan),
-            logits,
-            input_formats(network),
+            logits.outputs,
+            logits.graph,
+            tracer.input_formats,
             verify,
             progress=progress,
             inputs=InputSignature.of(qmodel),
+            refusal=refusal,
         )
+        if check:
+            _require_announced(checked, runtime, logits, notes)
+    content = write_tflite(tracer.graph)
     write_bytes(path, content)
+    said = [str(note) for note in notes] + [refusal] * bool(refusal)
+    return ExportReport(
+        os.fspath(path),
+        len(content),
+        _float_bytes(network),
+        tracer.graph.tensors[tracer.graph.inputs[0]].type,
+        tuple(said),
+        checked,
+        found,
+    )
+
+
+def _refusal(graph: IntegerGraph, runtime: Runtime) -> str:
+    """Why LiteRT is known not to run a file that is for tfxp; empty if nothing is known.
+
+    Raises:
+        ExportError: the file is for LiteRT.
+    """
+    reasons = litert_refusals(graph)
+    if not reasons:
+        return ""
+    if runtime == "tfxp":
+        return f"for tfxp's interpreter only, LiteRT does not run the file: {'; '.join(reasons)}"
+    listed = "\n".join(f"  - {text}" for text in reasons)
+    raise ExportError(
+        f"model {graph.name!r}: LiteRT does not run the file; runtime='tfxp' (--runtime=tfxp) "
+        f"writes it for tfxp's interpreter:\n{listed}"
+    )
+
+
+def _require_announced(
+    checked: Verification, runtime: Runtime, tracer: KerasTracer, notes: Sequence[Note]
+) -> None:
+    """Complain about outputs that differ on the user's data though nothing announces it.
+
+    Raises:
+        ExportError: they do, or LiteRT does not run the file, which is for it.
+    """
+    name = tracer.graph.name
+    found = f"of {checked.elements:,} outputs on the verification data"
+    worst = f"up to {checked.max_abs_lsb} LSB. Nothing was written"
+    if checked.mismatches_interpreter and not announced_outputs(tracer, notes):
+        raise ExportError(
+            f"model {name!r}: {checked.mismatches_interpreter:,} {found} differ from Keras, and no "
+            f"note announces it; {worst}; {ANYWAY}."
+        )
+    if runtime == "litert" and checked.litert_error:
+        raise ExportError(f"{checked.litert_error} Nothing was written; {FOR_TFXP}.")
+    if runtime == "litert" and checked.mismatches_between:
+        raise ExportError(
+            f"model {name!r}: {checked.mismatches_between:,} {found} differ between LiteRT and "
+            f"tfxp's interpreter; {worst}; {FOR_TFXP}."
+        )
+
+
+def _float_bytes(network: QuantizedNetwork) -> int:
+    """Size of the weights in float32."""
     specs = network.graph.layers.values()
-    floats = sum(int(np.prod(weight.shape)) for spec in specs for weight in spec.weights) * 4
-    storage = graph.tensors[graph.inputs[0]].type
-    return ExportReport(os.fspath(path), len(content), floats, storage, tuple(notes), checked)
+    return 4 * sum(int(np.prod(weight.shape)) for spec in specs for weight in spec.weights)
 
 
 def integer_graph_of(
-    qmodel: Any, *, softmax: bool = False, pack_int4: bool = False, fine_bias: bool = True
+    qmodel: KerasModel, *, softmax: bool = False, pack_int4: bool = False, fine_bias: bool = True
 ) -> IntegerGraph:
-    """The integer graph of a quantized model, as `export_tflite` writes it.
+    """The integer graph of a quantized model, as `export_tflite` writes it for tfxp.
 
     Raises:
         ExportError: something cannot be written as integers; everything is listed.
     """
     network = read_network(qmodel)
     check_exportable(network)
-    return _integer_graph(network, softmax, pack_int4, fine_bias, scalings_of(qmodel))
+    return _tracer(network, softmax, pack_int4, fine_bias, scalings_of(qmodel)).graph
 
 
-def _integer_graph(
+def _tracer(
     network: QuantizedNetwork, softmax: bool, pack_int4: bool, fine_bias: bool, scalings: Scalings
-) -> IntegerGraph:
+) -> KerasTracer:
     """The graph of a network that was checked; formats and input scaling in its metadata."""
     builder = GraphBuilder(network, softmax, pack_int4, fine_bias)
     graph = write_layers(builder)
@@ -155,19 +244,4 @@ def _integer_graph(
         **scalings_to_dict(scalings),
     }
     graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
-    return graph
-
-
-def logits_function(
-    qmodel: Any, plan: QuantizationPlan
-) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
-    """Real inputs -> the quantized network's outputs before final Softmax layers."""
-    probe = keras.Model(qmodel.inputs, logit_tensors(plan, qmodel))
-    run = tf.function(lambda batch: probe(batch, training=False), reduce_retracing=True)
-
-    def logits(batch: list[np.ndarray]) -> list[np.ndarray]:
-        tensors = [tf.constant(part, tf.float32) for part in batch]
-        results = run(tensors if len(tensors) > 1 else tensors[0])
-        return [np.asarray(value) for value in tf.nest.flatten(results)]
-
-    return logits
+    return KerasTracer.of_export(builder, graph)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.export.indices import INDICES
-from tfxp.export.mac_operators import absorb_batch_norm
+from tfxp.export.mac_operators import absorb_batch_norm, finer_kernel
 from tfxp.formats import Format
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
 from tfxp.quantization.integer_layer import IntegerLayer
@@ -293,10 +293,22 @@ class GraphBuilder:
         """The integers of a layer with weights, a kept BatchNormalization absorbed."""
         if name not in self._layers:
             layer = self.network.integers(name)
-            packed = self.pack_int4 and layer.weight_formats[0].bits <= 4
-            bits = 4 if packed else 8 * layer.weights.dtype.itemsize
-            self._layers[name] = absorb_batch_norm(self.network, layer, bits, self.fine_bias)
+            bits = 4 if self.packs(layer) else 8 * layer.weights.dtype.itemsize
+            layer = absorb_batch_norm(self.network, layer, bits, self.fine_bias)
+            if self.network.role(name).role.adds_up and self.storage == "INT8":
+                layer = finer_kernel(self.network, layer, 8 * layer.weights.dtype.itemsize)
+            self._layers[name] = layer
         return self._layers[name]
+
+    def packs(self, layer: IntegerLayer) -> bool:
+        """Whether a kernel is stored two codes to a byte: asked for, and all codes fit.
+
+        LiteRT's TRANSPOSE_CONV takes no packed kernels.
+        """
+        if not self.pack_int4 or self.plan.graph.layers[layer.name].kind.endswith("Transpose"):
+            return False
+        fit = int(layer.weights.min()) >= -8 and int(layer.weights.max()) <= 7
+        return fit and layer.weight_formats[0].bits <= 4
 
     def _remove_unread(self) -> None:
         """Drop operators that nothing reads, such as the view back from an image to a sequence

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfxp.export.note import Note
 from tfxp.formats import FixedPointFormat, Format, encode
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
@@ -97,11 +98,11 @@ def _unfit(network: QuantizedNetwork, name: str, storage: str) -> list[str]:
     ]
 
 
-def lstm_notes(network: QuantizedNetwork) -> list[str]:
+def lstm_notes(network: QuantizedNetwork) -> list[Note]:
     """LSTM layers whose sums may leave float32's whole numbers."""
+    text = "past 2^24; Keras' float32 sums may be off there, and the state carries that on"
     return [
-        f"{name}: sums may reach {largest}, past 2^24; Keras' float32 sums may be off there, "
-        "and the state carries that on"
+        Note((name,), f"sums may reach {largest}, {text}", None)
         for name in _lstms(network)
         for largest, _ in _largest_sums(network, name)
         if largest >= EXACT_LIMIT

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.export.litert_limits import LARGEST_RATIO
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.transforms.fold_batch_norm import affine
@@ -15,6 +16,9 @@ from tfxp.transforms.linear_layers import CONV, DENSE, DEPTHWISE, LINEAR_LAYERS,
 
 # Offsets larger than this many accumulator steps would leave too little of int32 to the sums.
 _MOST_BIAS = 2.0**30
+# LiteRT adds products of 8-bit activations in int32; kernels of 8 bits have fewer bits to spare.
+_WRAPS = 2**31
+_MOST_SHIFT = 8
 
 _OPERATORS = {
     CONV: "CONV_2D",
@@ -111,4 +115,48 @@ def absorb_batch_norm(
         weight_scale=scale,
         bias=np.rint(bias / step).astype(np.int64),
         bias_scale=step,
+    )
+
+
+def finer_kernel(network: QuantizedNetwork, layer: IntegerLayer, bits: int) -> IntegerLayer:
+    """Spend a kernel's spare bits where one accumulator step is 2^8 output steps or more.
+
+        s_w codes x + b s_b  =  (s_w / 2^k) (2^k codes) x + (2^k b) (s_b / 2^k)
+
+    LiteRT refuses such steps. The same numbers in finer ones are exact: scales change by powers of
+    two, and a sum of 2^k times as many steps has the same leading bits.
+
+    Args:
+        network: the layer's network.
+        layer: the integers before; channels without room, in 32-bit sums too, stay as they are.
+        bits: bits of the storage that codes must fit.
+    """
+    output = network.formats[layer.name].activations
+    if output is None or bits > 8:
+        return layer
+    grids, count = network.integer_inputs(layer.name), layer.weight_scale.size
+    ratio = max(fmt.scale for fmt in grids) * layer.weight_scale / output.scale
+    if ratio.max() < LARGEST_RATIO:
+        return layer
+    matrix = network.role(layer.name).weights[0].as_matrix(layer.weights).astype(np.int64)
+    code = max(max(abs(fmt.qmin), fmt.qmax) for fmt in grids)
+    largest = np.abs(matrix).max(axis=0)
+    sums = np.abs(matrix).sum(axis=0) * code
+    if layer.bias is not None:
+        sums = sums + np.abs(layer.bias)
+    if count == 1:
+        largest, sums = largest.max(keepdims=True), sums.max(keepdims=True)
+    shift = np.maximum(np.floor(np.log2(ratio / LARGEST_RATIO)) + 1, 0).astype(np.int64)
+    room = (largest << shift <= 2 ** (bits - 1) - 1) & (sums << shift < _WRAPS)
+    shift = np.where(room & (shift < _MOST_SHIFT), shift, 0)
+    if not shift.any():
+        return layer
+    factors = np.broadcast_to(2**shift, matrix.shape[1:])
+    codes = (matrix * factors).astype(layer.weights.dtype)
+    return dataclasses.replace(
+        layer,
+        weights=network.role(layer.name).weights[0].from_matrix(codes, layer.weights.shape),
+        weight_scale=layer.weight_scale / 2.0**shift,
+        bias=None if layer.bias is None else layer.bias * factors,
+        bias_scale=None if layer.bias_scale is None else layer.bias_scale / factors,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +11,16 @@ from tfxp.comparison.trace import Trace, TracedTensor, constants_of
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.indices import INDICES, input_formats
+from tfxp.export.verify import stored_codes
 from tfxp.export.write_layers import write_layers
-from tfxp.formats import encode
 from tfxp.graph import IntegerGraph, Tensor, index_limit
+from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.twin import TwinNetwork
 from tfxp.transforms.layer_graph import Ref
+
+# A graph function pays from here on: making one takes longer than two small batches without.
+_EAGER_RUNS, _EAGER_VALUES = 2, 2**17
 
 
 class KerasTracer:
@@ -30,21 +33,38 @@ class KerasTracer:
         ExportError: something cannot be written as integers; everything is listed.
     """
 
-    def __init__(self, qmodel: Any) -> None:
-        self.network = read_network(qmodel)
+    def __init__(self, qmodel: KerasModel) -> None:
+        network = read_network(qmodel)
+        check_exportable(network)
+        builder = GraphBuilder(network)
+        self._of(builder, write_layers(builder))
+
+    @classmethod
+    def of_export(cls, builder: GraphBuilder, graph: IntegerGraph) -> KerasTracer:
+        """The tracer of a network whose graph a builder has written."""
+        tracer = cls.__new__(cls)
+        tracer._of(builder, graph)
+        return tracer
+
+    def _of(self, builder: GraphBuilder, graph: IntegerGraph) -> None:
+        self.network, self.graph = builder.network, graph
         self._twin = TwinNetwork(self.network)
-        check_exportable(self.network)
-        builder = GraphBuilder(self.network)
-        self.graph: IntegerGraph = write_layers(builder)
-        self._inputs = input_formats(self.network)
-        # The last tensor of several that the file holds as one: behind the ReLU that is fused.
-        self._refs: dict[int, Ref] = {index: ref for ref, index in builder.indices().items()}
-        self._run = tf.function(self._tensors, reduce_retracing=True)
+        self.input_formats = input_formats(self.network)
+        calls, role = self.network.graph.calls, self.network.role
+        # The last tensor of several that the file holds as one: behind the ReLU that is fused. A
+        # final softmax is float in Keras.
+        self.refs: dict[int, Ref] = {
+            index: ref
+            for ref, index in builder.indices().items()
+            if not role(calls[ref.call].layer).role.is_final
+        }
+        self._output_function = tf.function(self._outputs, reduce_retracing=True)
+        self._runs = 0
 
     def random_inputs(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:
         """Inputs that use all codes of the input formats, real values."""
         results = []
-        for fmt, index in zip(self._inputs, self.graph.inputs, strict=True):
+        for fmt, index in zip(self.input_formats, self.graph.inputs, strict=True):
             shape = (samples, *self.graph.tensors[index].shape[1:])
             if fmt == INDICES:
                 limit = index_limit(self.graph, index)
@@ -57,18 +77,22 @@ class KerasTracer:
 
     def codes(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Real inputs as the codes of the file's input tensors."""
-        results = []
-        for part, fmt, index in zip(inputs, self._inputs, self.graph.inputs, strict=True):
-            tensor = self.graph.tensors[index]
-            results.append((encode(part, fmt) + tensor.zero_point).astype(tensor.dtype))
-        return results
+        triples = zip(inputs, self.input_formats, self.graph.inputs, strict=True)
+        return [stored_codes(part, fmt, self.graph, index) for part, fmt, index in triples]
+
+    def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs of the quantized model for real inputs, before final Softmax layers."""
+        self._runs += 1
+        few = self._runs <= _EAGER_RUNS and sum(part.size for part in inputs) <= _EAGER_VALUES
+        run = self._outputs if few else self._output_function
+        return [value.numpy() for value in run(_tensors_of(inputs))]
 
     def trace(self, inputs: Sequence[np.ndarray], engine: str = "Keras") -> Trace:
         """Run the model on real inputs and keep every tensor that the file has too."""
-        values = self._run([tf.constant(part, tf.float32) for part in inputs])
+        values = self._tensors(_tensors_of(inputs))
         producer = {index: op for op in self.graph.operators for index in op.outputs}
         order = [*self.graph.inputs, *(i for op in self.graph.operators for i in op.outputs)]
-        found = dict(zip(self._refs, values, strict=True))
+        found = dict(zip(self.refs, values, strict=True))
         tensors = {}
         for index in order:
             tensor, operator = self.graph.tensors[index], producer.get(index)
@@ -85,7 +109,15 @@ class KerasTracer:
 
     def _tensors(self, batch: list[tf.Tensor]) -> list[tf.Tensor]:
         tensors = self._twin.quantized(batch)
-        return [tensors[ref] for ref in self._refs.values()]
+        return [tensors[ref] for ref in self.refs.values()]
+
+    def _outputs(self, batch: list[tf.Tensor]) -> list[tf.Tensor]:
+        tensors = self._twin.quantized(batch)
+        return [tensors[self.refs[index]] for index in self.graph.outputs]
+
+
+def _tensors_of(inputs: Sequence[np.ndarray]) -> list[tf.Tensor]:
+    return [tf.constant(part, tf.float32) for part in inputs]
 
 
 def _codes(real: np.ndarray, tensor: Tensor) -> np.ndarray:

@@ -110,10 +110,8 @@ def _padded_front(builder: GraphBuilder, source: Value, spec: LayerSpec) -> Valu
 
 def _kernel(builder: GraphBuilder, spec: LayerSpec, layer: IntegerLayer) -> int:
     codes, axis = tflite_kernel(spec, layer.weights)
-    bits = layer.weight_formats[0].bits
-    kind = {1: "INT8", 2: "INT16", 4: "INT32"}[codes.dtype.itemsize]
-    if builder.pack_int4 and bits <= 4:
-        kind = "INT4"
+    wide = {1: "INT8", 2: "INT16", 4: "INT32"}[codes.dtype.itemsize]
+    kind = "INT4" if builder.packs(layer) else wide
     scheme = Quantization(
         layer.weight_scale.astype(np.float32),
         np.zeros(layer.weight_scale.size, np.int64),
