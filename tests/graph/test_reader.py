@@ -218,7 +218,8 @@ def test_damaged_operators_and_graphs_are_named():
 
 def test_files_that_are_no_models(tmp_path):
     for content, text in (
-        (b"", "got 0 bytes"),
+        (b"", "got an empty file"),
+        (b"TFL3", "got 4 bytes"),
         (b"\0" * 100, "file identifier"),
         (struct.pack("<I", 0xFFFFFF) + b"TFL3" + b"\0" * 8, "root offset"),
     ):
