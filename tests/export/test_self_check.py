@@ -131,6 +131,11 @@ def test_open_sizes_and_indices(tmp_path):
         assert found.litert == "agrees" and found.elements > 0
 
 
+def test_steps_that_xnnpack_does_not_requantize_are_noted(tmp_path):
+    report = RandomNetwork(202).exported(tmp_path / "net.tflite")
+    assert any("builtin QUANTIZE rounds twice" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("first", [0])
 def test_random_networks(first, tmp_path):
     for seed in range(first, first + 3):

@@ -16,7 +16,7 @@ from tfxp.errors import ConfigError, ExportError
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.exactness_notes import exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
-from tfxp.export.litert_limits import litert_refusals
+from tfxp.export.litert_limits import litert_refusals, requantizing_notes
 from tfxp.export.note import Note
 from tfxp.export.self_check import (
     ANYWAY,
@@ -139,6 +139,7 @@ def export_tflite(
     options = pack_int4, fine_bias, scalings_of(qmodel)
     tracer = _tracer(network, softmax, *options)
     logits = _tracer(network, False, *options) if softmax and verify is not None else tracer
+    notes += requantizing_notes(tracer.graph)
     network.forget_integers()  # the graphs hold them in the file's order by now
     refusal = _refusal(tracer.graph, runtime)
     found = check_export(tracer, notes, runtime, refusal) if check else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfxp.export.note import Note
 from tfxp.graph import IntegerGraph, Operator, Tensor
 
 # Operators with weights -> places of their activations and their weights.
@@ -23,6 +24,20 @@ def litert_refusals(graph: IntegerGraph) -> list[str]:
         []
     """
     return [reason for operator in graph.operators for reason in _reasons(graph, operator)]
+
+
+def requantizing_notes(graph: IntegerGraph) -> list[Note]:
+    """QUANTIZE operators that XNNPACK leaves to a builtin kernel, which rounds twice."""
+    notes = []
+    for operator in graph.operators:
+        source, output = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
+        if operator.name != "QUANTIZE" or not source.scale or not output.scale:
+            continue
+        ratio = source.scale / output.scale
+        if not 2.0**-8 <= ratio <= 2.0**7:
+            text = f"one step is {ratio:g} output steps; LiteRT's builtin QUANTIZE rounds twice"
+            notes.append(Note((output.name.split("_requantized")[0],), f"{text} there, +-1 LSB"))
+    return notes
 
 
 def _reasons(graph: IntegerGraph, operator: Operator) -> list[str]:
