@@ -92,11 +92,63 @@ def test_a_dict_goes_by_name(made, name):
     assert wanted != repr(call(model, qmodel, [arrays["alpha"], arrays["zeta"]]))
     assert repr(call(model, qmodel, arrays)) == wanted
     stream = tf.data.Dataset.from_tensor_slices((arrays, np.zeros(40))).batch(40)
-    if name != "fine_tune":
-        assert repr(call(model, qmodel, stream)) == wanted
+    if name == "fine_tune":  # labels in the batches would count
+        stream = tf.data.Dataset.from_tensor_slices(arrays).batch(7)
+    assert repr(call(model, qmodel, stream)) == wanted
     for wrong in ({**arrays, "beta": arrays["zeta"]}, {"zeta": arrays["zeta"]}):
         with pytest.raises(DataError, match="expected zeta, alpha. (Unknown: beta|Missing: alpha)"):
             call(model, qmodel, wrong)
+
+
+def test_fine_tuning_takes_batches_with_labels(made):
+    _, arrays, _, qmodel = made
+    y, before, found = np.arange(40) % 3, qmodel.get_weights(), []
+    pairs = tf.data.Dataset.from_tensor_slices((arrays, y))
+    named = pairs.map(lambda x, y: (x, {"answer": y}))
+    for x, labels in ((arrays, y), (pairs.batch(16), None), (named.batch(40), None)):
+        found.append(fine_tune(qmodel, x, labels, FineTuneSettings(1, batch_size=20)))
+        qmodel.set_weights(before)
+    assert found[0] == found[1] == found[2]
+    plain = tf.data.Dataset.from_tensor_slices(arrays).batch(8)
+    for data, labels, words in (
+        (pairs.batch(8), y, "labels in the batches and as y"),
+        (pairs.map(lambda x, y: (x, y, 1.0)).batch(8), None, "weights of samples"),
+        (pairs.map(lambda x, y: (x, {"a": y, "b": y})).batch(8), None, "got 2 arrays a batch"),
+        (pairs, None, "Batch the data set"),
+        (pairs.batch(8).map(lambda x, y: (x, y[1:])), None, r"shape \(7,\) for 8 samples"),
+        (pairs.batch(8).take(0), None, "got no samples"),
+        (pairs.batch(8).repeat(), None, "without an end"),
+        (plain, None, "neither labels nor a float model"),
+        ((item for item in plain), None, "expected arrays or a tf.data.Dataset"),
+    ):
+        with pytest.raises(DataError, match=words):
+            fine_tune(qmodel, data, labels, FineTuneSettings(1, batch_size=20))
+
+
+def test_batches_whose_samples_differ_in_shape(rng):
+    x = keras.Input((None, 3), name="x")
+    model = keras.Model(x, layers.Conv1D(2, 3, name="c")(x))
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, np.ones((4, 5, 3))))
+    parts = [rng.normal(size=(4, size, 3)).astype(np.float32) for size in (5, 6)]
+    stream = tf.data.Dataset.from_generator(
+        lambda: iter(parts), output_signature=tf.TensorSpec((None, None, 3))
+    )
+    for call in (tfxp.calibrate_model, lambda q, d: fine_tune(q, d, None, teacher=model)):
+        with pytest.raises(DataError, match=r"shapes \(5, 3\), \(6, 3\); expected one shape"):
+            call(qmodel, stream)
+
+
+def test_noise_gains_of_a_fixed_batch(rng):
+    x = rng.normal(size=(8, 6)).astype(np.float32)
+    found = []
+    for batch in (None, 4):
+        inputs = keras.Input(batch_shape=(batch, 6), name="x")
+        hidden = layers.Dense(5, "relu", name="h")(inputs)
+        model = randomize(keras.Model(inputs, layers.Dense(3, name="d")(hidden)))
+        found.append(noise_gains(model, x))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    with pytest.raises(DataError, match="fewer than 4 samples"):
+        noise_gains(model, x[:3])
 
 
 def test_a_dict_goes_by_name_in_recipes(made, tmp_path):

@@ -16,6 +16,7 @@ from tfxp.errors import DataError
 from tfxp.keras_types import KerasModel, Samples
 
 Shape = tuple[int | None, ...]
+_ENDLESS = -1  # tf.data.INFINITE_CARDINALITY
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class InputSignature:
         pieces: Iterable[list[NDArray[Any]]]
         total = None
         if _is_stream(data, what):
-            pieces = (self.order(_features(item, what), what) for item in _items(data))
+            pieces = (self.order(_features(item, what), what) for item in _items(data, what))
         else:
             arrays = self.order(data, what)
             total = len(arrays[0])
@@ -105,7 +106,7 @@ class InputSignature:
             starts = range(0, total, size)
             pieces = ([array[start : start + size] for array in arrays] for start in starts)
         seen = False
-        for piece in pieces if self.batch is None else _rebatched(pieces, self.batch):
+        for piece in pieces if self.batch is None else _rebatched(pieces, self.batch, what):
             if len(piece[0]):
                 seen = True
                 yield piece, total
@@ -120,9 +121,45 @@ class InputSignature:
     def arrays(self, data: Samples, what: str = "data") -> list[NDArray[Any]]:
         """All samples at once, one array per input; `data` and errors as in `batches`."""
         pieces = [piece for piece, _ in self.batches(data, 1 << 30, what)]
-        if len(pieces) == 1:
-            return pieces[0]
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        return [_joined(parts, what) for parts in zip(*pieces, strict=True)]
+
+    def labelled(self, data: Samples, what: str = "data") -> tuple[Any, NDArray[Any] | None]:
+        """All inputs, and the labels that stand in batches behind them.
+
+        Args:
+            data: as in `batches`; arrays in one piece stay as they are.
+            what: what error messages call it.
+
+        Returns:
+            The inputs, and one label a sample; None where there are none.
+
+        Raises:
+            DataError: as in `batches`; or labels in some batches only, of other lengths than the
+                inputs, in several arrays, or with weights.
+
+        Example:
+            >>> class Batches(list):
+            ...     element_spec = "arrays"
+            >>> data = Batches([(np.ones((2, 3)), [0, 1]), (np.ones((1, 3)), [2])])
+            >>> InputSignature(("x",), ((3,),)).labelled(data)[1]
+            array([0, 1, 2])
+        """
+        if not _is_stream(data, what):
+            return data, None
+        pieces, labels = [], []
+        for item in _items(data, what):
+            pieces.append(self.order(_features(item, what), what))
+            labels.append(_labels(item, len(pieces[-1][0]), what))
+        if not pieces:
+            raise DataError(f"{what}: got no samples; expected at least one.")
+        found = [part for part in labels if part is not None]
+        if len(found) not in (0, len(labels)):
+            raise DataError(
+                f"labels of {what}: got {len(found)} for {len(labels)} batches; expected all or "
+                "none."
+            )
+        inputs = [_joined(parts, what) for parts in zip(*pieces, strict=True)]
+        return inputs, _joined(found, f"labels of {what}") if found else None
 
 
 def ordered_inputs(data: Any, names: Sequence[str], what: str = "data") -> list[NDArray[Any]]:
@@ -224,8 +261,13 @@ def _is_stream(data: Any, what: str) -> bool:
     )
 
 
-def _items(data: Any) -> Iterator[Any]:
+def _items(data: Any, what: str) -> Iterator[Any]:
     if hasattr(data, "element_spec"):
+        if hasattr(data, "cardinality") and int(data.cardinality()) == _ENDLESS:
+            raise DataError(
+                f"{what}: got a data set without an end; expected a number of batches. Leave "
+                "`repeat` out, or use `take`."
+            )
         yield from data
     else:
         yield from (data[index] for index in range(len(data)))
@@ -243,11 +285,41 @@ def _features(item: Any, what: str) -> Any:
     return item[0]
 
 
-def _rebatched(pieces: Iterable[list[NDArray[Any]]], size: int) -> Iterator[list[NDArray[Any]]]:
+def _labels(item: Any, count: int, what: str) -> NDArray[Any] | None:
+    """The labels of a batch of `count` samples; None where it has none."""
+    if not isinstance(item, tuple) or len(item) < 2 or item[1] is None:
+        return None
+    if len(item) > 2 and item[2] is not None:
+        raise DataError(f"a batch of {what}: got weights of samples; expected (inputs, labels).")
+    given = list(item[1].values()) if isinstance(item[1], Mapping) else item[1]
+    several = isinstance(given, (list, tuple)) and any(getattr(part, "shape", ()) for part in given)
+    if several and len(given) > 1:
+        raise DataError(f"labels of {what}: got {len(given)} arrays a batch; expected one.")
+    labels = _as_array(given[0] if several else given, f"labels of {what}")
+    if labels.shape[:1] != (count,):
+        raise DataError(
+            f"a batch of {what}: got labels of shape {labels.shape} for {count} samples; expected "
+            "one a sample."
+        )
+    return labels
+
+
+def _joined(parts: Sequence[NDArray[Any]], what: str) -> NDArray[Any]:
+    """The samples of all batches in one array."""
+    shapes = dict.fromkeys(part.shape[1:] for part in parts)
+    if len(shapes) > 1:
+        listed = ", ".join(map(str, shapes))
+        raise DataError(f"{what}: got samples of shapes {listed}; expected one shape. Pad them.")
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _rebatched(
+    pieces: Iterable[list[NDArray[Any]]], size: int, what: str
+) -> Iterator[list[NDArray[Any]]]:
     """Batches of one size; what is left over at the end is dropped."""
     held: list[NDArray[Any]] = []
     for piece in pieces:
-        held = [np.concatenate(pair) for pair in zip(held, piece, strict=True)] if held else piece
+        held = [_joined(pair, what) for pair in zip(held, piece, strict=True)] if held else piece
         while len(held[0]) >= size:
             yield [part[:size] for part in held]
             held = [part[size:] for part in held]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
@@ -46,7 +47,7 @@ def noise_gains(
         Networks", ICML 2017; the authors' FFAnalysis.py.
     """
     inputs = float_samples(model, x, "inputs of noise_gains")
-    samples = len(inputs[0])
+    samples, copies = len(inputs[0]), InputSignature.of(model).batch or 1
     taps = taps or training_taps(model)
     returned = [owner for owner, tap in taps.activations.items() if tap.is_output]
     if len(returned) != 1:
@@ -57,7 +58,8 @@ def noise_gains(
     step, keys = _gain_step(taps, returned[0])
     total = np.zeros(len(keys))
     for number in range(samples):
-        total += step([part[number : number + 1] for part in inputs]).numpy()
+        # A network of a fixed batch gets as many copies, and the first one's logits count.
+        total += step([tf.repeat(part[number : number + 1], copies, 0) for part in inputs]).numpy()
         if progress is not None:
             progress(number + 1, samples)
     gains = total / samples
@@ -80,7 +82,7 @@ def _gain_step(taps: TrainingTaps, output: str) -> tuple[Any, list[tuple[str, st
         for i in tf.range(classes):
             with tf.GradientTape() as tape:
                 _, _, points = taps.split(evaluator(x, training=False))
-                logits = tf.reshape(points[owners.index(output)], [-1])
+                logits = tf.reshape(points[owners.index(output)][0], [-1])
                 delta = logits[i] - tf.reduce_max(logits)
             wanted = [*kernels, *(points[number] for number in inner)]
             found = tape.gradient(delta, wanted, unconnected_gradients="zero")

@@ -93,7 +93,7 @@ def check_samples(settings: FineTuneSettings, data: ModelData) -> None:
 def fine_tune(
     qmodel: KerasModel,
     x: Samples,
-    y: np.ndarray | None,
+    y: np.ndarray | None = None,
     settings: FineTuneSettings | None = None,
     *,
     teacher: KerasModel | None = None,
@@ -112,8 +112,10 @@ def fine_tune(
     Args:
         qmodel: what `quantize_model` returned, with one output.
         x: inputs (samples, ...), as the model takes them; a list or dict of arrays where there are
-            several.
-        y: class numbers or float targets; None trains on the teacher alone.
+            several; or batches of inputs, or of (inputs, labels), such as a `tf.data.Dataset`.
+            They are held in memory.
+        y: class numbers or float targets, where the batches have none; without either the model is
+            trained on the teacher alone.
         settings: how.
         teacher: the float model; None trains on labels alone.
         progress: called with (steps done, steps in all, running loss).
@@ -123,17 +125,22 @@ def fine_tune(
         the model has, 0 for those before. Then a `TrainingWarning` says so.
 
     Raises:
-        DataError: neither labels nor a teacher, fewer samples than one batch, other inputs or
-            targets than the model's, or values that are not finite.
+        DataError: neither labels nor a teacher, labels twice, weights of samples, fewer samples
+            than one batch, other inputs or targets than the model's, or values that are not finite.
         ConfigError: augmentation of several inputs, or of what are no images.
         ModelError: several outputs, or the loss became NaN; the weights before are put
             back then.
     """
     settings = settings or FineTuneSettings()
+    signature = InputSignature.of(qmodel)
+    inputs, labels = signature.labelled(x, "training data")
+    if y is not None and labels is not None:
+        raise DataError("training data: got labels in the batches and as y; expected one of them.")
+    y = labels if y is None else np.asarray(y)
     objective = Objective(qmodel, y, teacher, settings.teacher_weight)
-    data = ModelData.of((x, y), qmodel.input_names, "training data")
+    data = ModelData.of((inputs, y), qmodel.input_names, "training data")
     data = data.shaped(input_shapes(qmodel))
-    settings = _with_fixed_batch(settings, InputSignature.of(qmodel).batch)
+    settings = _with_fixed_batch(settings, signature.batch)
     check_samples(settings, data)
     arrays = [part.x for part in data.parts]
     learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
