@@ -57,6 +57,10 @@ class KerasModel(Protocol):
     def trainable_weights(self) -> list[Any]:
         """The variables that `fit` changes."""
 
+    @property
+    def losses(self) -> list[Any]:
+        """Its regularizers, and losses of `add_loss`, after a call."""
+
     def __call__(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """The outputs for a batch of inputs."""
 

@@ -6,7 +6,7 @@ import pytest
 import tfxp
 from tfxp.data import load_digits
 from tfxp.errors import ConfigError, DataError, ModelError, TrainingWarning
-from tfxp.keras import keras, layers
+from tfxp.keras import keras, layers, tf
 from tfxp.training import FineTuneSettings, fine_tune
 
 
@@ -174,3 +174,22 @@ def test_every_kind_of_output(name, rng):
         assert losses == pytest.approx([wanted], rel=1e-4)
     with pytest.raises(DataError, match="training targets: got 9 a sample; expected"):
         fine_tune(qmodel, x, np.zeros((32, 9)), FineTuneSettings(1, batch_size=32))
+
+
+@pytest.mark.parametrize("kind", ["regularizer", "activity", "add_loss"])
+def test_losses_of_the_network_count(rng, kind):
+    """The first loss is the task's and the network's own; training lowers the latter."""
+    x = rng.normal(size=(32, 4)).astype(np.float32)
+    own = {"regularizer": "kernel_regularizer", "activity": "activity_regularizer"}
+    settings = {own[kind]: keras.regularizers.L2(10.0)} if kind in own else {}
+    inputs = keras.Input((4,))
+    outputs = layers.Dense(3, name="d", **settings)(inputs)
+    model = keras.Model(inputs, outputs)
+    if kind == "add_loss":
+        model.add_loss(10.0 * tf.reduce_mean(tf.square(outputs)))
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, x))
+    y = qmodel(x, training=False).numpy()  # nothing is left to learn but the network's own loss
+    first = float(tf.add_n(qmodel.losses))
+    losses = fine_tune(qmodel, x, y, FineTuneSettings(8, 0.05, 32, held_back=0.0))
+    assert losses[0] == pytest.approx(first, rel=1e-4) and first > 1
+    assert losses.kept and losses[-1] < 0.9 * first

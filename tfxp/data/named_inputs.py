@@ -138,10 +138,9 @@ class InputSignature:
                 inputs, in several arrays, or with weights.
 
         Example:
-            >>> class Batches(list):
-            ...     element_spec = "arrays"
-            >>> data = Batches([(np.ones((2, 3)), [0, 1]), (np.ones((1, 3)), [2])])
-            >>> InputSignature(("x",), ((3,),)).labelled(data)[1]
+            >>> from tfxp.keras import tf
+            >>> data = tf.data.Dataset.from_tensor_slices((np.ones((3, 4)), [0, 1, 2])).batch(2)
+            >>> InputSignature(("x",), ((4,),)).labelled(data)[1].astype(int)
             array([0, 1, 2])
         """
         if not _is_stream(data, what):

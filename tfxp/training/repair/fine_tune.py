@@ -101,13 +101,13 @@ def fine_tune(
 ) -> Losses:
     """Train a quantized model in place for a few epochs, and keep the best of them.
 
-        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x))
+        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x)) + R
 
     L is the cross-entropy of a softmax, at every position, or of sigmoids, and the squared error
-    of other outputs. Some samples are held back. The model ends with the weights of the epoch, or
-    of the beginning, that decides most of them rightly (by the labels, or without them as the
-    float model does), with the smaller loss among equals. Ctrl-C ends the training and keeps the
-    best so far.
+    of other outputs; R is what the network adds itself, its regularizers and `add_loss`. Some
+    samples are held back. The model ends with the weights of the epoch, or of the beginning, that
+    decides most of them rightly (by the labels, or without them as the float model does), with the
+    smaller loss among equals. Ctrl-C ends the training and keeps the best so far.
 
     Args:
         qmodel: what `quantize_model` returned, with one output.

@@ -123,7 +123,9 @@ class OutputKind:
 class Objective:
     """The loss of a quantized network against labels and against its float twin.
 
-        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x))
+        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x)) + R
+
+    R is what the network adds itself: its regularizers, and losses of `add_loss`.
 
     Args:
         qmodel: the quantized model.
@@ -174,12 +176,13 @@ class Objective:
         return float(hits), float(loss)
 
     def _loss(self, x: Any, y: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """The loss of a batch, right after the network has computed its outputs."""
         loss = tf.constant(0.0)
         if self._share < 1:
             loss += (1 - self._share) * self.kind.loss(self._targets(y), outputs)
         if self._share > 0:
             loss += self._share * self.kind.loss(self._taught(x), outputs)
-        return loss
+        return tf.add_n([loss, *(tf.cast(own, tf.float32) for own in self._qmodel.losses)])
 
     def _look(self, x: Any, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self.kind.rows(self._qmodel(x, training=False))
