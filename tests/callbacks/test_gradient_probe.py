@@ -76,6 +76,43 @@ def test_probed_gradients_are_those_of_the_fit():
     assert model.train_step.__func__ is keras.Model.train_step
 
 
+class Raising(keras.callbacks.Callback):
+    """Ends a fit in the way that was asked for."""
+
+    def __init__(self, error, when):
+        super().__init__()
+        self.error, self.when = error, when
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self.when == "before":
+            raise self.error
+
+    def on_train_batch_end(self, batch, logs=None):
+        raise self.error
+
+
+@pytest.mark.parametrize("error, when", [(KeyboardInterrupt(), "during"), (ValueError(), "before")])
+def test_an_interrupted_fit_leaves_the_models_own_step(error, when):
+    x, y = batch()
+    model = compiled(residual(1))
+    probe = GradientProbe(every=1)
+    with pytest.raises(type(error)):
+        model.fit(x, y, verbose=0, callbacks=[probe, Raising(error, when)])
+    assert model.train_step.__func__ is keras.Model.train_step
+    seen = int(probe._steps)
+    assert seen == (when == "during")
+    model.fit(x, y, verbose=0)
+    model.train_on_batch(x, y)
+    assert int(probe._steps) == seen and "make_train_function" not in vars(model)
+    again = GradientProbe(every=1)  # after an interruption a probe starts as ever
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, verbose=0, callbacks=[probe, Raising(KeyboardInterrupt(), "during")])
+    model.fit(x, y, verbose=0, callbacks=[again])
+    assert int(again._steps) == 1 and len(again.history) == 1
+    assert not {"make_train_function", "train_step"} & set(vars(model))
+
+
 def test_only_every_so_many_steps():
     x, y = batch(48)
     model = compiled(residual())

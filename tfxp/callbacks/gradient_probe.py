@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import types
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
+from tfxp.callbacks.one_fit_step import OneFitStep
 from tfxp.callbacks.tensor_taps import first_samples
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import check_writable, write_json
@@ -31,9 +31,9 @@ class GradientProbe(keras.callbacks.Callback):
 
     Gradients are those of the training step itself: the step is computed as Keras does, and the
     gradients of activations, which back-propagation forms anyway, are kept. Between the steps that
-    are looked at nothing is added. After the training, or with `data` after its `jacobian_epoch`,
-    noise gains and Jacobians are measured, and everything goes into one file that
-    `assign_precision --method=sakr` reads.
+    are looked at nothing is added, and later fits are the model's own, however this one ends. After
+    the training, or with `data` after its `jacobian_epoch`, noise gains and Jacobians are measured,
+    and everything goes into one file that `assign_precision --method=sakr` reads.
 
     Args:
         path: JSON file of the statistics; None keeps them in `self.stats()` only.
@@ -102,7 +102,7 @@ class GradientProbe(keras.callbacks.Callback):
         self._gains: dict[tuple[str, str], float] = {}
 
     def set_model(self, model: Any) -> None:
-        """Put the probing step in the place of the model's own; the fit traces it."""
+        """Put the probing step in the place of the model's own, for one fit."""
         super().set_model(model)
         _check_model(model)
         self._taps = training_taps(model)
@@ -115,9 +115,7 @@ class GradientProbe(keras.callbacks.Callback):
         self._variance = tf.Variable(tf.fill([count], -1.0), trainable=False)
         self._largest = tf.Variable(tf.zeros([count]), trainable=False)
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._own_step = model.train_step
-        model.train_step = types.MethodType(lambda _, data: self._train_step(data), model)
-        model.train_function = None
+        self._one_fit = OneFitStep(model, self._train_step)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Take up what an interrupted training had seen before this epoch."""
@@ -150,8 +148,7 @@ class GradientProbe(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Give the model its own step back, measure the trained network, write the file."""
-        self.model.train_step = self._own_step
-        self.model.train_function = None
+        self._one_fit.end()
         if self._data is not None and self.history:
             if not self._singular:
                 self._measure_jacobian()
@@ -267,7 +264,7 @@ def _partial(path: str | os.PathLike[str]) -> Path:
 
 
 def _check_model(model: Any) -> None:
-    if type(model).train_step is not keras.Model.train_step:
+    if type(model).train_step is not keras.Model.train_step or "train_step" in vars(model):
         raise ModelError(
             f"model {model.name!r}: got a {type(model).__name__} with a train_step of its own; "
             "expected Keras' own, which GradientProbe replaces by one that keeps gradients."
