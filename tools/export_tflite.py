@@ -4,6 +4,8 @@
         --verify_data=cifar10_test.npz --limit=1000 --json=verified.json
     tools/export_tflite.py --model=wrpn/model.keras --output=wrpn.tflite --float_bits=8 \
         --data=cifar10_train.npz --verify_data=cifar10_test.npz --limit=512
+    tools/export_tflite.py --model=digits.keras --output=digits.tflite --c_source=digits_c \
+        --verify_data=digits.npz
 
 Before the file is written, every tensor is compared with Keras on drawn inputs; if anything differs
 that no note announces, nothing is written. Exit code 1 if an output differs between Keras, tfxp's
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
+from tfxp.csource import write_c_source
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
@@ -67,6 +70,11 @@ _CHECK = _FLAGS.DEFINE_boolean(
 )
 _WEIGHTS_NPZ = _FLAGS.output("Also write integer weights as .npz.", ".npz", name="weights_npz")
 _WEIGHTS_HEADER = _FLAGS.output("Also write them as a C header (.h).", ".h", name="weights_header")
+_C_SOURCE = _FLAGS.output(
+    "Also write the network as plain C, with --verify_data as its test.",
+    name="c_source",
+    folder=True,
+)
 _NULLHOP = _FLAGS.output(
     "Also write a chain's convolutions as NullHop text, read back and checked.",
     name="nullhop",
@@ -111,6 +119,8 @@ def main() -> int:
     if _WEIGHTS_HEADER.value:
         save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
     _print(report)
+    if _C_SOURCE.value:
+        _write_c(None if data is None else data.x)
     differ = _write_nullhop(qmodel, data.x[0]) if _NULLHOP.value and data else {}
     if _JSON.value:
         write_json(_JSON.value, {**report.to_dict(), **({"nullhop": differ} if differ else {})})
@@ -123,6 +133,15 @@ def agrees(checked: Verification, tolerance: int, runtime: str = "litert") -> bo
     """Whether engines compute the same, up to some steps of the outputs; a refusal does not."""
     refused = bool(checked.litert_error) and runtime == "litert"
     return checked.exact or (checked.max_abs_lsb <= tolerance and not refused)
+
+
+def _write_c(samples: Any) -> None:
+    """Write the file's network as C, and say what it needs."""
+    done = write_c_source(tfxp.read_tflite(_OUTPUT.value), _C_SOURCE.value, samples)
+    print(
+        f"{done.folder}: {done.flash_bytes:,} bytes of constants, {done.ram_bytes:,} of RAM; run "
+        f"`make test` there ({done.samples} samples)"
+    )
 
 
 def _write_nullhop(qmodel: Any, sample: Any) -> dict[str, int]:

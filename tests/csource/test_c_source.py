@@ -131,9 +131,19 @@ def test_refusals_name_every_layer(tmp_path):
 
 def test_samples_of_another_shape(tmp_path):
     graph, codes = graph_and_codes("dense", "w4a4", 2)
-    with pytest.raises(DataError, match="samples for test vectors: got shapes"):
+    with pytest.raises(DataError, match="rows for input"):
         write_c_source(graph, tmp_path / "c", [codes[0][:, :-1]])
     assert not (tmp_path / "c").exists()
+
+
+def test_samples_may_be_real(tmp_path):
+    graph, codes = graph_and_codes("dense", "w4a4", 4)
+    tensor = graph.tensors[graph.inputs[0]]
+    real = tensor.scale * (codes[0].astype(np.float32) - tensor.zero_point)
+    write_c_source(graph, tmp_path / "codes", codes)
+    write_c_source(graph, tmp_path / "real", real)
+    vectors = [(tmp_path / name / "vectors.bin").read_bytes() for name in ("codes", "real")]
+    assert vectors[0] == vectors[1]
 
 
 def test_only_own_folders_are_replaced(tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -16,10 +16,12 @@ import numpy as np
 from tfxp.csource.arena import Lifetime, place
 from tfxp.csource.lowering import lower
 from tfxp.csource.program import Constant, Step, identifiers
-from tfxp.errors import DataError, OutputError, UnsupportedOpError
+from tfxp.errors import OutputError, UnsupportedOpError
 from tfxp.files import PathLike, atomic_path
 from tfxp.graph import IntegerGraph
 from tfxp.interpreter import Interpreter
+from tfxp.interpreter.encoding import encode_input
+from tfxp.interpreter.prediction import Rows, rows_by_input
 
 _BYTES = {"int8_t": 1, "uint8_t": 1, "int32_t": 4}
 
@@ -58,7 +60,7 @@ class CSource:
 def write_c_source(
     graph: IntegerGraph,
     folder: PathLike,
-    samples: Sequence[np.ndarray] | None = None,
+    samples: Rows | None = None,
     limit: int = 1000,
 ) -> CSource:
     """Write an integer graph as C99: no heap, no library, weights packed to their true bits.
@@ -71,7 +73,8 @@ def write_c_source(
     Args:
         graph: the network; int8 codes, power-of-two scales, a batch of one.
         folder: is made, or replaced if it holds such a program already.
-        samples: codes (N, ...) of every input, for test vectors.
+        samples: for test vectors, codes or real values (N, ...) as `Interpreter.predict_codes` and
+            `predict` take them.
         limit: at most so many samples are written.
 
     Raises:
@@ -252,20 +255,13 @@ def _array(constant: Constant) -> str:
     return f"static const {constant.type} {constant.name}[] = {{\n{body}\n}};"
 
 
-def _vectors(graph: IntegerGraph, samples: Sequence[np.ndarray] | None, limit: int) -> bytes:
+def _vectors(graph: IntegerGraph, samples: Rows | None, limit: int) -> bytes:
     """Count of samples, then the codes of inputs and outputs, sample by sample."""
     if samples is None:
         return np.int32(0).tobytes()
-    shapes = [graph.tensors[index].shape[1:] for index in graph.inputs]
-    got = [tuple(part.shape[1:]) for part in samples]
-    if got != shapes or len({len(part) for part in samples}) != 1:
-        raise DataError(
-            f"samples for test vectors: got shapes {got}; expected {shapes}, as many of each"
-        )
-    given = [np.ascontiguousarray(part[:limit], np.int8) for part in samples]
-    codes = Interpreter(graph)
-    codes.allocate_tensors()
-    results = codes.predict_codes(given if len(given) > 1 else given[0])
-    parts = [*given, *(results if isinstance(results, list | tuple) else [results])]
+    feeds = rows_by_input(graph, samples, "write_c_source")
+    parts = [encode_input(graph.tensors[i], feeds[i][:limit], "auto") for i in graph.inputs]
+    results = Interpreter(graph).predict_codes(parts if len(parts) > 1 else parts[0])
+    parts += results if isinstance(results, list) else [results]
     rows = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
     return np.int32(len(rows)).tobytes() + rows.astype(np.int8).tobytes()
