@@ -113,6 +113,14 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target.split("#")[0]).exists(), f"{target} in {page.name}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_page_id)
+def test_prose_is_wrapped_at_100(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    long = [line for line in text.splitlines() if len(line) > 100]
+    # tables, commands in indented blocks, and links that cannot be broken may be longer
+    assert [line for line in long if not line.startswith(("|", "    "))] == []
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):

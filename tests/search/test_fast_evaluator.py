@@ -204,11 +204,12 @@ def test_top5_and_refusals(setting):
         FastEvaluator(twice, Dataset(x, labels), stats)
 
 
+# (arguments of the last Dense layer, labels for its predictions)
 HEADS = {
-    "mae": (layers.Dense(2), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
-    "mse": (layers.Dense(2), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
-    "binary_accuracy": (layers.Dense(1, "sigmoid"), lambda rng, p: (p > np.median(p)).astype(int)),
-    "accuracy": (layers.Dense(3, "softmax"), lambda rng, p: p.argmax(-1)),
+    "mae": ((2,), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
+    "mse": ((2,), lambda rng, p: p + rng.normal(0, 0.05, p.shape)),
+    "binary_accuracy": ((1, "sigmoid"), lambda rng, p: (p > np.median(p)).astype(int)),
+    "accuracy": ((3, "softmax"), lambda rng, p: p.argmax(-1)),
 }
 
 
@@ -220,7 +221,7 @@ def test_other_outputs_than_one_class(name, rng):
     x = rng.normal(size=(70, *shape)).astype(np.float32)
     inputs = keras.Input(shape)
     y = layers.Dense(8, "relu")(inputs)
-    model = keras.Model(inputs, type(head).from_config(head.get_config())(y))
+    model = keras.Model(inputs, layers.Dense(*head)(y))
     data = Dataset(x, answer(rng, model.predict(x, verbose=0)))
     stats = tfxp.measure_model(model, x)
     qmodel = tfxp.quantize_model(model, "w8a8", stats)
