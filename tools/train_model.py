@@ -25,7 +25,7 @@ from typing import Any
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
 from tfxp.data import ModelData, input_shapes, load_model_data
-from tfxp.errors import ConfigError, FolderInUseError
+from tfxp.errors import ConfigError, FolderInUseError, ModelError
 from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
 from tfxp.report.training_plots import (
@@ -34,6 +34,7 @@ from tfxp.report.training_plots import (
     differences_by_row,
     plot_trainings,
 )
+from tfxp.training import TrainingGrid, TrainingRecipe
 
 _FLAGS = cli.ToolFlags(__doc__)
 _CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
@@ -73,25 +74,46 @@ def main() -> None:
     """Train one recipe, or what is left of a grid."""
     if (_CONFIG.value is None) == (_GRID.value is None):
         raise ConfigError("config and grid: got both or neither; expected one of them.")
-    from tfxp.keras import tf
-
-    if _THREADS.value:
-        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
-        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
-    if _GRID.value is not None:
-        figures: Any = _train_grid()
+    # What is wrong with settings and data is said before TensorFlow is loaded.
+    grid = None if _GRID.value is None else TrainingGrid.load(find_config(_GRID.value, "train"))
+    chosen = [("", _recipe())] if grid is None else grid.runs(_ROWS.value)
+    trainings = [(name, _changed(recipe)) for name, recipe in chosen]
+    for _, recipe in trainings:
+        _check_start(recipe)
+    train, evaluation = _data(trainings[0][1])
+    for _, recipe in trainings:
+        recipe.steps_per_epoch(len(train))
+    _start_tensorflow()
+    if grid is not None:
+        figures: Any = _train_grid(grid, trainings, train, evaluation)
     else:
-        recipe = _changed(_recipe())
-        train, evaluation = _data(recipe)
+        recipe = trainings[0][1]
         figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
     if _JSON.value:
         write_json(_JSON.value, figures)
 
 
-def _data(recipe: Any) -> tuple[ModelData, ModelData | None]:
+def _start_tensorflow() -> None:
+    """Load it, with the threads that were asked for: nothing may have been computed before."""
+    from tfxp.keras import tf
+
+    if _THREADS.value:
+        tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)
+        tf.config.threading.set_inter_op_parallelism_threads(_THREADS.value)
+
+
+def _check_start(recipe: TrainingRecipe) -> None:
+    """Complain about a network to start from that is not there."""
+    start = recipe.model.get("file")
+    if start is not None and not Path(start).exists():
+        raise ModelError(f"model {str(start)!r}: no such file; expected a path of a model.")
+
+
+def _data(recipe: TrainingRecipe) -> tuple[ModelData, ModelData | None]:
     """Samples to train on and to evaluate on; the network says which inputs it has."""
     shapes: Any = {"x": None}
     if "file" in recipe.model:
+        _start_tensorflow()
         shapes = input_shapes(tfxp.load_model(recipe.model["file"]))
     train = load_model_data(
         _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train"
@@ -101,18 +123,16 @@ def _data(recipe: Any) -> tuple[ModelData, ModelData | None]:
     return train, load_model_data(_EVAL_DATA.value, shapes, labels=True)
 
 
-def recipe_name(recipe: Any) -> str:
+def recipe_name(recipe: TrainingRecipe) -> str:
     """What progress calls a training."""
     return str(recipe.model.get("name") or recipe.model.get("file"))
 
 
-def _recipe() -> Any:
-    from tfxp.training import TrainingRecipe
-
+def _recipe() -> TrainingRecipe:
     return TrainingRecipe.load(find_config(_CONFIG.value, "train"))
 
 
-def _changed(recipe: Any) -> Any:
+def _changed(recipe: TrainingRecipe) -> TrainingRecipe:
     changes: dict[str, Any] = {"seed": _SEED.value, "epochs": _EPOCHS.value}
     if _MODEL.value is not None:
         changes["model"] = {"file": _MODEL.value}
@@ -120,7 +140,11 @@ def _changed(recipe: Any) -> Any:
 
 
 def _train(
-    recipe: Any, train: ModelData, evaluation: ModelData | None, folder: Path, name: str
+    recipe: TrainingRecipe,
+    train: ModelData,
+    evaluation: ModelData | None,
+    folder: Path,
+    name: str,
 ) -> dict[str, Any]:
     from tfxp.callbacks import GradientProbe
     from tfxp.training import train_recipe
@@ -156,18 +180,17 @@ def _train(
     return result
 
 
-def _train_grid() -> dict[str, Any]:
-    from tfxp.training import TrainingGrid
-
-    grid = TrainingGrid.load(find_config(_GRID.value, "train"))
-    runs = grid.runs()
-    folder = Path(_OUTPUT.value)
-    chosen = grid.runs(_ROWS.value)
-    train, evaluation = _data(_changed(runs[0][1]))
-    for name, recipe in chosen:
+def _train_grid(
+    grid: TrainingGrid,
+    trainings: list[tuple[str, TrainingRecipe]],
+    train: ModelData,
+    evaluation: ModelData | None,
+) -> dict[str, Any]:
+    runs, folder = grid.runs(), Path(_OUTPUT.value)
+    for name, recipe in trainings:
         if not (folder / name / "result.json").exists():
             try:
-                _train(_changed(recipe), train, evaluation, folder / name, name)
+                _train(recipe, train, evaluation, folder / name, name)
             except FolderInUseError:  # another process of this grid has taken it
                 print(f"{name}: left to the process that trains it", flush=True)
             write_json(folder / "results.json", _finished(folder, runs))

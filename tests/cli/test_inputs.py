@@ -1,5 +1,7 @@
 """Inputs of another kind are called what they are, and looked at before any work."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,12 +80,57 @@ finally:
 """
 
 
+ALL_LOADED = """
+import json, sys
+from tools import train_model
+for flags in json.loads(sys.argv[1]):
+    try:
+        train_model.run(["tool", *flags])
+    except SystemExit as ended:
+        print(ended.code)
+print("tensorflow" in sys.modules)
+"""
+
+
 def test_missing_data_are_noticed_before_tensorflow_is_loaded(files):
     words = [f"--model={files / 'x.h5'}", f"--data={files / 'absent.npz'}", "--output=q.keras"]
     command = [sys.executable, "-c", LOADED.format(tool="quantize_model"), *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "no such file" in done.stderr
     assert done.stdout.split() == ["False"]
+
+
+def test_trainings_are_checked_before_tensorflow_is_loaded(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((8, 28, 28, 1)), y=np.arange(8))
+    np.savez(tmp_path / "unlabelled.npz", x=np.zeros((8, 28, 28, 1)))
+    cases = [
+        ({"optimiser": "sgd"}, {}, "got 'optimiser'"),
+        ({"learning_rate": -1}, {}, "learning_rate: got -1"),
+        ({"callbacks": {"SaturationAlert": {}}}, {}, "callbacks: got SaturationAlert"),
+        ({"model": {"file": "absent.keras"}}, {}, "'absent.keras': no such file"),
+        ({}, {"model": "absent.h5"}, "'absent.h5': no such file"),
+        ({"batch_size": 9}, {}, "got 8 samples; expected at least a batch of 9"),
+        ({}, {"train_data": "unlabelled.npz"}, "unlabelled.npz"),
+        ({}, {"eval_data": "unlabelled.npz"}, "unlabelled.npz"),
+    ]
+    calls = []
+    for number, (changes, flags, _) in enumerate(cases):
+        recipe = {"schema": 1, "model": {"name": "lenet"}, "batch_size": 4, **changes}
+        grid = {"schema": 1, "base": {"schema": 1, "model": {"name": "lenet"}}, "rows": {}}
+        grid["rows"]["a"] = {key: value for key, value in recipe.items() if key != "schema"}
+        for kind, content in (("config", recipe), ("grid", grid)):
+            path = tmp_path / f"{kind}{number}.json"
+            path.write_text(json.dumps(content))
+            given = {kind: path.name, "train_data": "data.npz", "output": "out", **flags}
+            calls.append([f"--{key}={value}" for key, value in given.items()])
+    command = [sys.executable, "-c", ALL_LOADED, json.dumps(calls)]
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=paths)
+    said = done.stderr.splitlines()
+    for line, words in zip(said, [case[2] for case in cases for _ in range(2)], strict=True):
+        assert words in line
+    assert done.stdout.split() == ["1"] * len(calls) + ["False"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_custom_objects(tmp_path):

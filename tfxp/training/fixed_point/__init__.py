@@ -1,1 +1,3 @@
 """Training in which all five tensors are fixed point."""
+
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly

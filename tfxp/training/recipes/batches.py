@@ -8,28 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.errors import ConfigError, DataError
+from tfxp.errors import ConfigError
 from tfxp.training.recipes.recipe import TrainingRecipe
 
 # One array, or one per input.
 Inputs = np.ndarray | Sequence[np.ndarray]
 # The same numbers on every device and in every version: "auto_select" promises neither.
 _ALGORITHM = "philox"
-
-
-def steps_per_epoch(recipe: TrainingRecipe, samples: int) -> int:
-    """Whole batches in an epoch.
-
-    Raises:
-        DataError: there is not even one.
-    """
-    steps = samples // recipe.batch_size
-    if steps == 0:
-        raise DataError(
-            f"training data: got {samples} samples; expected at least a batch of "
-            f"{recipe.batch_size}."
-        )
-    return steps
 
 
 def training_batches(
@@ -52,7 +37,7 @@ def training_batches(
         ConfigError: augmentation of several inputs, or of what are no images.
     """
     parts, samples = _parts(x), len(y)
-    steps = steps_per_epoch(recipe, samples)
+    steps = recipe.steps_per_epoch(samples)
     if recipe.augment != "none" and (len(parts) > 1 or parts[0].ndim != 4):
         shapes = ", ".join(str(part.shape[1:]) for part in parts)
         raise ConfigError(f"augment: got inputs of shape {shapes}; expected images, one a sample.")

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tfxp.errors import ConfigError, did_you_mean
+from tfxp.errors import ConfigError, DataError, did_you_mean
 from tfxp.files import read_json, write_json
 
 SCHEMA = 1
@@ -16,6 +16,9 @@ OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
 AUGMENTS = ("none", "flip", "pad_crop_flip")
 INITIALIZATIONS = ("fresh", "preserve")
+CALLBACKS = (
+    "PrecisionSchedule", "RangeLogger", "SaturationAlarm", "SparsityLogger", "SqnrLogger",
+)  # fmt: skip
 _PROVENANCE = ("description", "reference", "command", "expected")
 _MODEL_FIELDS = ("name", "settings", "file")
 _WIDEN_FIELDS = ("factor", "initialization", "noise")
@@ -164,9 +167,7 @@ class TrainingRecipe:
             wrong.append(f"warmup_epochs: got schedule {self.schedule!r}; expected cosine")
         if self.backward is not None and not isinstance(self.backward, Mapping):
             wrong.append(f"backward: got {self.backward!r}; expected null or an object")
-        if not isinstance(self.callbacks, Mapping):
-            wrong.append(f"callbacks: got {self.callbacks!r}; expected an object")
-        return wrong
+        return wrong + _unknown("callbacks", self.callbacks, CALLBACKS)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingRecipe:
@@ -212,6 +213,20 @@ class TrainingRecipe:
         """
         return TrainingRecipe.from_dict({**self.to_dict(), **changes})
 
+    def steps_per_epoch(self, samples: int) -> int:
+        """Whole batches in an epoch.
+
+        Raises:
+            DataError: there is not even one.
+        """
+        steps = samples // self.batch_size
+        if steps == 0:
+            raise DataError(
+                f"training data: got {samples} samples; expected at least a batch of "
+                f"{self.batch_size}."
+            )
+        return steps
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, whole or not at all."""
         write_json(path, self.to_dict())
@@ -237,7 +252,11 @@ def _unknown(name: str, value: Any, known: tuple[str, ...]) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{name}: got {value!r}; expected an object of {', '.join(known)}"]
     extra = [str(key) for key in value if key not in known]
-    return [f"{name}: got {', '.join(extra)}; expected {', '.join(known)}"] if extra else []
+    if not extra:
+        return []
+    hint = did_you_mean(extra[0], known)
+    close = f" ({hint.strip()})" if hint else ""
+    return [f"{name}: got {', '.join(extra)}; expected {', '.join(known)}{close}"]
 
 
 def _is_whole(value: Any) -> bool:

@@ -6,25 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfxp.callbacks import (
-    PrecisionSchedule,
-    RangeLogger,
-    SaturationAlarm,
-    SparsityLogger,
-    SqnrLogger,
-)
-from tfxp.errors import ConfigError, did_you_mean
+import tfxp.callbacks
+from tfxp.callbacks import PrecisionSchedule
+from tfxp.errors import ConfigError
 from tfxp.measure import measure_model
 from tfxp.precision import ModelStats
 from tfxp.training.recipes.build_network import precision_for
 from tfxp.training.recipes.recipe import TrainingRecipe
 
-OBSERVERS = {
-    "RangeLogger": RangeLogger,
-    "SaturationAlarm": SaturationAlarm,
-    "SparsityLogger": SparsityLogger,
-    "SqnrLogger": SqnrLogger,
-}
 SCHEDULE = "PrecisionSchedule"
 
 
@@ -41,22 +30,16 @@ def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: Any, folder: Path) -
         folder: gets a folder `callbacks`.
 
     Raises:
-        ConfigError: no such callback, or settings that it does not take.
+        ConfigError: settings that a callback does not take.
     """
-    known = [SCHEDULE, *OBSERVERS]
-    unknown = [name for name in recipe.callbacks if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"callbacks: got {', '.join(unknown)}; expected some of {', '.join(known)}."
-            f"{did_you_mean(unknown[0], known)}"
-        )
     result = []
     for name, settings in recipe.callbacks.items():
         try:
             if name == SCHEDULE:
                 result.append(_schedule(recipe, model, x, folder, **settings))
             else:
-                result.append(OBSERVERS[name](x, folder / "callbacks", **settings))
+                observer = getattr(tfxp.callbacks, name)
+                result.append(observer(x, folder / "callbacks", **settings))
         except TypeError as error:
             raise ConfigError(f"settings of {name}: got {settings}; {error}.") from None
     return result

@@ -20,7 +20,7 @@ from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
 from tfxp.progress import NotedReport
-from tfxp.training.recipes.batches import evaluation_batches, steps_per_epoch, training_batches
+from tfxp.training.recipes.batches import evaluation_batches, training_batches
 from tfxp.training.recipes.build_network import (
     build_network,
     input_names,
@@ -114,7 +114,7 @@ def _train_held(
     measured = train.take(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
     model = build_network(recipe, measured)
     _check_data(model, train, labels)
-    compile_for(model, recipe, steps_per_epoch(recipe, len(train)))
+    compile_for(model, recipe, recipe.steps_per_epoch(len(train)))
     if meta is not None:
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
@@ -221,7 +221,7 @@ class _Keeper(keras.callbacks.Callback):
         super().__init__()
         self.recipe, self.folder, self.meta = recipe, folder, meta
         self.progress = progress
-        self.steps = steps_per_epoch(recipe, int(meta["samples"]))
+        self.steps = recipe.steps_per_epoch(int(meta["samples"]))
         self.batches = None
         if evaluation is not None:
             self.batches = evaluation_batches(recipe, evaluation.x, evaluation.labels())

@@ -1,1 +1,3 @@
 """Accuracy back after quantization: calibration without labels, fine-tuning."""
+
+import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
