@@ -1,12 +1,15 @@
-"""The networks that are trained here, as tf_keras models; each takes a width factor."""
+"""The networks that are trained here, as tf_keras models; each takes a width factor.
+
+TensorFlow is loaded when a network is built, so that names and settings are checked without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError, did_you_mean
-from tfxp.keras import keras, layers
 
 
 def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) -> Any:
@@ -21,6 +24,8 @@ def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) 
         LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, in Caffe's
         form (20 and 50 filters, 500 units), with ReLU.
     """
+    from tfxp.keras import keras, layers
+
     wide = _widen(width)
     x = inputs = layers.Input((28, 28, 1), name="input")
     for index, filters in enumerate((20, 50)):
@@ -51,6 +56,8 @@ def convnet(
         Algorithm", ICLR 2019. The padding is the one that gives the paper's costs; where batch
         normalization stands is not printed.
     """
+    from tfxp.keras import keras, layers
+
     wide = _widen(width)
     x = inputs = layers.Input((32, 32, 3), name="input")
     for group, filters in enumerate((64, 128, 256)):
@@ -78,6 +85,8 @@ def plain6(classes: int = 10, width: float = 1.0) -> Any:
         classes: number of outputs (logits).
         width: factor on filters.
     """
+    from tfxp.keras import keras, layers
+
     wide = _widen(width)
     x = inputs = layers.Input((32, 32, 3), name="input")
     for index, (filters, stride) in enumerate(
@@ -107,6 +116,8 @@ def resnet8(
     References:
         Banbury et al., "MLPerf Tiny Benchmark", 2021; image classification reference model.
     """
+    from tfxp.keras import keras, layers
+
     wide = _widen(width)
     x = inputs = layers.Input((32, 32, 3), name="input")
     x = _conv_norm(x, wide(16), 3, 1, "conv0")
@@ -147,6 +158,8 @@ def vgg16_keras(classes: int = 1000, weights: str | None = None, softmax: bool =
         Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
         Recognition", ICLR 2015.
     """
+    from tfxp.keras import keras
+
     return keras.applications.VGG16(
         weights=weights,
         classes=classes,
@@ -163,6 +176,33 @@ KERAS_MODELS: dict[str, Callable[..., Any]] = {
 }
 
 
+def check_settings(name: object, settings: object) -> None:
+    """Complain about a network or a setting that does not exist; TensorFlow is not needed.
+
+    Args:
+        name: a key of `KERAS_MODELS`.
+        settings: arguments of the builder, by name.
+
+    Raises:
+        ConfigError: there is no such model, or it has no such setting.
+
+    Example:
+        >>> check_settings("resnet8", {"width": 0.5})
+    """
+    if not isinstance(name, str) or name not in KERAS_MODELS:
+        hint = did_you_mean(str(name), KERAS_MODELS)
+        raise ConfigError(f"model: got {name!r}; expected one of {', '.join(KERAS_MODELS)}.{hint}")
+    known = list(inspect.signature(KERAS_MODELS[name]).parameters)
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"settings of model {name!r}: got {settings!r}; expected an object.")
+    unknown = [str(key) for key in settings if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"settings of model {name!r}: got {', '.join(map(repr, unknown))}; expected some of "
+            f"{', '.join(known)}.{did_you_mean(unknown[0], known)}"
+        )
+
+
 def build_model(name: str, **settings: Any) -> Any:
     """The model called `name` with random weights.
 
@@ -171,19 +211,19 @@ def build_model(name: str, **settings: Any) -> Any:
         settings: arguments of the builder, such as `width=0.5`.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, or it has no such setting.
 
     Example:
         >>> build_model("resnet8", width=0.5).get_layer("conv3_1").filters
         32
     """
-    if name not in KERAS_MODELS:
-        hint = did_you_mean(name, KERAS_MODELS)
-        raise ConfigError(f"model: got {name!r}; expected one of {', '.join(KERAS_MODELS)}.{hint}")
+    check_settings(name, settings)
     return KERAS_MODELS[name](**settings)
 
 
 def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+    from tfxp.keras import layers
+
     x = layers.Conv2D(
         filters,
         kernel,
@@ -197,12 +237,16 @@ def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any
 
 
 def _norm_relu(x: Any, name: str, batch_norm: bool, relu_max: float | None) -> Any:
+    from tfxp.keras import layers
+
     if batch_norm:
         x = layers.BatchNormalization(name=f"{name}_norm")(x)
     return layers.ReLU(max_value=relu_max, name=f"{name}_relu")(x)
 
 
 def _decay() -> Any:
+    from tfxp.keras import keras
+
     return keras.regularizers.L2(1e-4)
 
 

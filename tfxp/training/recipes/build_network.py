@@ -120,7 +120,7 @@ def scaled_as_its_file(recipe: TrainingRecipe) -> TrainingRecipe:
 def _given_network(recipe: TrainingRecipe) -> KerasModel:
     if "file" in recipe.model:
         return load_model(recipe.model["file"])
-    return build_model(recipe.model["name"], **_settings(recipe))
+    return build_model(recipe.model["name"], **recipe.model.get("settings", {}))
 
 
 def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
@@ -149,13 +149,6 @@ def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
         return None
     precision = precision_for(recipe.precision, None)
     return precision if is_training_map(precision) else None
-
-
-def _settings(recipe: TrainingRecipe) -> dict[str, Any]:
-    settings = recipe.model.get("settings", {})
-    if not isinstance(settings, Mapping):
-        raise ConfigError(f"settings of the model: got {settings!r}; expected an object.")
-    return dict(settings)
 
 
 def _wrpn_layers(model: Any, precision: PrecisionMap) -> list[str]:

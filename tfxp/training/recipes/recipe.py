@@ -10,6 +10,7 @@ from typing import Any
 
 from tfxp.errors import ConfigError, DataError, did_you_mean
 from tfxp.files import read_json, write_json
+from tfxp.models.keras_models import check_settings
 
 SCHEMA = 1
 OPTIMIZERS = ("adam", "sgd")
@@ -115,6 +116,8 @@ class TrainingRecipe:
         wrong = [*self._wrong_choices(), *self._wrong_numbers(), *self._wrong_objects()]
         if wrong:
             raise ConfigError("training recipe: " + "; ".join(wrong) + ". Change these fields.")
+        if "name" in self.model:
+            check_settings(self.model["name"], self.model.get("settings", {}))
 
     def _wrong_choices(self) -> list[str]:
         choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": AUGMENTS}
