@@ -76,6 +76,22 @@ def test_probed_gradients_are_those_of_the_fit():
     assert model.train_step.__func__ is keras.Model.train_step
 
 
+def test_added_losses_act_as_in_the_fit():
+    x, y = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32), np.arange(12) % 3
+    found = []
+    for probes in ([], [GradientProbe(every=1, data=x)]):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        hidden = layers.Dense(5, "relu", name="a")(inputs)
+        model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="b")(hidden))
+        model.add_loss(10.0 * tf.reduce_mean(tf.square(hidden)))
+        compiled(model).fit(x, y, verbose=0, callbacks=probes)
+        found.append(model.get_weights())
+    for plain, probed in zip(*found, strict=True):
+        assert np.allclose(plain, probed, atol=1e-6)
+    assert sorted(probes[0].stats().layers) == ["a", "b"]
+
+
 class Raising(keras.callbacks.Callback):
     """Ends a fit in the way that was asked for."""
 

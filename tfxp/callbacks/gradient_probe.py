@@ -20,6 +20,7 @@ from tfxp.keras import keras
 from tfxp.measure.jacobian import FORMS, jacobian_singular_values
 from tfxp.measure.noise_gains import noise_gains
 from tfxp.measure.training_taps import TrainingTaps, range_of, training_taps
+from tfxp.transforms.custom_training import LOSS_KINDS
 
 _TENSORS = ("weight_gradients", "activation_gradients")
 
@@ -107,7 +108,9 @@ class GradientProbe(keras.callbacks.Callback):
         _check_model(model)
         self._taps = training_taps(model)
         tensors = self._taps.tensors(model)
-        self._probe = keras.Model(model.inputs, [*model.outputs, *tensors.values()])
+        # Losses of `model.add_loss` are layers of their own, which must run in every step.
+        losses = [layer.output for layer in model.layers if type(layer).__name__ in LOSS_KINDS]
+        self._probe = keras.Model(model.inputs, [*model.outputs, *tensors.values(), *losses])
         self._kernels = [self._taps.kernel_of(n, model.get_layer(n)) for n in self._taps.macs]
         self._names = [("weight_gradients", name) for name in self._taps.macs]
         self._names += [("activation_gradients", owner) for owner in tensors]
@@ -211,8 +214,7 @@ class GradientProbe(keras.callbacks.Callback):
             return 2.0
         if not hasattr(self, "_ranges"):
             outputs = self._probe.predict(self._first(self._samples), verbose=0)
-            own = len(self.model.outputs)
-            self._ranges = dict(zip(self._taps.activations, outputs[own:], strict=True))
+            self._ranges = dict(zip(self._taps.activations, self._tapped(outputs), strict=True))
         return range_of(self._ranges[name])
 
     def _first(self, samples: int) -> list[np.ndarray]:
@@ -235,7 +237,7 @@ class GradientProbe(keras.callbacks.Callback):
                 predicted = tf.nest.pack_sequence_as(model.output, predicted)
             loss = model.compute_loss(x, y, predicted, weight)
             # Behind a softmax of its own a layer's tensor is its logits, which Keras remembers.
-            points = [getattr(tensor, "_keras_logits", tensor) for tensor in found[own:]]
+            points = [getattr(tensor, "_keras_logits", tensor) for tensor in self._tapped(found)]
         variables = model.trainable_variables
         gradients = tape.gradient(loss, [*variables, *points])
         count = len(variables)
@@ -245,6 +247,12 @@ class GradientProbe(keras.callbacks.Callback):
         tf.cond(tf.equal(self._steps % self._every, 0), lambda: self._look(watched), lambda: 0)
         self._steps.assign_add(1)
         return model.compute_metrics(x, y, predicted, weight)
+
+    def _tapped(self, outputs: list[Any]) -> list[Any]:
+        """The activation tensors among the probe's outputs."""
+        assert self._taps is not None
+        own = len(self.model.outputs)
+        return outputs[own : own + len(self._taps.activations)]
 
     def _look(self, gradients: list[Any]) -> int:
         """Update running variances and maxima; a gradient that is not finite changes nothing."""
