@@ -22,6 +22,7 @@ from tfxp.quantizers.fused import quantize_in_one_pass
 from tfxp.quantizers.rounding import round_half_even
 from tfxp.quantizers.straight_through import (
     HALF_UP_NUDGE,
+    Alternative,
     quantize_by_rounding,
     quantize_half_even,
     straight_through,
@@ -156,28 +157,34 @@ class ActivationQuantizer(FormatQuantizer):
         self, outputs: Any, /, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid; with `relu` that of relu(outputs), for the price of one."""
-        narrow = self._narrow(outputs, training, weights, relu)
-        if self.wide_rounding is None:
-            return narrow
-        mode, limits = self.wide_rounding, (weights["qmin"], weights["qmax"])
-
-        def wide() -> tf.Tensor:
-            """Other values, the same gradient."""
-            real = tf.stop_gradient(tf.nn.relu(outputs) if relu else outputs)
-            rounded = quantize_in_one_pass(real, weights["scale"], *limits, mode, self.seed)
-            return narrow + tf.stop_gradient(rounded - narrow)
-
-        return tf.cond(weights["wide"] > 0, wide, lambda: narrow)
-
-    def _narrow(self, outputs: Any, training: Any, weights: Variables, relu: bool) -> tf.Tensor:
-        """As 8-bit storage rounds."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
         rounding = deterministic(self.rounding, training)
-        if rounding not in FAST_ROUNDINGS or self.saturation_gradient == "pass":
-            gradient = self.saturation_gradient
-            return quantize_by_rounding(outputs, scale, qmin, qmax, rounding, gradient, self.seed)
-        nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
-        return quantize_half_even(outputs, scale, qmin, qmax, nudge, self.nonnegative, relu)
+        if rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero":
+            nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
+            return quantize_half_even(
+                outputs, scale, qmin, qmax, nudge, self.nonnegative, relu, self._wide(weights, relu)
+            )
+        gradient, seed = self.saturation_gradient, self.seed
+        narrow = quantize_by_rounding(outputs, scale, qmin, qmax, rounding, gradient, seed)
+        wide = self._wide(weights, relu)
+        if wide is None:
+            return narrow
+        real = tf.stop_gradient(outputs)
+        values = tf.cond(wide.chosen, lambda: wide.values(real), lambda: tf.stop_gradient(narrow))
+        return narrow + tf.stop_gradient(values - narrow)
+
+    def _wide(self, weights: Variables, relu: bool) -> Alternative | None:
+        """How 16-bit storage rounds, if that differs."""
+        if self.wide_rounding is None:
+            return None
+        grid = weights["scale"], weights["qmin"], weights["qmax"]
+        mode = self.wide_rounding
+
+        def values(outputs: tf.Tensor) -> tf.Tensor:
+            real = tf.nn.relu(outputs) if relu else outputs
+            return quantize_in_one_pass(real, *grid, mode, self.seed)
+
+        return Alternative(weights["wide"] > 0, values)
 
 
 def deterministic(rounding: str, training: Any) -> str:

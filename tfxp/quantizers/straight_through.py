@@ -14,7 +14,8 @@ Backward, with dy the incoming gradient:
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -59,6 +60,13 @@ def quantize_by_rounding(
     return forward(x)
 
 
+class Alternative(NamedTuple):
+    """Another way to round, which a scalar tensor chooses."""
+
+    chosen: tf.Tensor
+    values: Callable[[tf.Tensor], tf.Tensor]
+
+
 def quantize_half_even(
     x: tf.Tensor,
     scale: tf.Tensor,
@@ -67,6 +75,7 @@ def quantize_half_even(
     nudge: float = 0.0,
     nonnegative: bool = False,
     relu: bool = False,
+    alternative: Alternative | None = None,
 ) -> tf.Tensor:
     """Quantize with ties to even, in one fused kernel each way; for activations.
 
@@ -83,11 +92,11 @@ def quantize_half_even(
             grid go up.
         nonnegative: `x` has no negative elements.
         relu: quantize relu(x); the gradient is zero where x <= 0, as a ReLU's is.
+        alternative: another rounding, when it is chosen; the gradient is the same.
     """
 
-    @tf.custom_gradient
-    def forward(value: tf.Tensor) -> Any:
-        xla, levels = traced_by_xla(), qmax + 1.0
+    def fused(value: tf.Tensor) -> tf.Tensor:
+        levels = qmax + 1.0
         bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
         unsigned = nonnegative or relu
         if unsigned:
@@ -96,7 +105,7 @@ def quantize_half_even(
             bits += 1
             is_full = tf.equal(qmin, -levels)
             held = tf.cond(is_full, lambda: value, lambda: tf.maximum(value, qmin * scale))
-        result = tf.raw_ops.QuantizeAndDequantizeV3(
+        return tf.raw_ops.QuantizeAndDequantizeV3(
             input=held + nudge * scale if nudge else held,
             input_min=0.0 if unsigned else -levels * scale,
             input_max=qmax * scale,
@@ -104,6 +113,17 @@ def quantize_half_even(
             signed_input=not unsigned,
             range_given=True,
         )
+
+    @tf.custom_gradient
+    def forward(value: tf.Tensor) -> Any:
+        xla = traced_by_xla()
+        if alternative is None:
+            result = fused(value)
+        else:
+            # Inside both branches, so that each may take the value's memory for its result.
+            result = tf.cond(
+                alternative.chosen, lambda: alternative.values(value), lambda: fused(value)
+            )
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
