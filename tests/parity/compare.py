@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter as LiteRT
 
 from tfxp.export import integer_graph_of
 from tfxp.export.exactness_notes import exactness_notes
+from tfxp.export.litert_limits import litert_refusals, requantizing_notes
 from tfxp.graph import write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, tf
@@ -70,7 +71,13 @@ class Trio:
 
     def notes(self, pack_int4=False):
         """What the exporter says of the model as it is now."""
-        return [str(note) for note in exactness_notes(read_network(self.qmodel), pack_int4)]
+        notes = exactness_notes(read_network(self.qmodel), pack_int4)
+        graph = integer_graph_of(self.qmodel, pack_int4=pack_int4)
+        return [str(note) for note in (*notes, *requantizing_notes(graph))]
+
+    def refusals(self):
+        """Why LiteRT is expected to refuse the file."""
+        return litert_refusals(integer_graph_of(self.qmodel))
 
 
 def run(engine, codes):
