@@ -19,7 +19,9 @@ from setuptools import build_meta
 print(build_meta.build_editable(sys.argv[1]))
 """
 LOOK = """
-import site, sys
+import os, site, sys
+# without the install that runs these tests
+sys.path = [p for p in sys.path if not os.path.exists(os.path.join(p, "tfxp", "version.py"))]
 site.addsitedir(sys.argv[1])
 sys.path.insert(0, "")  # as an interactive Python has it
 import tfxp, tfxp.tools.view_tflite
