@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import TextIO, TypeAlias, TypeVar
-
-# What long library calls report to: steps done, and steps in all where that is known.
-Report: TypeAlias = Callable[[int, int | None], None]
-# The same with words or a figure about the last step: a note, or the running loss.
-NotedReport: TypeAlias = Callable[[int, int, str], None]
-LossReport: TypeAlias = Callable[[int, int, float], None]
-# Steps that nobody can count beforehand: what was done, and the error that is left.
-ErrorReport: TypeAlias = Callable[[str, float], None]
+from typing import Protocol, TextIO, TypeVar
 
 _Item = TypeVar("_Item")
 _WIDTH = 24
 _SECONDS_BETWEEN_DRAWS = 0.1
+
+
+class Report(Protocol):
+    """A function that long library calls report to, such as `Progress.reach`.
+
+    Args:
+        done: steps done.
+        total: steps in all; None where nobody knows.
+        note: words about the last step, such as its loss; given only where there are any.
+    """
+
+    def __call__(self, done: int, total: int | None, note: str = "", /) -> None:
+        """Take one report."""
+
+
+def reporter(progress: Report | None) -> Report:
+    """What to call at every step: nothing for None; functions of two arguments get no notes."""
+    if progress is None:
+        return lambda done, total, note="", /: None
+    try:
+        inspect.signature(progress).bind(0, None, "")
+    except (TypeError, ValueError):
+        return lambda done, total, note="", /: progress(done, total)
+    return progress
 
 
 class Progress:
@@ -67,13 +84,10 @@ class Progress:
         if self._show:
             self._draw(final=False)
 
-    def reach(self, done: int, total: int | None = None) -> None:
-        """Say that `done` steps are done altogether, of `total` if that is known by now.
-
-        A method to hand to functions that take a callback.
-        """
+    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Say that `done` steps of `total`, if that is known by now, are done: a `Report`."""
         self.total = self.total if total is None else total
-        self.step(done - self.done)
+        self.step(done - self.done, note)
 
     def close(self) -> None:
         """Draw the last state and leave the line."""

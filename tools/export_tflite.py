@@ -110,7 +110,7 @@ def main() -> int:
             fine_bias=_FINE_BIAS.value,
             runtime=_RUNTIME.value,
             check=_CHECK.value,
-            progress=lambda done, _: bar.step(done - bar.done),
+            progress=bar.reach,
         )
     from tfxp.export import save_c_header, save_npz
 

@@ -143,15 +143,13 @@ def _measure(model: Any, data: ModelData | None) -> ModelStats | None:
             model,
             data.x,
             fold_batch_norm=_FOLD.value,
-            progress=lambda done, _: bar.step(done - bar.done),
+            progress=bar.reach,
         )
 
 
 def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
-        result = tfxp.calibrate_model(
-            qmodel, data.x, progress=lambda what, error: bar.step(note=f"{what}, error {error:.3g}")
-        )
+        result = tfxp.calibrate_model(qmodel, data.x, progress=bar.reach)
     steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
     print(f"relative squared output error: {steps}")
     return result
@@ -175,18 +173,8 @@ def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
 
     labels = None if data.y is None else _labels(data)
     with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
-
-        def report(done: int, total: int, loss: float) -> None:
-            bar.note = f"loss {loss:.4f}"
-            bar.reach(done, total)
-
         losses = fine_tune(
-            qmodel,
-            data.x,
-            labels,
-            _settings(),
-            teacher=model,
-            progress=report,
+            qmodel, data.x, labels, _settings(), teacher=model, progress=bar.reach
         )
     kept = f"; epoch {losses.kept} is kept" if losses.kept else ""
     print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses) + kept)

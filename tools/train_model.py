@@ -159,11 +159,6 @@ def _train(
         data = (evaluation or train).take(_PROBED).scaled(recipe.input_scale, recipe.input_shift)
         probes = [GradientProbe(_STATS.value, data.x, batch_size=min(recipe.batch_size, _PROBED))]
     with Progress(None, name, "step", _PROGRESS.value) as bar:
-
-        def report(done: int, total: int, note: str) -> None:
-            bar.note = note
-            bar.reach(done, total)
-
         result = train_recipe(
             recipe,
             train,
@@ -172,7 +167,7 @@ def _train(
             callbacks=probes,
             command=" ".join(["tools/train_model.py", *sys.argv[1:]]),
             tensorboard=_TENSORBOARD.value,
-            progress=report,
+            progress=bar.reach,
         )
     accuracy = result["accuracy"]
     shown = "not evaluated" if accuracy is None else f"accuracy {accuracy:.4f}"

@@ -12,7 +12,7 @@ import pytest
 
 from tfxp import cli
 from tfxp.errors import DataError
-from tfxp.progress import Progress, track
+from tfxp.progress import Progress, reporter, track
 
 
 def _tool(main=lambda: None):
@@ -172,9 +172,17 @@ def test_progress_as_a_callback_learns_the_total():
     with Progress(None, "work", "image", stream=stream) as progress:
         progress.reach(3)
         assert "work: 3 images" in progress.line()
-        progress.reach(8, 10)
-        assert "work: 8/10 images" in progress.line() and "left" in progress.line()
+        reporter(progress.reach)(8, 10, "loss 0.5")
+        assert "work: 8/10 images" in progress.line() and progress.line().endswith("left  loss 0.5")
     assert stream.getvalue().endswith("\n")
+
+
+def test_reports_of_two_arguments_get_no_note():
+    seen = []
+    reporter(lambda done, total: seen.append((done, total)))(1, None, "a note")
+    reporter(lambda *given: seen.append(given))(2, 3)
+    reporter(None)(3, 3, "to nobody")
+    assert seen == [(1, None), (2, 3)]
 
 
 @pytest.mark.parametrize("show", [True, False, None])

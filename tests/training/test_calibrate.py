@@ -102,7 +102,7 @@ def test_ctrl_c_leaves_no_trial_behind(net):
     model, x, stats = net
     qmodel = tfxp.quantize_model(model, "w4a4", stats)
 
-    def stop(what, error):
+    def stop(done, total):
         raise KeyboardInterrupt
 
     result = calibrate_model(qmodel, x, progress=stop)

@@ -112,7 +112,8 @@ def test_ctrl_c_keeps_the_best_so_far(digits):
     qmodel = tfxp.quantize_model(model, "w2a2", stats)
     kept = []
 
-    def stop(done, total, loss):
+    def stop(done, total, note):
+        assert note.startswith("loss ")
         if done == 12:  # the first step of the second epoch of 10 + 1
             kept.extend(qmodel.get_weights())
             raise KeyboardInterrupt
@@ -124,7 +125,7 @@ def test_ctrl_c_keeps_the_best_so_far(digits):
     assert not all(np.array_equal(a, b) for a, b in zip(kept, after, strict=True))
     again = tfxp.quantize_model(model, "w2a2", stats)
 
-    def stop_at_once(done, total, loss):
+    def stop_at_once(done, total, note):
         raise KeyboardInterrupt
 
     before = again.get_weights()

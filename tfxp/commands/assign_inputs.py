@@ -84,7 +84,7 @@ class AssignInputs:
         data = self.load_data(model, self._data.value, "train")
         with Progress(len(data), "measuring", "sample", self.progress.value) as bar:
             stats = measure_model(
-                model, data.x, batch_size=self.batch.value, progress=lambda done, _: bar.reach(done)
+                model, data.x, batch_size=self.batch.value, progress=bar.reach
             )
         return stats, model, data
 

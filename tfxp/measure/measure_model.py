@@ -16,7 +16,7 @@ from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.column_ranges import ColumnRanges
 from tfxp.measure.workload import workload
 from tfxp.precision import ModelStats
-from tfxp.progress import Report
+from tfxp.progress import Report, reporter
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
@@ -79,15 +79,14 @@ def measure_model(
     model = as_tf_keras(model)
     pass_ = _QuantizedPass if is_quantized(model) else _FloatPass
     task = pass_(model, fold_batch_norm, pre_activations)
-    signature, samples = InputSignature.of(model), 0
+    signature, samples, report = InputSignature.of(model), 0, reporter(progress)
     columns = ColumnRanges(signature.names)
     for batch, total in signature.batches(data, batch_size):
         columns.update(batch)
         for part in [batch] if signature.batch else _parts(batch, task.elements):
             task.update(part)
             samples += len(part[0])
-            if progress is not None:
-                progress(samples, total)
+            report(samples, total)
     columns.warn(task.plan.points)
     return task.result(samples)
 

@@ -11,7 +11,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
-from tfxp.progress import Report
+from tfxp.progress import Report, reporter
 
 
 def noise_gains(
@@ -56,12 +56,11 @@ def noise_gains(
             "expected one, the logits of a classifier."
         )
     step, keys = _gain_step(taps, returned[0])
-    total = np.zeros(len(keys))
+    total, report = np.zeros(len(keys)), reporter(progress)
     for number in range(samples):
         # A network of a fixed batch gets as many copies, and the first one's logits count.
         total += step([tf.repeat(part[number : number + 1], copies, 0) for part in inputs]).numpy()
-        if progress is not None:
-            progress(number + 1, samples)
+        report(number + 1, samples)
     gains = total / samples
     return {key: float(gain) for key, gain in zip(keys, gains, strict=True)}
 

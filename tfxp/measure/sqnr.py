@@ -14,7 +14,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.progress import Report
+from tfxp.progress import Report, reporter
 from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import read_network
@@ -84,14 +84,13 @@ def measure_sqnr(
     network = read_network(qmodel)
     pair = _Pair(plan.graph, network, qmodel, names)
     signal, noise = np.zeros(len(names)), np.zeros(len(names))
-    samples = 0
+    samples, report = 0, reporter(progress)
     for batch, total in InputSignature.of(qmodel).batches(data, batch_size):
         for index, (x, x_q) in enumerate(pair(batch)):
             signal[index] += np.square(x).sum()
             noise[index] += np.square(x - x_q).sum()
         samples += len(batch[0])
-        if progress is not None:
-            progress(samples, total)
+        report(samples, total)
     weights = _weights_sqnr(network)
     return {
         owner: LayerSqnr(owner, weights.get(owner), _decibel(signal[i], noise[i]))

@@ -19,7 +19,7 @@ from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
-from tfxp.progress import NotedReport
+from tfxp.progress import Report, reporter
 from tfxp.training.recipes.batches import evaluation_batches, training_batches
 from tfxp.training.recipes.build_network import (
     build_network,
@@ -45,7 +45,7 @@ def train_recipe(
     callbacks: Sequence[Any] = (),
     command: str = "",
     tensorboard: bool = True,
-    progress: NotedReport | None = None,
+    progress: Report | None = None,
 ) -> dict[str, Any]:
     """Train a recipe's network, or finish what a checkpoint in `folder` has begun.
 
@@ -63,7 +63,7 @@ def train_recipe(
         callbacks: more Keras callbacks.
         command: noted in the result.
         tensorboard: write scalars for TensorBoard.
-        progress: called with (steps done, steps in all, note).
+        progress: called with (steps done, steps in all, losses and times).
 
     Returns:
         What `result.json` holds: recipe, command, figures of every epoch, final accuracy, seconds.
@@ -96,7 +96,7 @@ def _train_held(
     callbacks: Sequence[Any],
     command: str,
     tensorboard: bool,
-    progress: NotedReport | None,
+    progress: Report | None,
 ) -> dict[str, Any]:
     """`train_recipe` in a folder that no other process trains in."""
     start, end = recipe.model.get("file"), folder / MODEL
@@ -215,12 +215,12 @@ class _Keeper(keras.callbacks.Callback):
         folder: Path,
         meta: dict[str, Any],
         evaluation: ModelData | None,
-        progress: NotedReport | None,
+        progress: Report | None,
         tensorboard: bool,
     ) -> None:
         super().__init__()
         self.recipe, self.folder, self.meta = recipe, folder, meta
-        self.progress = progress
+        self.progress = reporter(progress)
         self.steps = recipe.steps_per_epoch(int(meta["samples"]))
         self.batches = None
         if evaluation is not None:
@@ -243,10 +243,9 @@ class _Keeper(keras.callbacks.Callback):
                 f"training of {self.model.name!r}: the loss became NaN in step {batch + 1} of "
                 f"epoch {self.epoch + 1}; {kept} {str(self.folder)!r}. Use a smaller learning rate."
             )
-        if self.progress is not None:
-            steps = self.epoch * self.steps + batch + 1
-            note = f"epoch {self.epoch + 1}, loss {loss:.4f}"
-            self.progress(steps, self.recipe.epochs * self.steps, note)
+        steps = self.epoch * self.steps + batch + 1
+        note = f"epoch {self.epoch + 1}, loss {loss:.4f}"
+        self.progress(steps, self.recipe.epochs * self.steps, note)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Evaluate, and put state, log and scalars on disk."""

@@ -22,7 +22,7 @@ from tfxp.errors import ConfigError, TrainingWarning
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.progress import ErrorReport
+from tfxp.progress import Report, reporter
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.read_network import read_network
@@ -41,7 +41,7 @@ def calibrate_model(
     sweeps: int = 2,
     held_back: float = 0.2,
     seed: int = 0,
-    progress: ErrorReport | None = None,
+    progress: Report | None = None,
 ) -> dict[str, float]:
     """Bring a freshly quantized model nearer to its float self, without labels or gradients.
 
@@ -67,7 +67,7 @@ def calibrate_model(
         sweeps: how often step 1 goes over all tensors; it stops early when nothing moves.
         held_back: share of the samples that judge the steps; fewer than 8 samples do both.
         seed: seed of the choice of samples that are held back.
-        progress: called with (what is being done, relative output error).
+        progress: called with (steps done, None, what was done and the error that is left).
 
     Returns:
         Relative squared output error over all data: "before", "after_formats", "after_bias".
@@ -82,13 +82,13 @@ def calibrate_model(
     """
     if not 0 <= held_back < 1:
         raise ConfigError(f"held_back: got {held_back}; expected 0 to below 1.")
-    task = _Calibration(qmodel, data, batch_size, held_back, seed)
+    task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
     result = {"before": task.error()}
     if refine_formats:
-        task.attempt("formats", lambda: task.refine(sweeps, progress))
+        task.attempt("formats", lambda: task.refine(sweeps))
     result["after_formats"] = task.error()
     if correct_bias and not task.interrupted:
-        task.attempt("biases", lambda: task.correct_biases(progress))
+        task.attempt("biases", task.correct_biases)
     result["after_bias"] = task.error()
     if task.undone and result["after_bias"] == result["before"]:
         text = f"calibration: it did not help ({'; '.join(task.undone)}); the model is as it was."
@@ -100,8 +100,15 @@ class _Calibration:
     """The quantized network, its float twin's outputs, and the formats being moved."""
 
     def __init__(
-        self, qmodel: Any, data: Samples, batch_size: int, held_back: float, seed: int
+        self,
+        qmodel: KerasModel,
+        data: Samples,
+        batch_size: int,
+        held_back: float,
+        seed: int,
+        progress: Report,
     ) -> None:
+        self._progress, self._steps = progress, 0
         self._qmodel, self._network = qmodel, read_network(qmodel)
         plan, signature = self._network.plan, InputSignature.of(qmodel)
         arrays = signature.arrays(data, "calibration data")
@@ -160,17 +167,20 @@ class _Calibration:
         ]
         return sum(float(self._kind.hits(*pair)) for pair in pairs)
 
-    def refine(self, sweeps: int, progress: ErrorReport | None) -> None:
+    def refine(self, sweeps: int) -> None:
         """Coordinate descent over the binary points."""
         best = self.error(self._moved)
         for _ in range(sweeps):
             start = best
             for name, tensor in self._movable():
                 best = self._move(name, tensor, best)
-                if progress is not None:
-                    progress(f"formats: {name} {tensor}", best)
+                self._report(f"formats: {name} {tensor}", best)
             if best >= start * (1 - 1e-3):
                 break
+
+    def _report(self, what: str, error: float) -> None:
+        self._steps += 1
+        self._progress(self._steps, None, f"{what}, error {error:.3g}")
 
     def _movable(self) -> list[tuple[str, str]]:
         tensors = []
@@ -202,7 +212,7 @@ class _Calibration:
         self._network = self._network.with_formats({**self._network.formats, name: formats})
         self._network.assign_formats()
 
-    def correct_biases(self, progress: ErrorReport | None) -> None:
+    def correct_biases(self) -> None:
         """Centre the outputs of one layer after the other."""
         best = self.error(self._moved)
         for index, name in enumerate(self._network.plan.macs):
@@ -220,8 +230,7 @@ class _Calibration:
                 if not error < best:  # a clipped layer can be pushed the wrong way
                     bias.assign(kept)
             best = min(best, error)
-            if progress is not None:
-                progress(f"bias: {name}", best)
+            self._report(f"bias: {name}", best)
 
     def _mean_difference(self, index: int) -> np.ndarray:
         have = sum(self._forward(batch)[1][index].numpy() for batch in self._moved)

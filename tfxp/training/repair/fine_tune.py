@@ -14,7 +14,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
-from tfxp.progress import LossReport
+from tfxp.progress import Report, reporter
 from tfxp.training.repair.held_back import HeldBack, split
 from tfxp.training.repair.objective import Objective
 
@@ -97,7 +97,7 @@ def fine_tune(
     settings: FineTuneSettings | None = None,
     *,
     teacher: KerasModel | None = None,
-    progress: LossReport | None = None,
+    progress: Report | None = None,
 ) -> Losses:
     """Train a quantized model in place for a few epochs, and keep the best of them.
 
@@ -118,7 +118,7 @@ def fine_tune(
             trained on the teacher alone.
         settings: how.
         teacher: the float model; None trains on labels alone.
-        progress: called with (steps done, steps in all, running loss).
+        progress: called with (steps done, steps in all, the running loss in words).
 
     Returns:
         The mean loss of every epoch, a list; its `kept` is the number of the epoch whose weights
@@ -146,7 +146,7 @@ def fine_tune(
     learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
     judge = HeldBack(qmodel, objective, arrays, data.y, held, settings.batch_size)
     training = [part[learned] for part in arrays], None if data.y is None else data.y[learned]
-    losses = Losses(_epochs(qmodel, objective, training, settings, judge, progress))
+    losses = Losses(_epochs(qmodel, objective, training, settings, judge, reporter(progress)))
     losses.kept = judge.finish("fine-tuning")
     return losses
 
@@ -163,7 +163,7 @@ def _epochs(
     training: tuple[list[np.ndarray], np.ndarray | None],
     settings: FineTuneSettings,
     judge: HeldBack,
-    progress: LossReport | None,
+    progress: Report,
 ) -> Iterator[float]:
     """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
     (arrays, y), before = training, qmodel.get_weights()
@@ -181,8 +181,8 @@ def _epochs(
                         f"fine-tuning: the loss became NaN in step {done} of epoch {epoch + 1}; "
                         "the model is as it was. Use a smaller learning rate."
                     )
-                if progress is not None:
-                    progress(epoch * steps + done, steps * settings.epochs, total / done)
+                loss = f"loss {total / done:.4f}"
+                progress(epoch * steps + done, steps * settings.epochs, loss)
             judge.look(epoch + 1)
         except KeyboardInterrupt:
             return
