@@ -11,11 +11,18 @@ import pytest
 
 import tfxp
 from tests.cases import CASES, built, inputs_of
-from tfxp.csource import write_c_source
+from tfxp.csource import run_c_program, write_c_source
 from tfxp.csource.packing import pack_codes
-from tfxp.errors import DataError, OutputError, UnsupportedOpError
+from tfxp.errors import (
+    DataError,
+    DependencyError,
+    ModelError,
+    OutputError,
+    UnsupportedOpError,
+)
 from tfxp.export import integer_graph_of
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor
+from tfxp.interpreter import Interpreter
 
 STRICT = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror"
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
@@ -156,3 +163,49 @@ def test_only_own_folders_are_replaced(tmp_path):
     with pytest.raises(OutputError, match="other files in it"):
         write_c_source(graph, tmp_path / "other", codes)
     assert (tmp_path / "other/thesis.tex").read_text() == "words"
+
+
+@needs_cc
+@pytest.mark.parametrize("skip_zeros", [True, False])
+def test_the_program_runs_on_arrays(skip_zeros, tmp_path):
+    graph, codes = graph_and_codes("several_inputs_and_outputs", "w4a4", 8)
+    write_c_source(graph, tmp_path / "c")
+    got = run_c_program(tmp_path / "c", codes, skip_zeros=skip_zeros)
+    for ours, theirs in zip(got, Interpreter(graph).predict_codes(codes), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@needs_cc
+def test_outputs_that_are_inputs_constants_or_the_same_tensor(tmp_path):
+    """Each output of the file is one of the program, whatever lies behind it."""
+    graph = one_operator("RELU")
+    view = graph.add_tensor(Tensor("x", (1, 2, 2), "INT8", Quantization([0.5], [0])))
+    shape = graph.add_tensor(Tensor("shape", (3,), "INT32", data=np.array([1, 2, 2], np.int32)))
+    graph.add_operator(Operator("RESHAPE", [1, shape], [view]))
+    five = np.array([[5, 6]], np.int8)
+    constant = graph.add_tensor(Tensor("x_table", (1, 2), "INT8", Quantization([1], [0]), five))
+    graph.outputs = [1, view, 0, constant, 1]
+    write_c_source(graph, tmp_path / "c")
+    codes = np.array([[-7, 1, -128, 127], [1, 2, 3, 4]], np.int8)
+    relu = np.maximum(codes, 0)
+    wanted = [relu, relu.reshape(2, 2, 2), codes, np.repeat(five, 2, 0), relu]
+    for ours, theirs in zip(run_c_program(tmp_path / "c", codes), wanted, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@needs_cc
+def test_what_run_c_program_refuses(tmp_path, monkeypatch):
+    write_c_source(one_operator("RELU"), tmp_path / "c")
+    codes = np.zeros((2, 4), np.int8)
+    with pytest.raises(DataError, match=r"int64 \(2, 4\); expected int8 \(N, 4\)"):
+        run_c_program(tmp_path / "c", codes.astype(np.int64))
+    with pytest.raises(DataError, match="got 2; expected 1"):
+        run_c_program(tmp_path / "c", [codes, codes])
+    with pytest.raises(ModelError, match="expected one from write_c_source"):
+        run_c_program(tmp_path, codes)
+    (tmp_path / "c/round.c").write_text("no C")
+    with pytest.raises(ModelError, match="got exit code 1 of"):
+        run_c_program(tmp_path / "c", codes)
+    monkeypatch.setenv("CC", "no_such_compiler")
+    with pytest.raises(DependencyError, match="none named 'no_such_compiler'"):
+        run_c_program(tmp_path / "c", codes)

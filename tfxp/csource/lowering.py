@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfxp.csource.packing import pack_codes
-from tfxp.csource.program import Constant, Step, identifiers, int8_table, struct
+from tfxp.csource.program import Constant, Step, Structure, identifiers, initialiser, int8_table
 from tfxp.errors import UnsupportedOpError
 from tfxp.graph import IntegerGraph, Tensor
 from tfxp.interpreter.executor import Executor, Settings
@@ -106,7 +106,7 @@ def _step(
     node: Node,
     call: str,
     inputs: tuple[int, ...],
-    structure: str = "",
+    structure: Structure | None = None,
     constants: tuple[Constant, ...] = (),
     sums: int = 0,
     codes: int = 0,
@@ -177,7 +177,7 @@ def _convolution(
     )
     low, high = requantizer.low, requantizer.high
     limits = (f"{name}_shifts", len(shifts), requantizer.zero_point, low, high)
-    fields = struct(
+    fields = (
         *images,
         *((axis.taps, axis.stride, axis.dilation, axis.pad) for axis in axes),
         (f"{name}_weights", packed.bits, packed.factor),
@@ -191,7 +191,7 @@ def _convolution(
         node,
         f"tfxp_convolve(&{name}_layer, $in0, $out, sums, weights)",
         (node.operator.inputs[0],),
-        f"static const tfxp_convolution {name}_layer = {fields};",
+        Structure("tfxp_convolution", f"{name}_layer", fields),
         constants,
         sums=width * channels,
         codes=channels,
@@ -207,9 +207,9 @@ def _pool(node: Node) -> list[Step]:
         window, stride = options[f"filter_{word}"], options[f"stride_{side}"]
         before = window_extent(source[i], window, stride, options["padding"])[1]
         axes.append((window, stride, 1, before))
-    fields = struct(source, target, *axes, *node.cache["limits"])
+    fields = (source, target, *axes, *node.cache["limits"])
     call = f"tfxp_{kind}_pool(&{name}_layer, $in0, $out)"
-    structure = f"static const tfxp_pool {name}_layer = {fields};"
+    structure = Structure("tfxp_pool", f"{name}_layer", fields)
     return [_step(node, call, (node.operator.inputs[0],), structure)]
 
 
@@ -227,9 +227,9 @@ def _largest(node: Node) -> list[Step]:
     _require_positions(node)
     source, name = _image(need.tensor(node, 0)), _c_name(node)
     axes = [(size, 1, 1, 0) for size in source[:2]]
-    fields = struct(source, (1, 1, source[2]), *axes, -128, 127)
+    fields = (source, (1, 1, source[2]), *axes, -128, 127)
     call = f"tfxp_max_pool(&{name}_layer, $in0, $out)"
-    structure = f"static const tfxp_pool {name}_layer = {fields};"
+    structure = Structure("tfxp_pool", f"{name}_layer", fields)
     return [_step(node, call, (node.operator.inputs[0],), structure)]
 
 
@@ -242,9 +242,7 @@ def _mean(node: Node) -> list[Step]:
     assert (np.diff(codes) >= 0).all()
     # the smallest sum that gives each code above the lowest
     steps = sums[np.searchsorted(codes, np.arange(codes[0] + 1, codes[-1] + 1))]
-    call = (
-        f"tfxp_mean({name}_steps, {len(steps)}, {codes[0]}, {count}, {channels}, $in0, $out)"
-    )
+    call = f"tfxp_mean({name}_steps, {len(steps)}, {codes[0]}, {count}, {channels}, $in0, $out)"
     constants = (Constant(f"{name}_steps", "int32_t", steps),)
     return [_step(node, call, (node.operator.inputs[0],), constants=constants)]
 
@@ -283,7 +281,7 @@ def _binary(node: Node) -> list[Step]:
     a, b = (need.tensor(node, i) for i in order)
     fields = _product(node, a, b) if kind == "MUL" else _sum(node, a, b, order)
     word, verb = ("product", "multiply") if kind == "MUL" else ("sum", "add")
-    structure = f"static const tfxp_{word} {name}_layer = {struct(*fields)};"
+    structure = Structure(f"tfxp_{word}", f"{name}_layer", fields)
     call = f"tfxp_{verb}(&{name}_layer, {arguments})"
     return [_step(node, call, inputs, structure, tuple(constants))]
 
@@ -369,7 +367,7 @@ def _pad(node: Node) -> list[Step]:
         if value is None:
             raise UnsupportedOpError(f"{_layer_name(node)} (PADV2): a value that is computed")
         fill = int(value.reshape(-1)[0])
-    source, target = (f"(tfxp_image){struct(*_image(tensor))}" for tensor in (x, output))
+    source, target = (f"(tfxp_image){initialiser(*_image(tensor))}" for tensor in (x, output))
     place = f"{pairs[1][0]}, {pairs[2][0]}, {fill}"
     call = f"tfxp_pad_image({source}, {target}, {place}, $in0, $out)"
     return [_step(node, call, (node.operator.inputs[0],))]

@@ -27,6 +27,26 @@ class Constant:
 
 
 @dataclasses.dataclass(frozen=True)
+class Structure:
+    """A constant struct of the program.
+
+    Args:
+        type: in C.
+        name: in C.
+        fields: numbers and names in order, tuples nested.
+    """
+
+    type: str
+    name: str
+    fields: tuple[Any, ...]
+
+    @property
+    def text(self) -> str:
+        """Its definition."""
+        return f"static const {self.type} {self.name} = {initialiser(*self.fields)};"
+
+
+@dataclasses.dataclass(frozen=True)
 class Step:
     """One call of a kernel.
 
@@ -38,7 +58,7 @@ class Step:
         output: the tensor that it writes.
         sums: int32 elements of scratch memory.
         codes: int8 elements of scratch memory.
-        structure: definition of the constant struct that the call names; "" if there is none.
+        structure: the constant struct that the call names.
         constants: arrays that the structure or the call names.
     """
 
@@ -49,7 +69,7 @@ class Step:
     output: int
     sums: int = 0
     codes: int = 0
-    structure: str = ""
+    structure: Structure | None = None
     constants: tuple[Constant, ...] = ()
 
 
@@ -60,14 +80,14 @@ _TAKEN = (
 ).split()
 
 
-def identifiers(names: Iterable[str]) -> list[str]:
-    """Tensors' names as C identifiers, each of them once.
+def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Tensors' names as C identifiers, each of them once and none that is taken.
 
     Example:
         >>> identifiers(["block/conv_1:0", "block conv_1 0", "1x1", "int"])
         ['block_conv_1_0', 'block_conv_1_0_2', 'n1x1', 'int_2']
     """
-    used = set(_TAKEN)
+    used = {*_TAKEN, *taken}
     result: list[str] = []
     for name in names:
         base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
@@ -80,14 +100,14 @@ def identifiers(names: Iterable[str]) -> list[str]:
     return result
 
 
-def struct(*fields: Any) -> str:
+def initialiser(*fields: Any) -> str:
     """Initialiser of a C struct: numbers and texts in order, tuples nested.
 
     Example:
-        >>> struct((1, 2), "bias", 3)
+        >>> initialiser((1, 2), "bias", 3)
         '{{1, 2}, bias, 3}'
     """
-    texts = (struct(*field) if isinstance(field, tuple) else str(field) for field in fields)
+    texts = (initialiser(*field) if isinstance(field, tuple) else str(field) for field in fields)
     return "{" + ", ".join(texts) + "}"
 
 

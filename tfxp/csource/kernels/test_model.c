@@ -8,21 +8,19 @@
 #include <time.h>
 
 #include "model.h"
-#include "model_test.h"
+#include "model_ports.h"
 
-static int8_t inputs[MODEL_INPUTS][MODEL_LARGEST];
-static int8_t outputs[MODEL_OUTPUTS][MODEL_LARGEST];
-static int8_t expected[MODEL_LARGEST];
+static int8_t expected[MODEL_LARGEST_OUTPUT];
 
 static long differing(FILE *file) {
   long count = 0;
   for (int32_t i = 0; i < MODEL_OUTPUTS; ++i) {
-    const size_t size = (size_t)output_sizes[i];
-    if (fread(expected, 1, size, file) != size) {
+    const int8_t *codes = outputs[i];
+    if (fread(expected, 1, output_bytes[i], file) != output_bytes[i]) {
       return -1;
     }
-    for (int32_t k = 0; k < output_sizes[i]; ++k) {
-      count += outputs[i][k] != expected[k];
+    for (uint32_t k = 0; k < output_bytes[i]; ++k) {
+      count += codes[k] != expected[k];
     }
   }
   return count;
@@ -40,14 +38,13 @@ int main(void) {
   clock_t spent = 0;
   for (long n = 0; n < samples; ++n) {
     for (int32_t i = 0; i < MODEL_INPUTS; ++i) {
-      const size_t size = (size_t)input_sizes[i];
-      if (fread(inputs[i], 1, size, file) != size) {
+      if (fread(inputs[i], 1, input_bytes[i], file) != input_bytes[i]) {
         puts("vectors.bin: ends early");
         return 2;
       }
     }
     const clock_t start = clock();
-    MODEL_CALL(inputs, outputs);
+    MODEL_CALL();
     spent += clock() - start;
     const long found = differing(file);
     if (found < 0) {
@@ -57,7 +54,7 @@ int main(void) {
     wrong += found;
   }
   for (int32_t i = 0; i < MODEL_OUTPUTS; ++i) {
-    all += samples * output_sizes[i];
+    all += samples * (long)output_bytes[i];
   }
   fclose(file);
   const double each = samples > 0 ? 1e6 * (double)spent / CLOCKS_PER_SEC / (double)samples : 0.0;
