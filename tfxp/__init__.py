@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tfxp.training import calibrate_model as calibrate_model
     from tfxp.training import fine_tune as fine_tune
     from tfxp.training import prepare_training as prepare_training
+    from tfxp.transforms.equalize import equalize as equalize
     from tfxp.transforms.split_normalization import split_normalization as split_normalization
     from tfxp.transforms.wrpn.rescale import rescale_for_wrpn as rescale_for_wrpn
     from tfxp.transforms.wrpn.widen import widen_model as widen_model
@@ -54,6 +55,7 @@ _TENSORFLOW = {"callbacks", "export", "measure", "quantization", "search", "trai
 _PUBLIC = {
     "calibrate_model": "tfxp.training",
     "count_model": "tfxp.measure",
+    "equalize": "tfxp.transforms.equalize",
     "export_tflite": "tfxp.export.export_tflite",
     "fine_tune": "tfxp.training",
     "FixedPointFormat": "tfxp.formats",

@@ -28,6 +28,7 @@ from tfxp.data import (
     scalings_of,
 )
 from tfxp.data.input_scaling import keep_scalings
+from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, write_json
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import ModelStats
@@ -52,6 +53,9 @@ _FIT = _FLAGS.DEFINE_enum(
     "How bits are split: smallest error, nothing clips, or 1 % may clip.",
 )
 _FOLD = _FLAGS.DEFINE_boolean("fold_batch_norm", True, "Fold BatchNormalization before quantizing.")
+_EQUALIZE = _FLAGS.DEFINE_boolean(
+    "equalize", False, "Even out the channels of kernels first; folds BatchNormalization."
+)
 _CALIBRATE = _FLAGS.DEFINE_boolean(
     "calibrate", True, "Choose binary points by the network's output and centre biases."
 )
@@ -79,6 +83,13 @@ def main() -> None:
     precision = cli.read_precision(_PRECISION.value)
     model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
+    if _EQUALIZE.value:
+        if _STATS.value or not _FOLD.value:
+            raise ConfigError(
+                "--equalize: got --stats or --nofold_batch_norm; expected --data and folding, "
+                "since it folds first and activations change."
+            )
+        model = tfxp.equalize(model)
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (

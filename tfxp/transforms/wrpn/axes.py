@@ -240,14 +240,19 @@ def copies(axis: Axis) -> np.ndarray:
     return (np.arange(axis.times)[:, None] * axis.inner.width + inner).ravel()
 
 
-def expand(axis: Axis, value: Callable[[Free], float]) -> np.ndarray:
-    """One number for each narrow channel: `value` of free ones, 1 for fixed ones."""
+def expand(
+    axis: Axis, value: Callable[[Free], float | np.ndarray], fixed: float = 1.0
+) -> np.ndarray:
+    """One number for each narrow channel: `value` of free ones, `fixed` for fixed ones.
+
+    `value` gives a number for the whole axis, or one a channel.
+    """
     axis = resolve(axis)
     if isinstance(axis, Free | Fixed):
-        return np.full(axis.width, value(axis) if isinstance(axis, Free) else 1.0)
+        return np.full(axis.width, value(axis) if isinstance(axis, Free) else fixed)
     if isinstance(axis, Concat):
-        return np.concatenate([expand(part, value) for part in axis.parts])
-    inner = expand(axis.inner, value)
+        return np.concatenate([expand(part, value, fixed) for part in axis.parts])
+    inner = expand(axis.inner, value, fixed)
     return np.repeat(inner, axis.times) if isinstance(axis, Repeat) else np.tile(inner, axis.times)
 
 
