@@ -48,6 +48,12 @@ _MODEL = _FLAGS.DEFINE_string(
 _TRAIN_DATA = _FLAGS.train_data(required=True)
 _EVAL_DATA = _FLAGS.eval_data()
 _LIMIT = _FLAGS.limit()
+_HELD_OUT = _FLAGS.DEFINE_integer(
+    "held_out",
+    None,
+    "Choose without test data: train on all but the last N of the samples, evaluate on those.",
+    lower_bound=1,
+)
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed instead of the recipe's.", lower_bound=0)
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.", lower_bound=1)
 _THREADS = _FLAGS.DEFINE_integer(
@@ -74,6 +80,11 @@ def main() -> None:
     """Train one recipe, or what is left of a grid."""
     if (_CONFIG.value is None) == (_GRID.value is None):
         raise ConfigError("config and grid: got both or neither; expected one of them.")
+    if _HELD_OUT.value is not None and _EVAL_DATA.value:
+        raise ConfigError(
+            "held_out and eval_data: got both; expected held_out to choose a setting, and "
+            "eval_data for the final figures."
+        )
     # What is wrong with settings and data is said before TensorFlow is loaded.
     grid = None if _GRID.value is None else TrainingGrid.load(find_config(_GRID.value, "train"))
     chosen = [("", _recipe())] if grid is None else grid.runs(_ROWS.value)
@@ -118,6 +129,8 @@ def _data(recipe: TrainingRecipe) -> tuple[ModelData, ModelData | None]:
     train = load_model_data(
         _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train"
     )
+    if _HELD_OUT.value is not None:
+        return train.without_last(_HELD_OUT.value)
     if not _EVAL_DATA.value:
         return train, None
     return train, load_model_data(_EVAL_DATA.value, shapes, labels=True)
@@ -156,7 +169,7 @@ def _train(
                 f"gradient_stats: got a network of {len(train.parts)} inputs; expected one. Leave "
                 "it out, or join the inputs."
             )
-        data = (evaluation or train).take(_PROBED).scaled(recipe.input_scale, recipe.input_shift)
+        data = train.take(_PROBED).scaled(recipe.input_scale, recipe.input_shift)
         probes = [GradientProbe(_STATS.value, data.x, batch_size=min(recipe.batch_size, _PROBED))]
     with Progress(None, name, "step", _PROGRESS.value) as bar:
         result = train_recipe(

@@ -51,6 +51,47 @@ def test_resnet8_half_width():
     assert count_model(build_model("resnet8")).macs == 12_501_632
 
 
+def read_by(layer, model):
+    """Layers that read a layer's output."""
+    after = [node.outbound_layer for node in layer._outbound_nodes]
+    return [each for each in after if each in model.layers]
+
+
+@pytest.mark.parametrize("branch_norm", [False, True])
+def test_pre_activation(branch_norm):
+    """Sums have no ReLU and are read by normalizations and sums; convolutions read ReLUs."""
+    model = build_model(
+        "preact_resnet8", width=0.5, branch_norm=branch_norm, norm_start=[0.4, 0.3]
+    )
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers}
+    for name in ("conv0", "add1", "add2", "add3"):
+        readers = {kinds[layer.name] for layer in read_by(model.get_layer(name), model)}
+        assert readers <= {"BatchNormalization", "Add"}
+    for name in ("conv1_0", "conv1_1", "shortcut2", "conv3_1"):
+        (reader,) = read_by(model.get_layer(name), model)
+        assert model.get_layer(name).input.name.split("/")[0].endswith("_relu")
+        wanted = ["Add", "BatchNormalization"] if branch_norm else ["Add"]
+        assert kinds[reader.name] in wanted or name.endswith("_0")
+    same = count_model(build_model("resnet8", width=0.5))
+    found = count_model(model)
+    for name, layer in same.layers.items():
+        if layer.weight_count:
+            assert found[name].weight_shape == layer.weight_shape
+    starts = {
+        (float(layer.gamma[0]), float(layer.beta[0]))
+        for layer in model.layers
+        if kinds[layer.name] == "BatchNormalization"
+    }
+    before_relu = (np.float32(0.4), np.float32(0.3))
+    assert starts == ({before_relu, (1, 0)} if branch_norm else {before_relu})
+
+
+@pytest.mark.parametrize("start", [0.4, [0.4], [0.4, "0.3"], [0.4, float("nan")], [True, [0.3]]])
+def test_impossible_starts(start):
+    with pytest.raises(ConfigError, match="norm_start: got .*; expected two numbers"):
+        build_model("preact_resnet8", norm_start=start)
+
+
 def test_vgg16_is_the_counted_one():
     built, counted = count_model(build_model("vgg16")), vgg16()
     for name, layer in counted.layers.items():

@@ -80,6 +80,28 @@ def test_integers_of_a_trained_network(model, bits):
     assert np.array_equal(fine.data, multiple * kernels["inner/kernel"].astype(int))
 
 
+def test_a_pre_activation_block():
+    """The stream of sums in 8 bits; factors of a lone BatchNormalization in a depthwise kernel."""
+    keras.backend.clear_session()
+    y = x = keras.Input((8, 8, 3), name="image")
+    y = layers.Conv2D(4, 3, padding="same", name="first")(y)
+    z = layers.ReLU(name="r0")(layers.BatchNormalization(name="n0")(y))
+    z = layers.Conv2D(4, 3, padding="same", name="inner")(z)
+    y = layers.Add(name="sum")([y, layers.BatchNormalization(name="n1")(z)])
+    y = layers.ReLU(name="r1")(layers.BatchNormalization(name="n2")(y))
+    y = layers.GlobalAveragePooling2D(name="mean")(y)
+    net = randomize(keras.Model(x, layers.Dense(4, name="last")(y)))
+    x = inputs_of(net, 32)
+    trained, whole = exportable(net, x, 4, 4)
+    found = Trio(whole).compare(x)
+    assert found.interpreter_litert == 0, found
+    assert found.lsb <= 2 and found.keras_litert <= found.elements // 4, found
+    graph = integer_graph_of(whole)
+    kernel = {t.name: t.data for t in graph.tensors}["n0/kernel"]
+    assert (np.abs(kernel) == np.abs(kernel).max()).all()  # ones; factors are in the scales
+    assert "BatchNormalization" in [type(layer).__name__ for layer in trained.layers]
+
+
 def test_completing_changes_little(model):
     x = inputs_of(model, 64)
     trained, whole = exportable(model, x, 4, 4)

@@ -44,6 +44,33 @@ def test_the_paper_s_map_of_resnet8():
     }
 
 
+def test_the_paper_s_map_of_a_pre_activation_network():
+    """The stream of sums stays in full precision, and no BatchNormalization is a kernel."""
+    model = build_model("preact_resnet8", width=0.25, branch_norm=True)
+    found = rules_of(model, 2, 4)
+    ends = {"input": (None, "float"), "conv0": ("float", "float"), "dense": ("float", "float")}
+    norms = {f"preact{block}_0_norm": ("float", "wrpn:4") for block in (1, 2, 3)}
+    norms["last_norm"] = ("float", "wrpn:4")
+    sums = {f"add{block}": (None, "float") for block in (1, 2, 3)}
+    inner = {f"conv{block}_0": ("wrpn:2", "wrpn:4") for block in (1, 2, 3)}
+    outer = {f"conv{block}_1": ("wrpn:2", "float") for block in (1, 2, 3)}
+    outer |= {f"shortcut{block}": ("wrpn:2", "float") for block in (2, 3)}
+    assert found == {**ends, **norms, **sums, **inner, **outer, "pool": (None, "float")}
+    # Integers need formats for the factors too; they are fixed point, not the weights' grid.
+    for edges in ("8", "wrpn"):
+        assert rules_of(model, 2, 4, edges=edges)["preact1_0_norm"] == ("8", "wrpn:4")
+
+
+def test_the_first_layer_is_the_first_convolution_behind_whatever_scales_the_input():
+    x = keras.Input((6, 6, 2))
+    y = layers.BatchNormalization(name="norm")(layers.Rescaling(1 / 255, name="bytes")(x))
+    for name in ("first", "inner", "last"):
+        y = layers.Conv2D(3, 1, activation="relu", name=name)(y)
+    found = rules_of(keras.Model(x, layers.GlobalAveragePooling2D(name="mean")(y)), 2, 2)
+    assert found["first"] == ("float", "wrpn:2") and found["inner"] == ("wrpn:2", "float")
+    assert found["bytes"] == found["norm"] == found["last"][:1] + ("float",) == ("float", "float")
+
+
 @pytest.mark.parametrize(
     ("options", "changed"),
     [

@@ -76,6 +76,33 @@ class ModelData:
         """The first `limit` samples (all of them for None)."""
         return ModelData(tuple(part.take(limit) for part in self.parts))
 
+    def without_last(self, count: int) -> tuple[ModelData, ModelData]:
+        """All samples but the last `count`, and those.
+
+        Raises:
+            DataError: none would be left.
+
+        Example:
+            >>> data = ModelData((Dataset(np.zeros((5, 8)), np.arange(5)),))
+            >>> [part.y.tolist() for part in data.without_last(2)]
+            [[0, 1, 2], [3, 4]]
+        """
+        if not 0 < count < len(self):
+            raise DataError(
+                f"samples to hold out of {self.name}: got {count} of {len(self)}; expected "
+                "at least one, and fewer than there are."
+            )
+        rest, held = slice(None, -count), slice(-count, None)
+        return self._cut(rest), self._cut(held)
+
+    def _cut(self, rows: slice) -> ModelData:
+        return ModelData(
+            tuple(
+                replace(part, x=part.x[rows], y=None if part.y is None else part.y[rows])
+                for part in self.parts
+            )
+        )
+
     def shaped(self, shapes: Mapping[str, Sequence[int | None]]) -> ModelData:
         """Inputs with a model's shapes, as `Dataset.shaped` makes them.
 

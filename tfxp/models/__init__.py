@@ -24,6 +24,7 @@ _NAMES = {
     "convnet": "tfxp.models.keras_models",
     "lenet": "tfxp.models.keras_models",
     "plain6": "tfxp.models.keras_models",
+    "preact_resnet8": "tfxp.models.keras_models",
     "resnet8": "tfxp.models.keras_models",
     "vgg16_keras": "tfxp.models.keras_models",
 }

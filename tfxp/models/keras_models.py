@@ -6,7 +6,8 @@ TensorFlow is loaded when a network is built, so that names and settings are che
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import ConfigError, did_you_mean
@@ -116,7 +117,7 @@ def resnet8(
     References:
         Banbury et al., "MLPerf Tiny Benchmark", 2021; image classification reference model.
     """
-    from tfxp.keras import keras, layers
+    from tfxp.keras import layers
 
     wide = _widen(width)
     x = inputs = layers.Input((32, 32, 3), name="input")
@@ -129,21 +130,58 @@ def resnet8(
         y = layers.Activation("relu", name=f"relu{block}_0")(y)
         y = _conv_norm(y, wide(filters), 3, 1, f"conv{block}_1")
         if block > 1:
-            shortcut = layers.Conv2D(
-                wide(filters), 1, strides=stride, padding="same", name=f"shortcut{block}",
-                kernel_initializer="he_normal", kernel_regularizer=_decay(),
-            )(x)  # fmt: skip
+            shortcut = _conv(x, wide(filters), 1, stride, f"shortcut{block}")
             if shortcut_norm:
                 shortcut = layers.BatchNormalization(name=f"shortcut{block}_norm")(shortcut)
         x = layers.Add(name=f"add{block}")([shortcut, y])
         x = layers.Activation("relu", name=f"relu{block}_1")(x)
-    x = layers.AveragePooling2D(8, name="pool")(x)
-    x = layers.Flatten(name="flatten")(x)
-    activation = "softmax" if softmax else None
-    x = layers.Dense(classes, activation=activation, kernel_initializer="he_normal", name="dense")(
-        x
-    )
-    return keras.Model(inputs, x, name="resnet8")
+    return _classified(x, inputs, classes, "softmax" if softmax else None, "resnet8")
+
+
+def preact_resnet8(
+    classes: int = 10,
+    width: float = 1.0,
+    branch_norm: bool = False,
+    norm_start: Sequence[float] = (1.0, 0.0),
+) -> Any:
+    """A ResNet-8 whose blocks normalise and clip what they read, not what they add (He's v2).
+
+        x' = s + conv(relu(norm(conv(relu(norm(x))))))
+
+    s is x, or a 1 x 1 convolution of relu(norm(x)) where the shape changes. No ReLU stands on the
+    sums, so under a scheme that quantizes what ReLUs give (WRPN) they stay in full precision.
+
+    Args:
+        classes: number of outputs (logits).
+        width: factor on filters; 16, 32 and 64 at 1.
+        branch_norm: one more BatchNormalization behind either side of a sum. Convolutions of fixed
+            range (WRPN) need it: without a scale they swamp the sum.
+        norm_start: gamma and beta that the normalizations in front of a ReLU start with. 0.4 and
+            0.3 put most of what they give between 0 and 1, where WRPN's clip passes gradients.
+
+    Raises:
+        ConfigError: `norm_start` is no pair of numbers.
+
+    References:
+        He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; the depth is that of
+        MLPerf Tiny's ResNet-8.
+    """
+    from tfxp.keras import layers
+
+    wide, start = _widen(width), _norm_start(norm_start)
+    x = inputs = layers.Input((32, 32, 3), name="input")
+    x = _conv(x, wide(16), 3, 1, "conv0")
+    for block, filters in enumerate((16, 32, 64), start=1):
+        stride = 1 if block == 1 else 2
+        y = _start_relu(x, f"preact{block}_0", start)
+        if block > 1:
+            x = _conv(y, wide(filters), 1, stride, f"shortcut{block}")
+            x = layers.BatchNormalization(name=f"shortcut{block}_norm")(x) if branch_norm else x
+        y = _conv(y, wide(filters), 3, stride, f"conv{block}_0")
+        y = _conv(_start_relu(y, f"preact{block}_1", start), wide(filters), 3, 1, f"conv{block}_1")
+        y = layers.BatchNormalization(name=f"conv{block}_1_norm")(y) if branch_norm else y
+        x = layers.Add(name=f"add{block}")([x, y])
+    return _classified(_start_relu(x, "last", start), inputs, classes, None, "preact_resnet8")
 
 
 def vgg16_keras(classes: int = 1000, weights: str | None = None, softmax: bool = True) -> Any:
@@ -171,6 +209,7 @@ KERAS_MODELS: dict[str, Callable[..., Any]] = {
     "convnet": convnet,
     "lenet": lenet,
     "plain6": plain6,
+    "preact_resnet8": preact_resnet8,
     "resnet8": resnet8,
     "vgg16": vgg16_keras,
 }
@@ -221,10 +260,10 @@ def build_model(name: str, **settings: Any) -> Any:
     return KERAS_MODELS[name](**settings)
 
 
-def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
     from tfxp.keras import layers
 
-    x = layers.Conv2D(
+    return layers.Conv2D(
         filters,
         kernel,
         strides=stride,
@@ -233,7 +272,46 @@ def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any
         kernel_regularizer=_decay(),
         name=name,
     )(x)
-    return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+
+def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+    from tfxp.keras import layers
+
+    return layers.BatchNormalization(name=f"{name}_norm")(_conv(x, filters, kernel, stride, name))
+
+
+def _start_relu(x: Any, name: str, start: tuple[float, float]) -> Any:
+    """A normalization that starts at a gamma and a beta, and a ReLU."""
+    from tfxp.keras import keras, layers
+
+    gamma, beta = map(keras.initializers.Constant, start)
+    x = layers.BatchNormalization(
+        gamma_initializer=gamma, beta_initializer=beta, name=f"{name}_norm"
+    )(x)
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _norm_start(start: object) -> tuple[float, float]:
+    if (
+        isinstance(start, list | tuple)
+        and len(start) == 2
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in start)
+    ):
+        return float(start[0]), float(start[1])
+    raise ConfigError(
+        f"norm_start: got {start!r}; expected two numbers, gamma and beta, such as [0.4, 0.3]."
+    )
+
+
+def _classified(x: Any, inputs: Any, classes: int, activation: str | None, name: str) -> Any:
+    """The end of a ResNet: mean over 8 x 8 positions and a dense layer."""
+    from tfxp.keras import keras, layers
+
+    x = layers.Flatten(name="flatten")(layers.AveragePooling2D(8, name="pool")(x))
+    x = layers.Dense(classes, activation=activation, kernel_initializer="he_normal", name="dense")(
+        x
+    )
+    return keras.Model(inputs, x, name=name)
 
 
 def _norm_relu(x: Any, name: str, batch_norm: bool, relu_max: float | None) -> Any:

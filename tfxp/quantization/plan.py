@@ -16,7 +16,8 @@ from tfxp.quantization.layer_roles import check_supported, role_of
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.role import MEAN, Role
 from tfxp.quantization.unsupported import check_inputs, check_weights
-from tfxp.transforms.fold_batch_norm import fold_batch_norm, follows_foldable
+from tfxp.transforms.fold_batch_norm import fold_batch_norm
+from tfxp.transforms.kept_batch_norm import keep_batch_norm
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.layer_spec import Treatment
 from tfxp.transforms.normalize.activations import unary_of
@@ -104,8 +105,8 @@ def prepare(
     Args:
         model: a Sequential or functional tf_keras model; of one that was annotated with tfmot,
             the annotated layers are quantized.
-        fold: whether BatchNormalization is folded; otherwise those that directly follow a
-            convolution or dense layer are kept, to be absorbed at export.
+        fold: whether BatchNormalization is folded; otherwise it is kept, to be absorbed at
+            export.
         pre_activation: owners whose output is quantized before their ReLU.
 
     Raises:
@@ -130,7 +131,7 @@ def prepare_graph(
     own = treat(graph, annotations) if annotations else {}
     with setting_aside(graph):
         normalize(graph)
-        keep = () if fold else _keepable(graph)
+        keep = () if fold else keep_batch_norm(graph)
         fold_batch_norm(affine_to_batch_norm(graph), keep)
     check_supported(graph)
     return dataclasses.replace(make_plan(graph, pre_activation), own_configs=own)
@@ -221,11 +222,3 @@ def _closing_layer(graph: LayerGraph, number: int, before_activation: bool) -> s
         current = following
         if closes:
             return spec.name
-
-
-def _keepable(graph: LayerGraph) -> set[str]:
-    return {
-        spec.name
-        for number, _, spec in graph.in_order()
-        if spec.kind == "BatchNormalization" and follows_foldable(graph, number)
-    }

@@ -43,9 +43,9 @@ def quantize_model(
         precision: precision map, or a shorthand such as "w4a6".
         stats: what `tfxp.measure_model` returned for the model; needed where the map gives
             numbers of bits for activations.
-        fold_batch_norm: fold BatchNormalization into the layers before (default). Otherwise those
-            that directly follow a convolution or dense layer stay, train on, and are absorbed
-            into per-channel scales at export.
+        fold_batch_norm: fold BatchNormalization into the layers before (default). Otherwise it
+            stays, trains on, and is absorbed into per-channel scales at export; one that stands
+            alone gets a depthwise convolution with a kernel of ones for that.
         fit: how bits are split into integer and fractional ones: "mse" (default: maximum SQNR),
             "max" (nothing clips) or "clip_budget" (1 % may clip).
         backward: how gradients run, where that is not the default.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tfxp.errors import ConfigError
@@ -11,6 +12,7 @@ from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.annotated.scheme import FormatScheme
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.read_network import plan_of_any
+from tfxp.transforms.fold_batch_norm import is_channel_scale
 
 EDGES = ("float", "8", "wrpn")
 
@@ -28,7 +30,8 @@ def wrpn_precision(
 
     What a ReLU (or a pool or concatenation of such) gives is on the activation grid. Tensors that
     may be negative, such as those in front of a residual sum, must not be: the grid starts at 0.
-    They stay float, as in the paper, or get a fixed-point format for an integer export.
+    They stay float, as in the paper, or get a fixed-point format for an integer export. So do the
+    factors of a BatchNormalization that stands alone.
 
     Args:
         model: Sequential or functional tf_keras model, float or quantized.
@@ -60,12 +63,15 @@ def wrpn_precision(
         raise ConfigError(f"edges of WRPN: got {edges!r}; expected one of {', '.join(EDGES)}.")
     grids = (WrpnFormat(weights, "weights"), WrpnFormat(activations, "activations"))
     plan = plan_of_any(model)
-    edge_macs, edge_points = _edges(plan)
+    scales = {name for name, spec in plan.graph.layers.items() if is_channel_scale(spec)}
+    edge_macs, edge_points = _edges(plan, scales)
     edge: int | str = FLOAT if edges == "float" else 8
     rules = {}
     for name, point in plan.points.items():
         tensor: Any = grids[1] if point.nonnegative else signed
         kernel: Any = grids[0] if name in plan.macs else None
+        if name in scales:
+            kernel = edge
         if name in edge_points and not (edges == "wrpn" and point.nonnegative):
             tensor = edge
         if name in edge_macs and edges != "wrpn":
@@ -104,9 +110,13 @@ class WrpnScheme(FormatScheme):
         super().__init__(precision, stats, fold_batch_norm=False)
 
 
-def _edges(plan: QuantizationPlan) -> tuple[set[str], set[str]]:
+def _edges(plan: QuantizationPlan, scales: set[str]) -> tuple[set[str], set[str]]:
     """First and last layers with weights; and the tensors that only they read or that leave."""
-    selected = plan.selected()
+    nodes = {
+        number: dataclasses.replace(node, weighted=node.weighted and node.name not in scales)
+        for number, node in plan.nodes.items()
+    }
+    selected = dataclasses.replace(plan, nodes=nodes).selected()
     macs = {*selected["@first"], *selected["@last"]}
     readers: dict[str, set[str]] = {name: set() for name in plan.points}
     for name in plan.points:  # other layers pass their input's grid on

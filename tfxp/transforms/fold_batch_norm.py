@@ -79,6 +79,8 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
     name, kernel = next(iter(arrays.items()))
     form = LINEAR_LAYERS[before.kind]
     channels = form.channels(kernel.shape) + (1,) * form.trailing
+    if is_channel_scale(before) and not before.is_trainable and (kernel == 1).all():
+        before.config["trainable"] = spec.is_trainable  # ones that only carried the normalization
     bias = arrays.get("bias", np.zeros(g.shape)).astype(np.float64)
     before.set_arrays(
         {
@@ -144,13 +146,27 @@ def _fold_forward(graph: LayerGraph, number: int) -> bool:
     return True
 
 
-def _become_depthwise(graph: LayerGraph, number: int) -> None:
-    """Replace the layer by a depthwise 1x1 convolution of the same name, for every call of it."""
-    spec = graph.layers[graph.calls[number].layer]
+def scales_images(graph: LayerGraph, number: int) -> bool:
+    """Whether a depthwise convolution can do the work of the BatchNormalization at `number`."""
     shape = graph.shape_of(Ref(number))
     unknown = len(shape) != 4 and shape[1:].count(None) > 1  # more than a Reshape can leave open
-    if len(shape) < 2 or unknown or not _normalises_channels(spec, shape):
+    spec = graph.layers[graph.calls[number].layer]
+    return len(shape) > 1 and not unknown and _normalises_channels(spec, shape)
+
+
+def is_channel_scale(spec: LayerSpec) -> bool:
+    """Whether a layer multiplies every channel by a number, as a lone BatchNormalization does."""
+    return spec.kind == "DepthwiseConv2D" and all(
+        tuple(np.atleast_1d(spec.config[key])) in ((1,), (1, 1))
+        for key in ("kernel_size", "strides", "depth_multiplier")
+    )
+
+
+def _become_depthwise(graph: LayerGraph, number: int) -> None:
+    """Replace the layer by a depthwise 1x1 convolution of the same name, for every call of it."""
+    if not scales_images(graph, number):
         return
+    spec = graph.layers[graph.calls[number].layer]
     g, c = affine(spec)
     settings, arrays = spec.config, spec.arrays()
     spec.become(layers.DepthwiseConv2D(1))
@@ -168,17 +184,18 @@ def _become_depthwise(graph: LayerGraph, number: int) -> None:
             "bias": c.astype(np.float32),
         }
     )
-    if len(shape) != 4:
-        for use in graph.uses(spec.name):
-            _reshape_around(graph, use, shape, g.size)
+    for use in graph.uses(spec.name):
+        reshape_to_image(graph, use)
 
 
-def _reshape_around(graph: LayerGraph, number: int, shape: Shape, channels: int) -> None:
+def reshape_to_image(graph: LayerGraph, number: int) -> None:
     """Positions, of whatever rank, as the rows of an image one column wide."""
-    call = graph.calls[number]
+    call, shape = graph.calls[number], graph.shape_of(Ref(number))
+    if len(shape) == 4:
+        return
     rows = -1 if None in shape[1:] else int(np.prod([int(size or 1) for size in shape[1:-1]]))
-    image = (shape[0], None if rows < 0 else rows, 1, channels)
-    as_image = layers.Reshape((rows, 1, channels), name=f"{call.layer}_as_image")
+    image = (shape[0], None if rows < 0 else rows, 1, shape[-1])
+    as_image = layers.Reshape((rows, 1, shape[-1]), name=f"{call.layer}_as_image")
     graph.insert_before(number, as_image, image)
     original = [-1 if size is None else size for size in shape[1:]]
     as_vector = layers.Reshape(original, name=f"{call.layer}_as_vector")
