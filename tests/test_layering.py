@@ -34,7 +34,7 @@ NUMPY_COLUMN = {
     "interpreter": {"formats", "graph"},
     "comparison": {"formats", "graph", "interpreter"},
     "csource": {"graph", "interpreter"},
-    "report": {"formats", "precision", "cost"},
+    "report": {"formats", "precision", "data", "cost"},
     "cli": {"data", "precision"},
 }
 TENSORFLOW_COLUMN = {

@@ -28,6 +28,7 @@ from tfxp.data import ModelData, input_shapes, load_model_data
 from tfxp.errors import ConfigError, FolderInUseError, ModelError
 from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
+from tfxp.report.paired_tests import PairedTest, paired_tests
 from tfxp.report.training_plots import (
     accuracy_by_row,
     bits_table,
@@ -228,14 +229,27 @@ def _print_by_row(results: dict[str, Any]) -> None:
         ]
         print(cli.format_table(["activations \\ weights", *across], cells))
         return
-    differences = differences_by_row(results)
+    differences, tests = differences_by_row(results), paired_tests(results)
     rows = [
         [name, f"{100 * values.mean():.2f} %", f"{100 * (values.max() - values.min()):.2f}"]
         + [str(len(values)), f"{100 * differences[name]:+.2f}" if name in differences else "-"]
+        + _paired(tests.get(name))
         for name, values in accuracy_by_row(results).items()
     ]
-    against = f"minus {next(iter(differences), 'first row')}"
-    print(cli.format_table(["row", "mean accuracy", "spread", "seeds", against], rows))
+    first = next(iter(differences), "first row")
+    paired = ["lost", "won", "p (McNemar)", "p (Holm)"]
+    print(
+        cli.format_table(
+            ["row", "mean accuracy", "spread", "seeds", f"minus {first}", *paired], rows
+        )
+    )
+
+
+def _paired(test: PairedTest | None) -> list[str]:
+    """Samples that only one of two rows decides right, and how likely that is by chance."""
+    if test is None:
+        return ["-"] * 4
+    return [str(test.lost), str(test.won), f"{test.p:.2g}", f"{test.adjusted_p:.2g}"]
 
 
 def _table(results: dict[str, Any]) -> list[list[str]]:

@@ -115,6 +115,8 @@ def test_trainings_are_checked_before_tensorflow_is_loaded(tmp_path):
         ({"batch_size": 9}, {}, "got 8 samples; expected at least a batch of 9"),
         ({}, {"train_data": "unlabelled.npz"}, "unlabelled.npz"),
         ({}, {"eval_data": "unlabelled.npz"}, "unlabelled.npz"),
+        ({}, {"eval_data": "data.npz", "held_out": 2}, "held_out and eval_data: got both"),
+        ({}, {"held_out": 8}, "got 8 of 8; expected at least one, and fewer"),
     ]
     calls = []
     for number, (changes, flags, _) in enumerate(cases):

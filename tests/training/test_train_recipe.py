@@ -9,6 +9,7 @@ import pytest
 import tfxp
 from tests.forked import Forked, run_tool
 from tfxp.data import Dataset
+from tfxp.data.paired_test import unpack_hits
 from tfxp.errors import ConfigError, DataError, FolderInUseError, ModelError
 from tfxp.files import configs_folder
 from tfxp.folder_lock import hold_folder
@@ -238,6 +239,7 @@ def test_training_learns_and_resumes_exactly(precision, narrow, data, tmp_path):
     losses = [row["loss"] for row in whole["epochs"]]
     assert losses[-1] < 0.9 * losses[0]
     assert whole["accuracy"] == whole["epochs"][-1]["val_accuracy"] > 0.4
+    assert unpack_hits(whole["hits"], 192).mean() == pytest.approx(whole["accuracy"])
 
     class Killed(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -297,14 +299,19 @@ def test_a_row_that_another_process_trains_is_left_to_it(narrow, data, tmp_path)
     grid = {"schema": 1, "base": recipe.to_dict(), "rows": {"a": {}, "b": {"batch_size": 16}}}
     (tmp_path / "grid.json").write_text(json.dumps(grid))
     flags = [f"--grid={tmp_path}/grid.json", f"--train_data={tmp_path}/data.npz",
-             f"--output={tmp_path}/out", "--threads=1", "--noprogress"]  # fmt: skip
+             f"--output={tmp_path}/out", "--threads=1", "--noprogress",
+             "--held_out=64"]  # fmt: skip
     with hold_folder(tmp_path / "out" / "a_seed0", "training"):
         out, _ = Forked(run_tool, ("train_model", *flags), tmp_path / "one").finish(patience=240)
     assert "a_seed0: left to the process that trains it" in out
     table = tmp_path / "out" / "results.json"
     assert list(json.loads(table.read_text())) == ["b_seed0"]
     Forked(run_tool, ("train_model", *flags), tmp_path / "two").finish(patience=240)
-    assert list(json.loads(table.read_text())) == ["a_seed0", "b_seed0"]
+    both = json.loads(table.read_text())
+    assert list(both) == ["a_seed0", "b_seed0"]
+    for result in both.values():
+        assert result["samples"] == {"train": 128, "evaluation": 64}
+        assert unpack_hits(result["hits"], 64).mean() == result["accuracy"]
 
 
 def test_data_that_do_not_fit(narrow, data, tmp_path):

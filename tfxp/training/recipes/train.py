@@ -15,6 +15,8 @@ import tensorflow as tf
 from tfxp.callbacks import FixedPointMonitor
 from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.input_scaling import InputScaling, keep_scalings
+from tfxp.data.metrics import top_hits
+from tfxp.data.paired_test import pack_hits
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
@@ -66,7 +68,8 @@ def train_recipe(
         progress: called with (steps done, steps in all, losses and times).
 
     Returns:
-        What `result.json` holds: recipe, command, figures of every epoch, final accuracy, seconds.
+        What `result.json` holds: recipe, command, figures of every epoch, final accuracy, which
+        samples were decided right, seconds.
 
     Raises:
         ConfigError: the folder belongs to another recipe, or a field is impossible.
@@ -325,13 +328,17 @@ def _result(
     evaluation: ModelData | None,
     command: str,
 ) -> dict[str, Any]:
-    epochs = meta["epochs"]
+    epochs, hits = meta["epochs"], None
+    if evaluation is not None:
+        batches = evaluation_batches(recipe, evaluation.x, evaluation.labels())
+        hits = pack_hits(top_hits(model.predict(batches, verbose=0), evaluation.labels()))
     return {
         "recipe": recipe.to_dict(),
         "command": command,
         "samples": {"train": len(train), "evaluation": len(evaluation) if evaluation else 0},
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
         "accuracy": epochs[-1].get("val_accuracy"),
+        "hits": hits,
         "seconds": sum(row["seconds"] for row in epochs),
         "cpu_seconds": sum(row["cpu_seconds"] for row in epochs),
         "epochs": epochs,
