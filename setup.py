@@ -60,7 +60,11 @@ setup(
         "tensorflow-model-optimization>=0.8",
         "tf-keras",
     ],
-    extras_require={"test": ["mypy", "pytest", "pytest-xdist", "ruff"]},
+    extras_require={
+        "test": ["mypy", "pytest", "pytest-xdist", "ruff"],
+        # LiteRT for Microcontrollers, to verify files on; its wheels are for this platform
+        "tflm": ['tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"'],
+    },
     options={"editable_wheel": {"mode": "compat"}},
     entry_points={
         "console_scripts": [f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()]

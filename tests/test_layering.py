@@ -32,8 +32,9 @@ NUMPY_COLUMN = {
     "cost": {"formats", "precision", "graph"},
     "assign": {"formats", "precision", "cost"},
     "interpreter": {"formats", "graph"},
-    "comparison": {"formats", "graph", "interpreter"},
     "csource": {"graph", "interpreter"},
+    "runtimes": {"graph", "interpreter", "csource"},
+    "comparison": {"formats", "graph", "interpreter", "runtimes"},
     "report": {"formats", "precision", "data", "cost"},
     "cli": {"data", "precision"},
 }
@@ -61,6 +62,7 @@ TENSORFLOW_COLUMN = {
         "graph",
         "interpreter",
         "comparison",
+        "runtimes",
         "quantizers",
         "transforms",
         "quantization",

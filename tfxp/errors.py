@@ -6,7 +6,7 @@
     ├── DataError              a data set that is missing, empty, not finite or of the wrong shape
     ├── ModelError             a model file that cannot be loaded, or a model that cannot be used
     │   ├── UnsupportedLayerError   layers that tfxp cannot transform, all of them at once
-    │   └── LiteRtError        a file that LiteRT refuses, dies of or does not finish
+    │   └── EngineError        a file that a runtime refuses, dies of or does not finish
     ├── ExportError            a quantized model that cannot be written as integers
     ├── TfliteFormatError      bytes that are not a well-formed .tflite model
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
@@ -48,17 +48,21 @@ class UnsupportedLayerError(ModelError):
     """Layers that tfxp cannot transform; the message names all of them."""
 
 
-class LiteRtError(ModelError):
-    """A file that LiteRT does not run.
+class EngineError(ModelError):
+    """A file that a runtime does not run.
 
     Args:
         message: the sentence.
-        outcome: "refused", "crashed" or "timeout".
+        outcome: "refused", "crashed" or "timeout"; "missing" if the runtime is not installed.
     """
 
     def __init__(self, message: str, outcome: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+#: The older name, from when LiteRT was the only runtime.
+LiteRtError = EngineError
 
 
 class ExportError(TfxpError, ValueError):

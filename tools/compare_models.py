@@ -3,15 +3,17 @@
     tools/compare_models.py --model=q.keras                      # against its own export
     tools/compare_models.py --model=q.keras --against=q.tflite
     tools/compare_models.py --model=a.tflite --against=b.tflite --data=test.npz --json=parts.json
+    tools/compare_models.py --model=a.tflite --data=test.npz --runtimes=litert,reference,tflm,c
 
-Every form runs on the same samples, integer files in tfxp's interpreter and in LiteRT, and every
-tensor is compared in LSBs: steps of its scale. Scales, zero points, weights and biases are compared
-too, so that a wrong one is named even where the samples do not show it. Without --data the inputs
-are random codes. Exits with 1 if any two runs part.
+Every form runs on the same samples, integer files in tfxp's interpreter and in the --runtimes, and
+every tensor is compared in LSBs: steps of its scale. Scales, zero points, weights and biases are
+compared too, so that a wrong one is named even where the samples do not show it. Without --data the
+inputs are random codes. Exits with 1 if any two runs part, or a runtime does not run a file.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,12 +22,14 @@ import numpy as np
 import tfxp
 from tfxp import cli
 from tfxp.comparison.compare import Comparison, compare_traces
-from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_litert
+from tfxp.comparison.runtime_results import RuntimeResult, compare_runtimes, runtime_rows
+from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_runtime
 from tfxp.data import Dataset, load_model_data
 from tfxp.data.input_scaling import scalings_in
 from tfxp.errors import (
     ConfigError,
     DataError,
+    EngineError,
     ModelError,
     TfliteFormatError,
     UnsupportedOpError,
@@ -34,6 +38,7 @@ from tfxp.files import write_json
 from tfxp.graph import IntegerGraph, Tensor, index_limit, read_tflite
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.runtimes import RUNTIMES, runtimes_of
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, or .tflite.")
@@ -48,7 +53,13 @@ _FLAGS.input_scale()
 _FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
 _TOLERANCE = _FLAGS.DEFINE_integer("tolerance", 0, "LSBs that are let pass.", lower_bound=0)
-_LITERT = _FLAGS.DEFINE_boolean("litert", True, "Also run integer files in LiteRT.")
+_RUNTIMES = _FLAGS.DEFINE_list(
+    "runtimes",
+    None,
+    f"Where integer files run besides the interpreter: {', '.join(RUNTIMES)}, or all (litert). "
+    "The exit code is 1 if one of them does not run a file.",
+)
+_LITERT = _FLAGS.DEFINE_boolean("litert", True, "--nolitert takes litert out of --runtimes.")
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _SAMPLES = 8
@@ -68,17 +79,18 @@ class KerasForm:
         """Real inputs."""
         return self._tracer.random_inputs(samples, generator)
 
-    def runs(self, inputs: Sequence[np.ndarray]) -> list[Trace]:
+    def runs(self, inputs: Sequence[np.ndarray]) -> dict[str, Trace]:
         """One run."""
-        return [self._tracer.trace(inputs, self.name)]
+        return {"Keras": self._tracer.trace(inputs, self.name)}
 
 
 class FileForm:
-    """An integer file, run by two engines."""
+    """An integer file, run by the interpreter and by runtimes."""
 
     def __init__(self, path: str, graph: IntegerGraph) -> None:
         self.path, self.graph = path, graph
         self.refusals: list[str] = []
+        self.results: tuple[RuntimeResult, ...] = ()
 
     def random(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:
         """Real inputs."""
@@ -97,22 +109,36 @@ class FileForm:
             results.append(decode_output(tensor, codes) if tensor.scale else codes)
         return results
 
-    def runs(self, inputs: Sequence[np.ndarray]) -> list[Trace]:
-        """The interpreter's run and LiteRT's; what the file says if the interpreter refuses it."""
+    def runs(self, inputs: Sequence[np.ndarray]) -> dict[str, Trace]:
+        """Runs by what ran them; what the file says if the interpreter refuses it."""
         tensors = [self.graph.tensors[index] for index in self.graph.inputs]
         feeds = [encode_input(t, part, "real" if t.scale else "auto")
                  for t, part in zip(tensors, inputs, strict=True)]  # fmt: skip
         try:
-            traces = [trace_interpreter(self.graph, feeds, f"interpreter ({self.path})")]
+            traces = {"interpreter": trace_interpreter(self.graph, feeds, self._of("interpreter"))}
         except (ModelError, TfliteFormatError, UnsupportedOpError) as error:
             self.refusals.append(f"The interpreter does not run {self.path}: {error}")
-            return [trace_file(self.graph, f"file {self.path}")]
-        if _LITERT.value:
+            return {"file": trace_file(self.graph, f"file {self.path}")}
+        self.results = compare_runtimes(self.graph, feeds, asked_runtimes())
+        for result in self.results:
+            runtime = RUNTIMES[result.runtime]
             try:
-                traces.append(trace_litert(self.graph, feeds, f"LiteRT ({self.path})"))
-            except ModelError as error:
+                if result.error:
+                    raise EngineError(result.error, "refused")
+                name = self._of(runtime.title)
+                traces[result.runtime] = trace_runtime(self.graph, feeds, runtime, name)
+            except EngineError as error:
                 self.refusals.append(str(error))
         return traces
+
+    def _of(self, engine: str) -> str:
+        return f"{engine} ({self.path})"
+
+
+def asked_runtimes() -> list[str]:
+    """Names of the runtimes that files are run on."""
+    names = [runtime.name for runtime in runtimes_of(_RUNTIMES.value or ["litert"])]
+    return [name for name in names if name != "litert" or _LITERT.value]
 
 
 def open_form(path: str) -> KerasForm | FileForm:
@@ -121,7 +147,8 @@ def open_form(path: str) -> KerasForm | FileForm:
 
 
 def main() -> int:
-    """Run all forms, compare, print; 1 if any two runs part."""
+    """Run all forms, compare, print; 1 if any two runs part, or a runtime that was named fails."""
+    asked_runtimes()
     forms: list[Any] = [open_form(_MODEL.value)]
     if _AGAINST.value:
         forms.append(open_form(_AGAINST.value))
@@ -129,22 +156,48 @@ def main() -> int:
         forms.append(FileForm("its export", forms[0].graph))
     check_alike(forms)
     inputs = real_inputs(forms[0])
-    traces = [trace for form in forms for trace in form.runs(inputs)]
-    if len(traces) < 2:
+    pairs = compared([form.runs(inputs) for form in forms])
+    if not pairs:
         raise ConfigError(
             f"model {_MODEL.value}: got one run of it; expected two to compare. Give --against."
         )
-    pairs = [(a, b) for a in range(len(traces)) for b in range(a + 1, len(traces))]
-    found = [compare_traces(traces[a], traces[b]) for a, b in pairs]
+    found = [compare_traces(one, other) for one, other in pairs]
     show(found)
-    for form in forms:
-        for refusal in getattr(form, "refusals", ()):
-            print(refusal)
+    files = [form for form in forms if isinstance(form, FileForm)]
+    show_runtimes(files)
     if _JSON.value:
         rows = [comparison.to_dict(_TOLERANCE.value) for comparison in found]
+        runtimes = [{"model": f.path, **r.to_dict()} for f in files for r in f.results]
         write_json(_JSON.value, {"samples": len(inputs[0]), "tolerance": _TOLERANCE.value,
-                                 "comparisons": rows})  # fmt: skip
-    return int(any(comparison.first(_TOLERANCE.value) for comparison in found))
+                                 "comparisons": rows, "runtimes": runtimes})  # fmt: skip
+    failed = _RUNTIMES.value and any(result.error for form in files for result in form.results)
+    return int(failed or any(comparison.first(_TOLERANCE.value) for comparison in found))
+
+
+def compared(runs: Sequence[dict[str, Trace]]) -> list[tuple[Trace, Trace]]:
+    """Which runs are compared, of forms with runs by what ran them.
+
+    The first run of a form is compared with its others. Runs of two forms are compared where the
+    same has run both; where nothing has, all are.
+    """
+    across, within = [], []
+    for one, other in itertools.combinations(runs, 2):
+        same = [(one[kind], other[kind]) for kind in one if kind in other]
+        across += same or list(itertools.product(one.values(), other.values()))
+    for form in runs:
+        first, *others = form.values()
+        within += [(first, trace) for trace in others]
+    return across + within
+
+
+def show_runtimes(files: Sequence[FileForm]) -> None:
+    """Print what every runtime made of the outputs, and what did not run."""
+    for form in files:
+        if len(form.results) > 1:
+            print(f"{form.path}: outputs of the interpreter against every runtime:")
+            print(cli.format_table(*runtime_rows(form.results)))
+        for refusal in form.refusals:
+            print(refusal)
 
 
 def check_alike(forms: Sequence[Any]) -> None:

@@ -5,11 +5,11 @@
     tools/export_tflite.py --model=wrpn/model.keras --output=wrpn.tflite --float_bits=8 \
         --data=cifar10_train.npz --verify_data=cifar10_test.npz --limit=512
     tools/export_tflite.py --model=digits.keras --output=digits.tflite --c_source=digits_c \
-        --verify_data=digits.npz
+        --verify_data=digits.npz --runtimes=litert,reference,tflm,c
 
 Before the file is written, every tensor is compared with Keras on drawn inputs; if anything differs
 that no note announces, nothing is written. Exit code 1 if an output differs between Keras, tfxp's
-interpreter and LiteRT by more than --tolerance LSB.
+interpreter and the --runtimes by more than --tolerance LSB, or one of these does not run the file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
+from tfxp.comparison.runtime_results import runtime_rows
 from tfxp.csource import write_c_source
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
 from tfxp.progress import Progress
+from tfxp.runtimes import RUNTIMES, runtimes_of
 
 if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
     from tfxp.export import ExportReport
@@ -79,6 +81,12 @@ _NULLHOP = _FLAGS.output(
     "Also write a chain's convolutions as NullHop text, read back and checked.",
     name="nullhop",
 )
+_RUNTIMES = _FLAGS.DEFINE_list(
+    "runtimes",
+    ["litert"],
+    "Runtimes that run the file on --verify_data and are compared with the interpreter: "
+    f"{', '.join(RUNTIMES)}, or all. The first is always asked.",
+)
 _TOLERANCE = _FLAGS.DEFINE_integer(
     "tolerance",
     0,
@@ -95,6 +103,8 @@ def main() -> int:
         raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:
         raise ConfigError("float_bits: got no --data to measure on; expected some samples.")
+    if len(runtimes_of(_RUNTIMES.value)) > 1 and _VERIFY_DATA.value is None:
+        raise ConfigError("runtimes: got no --verify_data; expected some samples for them to run.")
     qmodel = tfxp.load_model(_MODEL.value, **_OPENING.options())
     if _FLOAT_BITS.value is not None:
         qmodel = _completed(qmodel)
@@ -110,6 +120,7 @@ def main() -> int:
             fine_bias=_FINE_BIAS.value,
             runtime=_RUNTIME.value,
             check=_CHECK.value,
+            runtimes=_RUNTIMES.value,
             progress=bar.reach,
         )
     from tfxp.export import save_c_header, save_npz
@@ -131,8 +142,10 @@ def main() -> int:
 
 def agrees(checked: Verification, tolerance: int, runtime: str = "litert") -> bool:
     """Whether engines compute the same, up to some steps of the outputs; a refusal does not."""
+    needed = [found for found in checked.runtimes if (found.runtime, runtime) != ("litert", "tfxp")]
     refused = bool(checked.litert_error) and runtime == "litert"
-    return checked.exact or (checked.max_abs_lsb <= tolerance and not refused)
+    same = all(found.agrees(tolerance) for found in needed)
+    return checked.exact or (checked.max_abs_lsb <= tolerance and same and not refused)
 
 
 def _write_c(samples: Any) -> None:
@@ -195,6 +208,9 @@ def _print(report: ExportReport) -> None:
         rows.append(["LiteRT", checked.mismatches_litert])
     rows.append(["largest difference", f"{checked.max_abs_lsb} LSB"])
     print(cli.format_table(["", "differing"], rows))
+    if len(checked.runtimes) > 1:
+        print("The interpreter, which is compared with Keras above, against every runtime:")
+        print(cli.format_table(*runtime_rows(checked.runtimes)))
 
 
 run = cli.entry_point(main, _FLAGS)

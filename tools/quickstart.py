@@ -97,9 +97,9 @@ def input_codes(runner: Any, x: np.ndarray) -> np.ndarray:
 
 def litert_outputs(path: Path, codes: np.ndarray) -> np.ndarray:
     """Output codes of LiteRT's default engine."""
-    from tfxp.comparison.litert import LiteRt
+    from tfxp.runtimes import open_runtime
 
-    with LiteRt(path.read_bytes(), name=repr(str(path))) as engine:
+    with open_runtime("litert", path.read_bytes(), name=repr(str(path))) as engine:
         return engine.run([codes])[0]
 
 

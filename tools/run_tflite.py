@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
-from tfxp.comparison.litert import LiteRt
 from tfxp.data import AUTO, ModelData, choose_metric, evaluate_metric, load_model_data
 from tfxp.data.input_scaling import Scalings, scalings_in
 from tfxp.errors import ConfigError, ModelError
@@ -27,6 +26,7 @@ from tfxp.graph import Tensor
 from tfxp.interpreter import Interpreter, Report
 from tfxp.interpreter.encoding import CODE_LIMITS, decode_output, encode_input
 from tfxp.progress import Progress
+from tfxp.runtimes import open_runtime
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Model: .tflite.")
@@ -70,9 +70,9 @@ class _LiteRt:
     """LiteRT behind the one call that the loop below uses."""
 
     def __init__(self, path: str) -> None:
-        engine = "default" if _ARITHMETIC.value == "litert" else "reference"
+        runtime = "litert" if _ARITHMETIC.value == "litert" else "reference"
         content, threads = Path(path).read_bytes(), _THREADS.value
-        self._engine = LiteRt(content, engine, threads=threads, patience=None, name=path)
+        self._engine = open_runtime(runtime, content, threads=threads, patience=None, name=path)
 
     def predict_codes(self, x: list[NDArray[Any]]) -> NDArray[Any]:
         """Codes of the first output, image by image."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfxp.comparison.litert import LiteRt
 from tfxp.interpreter import Interpreter
+from tfxp.runtimes import open_runtime
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TIMEOUT_S = 240
@@ -77,8 +77,8 @@ def ours(runner, feeds):
 
 
 def theirs(model, arithmetic, feeds):
-    engine = {"builtin": "reference", "litert": "default"}[arithmetic]
-    with LiteRt(model.read_bytes(), engine, patience=TIMEOUT_S) as runner:
+    runtime = {"builtin": "reference", "litert": "litert"}[arithmetic]
+    with open_runtime(runtime, model.read_bytes(), patience=TIMEOUT_S) as runner:
         return [runner.run(arrays, whole=True) for arrays in feeds]
 
 

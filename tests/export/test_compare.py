@@ -10,10 +10,11 @@ import pytest
 import tfxp
 from tests.cases import built, inputs_of
 from tfxp.comparison.compare import compare_traces
-from tfxp.comparison.trace import trace_file, trace_interpreter, trace_litert
+from tfxp.comparison.trace import trace_file, trace_interpreter, trace_runtime
 from tfxp.errors import DataError
 from tfxp.export import KerasTracer
 from tfxp.graph import read_tflite, write_tflite
+from tfxp.runtimes import RUNTIMES
 from tools import compare_models
 
 WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D")
@@ -137,8 +138,11 @@ def test_the_engines_agree_on_an_exact_export(net, capsys):
     assert out.count("agree on all") == 3 and "LiteRT" in out
     assert run_tool(f"--model={folder}/q.keras", f"--against={folder}/q.tflite", "--limit=2") == 0
     feeds = [np.random.default_rng(1).integers(-20, 20, (2, 8, 6, 4)).astype(np.int8)]
-    ours, theirs = trace_interpreter(graph, feeds), trace_litert(graph, feeds)
-    assert ours.tensors.keys() == theirs.tensors.keys()
+    ours = trace_interpreter(graph, feeds)
+    for runtime in ("litert", "compiled_model", "c"):
+        theirs = trace_runtime(graph, feeds, RUNTIMES[runtime])
+        assert ours.tensors.keys() == theirs.tensors.keys()
+        assert compare_traces(ours, theirs).first() is None and theirs.engine
 
 
 def test_a_scale_off_by_two_is_told_in_lsb(net):

@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter as LiteRT
 import tfxp
 from tests.cases import randomize
 from tests.parity.compare import Trio
-from tfxp.comparison.trace import trace_interpreter, trace_litert
+from tfxp.comparison.trace import trace_interpreter, trace_runtime
 from tfxp.errors import ExportError, PrecisionError
 from tfxp.export import KerasTracer, integer_graph_of
 from tfxp.export.check_exportable import check_exportable
@@ -18,6 +18,7 @@ from tfxp.precision import LayerPrecision, PrecisionMap
 from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.resolve_formats import resolve_formats
+from tfxp.runtimes import RUNTIMES
 
 FIXED = PrecisionMap(LayerPrecision(weights="Q1.6s", activations="Q2.5"))
 
@@ -171,8 +172,9 @@ def test_every_tensor_is_the_same_in_three_engines(tmp_path):
     qmodel, _, x = exported(tmp_path, first, second, layers.Dense(2))
     tfxp.set_precision(qmodel, PrecisionMap(LayerPrecision(weights="Q0.3", activations="Q-1.5")))
     tracer = KerasTracer(qmodel)
-    runs = [tracer.trace([x])]
-    runs += [trace(tracer.graph, tracer.codes([x])) for trace in (trace_interpreter, trace_litert)]
+    runs, codes = [tracer.trace([x])], tracer.codes([x])
+    runs.append(trace_interpreter(tracer.graph, codes))
+    runs.append(trace_runtime(tracer.graph, codes, RUNTIMES["litert"]))
     compared = 0
     for name, tensor in runs[0].tensors.items():
         others = [other.tensors[name].codes for other in runs[1:]]

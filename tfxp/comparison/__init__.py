@@ -1,1 +1,5 @@
-"""Two runs of a network compared, tensor by tensor."""
+"""Two runs of a network compared, tensor by tensor; a file compared on several runtimes."""
+
+from tfxp.comparison.runtime_results import RuntimeResult, compare_runtimes
+
+__all__ = ["RuntimeResult", "compare_runtimes"]

@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfxp.comparison.trace import Constant, Trace, TracedTensor
 from tfxp.errors import DataError
+from tfxp.interpreter.registry import Array
 
 _FLOAT_TOLERANCE = 1e-5
 
@@ -152,13 +154,30 @@ def _difference(one: TracedTensor, other: TracedTensor) -> TensorDifference:
 
 def _in_steps(one: TracedTensor, other: TracedTensor) -> np.ndarray:
     """|difference| of two tensors in steps of the coarser scale, element by element."""
-    difference = np.abs(one.real.ravel() - other.real.ravel())
     scales = [scale for scale in (one.scale, other.scale) if scale]
-    if scales:
-        # Half a step of the finer grid is a difference too.
-        return np.maximum(np.rint(difference / max(scales)), difference > 0.5 * min(scales))
-    largest = max(np.abs(one.real).max(initial=0), np.abs(other.real).max(initial=0))
-    return (difference > _FLOAT_TOLERANCE * max(largest, 1e-30)).astype(float)
+    if not scales:
+        assert one.codes is not None and other.codes is not None
+        return steps_apart(one.codes.ravel(), other.codes.ravel())
+    difference = np.abs(one.real.ravel() - other.real.ravel())
+    # Half a step of the finer grid is a difference too.
+    return np.maximum(np.rint(difference / max(scales)), difference > 0.5 * min(scales))
+
+
+def steps_apart(one: Array, other: Array) -> NDArray[np.int64]:
+    """|difference| of two results for one tensor, element by element.
+
+    Integers differ by codes. Floats differ by 1 where they are more than 1e-5 of the tensor's
+    largest value apart, or where one of them is no number.
+
+    Args:
+        one, other: arrays of one shape.
+    """
+    if one.dtype.kind != "f" and other.dtype.kind != "f":
+        return np.abs(one.astype(np.int64) - other.astype(np.int64))
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    finite = [np.abs(x[np.isfinite(x)]).max(initial=0) for x in (a, b)]
+    near = np.isclose(a, b, rtol=0, atol=_FLOAT_TOLERANCE * max(*finite, 1e-30), equal_nan=True)
+    return (~near).astype(np.int64)
 
 
 def _scheme_notes(one: TracedTensor, other: TracedTensor) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.comparison.litert import LiteRt
 from tfxp.graph import IntegerGraph, Operator, Tensor, write_tflite
 from tfxp.interpreter.interpreter import Interpreter
 from tfxp.interpreter.registry import Array
+from tfxp.runtimes import Runtime, open_runtime
 
 _ROLES = {1: "weights", 2: "bias"}
 _WEIGHTED = {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
@@ -100,20 +100,28 @@ def trace_interpreter(
     return _of_run(graph, feeds, computed, stacked, engine)
 
 
-def trace_litert(graph: IntegerGraph, feeds: Sequence[Array], engine: str = "LiteRT") -> Trace:
-    """Run a graph sample by sample in LiteRT's default engine and keep every tensor.
+def trace_runtime(
+    graph: IntegerGraph, feeds: Sequence[Array], runtime: Runtime, engine: str = ""
+) -> Trace:
+    """Run a graph sample by sample in a runtime and keep every tensor.
 
-    The default engine keeps no intermediate results, so it runs a copy of the graph in which every
+    Most runtimes keep no intermediate results, so each runs a copy of the graph in which every
     computed tensor is an output.
 
+    Args:
+        graph: what to run.
+        feeds: codes per input, samples first.
+        runtime: what runs it.
+        engine: name of the run; by default the runtime's title.
+
     Raises:
-        LiteRtError: LiteRT refuses the file or dies of it.
+        EngineError: the runtime is missing, refuses the file or dies of it.
     """
     computed = _computed(graph)
     opened = dataclasses.replace(graph, outputs=computed, signatures=[])
-    with LiteRt(write_tflite(opened), name=repr(graph.name)) as runner:
+    with open_runtime(runtime, write_tflite(opened), name=repr(graph.name)) as runner:
         stacked = runner.run(feeds, singly=True)
-    return _of_run(graph, feeds, computed, stacked, engine)
+    return _of_run(graph, feeds, computed, stacked, engine or runtime.title)
 
 
 def trace_file(graph: IntegerGraph, engine: str) -> Trace:

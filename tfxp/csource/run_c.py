@@ -58,18 +58,48 @@ def run_c_program(
         >>> run_c_program(folder, np.array([[-1, 2, -3, 4]], np.int8))
         [array([[0, 2, 0, 4]], dtype=int8)]
     """
-    ports = _ports(Path(folder))
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-    _check(arrays, ports["inputs"])
+    _check(arrays, _ports(Path(folder))["inputs"])
     with tempfile.TemporaryDirectory() as temporary:
         program = compile_c_program(folder, Path(temporary) / "run_model", skip_zeros=skip_zeros)
-        done = subprocess.run([program], input=rows_of(arrays).tobytes(), capture_output=True)
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
-        raise ModelError(
-            f"C program in {str(folder)!r}: got exit code {done.returncode} ({said}); expected 0. "
-            "Run `make sanitize` there."
-        )
+        try:
+            return run_compiled(program, folder, arrays)
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip()
+            raise ModelError(
+                f"C program in {str(folder)!r}: got exit code {error.returncode} ({said}); "
+                "expected 0. Run `make sanitize` there."
+            ) from None
+
+
+def run_compiled(
+    program: PathLike,
+    folder: PathLike,
+    arrays: Sequence[NDArray[Any]],
+    timeout: float | None = None,
+) -> list[NDArray[np.int8]]:
+    """Run what `compile_c_program` made of `run_model.c`.
+
+    Args:
+        program: the executable file.
+        folder: where its source is.
+        arrays: codes (N, ...), an array for each input of the network in order.
+        timeout: longest time in seconds; None waits for ever.
+
+    Raises:
+        DataError: inputs of another number, type or shape.
+        subprocess.CalledProcessError: it ends with another exit code than 0.
+        subprocess.TimeoutExpired: it takes too long.
+    """
+    ports = _ports(Path(folder))
+    _check(arrays, ports["inputs"])
+    done = subprocess.run(
+        [program],
+        input=rows_of(arrays).tobytes(),
+        capture_output=True,
+        check=True,
+        timeout=timeout,
+    )
     return _split(done.stdout, len(arrays[0]), ports["outputs"])
 
 
@@ -118,7 +148,7 @@ def _ports(folder: Path) -> dict[str, list[dict[str, Any]]]:
         ) from None
 
 
-def _check(arrays: list[NDArray[Any]], ports: list[dict[str, Any]]) -> None:
+def _check(arrays: Sequence[NDArray[Any]], ports: list[dict[str, Any]]) -> None:
     if len(arrays) != len(ports):
         raise DataError(f"inputs of the C program: got {len(arrays)}; expected {len(ports)}.")
     for array, port in zip(arrays, ports, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _vectors(graph: IntegerGraph, samples: Rows | None, limit: int) -> bytes:
     return np.int32(len(parts[0])).tobytes() + rows_of(parts).tobytes()
 
 
-def rows_of(arrays: list[NDArray[Any]]) -> NDArray[np.uint8]:
+def rows_of(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
     """Bytes of arrays (N, ...), sample by sample."""
     parts = [np.ascontiguousarray(part).reshape(len(part), -1) for part in arrays]
     return np.concatenate([part.view(np.uint8) for part in parts], axis=1)

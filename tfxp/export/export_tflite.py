@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -34,6 +34,7 @@ from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.read_network import read_network
+from tfxp.runtimes import runtimes_of
 
 METADATA = "tfxp"
 
@@ -87,6 +88,7 @@ def export_tflite(
     fine_bias: bool = True,
     runtime: Runtime = "litert",
     check: bool = True,
+    runtimes: Iterable[str] = ("litert",),
     progress: Report | None = None,
 ) -> ExportReport:
     """Write a quantized model as an integer `.tflite`, and compare it with Keras.
@@ -115,6 +117,10 @@ def export_tflite(
             "tfxp": files that only tfxp's interpreter runs, such as those with weights of more
             than 8 bits, are written too; a note says why LiteRT does not run them.
         check: compare with Keras before writing; differences that no note announces are errors.
+        runtimes: where the file runs on `verify` and is compared with the interpreter, of
+            `tfxp.runtimes.RUNTIMES`: "litert" (always), "reference", "builtin", "tflm",
+            "compiled_model", "c", or "all". The report counts what differs; a runtime that is
+            missing or does not run the file is one sentence in it.
         progress: called with (samples compared, samples in all).
 
     Raises:
@@ -122,7 +128,7 @@ def export_tflite(
             differs from Keras otherwise than its notes say, or LiteRT does not run it.
         OutputError: the path cannot be written.
         DataError: `verify` is empty or does not fit the network's inputs.
-        ConfigError: no such runtime.
+        ConfigError: no such runtime, or runtimes to compare but no data.
 
     Example:
         >>> report = tfxp.export_tflite(qmodel, "model.tflite", verify=x)  # doctest: +SKIP
@@ -132,6 +138,12 @@ def export_tflite(
     if runtime not in get_args(Runtime):
         known = ", ".join(get_args(Runtime))
         raise ConfigError(f"runtime of export_tflite: got {runtime!r}; expected one of {known}.")
+    asked = [runtime.name for runtime in runtimes_of(runtimes)]
+    if verify is None and asked != ["litert"]:
+        raise ConfigError(
+            f"runtimes of export_tflite: got {', '.join(asked)}, but no data for them to run; "
+            "expected some in verify."
+        )
     check_writable(path)
     network = read_network(qmodel)
     check_exportable(network)
@@ -153,6 +165,8 @@ def export_tflite(
             progress=progress,
             inputs=InputSignature.of(qmodel),
             refusal=refusal,
+            runtimes=asked,
+            written=None if logits is tracer else tracer.graph,
         )
         if check:
             _require_announced(checked, runtime, logits, notes)

@@ -14,13 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.comparison.compare import TensorDifference, compare_traces
-from tfxp.comparison.litert import LiteRt
-from tfxp.comparison.trace import Trace, trace_interpreter, trace_litert
-from tfxp.errors import ExportError, LiteRtError
+from tfxp.comparison.trace import Trace, trace_interpreter, trace_runtime
+from tfxp.errors import EngineError, ExportError
 from tfxp.export.indices import INDICES
 from tfxp.export.note import Note
 from tfxp.export.trace_keras import KerasTracer
 from tfxp.graph import index_limit, write_tflite
+from tfxp.runtimes import RUNTIMES, open_runtime
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 
 _SEED = 20250
@@ -188,15 +188,15 @@ def _litert(tracer: KerasTracer, feeds: list[np.ndarray], ours: Trace) -> str:
     """ "agrees", or a sentence: how LiteRT's outputs differ from the interpreter's."""
     graph = tracer.graph
     try:
-        with LiteRt(write_tflite(graph), name=repr(graph.name)) as engine:
+        with open_runtime("litert", write_tflite(graph), name=repr(graph.name)) as engine:
             theirs = engine.run(feeds)
-    except LiteRtError as error:
+    except EngineError as error:
         return str(error)
     wanted = [ours.tensors[graph.tensors[index].name].codes for index in graph.outputs]
     pairs = zip(wanted, theirs, strict=True)
     if all(want is not None and np.array_equal(want, got) for want, got in pairs):
         return "agrees"
-    found = compare_traces(ours, trace_litert(graph, feeds)).first()
+    found = compare_traces(ours, trace_runtime(graph, feeds, RUNTIMES["litert"])).first()
     where = "its outputs" if found is None else f"{found.name!r} ({found.operator})"
     details = "" if found is None else f": {found.sentence()}"
     return f"model {graph.name!r}: LiteRT computes {where} otherwise than tfxp{details}."

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfxp.comparison.litert import LiteRt
+from tfxp.comparison.runtime_results import (
+    RuntimeComparison,
+    RuntimeResult,
+    interpreted,
+)
 from tfxp.data.named_inputs import InputSignature
-from tfxp.errors import LiteRtError
 from tfxp.formats import Format, encode
-from tfxp.graph import IntegerGraph, write_tflite
+from tfxp.graph import IntegerGraph
 from tfxp.interpreter import Interpreter
 from tfxp.keras_types import Samples
 from tfxp.progress import Report
@@ -34,6 +37,8 @@ class Verification:
         mismatches_between: elements where interpreter and LiteRT differ; -1 likewise.
         max_abs_lsb: largest difference from Keras in output codes, either engine.
         litert_error: why LiteRT does not run the file.
+        runtimes: the file on every runtime that was asked for, LiteRT's default engine first,
+            compared with the interpreter.
     """
 
     samples: int
@@ -43,11 +48,13 @@ class Verification:
     mismatches_between: int
     max_abs_lsb: int
     litert_error: str = ""
+    runtimes: tuple[RuntimeResult, ...] = ()
 
     @property
     def exact(self) -> bool:
         """Whether every element agrees everywhere."""
-        return self.mismatches_interpreter == 0 and self.mismatches_litert == 0
+        keras = self.mismatches_interpreter == 0 and self.mismatches_litert == 0
+        return keras and all(result.exact for result in self.runtimes)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -64,8 +71,13 @@ def verify_graph(
     progress: Report | None = None,
     inputs: InputSignature | None = None,
     refusal: str = "",
+    runtimes: Iterable[str] = ("litert",),
+    written: IntegerGraph | None = None,
 ) -> Verification:
-    """Compare Keras, tfxp's interpreter and LiteRT on real inputs.
+    """Compare Keras, tfxp's interpreter, LiteRT and other runtimes on real inputs.
+
+    Keras is compared with the interpreter and with LiteRT's default engine; all runtimes are
+    compared with the interpreter.
 
     Args:
         keras_logits: batch of real inputs -> outputs of the quantized network (real values).
@@ -77,14 +89,26 @@ def verify_graph(
         progress: called with (samples done, samples in all; None where that is not known).
         inputs: names and shapes of the inputs; by default those of the graph.
         refusal: why LiteRT is not asked; empty if it is.
+        runtimes: names, of `tfxp.runtimes.RUNTIMES`; LiteRT's default engine is always asked.
+        written: the file that runtimes are given, if it is another than `graph`: one that goes on
+            to a softmax, for which Keras has no codes.
 
     Raises:
         DataError: no data, or inputs of other names, shapes or lengths.
+        ConfigError: no such runtime.
     """
     inputs = inputs or _inputs_of(graph)
+    graphs = [graph] if written is None else [graph, written]
+    runners = [Interpreter(item) for item in graphs]
     count = _Count()
-    with _litert(graph, refusal) as (engine, error):
-        runner = Interpreter(graph)
+    with contextlib.ExitStack() as stack:
+        asked = ["litert", *runtimes] if written is None else ["litert"]
+        refusals = {"litert": refusal} if refusal else {}
+        comparisons = [RuntimeComparison(graph, asked, refusals)]
+        if written is not None:
+            comparisons.append(RuntimeComparison(written, ["litert", *runtimes], refusals))
+        for comparison in comparisons:
+            stack.enter_context(comparison)
         for batch, total in inputs.batches(data, batch_size, "verification data"):
             codes = [
                 stored_codes(part, fmt, graph, index)
@@ -94,17 +118,12 @@ def verify_graph(
                 _output_codes(real, graph, index)
                 for real, index in zip(keras_logits(batch), graph.outputs, strict=True)
             ]
-            theirs = None
-            if not error:
-                assert engine is not None
-                try:
-                    theirs = engine.run(codes)
-                except LiteRtError as refused:
-                    error = str(refused)
-            count.add(len(batch[0]), wanted, _interpreted(runner, codes), theirs)
+            ours = [interpreted(runner, codes) for runner in runners]
+            theirs = [c.add(codes, o) for c, o in zip(comparisons, ours, strict=True)]
+            count.add(len(batch[0]), wanted, ours[0], theirs[0].get("litert"))
             if progress is not None:
                 progress(count.samples, total)
-    return count.verification(error)
+        return count.verification(comparisons[0].results()[0], comparisons[-1].results())
 
 
 class _Count:
@@ -124,27 +143,17 @@ class _Count:
             for other in (our, their):
                 self.worst = max(self.worst, int(np.abs(want - other).max(initial=0)))
 
-    def verification(self, error: str) -> Verification:
-        """The result; `error` is why LiteRT took no part."""
+    def verification(
+        self, litert: RuntimeResult, runtimes: tuple[RuntimeResult, ...]
+    ) -> Verification:
+        """The result; `litert` says why LiteRT took no part."""
         ours, theirs, between = (int(total) for total in self.totals)
+        error = litert.error
         if error:
             theirs = between = -1
-        return Verification(self.samples, self.elements, ours, theirs, between, self.worst, error)
-
-
-@contextlib.contextmanager
-def _litert(graph: IntegerGraph, refusal: str) -> Iterator[tuple[LiteRt | None, str]]:
-    """LiteRT with the file, or why it does not run it."""
-    if refusal:
-        yield None, refusal
-        return
-    try:
-        engine = LiteRt(write_tflite(graph), name=repr(graph.name))
-    except LiteRtError as error:
-        yield None, str(error)
-        return
-    with engine:
-        yield engine, ""
+        return Verification(
+            self.samples, self.elements, ours, theirs, between, self.worst, error, runtimes
+        )
 
 
 def _inputs_of(graph: IntegerGraph) -> InputSignature:
@@ -154,11 +163,6 @@ def _inputs_of(graph: IntegerGraph) -> InputSignature:
         tuple(tensor.name for tensor in tensors),
         tuple(tuple(None if size < 0 else size for size in shape[1:]) for shape in shapes),
     )
-
-
-def _interpreted(runner: Interpreter, codes: Arrays) -> Arrays:
-    found = runner.predict_codes(codes if len(codes) > 1 else codes[0])
-    return found if isinstance(found, list) else [found]
 
 
 def stored_codes(real: np.ndarray, fmt: Format, graph: IntegerGraph, index: int) -> np.ndarray:
