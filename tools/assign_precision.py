@@ -8,6 +8,9 @@
         --eval_data=search.npz --report_data=others.npz --tolerance=0.01 --ledger=run.jsonl \\
         --output=map.json --report=judd.html
     tools/assign_precision.py --method=sakr --training_stats=run.json --output=training.json
+    tools/assign_precision.py --method=sakr --training_stats=run.json --b_min_sweep \\
+        --model=run/model.keras --data=train.npz --eval_data=train.npz --split=train \\
+        --held_out=2000 --output=training.json
     tools/assign_precision.py --method=adaption --model=net.h5 --data=calibration.npz \
         --weight_bits=16 --activation_bits=16 --output=map.json
     tools/assign_precision.py --method=uniform --model=net.h5 --weight_bits=4 --activation_bits=6
@@ -19,7 +22,8 @@ lin      bits of weights from what they cost and how noise adds up; --data is ne
          statistics are asked for (--fraction, --kappa=measured, the table of SQNR), --eval_data
          for --sweep (accuracy against size, beside equal bits) and --dense_sweep.
 judd     greedy descent by measured accuracy; run the same command again to go on after a stop.
-sakr     all five tensors of fixed-point training from the statistics of one float run.
+sakr     all five tensors of fixed-point training from the statistics of one float run; B_min by a
+         bound, or by --b_min_sweep on held-out samples.
 
 The model is a Keras model, statistics that measure_model wrote (.json), or a paper's network.
 """
@@ -77,7 +81,7 @@ def main() -> None:
 
 def assigned(method: str) -> tuple[ModelStats | None, Assignment]:
     """The network's figures, where the method looks at a network, and what it assigned."""
-    if method == "sakr":
+    if method == "sakr":  # its bits are priced as training, by estimate_cost --training
         return None, _SAKR.assign()
     stats, model, data = _INPUTS.load()
     if method == "uniform":

@@ -16,6 +16,7 @@ import tfxp
 from tfxp import cli
 from tfxp.cost import (
     BASELINES,
+    GRADIENT_WIDTHS,
     CostReport,
     CostSettings,
     EnergyTable,
@@ -61,6 +62,13 @@ _EXECUTED = _FLAGS.DEFINE_string(
     "executed", None, "What run_tflite --json measured: MACs by zero are not charged."
 )
 _TRAINING = _FLAGS.DEFINE_boolean("training", False, "Also price training and its baselines.")
+_GRADIENT = _FLAGS.DEFINE_enum(
+    "gradient_width",
+    "output",
+    list(GRADIENT_WIDTHS),
+    "Whose gradient's width the backward multiplications of --training are charged with: that of "
+    "a layer's output, which they multiply by, or its input's, as in the published C_M.",
+)
 _LEGEND = _FLAGS.DEFINE_boolean("legend", False, "Print what each figure is and where it is from.")
 _CSV = _FLAGS.output("Also write the table to this CSV file.", ".csv", name="csv")
 _PLOT = _FLAGS.plot("Save bars of traffic and work per layer")
@@ -92,13 +100,13 @@ def training_rows(
     model: ModelStats, precision: PrecisionMap | dict[str, LayerPrecision]
 ) -> dict[str, CostReport]:
     """Training costs of the map and of the baselines."""
-    reports = {"this map": training_cost(model, precision)}
+    maps: dict[str, PrecisionMap | dict[str, LayerPrecision]] = {"this map": precision}
     for name in BASELINES:
         if name != "stochastic":
-            reports[name] = training_cost(model, training_precision(name))
+            maps[name] = training_precision(name)
         elif isinstance(precision, PrecisionMap):
-            reports[name] = training_cost(model, training_precision(name, precision))
-    return reports
+            maps[name] = training_precision(name, precision)
+    return {name: training_cost(model, pmap, _GRADIENT.value) for name, pmap in maps.items()}
 
 
 def plot_costs(report: CostReport, path: str) -> None:

@@ -55,6 +55,48 @@ def test_sakr(tmp_path, capsys):
     assert "B_min" in capsys.readouterr().out
 
 
+def test_b_min_by_accuracy_on_held_out_samples(tmp_path, capsys):
+    """Two classes told apart by a difference of 0.3: 1 bit of activations cannot, 4 can."""
+    from tfxp.keras import keras, layers
+
+    keras.utils.set_random_seed(0)
+    x = np.repeat([[0.1, 0.4], [0.4, 0.1]], 40, axis=0).astype(np.float32)
+    y = np.repeat([0, 1], 40)
+    order = np.random.default_rng(1).permutation(80)
+    wrong = np.r_[y[order][:60], 1 - y[order][60:]]  # the last 20 labels are no use
+    np.savez(tmp_path / "data.npz", x=x[order], y=y[order])
+    np.savez(tmp_path / "wrong.npz", x=x[order], y=np.r_[wrong[60:], y[order][20:]])
+    relu = layers.Activation("relu", name="act")
+    model = keras.Sequential([keras.Input((2,), name="x"), layers.Dense(2, name="hid"), relu,
+                              layers.Dense(2, name="out")])  # fmt: skip
+    model.set_weights([np.eye(2, dtype=np.float32), np.zeros(2), -np.eye(2), np.zeros(2)])
+    model.save(tmp_path / "net.keras")
+    stats = {
+        "hid": LayerTrainingStats("hid", 1.0, 1.0, (0.03, 0.001), 7.0, None, 1.0, 2.0, False, 1e-4),
+        "out": LayerTrainingStats("out", 1.0, 1.0, (0.2, 0.01), 3.0,
+                                  activation_gradient_sigma=0.02),
+    }  # fmt: skip
+    TrainingStats(stats, 1e-3).save(tmp_path / "run.json")
+    flags = ["--method=sakr", f"--training_stats={tmp_path / 'run.json'}", "--b_min_sweep",
+             f"--model={tmp_path / 'net.keras'}", f"--data={tmp_path / 'data.npz'}",
+             f"--output={tmp_path / 'm.json'}", f"--json={tmp_path / 'r.json'}"]  # fmt: skip
+    chosen = []
+    for extra in (["--eval_data=data.npz"], ["--eval_data=wrong.npz", "--held_out=40"]):
+        extra[0] = extra[0].replace("=", f"={tmp_path}/")
+        assert run(*flags, *extra) == 0
+        swept = json.loads((tmp_path / "r.json").read_text())["figures"]["b_min_sweep"]
+        assert swept["baseline"] == 1.0 and swept["samples"] == (80 if len(extra) == 1 else 40)
+        assert swept["scores"]["1"] < 0.9 and swept["scores"][str(swept["b_min"])] == 1.0
+        assert swept["scores"][str(swept["b_min"] - 1)] < 0.99
+        pmap = PrecisionMap.load(tmp_path / "m.json")
+        assert pmap.layers["hid"].weights.bits == max(swept["b_min"], 2)
+        chosen.append(swept["b_min"])
+    assert chosen[0] == chosen[1] < len(swept["scores"])  # the bound on p_m wants more
+    assert "bound on p_m" in capsys.readouterr().out
+    assert run(*flags, f"--eval_data={tmp_path}/data.npz", "--b_min=3") == 1
+    assert "b_min and b_min_sweep: got both" in capsys.readouterr().err
+
+
 def test_judd_on_a_tiny_model(tmp_path, capsys):
     """Two classes that one weight tells apart: few bits are enough, and a rerun asks nothing."""
     from tfxp.keras import keras, layers

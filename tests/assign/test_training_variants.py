@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tfxp.assign.training_variants import in_float, with_bits, with_more_bits
+from tfxp.assign.training_variants import READINGS, in_float, with_bits, with_more_bits
+from tfxp.cost import training_cost
 from tfxp.errors import PrecisionError
+from tfxp.models import count_network
 from tfxp.precision import PrecisionMap
 
 PUBLISHED = Path(__file__).parents[2] / "configs/precision/resnet20_cifar10_sakr_training.json"
@@ -21,17 +23,37 @@ def pairs(before, after, tensor):
 
 
 @pytest.mark.parametrize("bits", [1, -1])
-def test_one_bit_more_or_less(bits):
+@pytest.mark.parametrize("reading", READINGS)
+def test_one_bit_more_or_less(bits, reading):
+    """Four tensors are alike in every reading; accumulators have the range, the step, the bits."""
     pmap = PrecisionMap.load(PUBLISHED)
-    moved = with_more_bits(pmap, bits)
-    for tensor in TENSORS:
+    moved = with_more_bits(pmap, bits, accumulators=reading)
+    for tensor in TENSORS[:-1]:
         for old, new in pairs(pmap, moved, tensor):
+            assert (new.bits, new.min) == (old.bits + bits, old.min)
             assert new.scale == old.scale * 2.0**-bits
-            if tensor != "accumulators":
-                assert (new.bits, new.min) == (old.bits + bits, old.min)
+    for old, new in pairs(pmap, moved, "accumulators"):
+        assert new.bits == old.bits + (0 if reading == "step" else bits)
+        assert new.min == old.min * (1 if reading == "literal" else 2.0**-bits)
+        assert new.scale == old.scale * 2.0 ** (-2 * bits if reading == "range" else -bits)
     for rule in moved.layers.values():
-        if rule.accumulators is not None:
+        if rule.accumulators is not None and reading != "literal":
             assert -rule.accumulators.min == 2.0**-rule.weights.bits  # criterion AS
+
+
+def test_a_configuration_of_fewer_bits_costs_less():
+    """C_W of the published ResNet: all five tensors one bit less, 670.0 Mbit, not 688.6."""
+    pmap, network = PrecisionMap.load(PUBLISHED), count_network("sakr_resnet20")
+    costs = {
+        reading: training_cost(network, with_more_bits(pmap, -1, accumulators=reading)).total("C_W")
+        for reading in READINGS
+    }
+    whole = training_cost(network, pmap).total("C_W")
+    assert costs["range"] == costs["literal"] == whole - 3 * network.weight_count
+    assert costs["step"] == whole - 2 * network.weight_count
+    assert [round(costs[reading] / 1e6, 1) for reading in READINGS] == [670.0, 688.6, 670.0]
+    with pytest.raises(PrecisionError, match="accumulators: got 'bits'; expected one of"):
+        with_more_bits(pmap, -1, accumulators="bits")
 
 
 def test_one_class_only():

@@ -43,6 +43,31 @@ def test_published_fixed_point_configuration():
     assert stochastic.total("C_M") == report.total("C_M")
 
 
+@pytest.mark.parametrize(("network", "baseline", "printed"), TABLES)
+def test_tables_hold_with_the_gradient_s_width_at_the_input(network, baseline, printed):
+    report = training_cost(count_network(network), training_precision(baseline), "input")
+    assert report.total("C_M") / 1e9 == pytest.approx(printed[2], rel=0.01)
+
+
+def test_the_published_c_m_takes_the_gradient_s_width_at_the_input():
+    """785 as printed: every layer by G_A of what it reads; the first one, without any, forward."""
+    configuration = PrecisionMap.load(PUBLISHED)
+    network = count_network("sakr_resnet20")
+    report = training_cost(network, configuration, "input")
+    assert report.total("C_M") == 785_420_094_464
+    by_output = training_cost(network, configuration)
+    assert [report.total(name) for name in ("C_W", "C_A", "C_C")] == [
+        by_output.total(name) for name in ("C_W", "C_A", "C_C")
+    ]
+    first = report.rows[0]
+    assert first["C_M"] == first["macs"] * 8 * 14
+    # with its own output's 7 bits, the first layer makes it 785.97
+    both_ways = report.total("C_M") + first["macs"] * (14 * 7 + 8 * 7)
+    assert round(both_ways / 1e9, 2) == 785.97
+    with pytest.raises(ConfigError, match="gradient_width: got 'both'; expected one of"):
+        training_cost(network, configuration, "both")
+
+
 # The authors' lists, layers with weights in order: a block's shortcut after its two convolutions.
 B_W = [14, 13, 13, 13, 13, 14, 13, 14, 14, 14, 14, 14, 15, 14, 14, 14, 14, 14, 13, 13, 12, 10]
 B_A = [8, 8, 7, 7, 6, 6, 6, 6, 6, 7, 7, 7, 7, 6, 6, 7, 6, 5, 4, 3]

@@ -76,6 +76,24 @@ class _StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def test_float_kernels_are_clipped_where_it_is_asked_for(path):
+    """The reference of a training in fixed point has weights of the same range."""
+    held = build_network(recipe(None, clip_weights="all"), data().x)
+    free = build_network(recipe(None, clip_weights=True), data().x)
+    for model, bound in ((held, 1.0), (free, 9.0)):
+        model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+        for layer in model.layers:
+            if hasattr(layer, "kernel"):
+                layer.kernel.assign(9 * np.ones_like(layer.kernel))
+        model.train_on_batch(np.zeros((2, 28, 28, 1), np.float32), np.array([0, 1]))
+        largest = [np.abs(v).max() for v in model.trainable_variables if "kernel" in v.name]
+        assert max(largest) == bound
+    fixed = build_network(recipe(path, clip_weights="all", input_scale=2.0**-8), data().x)
+    assert np.abs(fixed.get_layer("conv0").layer.kernel).max() <= 1
+    with pytest.raises(ConfigError, match='clip_weights: got \'some\'; expected true, false or'):
+        recipe(None, clip_weights="some")
+
+
 def test_variants_of_a_map(path):
     assert is_training_map(MAP)
     assert not is_training_map(PrecisionMap.uniform(4, 4))

@@ -7,7 +7,7 @@ from tfxp.assign.evaluation_ledger import EvaluationLedger
 from tfxp.assign.judd import JuddAssigner, sensitivity_profile, uniform_start, uniform_sweep
 from tfxp.assign.lin import LinAssigner, bit_offsets, dense_sweep
 from tfxp.assign.pareto import cheapest_within, pareto_front
-from tfxp.assign.sakr import SakrAssigner, mismatch_bound, perturbed
+from tfxp.assign.sakr import SakrAssigner, mismatch_bound
 from tfxp.assign.search_space import BitSpace, Configuration
 from tfxp.assign.size_curve import (
     Saving,
@@ -20,6 +20,7 @@ from tfxp.assign.size_curve import (
 from tfxp.assign.sqnr import KappaFit, SqnrRow, fit_kappa, lin_format, measure_kappa, predict_sqnr
 from tfxp.assign.step_sizes import DISTRIBUTIONS, optimal_step, quantizer_mse
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
+from tfxp.assign.training_variants import perturbed, with_more_bits
 from tfxp.assign.uniform import UniformAssigner
 from tfxp.assign.word_space import WordSpace
 
@@ -64,4 +65,5 @@ __all__ = [
     "smallest_within",
     "uniform_start",
     "uniform_sweep",
+    "with_more_bits",
 ]

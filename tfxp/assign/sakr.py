@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tfxp.assign.assignment import Assignment, Decision
+from tfxp.assign.pareto import relative_error
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
-from tfxp.errors import ConfigError, DataError, PrecisionError
+from tfxp.errors import ConfigError, DataError
 from tfxp.formats import MAX_BITS, FixedPointFormat
 from tfxp.precision import FLOAT, LayerPrecision, PrecisionMap
 
@@ -80,20 +81,12 @@ class SakrAssigner:
         """
         bounds = {b: mismatch_bound(stats, b) for b in range(1, _MAX_B_MIN + 1)}
         b_min = self.b_min or self._smallest(bounds)
-        bits = feedforward_bits(stats, b_min)
         trace = [Decision("", "B_min", b_min, f"p_m <= {bounds[b_min]:.3g}")]
-        rules: dict[str, dict[str, FixedPointFormat]] = {name: {} for name in stats.layers}
-        for (name, tensor), value in bits.items():
-            fmt = _feedforward_format(stats.layers[name], tensor, value)
-            rules[name][tensor] = fmt
-            trace.append(Decision(name, tensor, str(fmt), "EFQN"))
+        rules = _feedforward_rules(stats, b_min)
+        for name, rule in rules.items():
+            trace += [Decision(name, tensor, str(fmt), "EFQN") for tensor, fmt in rule.items()]
         self._gradients(stats, rules, trace)
-        layers = {name: LayerPrecision(**_in_order(rule)) for name, rule in rules.items() if rule}
-        pmap = PrecisionMap(
-            LayerPrecision(weights=FLOAT, activations=FLOAT),
-            {"@inputs": LayerPrecision(activations=self.input_bits), **layers},
-            rounding="half_away",
-        )
+        pmap = self._to_map(rules)
         figures = {
             "b_min": b_min,
             "mismatch_bound": bounds[b_min],
@@ -106,6 +99,18 @@ class SakrAssigner:
             ],
         }
         return Assignment(pmap, tuple(trace), "all five criteria are met", figures)
+
+    def forward(self, stats: TrainingStats, b_min: int) -> PrecisionMap:
+        """The weights and activations of a B_min, to measure what it costs before training."""
+        return self._to_map(_feedforward_rules(stats, b_min))
+
+    def _to_map(self, rules: Mapping[str, Mapping[str, FixedPointFormat]]) -> PrecisionMap:
+        layers = {name: LayerPrecision(**_in_order(rule)) for name, rule in rules.items() if rule}
+        return PrecisionMap(
+            LayerPrecision(weights=FLOAT, activations=FLOAT),
+            {"@inputs": LayerPrecision(activations=self.input_bits), **layers},
+            rounding="half_away",
+        )
 
     def _smallest(self, bounds: Mapping[int, float]) -> int:
         for b_min, bound in bounds.items():
@@ -211,6 +216,39 @@ def mismatch_bound(stats: TrainingStats, b_min: int) -> float:
     return sum(gain * 4.0 ** -bits[key] for key, gain in gains.items())
 
 
+def smallest_b_min(scores: Mapping[int, float], baseline: float, tolerance: float) -> int:
+    """The smallest B_min from which on no larger one loses more than a tolerance.
+
+    Args:
+        scores: B_min -> accuracy with weights and activations of that B_min.
+        baseline: accuracy in float.
+        tolerance: largest loss, as a share of the baseline.
+
+    Raises:
+        ConfigError: even the largest loses more.
+
+    Example:
+        >>> smallest_b_min({1: 0.95, 2: 0.4, 3: 0.94, 4: 0.95}, 0.95, 0.02)
+        3
+
+    References:
+        The authors' quantized_inference.py, which tries B_min by error instead of by the bound.
+    """
+    chosen = None
+    for b_min in sorted(scores, reverse=True):
+        if relative_error(scores[b_min], baseline) > tolerance:
+            break
+        chosen = b_min
+    if chosen is None:
+        most = max(scores)
+        raise ConfigError(
+            f"tolerance: got {tolerance:g}; expected at least "
+            f"{relative_error(scores[most], baseline):.3g}, which B_min = {most} loses. Sweep "
+            "further, or train longer before."
+        )
+    return chosen
+
+
 def clipping_range(sigma_max: float, tensor: str, variant: str = "code") -> float:
     """GC: the range of a "weight" or "activation" gradient, a power of two."""
     factor = 2.0 if tensor == "weight" else {"paper": 4.0, "code": 8.0}[variant]
@@ -243,49 +281,6 @@ def accumulator(
     return weight_range * 2.0**-weight_bits, step
 
 
-def perturbed(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -> PrecisionMap:
-    """The same map with some tensors a few bits wider or narrower, their ranges unchanged.
-
-    C_+1 and C_-1 of the paper are `perturbed(C_o, 1)` and `perturbed(C_o, -1)`.
-
-    Args:
-        pmap: a training precision map.
-        bits: how many bits more (or, if negative, fewer).
-        tensors: which of the five.
-
-    Raises:
-        PrecisionError: a tensor would have no bits left, or too many; an unknown tensor.
-    """
-    tensors = tuple(tensors)
-    for tensor in tensors:
-        if tensor not in TENSORS:
-            raise PrecisionError(f"tensor: got {tensor!r}; expected one of {TENSORS}.")
-    rules = {key: _perturbed_layer(key, rule, bits, tensors) for key, rule in pmap.layers.items()}
-    default = _perturbed_layer("default", pmap.default, bits, tensors)
-    return dataclasses.replace(pmap, default=default, layers=rules)
-
-
-def _perturbed_layer(
-    key: str, rule: LayerPrecision, bits: int, tensors: tuple[str, ...]
-) -> LayerPrecision:
-    changes: dict[str, Any] = {}
-    for tensor in tensors:
-        value = getattr(rule, tensor)
-        # The network's input is data, not a choice of the configuration.
-        if key == "@inputs" or value is None or value == FLOAT:
-            continue
-        try:
-            if isinstance(value, FixedPointFormat):
-                changes[tensor] = FixedPointFormat.of_bits(
-                    value.bits + bits, value.fractional_bits + bits, value.signed, value.symmetric
-                )
-            elif isinstance(value, int):
-                changes[tensor] = LayerPrecision(weights=value + bits).weights
-        except ValueError as error:
-            raise PrecisionError(f"{tensor} of {key!r} with {bits:+d} bits: {error}") from None
-    return dataclasses.replace(rule, **changes)
-
-
 def _gains(stats: TrainingStats) -> dict[tuple[str, str], float]:
     """E_T c_T^2 of every tensor: its share of p_m is this times 4^-B."""
     gains = {}
@@ -298,6 +293,15 @@ def _gains(stats: TrainingStats) -> dict[tuple[str, str], float]:
     if not gains:
         raise DataError("training statistics: got no noise gain; expected one per tensor.")
     return gains
+
+
+def _feedforward_rules(
+    stats: TrainingStats, b_min: int
+) -> dict[str, dict[str, FixedPointFormat]]:
+    rules: dict[str, dict[str, FixedPointFormat]] = {name: {} for name in stats.layers}
+    for (name, tensor), bits in feedforward_bits(stats, b_min).items():
+        rules[name][tensor] = _feedforward_format(stats.layers[name], tensor, bits)
+    return rules
 
 
 def _feedforward_format(layer: LayerTrainingStats, tensor: str, bits: int) -> FixedPointFormat:

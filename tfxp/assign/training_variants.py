@@ -4,6 +4,13 @@ The range of an accumulator belongs to the weights beside it: what a weight form
 most half its step, r_acc = r_W 2^-B_W (criterion AS). A weight that gives up a bit without a wider
 accumulator would stop learning, since what it leaves over saturates before it makes up a step. So
 here that range follows the weights, while every other range stays.
+
+"One bit less everywhere" can be read in three ways, which differ in the accumulators only:
+
+    reading    range           step    bits
+    "range"    r_W 2^-B_W      x 4     B - 1     criterion AS, and one bit less like all others
+    "step"     r_W 2^-B_W      x 2     B         criterion AS, and a step like all others
+    "literal"  as it was       x 2     B - 1     the authors' script: every precision one less
 """
 
 from __future__ import annotations
@@ -12,29 +19,67 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tfxp.assign.sakr import TENSORS, perturbed
+from tfxp.assign.sakr import TENSORS
 from tfxp.errors import PrecisionError
 from tfxp.formats import FixedPointFormat
 from tfxp.precision import FLOAT, LayerPrecision, PrecisionMap
 
+READINGS = ("range", "step", "literal")
 
-def with_more_bits(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -> PrecisionMap:
-    """The same map with all steps 2^-bits as large; accumulators cover what weights leave over.
+
+def with_more_bits(
+    pmap: PrecisionMap,
+    bits: int,
+    tensors: Iterable[str] = TENSORS,
+    accumulators: str = "range",
+) -> PrecisionMap:
+    """The same map with more bits, or fewer, for some tensors: C_+1 and C_-1.
 
     Args:
         pmap: a training precision map.
         bits: how many bits more or, if negative, fewer.
+        tensors: which of the five. Where accumulators are not among them, their step stays and
+            their range follows the weights.
+        accumulators: how the accumulators take part, one of `READINGS`.
+
+    Raises:
+        PrecisionError: a tensor would have no bits left, or too many; an unknown tensor or reading.
+
+    Example:
+        >>> pmap = PrecisionMap(LayerPrecision("Q0.11", "UQ1.5", accumulators="Q-12.20"))
+        >>> for reading in READINGS:
+        ...     print(with_more_bits(pmap, -1, accumulators=reading).default.to_dict())
+        {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-11.18'}
+        {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-11.19'}
+        {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-12.19'}
+    """
+    if accumulators not in READINGS:
+        raise PrecisionError(f"accumulators: got {accumulators!r}; expected one of {READINGS}.")
+    tensors = tuple(tensors)
+    changed = perturbed(pmap, bits, tensors)
+    if accumulators == "literal":
+        return changed
+    keep_bits = accumulators == "range" and "accumulators" in tensors
+    return _following(pmap, changed, keep_bits)
+
+
+def perturbed(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -> PrecisionMap:
+    """The same map with some tensors a few bits wider or narrower, their ranges unchanged.
+
+    The authors' C_+1 and C_-1 are `perturbed(C_o, 1)` and `perturbed(C_o, -1)`.
+
+    Args:
+        pmap: a training precision map.
+        bits: how many bits more (or, if negative, fewer).
         tensors: which of the five.
 
     Raises:
         PrecisionError: a tensor would have no bits left, or too many; an unknown tensor.
-
-    Example:
-        >>> pmap = PrecisionMap(LayerPrecision("Q0.11", "UQ1.5", accumulators="Q-12.20"))
-        >>> with_more_bits(pmap, -1).default.to_dict()
-        {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-11.19'}
     """
-    return _following(pmap, perturbed(pmap, bits, tensors), keep_bits=False)
+    tensors = _known(tensors)
+    rules = {key: _perturbed_layer(key, rule, bits, tensors) for key, rule in pmap.layers.items()}
+    default = _perturbed_layer("default", pmap.default, bits, tensors)
+    return dataclasses.replace(pmap, default=default, layers=rules)
 
 
 def with_bits(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -> PrecisionMap:
@@ -106,13 +151,31 @@ def _following(before: PrecisionMap, after: PrecisionMap, keep_bits: bool) -> Pr
     return dataclasses.replace(after, default=default, layers=rules)
 
 
+def _perturbed_layer(
+    key: str, rule: LayerPrecision, bits: int, tensors: tuple[str, ...]
+) -> LayerPrecision:
+    changes: dict[str, Any] = {}
+    for tensor in tensors:
+        value = getattr(rule, tensor)
+        # The network's input is data, not a choice of the configuration.
+        if key == "@inputs" or value is None or value == FLOAT:
+            continue
+        try:
+            if isinstance(value, FixedPointFormat):
+                changes[tensor] = FixedPointFormat.of_bits(
+                    value.bits + bits, value.fractional_bits + bits, value.signed, value.symmetric
+                )
+            elif isinstance(value, int):
+                changes[tensor] = LayerPrecision(weights=value + bits).weights
+        except ValueError as error:
+            raise PrecisionError(f"{tensor} of {key!r} with {bits:+d} bits: {error}") from None
+    return dataclasses.replace(rule, **changes)
+
+
 def _changed(
     pmap: PrecisionMap, change: Callable[[Any], Any], tensors: Iterable[str]
 ) -> PrecisionMap:
-    tensors = tuple(tensors)
-    unknown = [tensor for tensor in tensors if tensor not in TENSORS]
-    if unknown:
-        raise PrecisionError(f"tensor: got {unknown[0]!r}; expected one of {TENSORS}.")
+    tensors = _known(tensors)
 
     def layer(key: str, rule: LayerPrecision) -> LayerPrecision:
         if key == "@inputs":  # data, not a choice of the configuration
@@ -121,3 +184,11 @@ def _changed(
 
     rules = {key: layer(key, rule) for key, rule in pmap.layers.items()}
     return dataclasses.replace(pmap, default=layer("default", pmap.default), layers=rules)
+
+
+def _known(tensors: Iterable[str]) -> tuple[str, ...]:
+    tensors = tuple(tensors)
+    for tensor in tensors:
+        if tensor not in TENSORS:
+            raise PrecisionError(f"tensor: got {tensor!r}; expected one of {TENSORS}.")
+    return tensors

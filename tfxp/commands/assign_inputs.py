@@ -13,7 +13,7 @@ from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
 
 METHODS = ("uniform", "adaption", "lin", "judd", "sakr")
-_MEASURED = ("lin", "judd")  # methods that look at accuracy
+_MEASURED = ("lin", "judd", "sakr")  # methods that look at accuracy
 
 
 class AssignInputs:
@@ -101,14 +101,32 @@ class AssignInputs:
         return self.load_data(model, self.required(self._eval), "test")
 
     def evaluator(
-        self, model: KerasModel, first: PrecisionMap, stats: ModelStats, path: str | None = None
+        self,
+        model: KerasModel,
+        first: PrecisionMap,
+        stats: ModelStats,
+        path: str | None = None,
+        *,
+        fold_batch_norm: bool = True,
+        held_out: int | None = None,
     ) -> Any:
-        """The fast evaluator of maps that leave the same tensors in float as a first one."""
+        """The fast evaluator of maps that leave the same tensors in float as a first one.
+
+        Args:
+            model: the float network.
+            first: formats to build it with.
+            stats: its measurements.
+            path: samples to evaluate on; --eval_data if none are named.
+            fold_batch_norm: as in `quantize_model`.
+            held_out: only so many samples, the last ones; None for all.
+        """
         from tfxp.quantization import quantize_model
         from tfxp.search import FastEvaluator
 
         data = self.load_data(model, path or self.required(self._eval), "test")
-        qmodel = quantize_model(model, first, stats)
+        if held_out is not None:
+            _, data = data.without_last(held_out)
+        qmodel = quantize_model(model, first, stats, fold_batch_norm=fold_batch_norm)
         return FastEvaluator(qmodel, data, stats, metric=self._metric.value)
 
     def sqnr(

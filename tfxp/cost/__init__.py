@@ -9,7 +9,7 @@ from tfxp.cost.measured_run import executed_macs
 from tfxp.cost.memory import memory_bits
 from tfxp.cost.selection import resolve_precision, select_layers, weight_bits
 from tfxp.cost.stages import Stage, stages_of
-from tfxp.cost.training import BASELINES, training_cost, training_precision
+from tfxp.cost.training import BASELINES, GRADIENT_WIDTHS, training_cost, training_precision
 from tfxp.cost.zero_skip import ZeroSkipMachine, ZeroSkipRow, zero_skip
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "CostSettings",
     "EnergyTable",
     "Figure",
+    "GRADIENT_WIDTHS",
     "Stage",
     "ZeroSkipMachine",
     "ZeroSkipRow",

@@ -27,6 +27,7 @@ FIGURES: dict[str, Figure] = {
     "C_C": Figure("bit", f"{_SAKR}: weights x B_GW, exchanged per step", "C_C"),
 }
 BASELINES = ("float", "binarynet", "stochastic", "terngrad")
+GRADIENT_WIDTHS = ("output", "input")
 _COSTS = ("C_W", "C_A", "C_M", "C_C")
 
 
@@ -80,7 +81,9 @@ def training_precision(baseline: str, configuration: PrecisionMap | None = None)
 
 
 def training_cost(
-    model: ModelStats, precision: PrecisionMap | Mapping[str, LayerPrecision]
+    model: ModelStats,
+    precision: PrecisionMap | Mapping[str, LayerPrecision],
+    gradient_width: str = "output",
 ) -> CostReport:
     """Price one step of training, per sample where activations are concerned.
 
@@ -93,14 +96,23 @@ def training_cost(
     Args:
         model: sizes and work of every layer.
         precision: a training precision map, or the precision of every layer.
+        gradient_width: whose G_A a layer's two backward multiplications are charged with in C_M:
+            "output", the one that they multiply by, or "input", the one behind them, which is how
+            the published C_M comes out. A layer whose input has no gradient (the first) is charged
+            forward only then.
 
     Raises:
+        ConfigError: `gradient_width` is neither.
         PrecisionError: the map does not fit the network.
 
     References:
         Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
         Algorithm", ICLR 2019, sec. 4. The formulas are those that reproduce its tables.
     """
+    if gradient_width not in GRADIENT_WIDTHS:
+        raise ConfigError(
+            f"gradient_width: got {gradient_width!r}; expected one of {GRADIENT_WIDTHS}."
+        )
     resolved = resolve_precision(model, precision)
     readers = _readers(model)
     sources = {layer.name: _source(model, layer) for layer in weighted_layers(model)}
@@ -108,8 +120,13 @@ def training_cost(
     rows = []
     for layer in weighted_layers(model):
         source, own = sources[layer.name], resolved[layer.name]
-        gradient = resolved[_gradient(model, layer.name, set(sources.values()), readers)]
-        rows.append(_row(model, layer, source, own, gradient, resolved, source in stored))
+        behind = source
+        if gradient_width == "output":
+            behind = _gradient(model, layer.name, set(sources.values()), readers)
+        gradient = resolved[behind].activation_gradients
+        forward_only = gradient is None and gradient_width == "input"
+        b_ga = 0 if forward_only else tensor_bits(gradient, FLOAT_MANTISSA_BITS)
+        rows.append(_row(model, layer, source, own, b_ga, resolved, source in stored))
         stored.add(source)
     # The gradient of the network's output enters the last layer; nothing else reads that output.
     outputs = sum(
@@ -127,14 +144,13 @@ def _row(
     layer: LayerStats,
     source: str,
     own: LayerPrecision,
-    gradient: LayerPrecision,
+    b_ga: int,
     resolved: Mapping[str, LayerPrecision],
     stored_before: bool,
 ) -> dict[str, Any]:
     read = resolved[source]
-    b_w, b_a, b_ga = (
-        tensor_bits(value, FLOAT_MANTISSA_BITS)
-        for value in (own.weights, read.activations, gradient.activation_gradients)
+    b_w, b_a = (
+        tensor_bits(value, FLOAT_MANTISSA_BITS) for value in (own.weights, read.activations)
     )
     count = 0 if stored_before else model[source].output_count
     per_weight = sum(

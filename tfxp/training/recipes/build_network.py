@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,8 @@ def build_network(recipe: TrainingRecipe, x: Any) -> Any:
     model = float_network(recipe, x)
     precision = precision_for(recipe.precision, model)
     if precision is None:
-        return model
+        everywhere = [layer.name for layer in model.layers]
+        return _held_within_unit_range(model, everywhere) if recipe.clip_weights == "all" else model
     training = is_training_map(precision)
     backward = (
         None
@@ -62,7 +63,7 @@ def build_network(recipe: TrainingRecipe, x: Any) -> Any:
     )
     on_grid = _wrpn_layers(model, precision)
     if recipe.clip_weights:
-        _hold_within_unit_range(model, on_grid)
+        model = _held_within_unit_range(model, on_grid)
     # The recipe measures only what the map leaves open.
     needs = [precision.default, *precision.layers.values()]
     stats, fold = None, recipe.fold_batch_norm and not training
@@ -158,12 +159,15 @@ def _wrpn_layers(model: Any, precision: PrecisionMap) -> list[str]:
     return [name for name in plan.macs if isinstance(rules[name].weights, WrpnFormat)]
 
 
-def _hold_within_unit_range(model: Any, names: list[str]) -> None:
-    """Constrain kernels; the quantized model is built from the layers' configurations."""
-    for layer in model.layers:
-        if layer.name in names:
-            attribute = "depthwise_constraint" if _is_depthwise(layer) else "kernel_constraint"
-            setattr(layer, attribute, UnitRange())
+def _held_within_unit_range(model: Any, names: Collection[str]) -> Any:
+    """The same network with kernels constrained to [-1, 1]."""
+    graph = LayerGraph.from_model(model)
+    wanted = keras.constraints.serialize(UnitRange())
+    for name in names:
+        config = graph.layers[name].config
+        for key in config.keys() & {"kernel_constraint", "depthwise_constraint"}:
+            config[key] = wanted
+    return graph.to_model(model.name)
 
 
 def _spread_weights(model: Any, names: list[str], std: float) -> None:

@@ -15,7 +15,7 @@ from tfxp.training.fixed_point.fixed_point_sgd import FixedPointSGD
 from tfxp.training.fixed_point.prepare_training import update_precision
 
 _GRADIENTS = ("weight_gradients", "activation_gradients", "accumulators")
-_FIELDS = ("training_map", "perturb", "bits", "float", "tensors")
+_FIELDS = ("training_map", "perturb", "bits", "float", "tensors", "accumulators")
 
 
 def is_training_map(precision: PrecisionMap | None) -> bool:
@@ -38,6 +38,7 @@ def training_variant(wanted: Mapping[str, Any]) -> PrecisionMap:
     Args:
         wanted: a training map by file, and at most one change of it: "perturb" adds bits, "bits"
             sets them, both to "tensors" (all five by default); "float" is a list of tensors.
+            "accumulators" is how they take part in "perturb": "range", "step" or "literal".
 
     Raises:
         ConfigError: an unknown field, or several changes.
@@ -45,15 +46,16 @@ def training_variant(wanted: Mapping[str, Any]) -> PrecisionMap:
     """
     unknown = [key for key in wanted if key not in _FIELDS]
     changes = [key for key in ("perturb", "bits", "float") if key in wanted]
-    if unknown or len(changes) > 1:
+    if unknown or len(changes) > 1 or ("accumulators" in wanted and "perturb" not in wanted):
         raise ConfigError(
             f"precision: got {dict(wanted)}; expected training_map and at most one of perturb, "
-            "bits and float, and perhaps tensors."
+            "bits and float, perhaps tensors, and with perturb perhaps accumulators."
         )
     pmap = PrecisionMap.load(find_config(str(wanted["training_map"]), "precision"))
     tensors = wanted.get("tensors", TENSORS)
     if "perturb" in wanted:
-        return with_more_bits(pmap, int(wanted["perturb"]), tensors)
+        reading = str(wanted.get("accumulators", "range"))
+        return with_more_bits(pmap, int(wanted["perturb"]), tensors, reading)
     if "bits" in wanted:
         return with_bits(pmap, int(wanted["bits"]), tensors)
     return in_float(pmap, wanted.get("float", ()))

@@ -50,7 +50,8 @@ class TrainingRecipe:
             of one), or {"wrpn": arguments of `wrpn_precision`}. A map with formats of gradients
             and accumulators trains in fixed point, with BatchNormalization kept.
         fold_batch_norm: as for `tfxp.quantize_model`; WRPN keeps BatchNormalization.
-        clip_weights: hold float weights under a WRPN grid within [-1, 1].
+        clip_weights: hold float weights under a WRPN grid within [-1, 1]; "all" holds every kernel
+            of a training in float there too, as fixed-point formats of that range do.
         backward: how gradients run where `precision` is a training map (or {"training_map": file}
             with "perturb", "bits" or "float"): fields of `BackwardSettings`, and "others", formats
             of biases and of BatchNormalization's parameters.
@@ -88,7 +89,7 @@ class TrainingRecipe:
     weight_decay: float | None = None
     precision: Any = None
     fold_batch_norm: bool = True
-    clip_weights: bool = False
+    clip_weights: bool | str = False
     backward: Mapping[str, Any] | None = None
     input_scale: float = 1.0
     input_shift: float = 0.0
@@ -145,6 +146,8 @@ class TrainingRecipe:
             value = getattr(self, name)
             if value is not None and (not _is_number(value) or value < 0):
                 wrong.append(f"{name}: got {value!r}; expected null or a number of at least 0")
+        if self.clip_weights not in (True, False, "all"):
+            wrong.append(f'clip_weights: got {self.clip_weights!r}; expected true, false or "all"')
         if not _is_number(self.input_shift):
             wrong.append(f"input_shift: got {self.input_shift!r}; expected a number")
         return wrong
