@@ -1,13 +1,19 @@
 """The table of layers: float -> quantized -> exported -> interpreter and LiteRT."""
 
+import shutil
+
+import numpy as np
 import pytest
 
 import tfxp
+from tests.csource.building import run_graph
 from tests.layer_cases import LAYER_CASES, build, inputs_of
 from tests.parity.compare import Trio
 from tests.parity.test_keras_vs_integer import exact, uniform
-from tfxp.errors import ExportError
+from tfxp.csource.lowering import lower
+from tfxp.errors import ExportError, UnsupportedOpError
 from tfxp.export import integer_graph_of
+from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import LayerPrecision, PrecisionMap
 
@@ -44,8 +50,25 @@ def test_activations_that_do_not_fit_their_operators_are_refused():
     assert "slopes: slopes are not of at most 8 bits" in str(caught.value)
 
 
+def compare_with_c(graph, name, folder):
+    """The C program computes the interpreter's codes, of any inputs."""
+    if "lstm" in name:
+        with pytest.raises(UnsupportedOpError, match="LSTM"):
+            lower(graph)
+        return
+    draws, codes = np.random.default_rng(4), []
+    for tensor in (graph.tensors[index] for index in graph.inputs):
+        low, high = (-128, 128) if tensor.type == "INT8" else (0, LAYER_CASES[name].tokens)
+        shape = (SAMPLES, *tensor.shape[1:])
+        codes.append(draws.integers(low, high, shape).astype(tensor.dtype))
+    want = Interpreter(graph).predict_codes(codes)
+    want = want if isinstance(want, list) else [want]
+    for ours, theirs in zip(run_graph(graph, codes, folder), want, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", [sometimes(name) for name in EXPORTED])
-def test_layer_is_the_same_everywhere(name):
+def test_layer_is_the_same_everywhere(name, tmp_path):
     model, qmodel, x = quantized(name)
     forms = Trio(qmodel)
     factor = 1 if LAYER_CASES[name].tokens else 1.6  # real inputs go beyond their formats
@@ -58,3 +81,5 @@ def test_layer_is_the_same_everywhere(name):
             assert exact(found) and not found.notes, (precision, found)
         else:
             assert found.notes and found.lsb <= 1, (precision, found)
+    if shutil.which("cc"):
+        compare_with_c(integer_graph_of(qmodel), name, tmp_path / "c")

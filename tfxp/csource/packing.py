@@ -15,8 +15,8 @@ class PackedCodes:
 
     Args:
         data: bytes; one more than the codes fill, because kernels read two at a time.
-        bits: of one code, 2 to 8.
-        factor: a power of two that every code was divided by.
+        bits: of one code, 2 to 8; 0 where all codes are the same.
+        factor: what every code was divided by.
         count: how many codes there are.
     """
 
@@ -36,9 +36,14 @@ def pack_codes(weights: NDArray[Any]) -> PackedCodes:
         >>> packed = pack_codes(np.array([-4, 0, 4, 12]))
         >>> packed.bits, packed.factor, packed.data.tolist()
         (3, 4, [71, 6, 0])
+        >>> packed = pack_codes(np.array([5, 5, 5]))
+        >>> packed.bits, packed.factor, packed.data.tolist()
+        (0, 5, [0])
     """
     codes = weights.reshape(-1).astype(np.int64)
-    factor = _common_power_of_two(codes)
+    if codes.size and (codes == codes[0]).all():
+        return PackedCodes(np.zeros(1, np.uint8), 0, int(codes[0]), codes.size)
+    factor = common_power_of_two(codes)
     codes = codes // factor
     low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
     bits = max(2, (max(high, -low - 1)).bit_length() + 1)
@@ -47,7 +52,12 @@ def pack_codes(weights: NDArray[Any]) -> PackedCodes:
     return PackedCodes(np.append(data, np.uint8(0)), bits, factor, codes.size)
 
 
-def _common_power_of_two(codes: NDArray[np.int64]) -> int:
-    """The largest power of two that divides all codes; 1 if all are zero."""
-    together = int(np.bitwise_or.reduce(np.abs(codes))) if codes.size else 0
+def common_power_of_two(codes: NDArray[Any]) -> int:
+    """The largest power of two that divides all codes; 1 if all are zero.
+
+    Example:
+        >>> common_power_of_two(np.array([[-4, 12], [0, 8]]))
+        4
+    """
+    together = int(np.bitwise_or.reduce(np.abs(codes.astype(np.int64)), axis=None))
     return together & -together or 1

@@ -12,7 +12,7 @@ from tfxp.csource.program import Constant, Step, identifiers
 from tfxp.graph import IntegerGraph, Tensor
 
 #: C type -> bytes of an element.
-ELEMENT_BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4}
+ELEMENT_BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4}
 #: Type of a tensor in the file -> in C.
 C_TYPES = {"INT8": "int8_t", "INT32": "int32_t"}
 
@@ -183,6 +183,9 @@ class ProgramText:
             parts += [_array(constant) for constant in step.constants]
             parts += [step.structure.text] if step.structure else []
         parts += ["", f"{self._signature()} {{"]
+        read = {self._root(tensor) for step in self.steps for tensor in step.inputs}
+        unread = (tensor for tensor in self._graph.inputs if tensor not in read)
+        parts += [f"  (void){self._external[tensor]};" for tensor in unread]
         for step in self.steps:
             places = {f"in{i}": self._place(tensor) for i, tensor in enumerate(step.inputs)}
             call = Template(step.call).substitute(out=self._place(step.output), **places)

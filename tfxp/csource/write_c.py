@@ -94,8 +94,9 @@ def write_c_source(
         256
     """
     _require_own(Path(folder))
-    program = ProgramText(graph, lower(graph))
-    vectors = _vectors(graph, samples, limit)
+    lowered, steps = lower(graph)
+    program = ProgramText(lowered, steps)
+    vectors = _vectors(graph, lowered, samples, limit)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         for name, text in program.files().items():
@@ -137,13 +138,16 @@ def _require_own(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _vectors(graph: IntegerGraph, samples: Rows | None, limit: int) -> bytes:
+def _vectors(graph: IntegerGraph, lowered: IntegerGraph, samples: Rows | None, limit: int) -> bytes:
     """Count of samples, then the codes of inputs and outputs, sample by sample."""
     if samples is None:
         return np.int32(0).tobytes()
     feeds = rows_by_input(graph, samples, "write_c_source")
-    parts = [encode_input(graph.tensors[i], feeds[i][:limit], "auto") for i in graph.inputs]
-    results = Interpreter(graph).predict_codes(parts if len(parts) > 1 else parts[0])
+    parts = [
+        encode_input(lowered.tensors[index], feeds[given][:limit], "auto")
+        for given, index in zip(graph.inputs, lowered.inputs, strict=True)
+    ]
+    results = Interpreter(lowered).predict_codes(parts if len(parts) > 1 else parts[0])
     parts += results if isinstance(results, list) else [results]
     return np.int32(len(parts[0])).tobytes() + rows_of(parts).tobytes()
 

@@ -1,16 +1,11 @@
 /* Operators on two tensors, element by element, and functions of one code. */
 #include "tfxp_kernels.h"
 
-static int8_t clamp(int32_t code, int32_t low, int32_t high) {
-  return (int8_t)(code < low ? low : code > high ? high : code);
-}
-
 void tfxp_add(const tfxp_sum *sum, int32_t size, int32_t period, const int8_t *a, const int8_t *b,
               int8_t *output) {
   for (int32_t i = 0; i < size; ++i) {
-    const int32_t total =
-        sum->left * (a[i] - sum->zero_a) + sum->right * (b[i % period] - sum->zero_b);
-    output[i] = clamp(tfxp_round_half_up(total, sum->shift) + sum->zero, sum->low, sum->high);
+    const int32_t total = sum->left * a[i] + sum->right * b[i % period] + sum->bias;
+    output[i] = tfxp_clamp((total >> sum->shift) + sum->zero, sum->low, sum->high);
   }
 }
 
@@ -18,8 +13,18 @@ void tfxp_multiply(const tfxp_product *product, int32_t size, int32_t period, co
                    const int8_t *b, int8_t *output) {
   for (int32_t i = 0; i < size; ++i) {
     const int32_t exact = (a[i] - product->zero_a) * (b[i % period] - product->zero_b);
-    const int32_t code = tfxp_round_half_even(exact, product->shift) + product->zero;
-    output[i] = clamp(code, product->low, product->high);
+    output[i] = tfxp_requantize(&product->requantizer, 0, exact);
+  }
+}
+
+void tfxp_prelu(const tfxp_slopes *slopes, int32_t size, int32_t period, const int8_t *a,
+                const int8_t *b, int8_t *output) {
+  for (int32_t i = 0; i < size; ++i) {
+    const int32_t value = a[i] - slopes->zero_a;
+    const int32_t exact = value < 0 ? value * (b[i % period] - slopes->zero_b) : value;
+    const tfxp_scale *by = value < 0 ? &slopes->below : &slopes->above;
+    const int32_t steps = tfxp_round_twice(exact, by->multiplier, by->shift, 0);
+    output[i] = tfxp_clamp(steps + slopes->zero, INT8_MIN, INT8_MAX);
   }
 }
 

@@ -1,4 +1,4 @@
-/* Pools and means. */
+/* Pools over windows. */
 #include "tfxp_kernels.h"
 
 typedef struct {
@@ -11,10 +11,6 @@ static range window(const tfxp_axis *axis, int32_t position, int32_t size) {
   inside.first = inside.first < 0 ? 0 : inside.first;
   inside.last = inside.last > size ? size : inside.last;
   return inside;
-}
-
-static int32_t clamp(int32_t code, int32_t low, int32_t high) {
-  return code < low ? low : code > high ? high : code;
 }
 
 /* The mean of stored codes, halves away from zero; what lies outside the image does not count. */
@@ -36,7 +32,7 @@ static int8_t pooled(const tfxp_pool *pool, const int8_t *input, range rows, ran
   }
   const int32_t count = (rows.last - rows.first) * (columns.last - columns.first);
   const int32_t code = takes_largest ? largest : average(sum, count);
-  return (int8_t)clamp(code, pool->low, pool->high);
+  return tfxp_clamp(code, pool->low, pool->high);
 }
 
 static void run(const tfxp_pool *pool, const int8_t *input, int8_t *output, int takes_largest) {
@@ -57,29 +53,4 @@ void tfxp_average_pool(const tfxp_pool *pool, const int8_t *input, int8_t *outpu
 
 void tfxp_max_pool(const tfxp_pool *pool, const int8_t *input, int8_t *output) {
   run(pool, input, output, 1);
-}
-
-/* How many of the rising steps are at most `sum`. */
-static int32_t reached(const int32_t *steps, int32_t step_count, int32_t sum) {
-  int32_t below = 0, above = step_count;
-  while (below < above) {
-    const int32_t middle = (below + above) / 2;
-    if (steps[middle] <= sum) {
-      below = middle + 1;
-    } else {
-      above = middle;
-    }
-  }
-  return below;
-}
-
-void tfxp_mean(const int32_t *steps, int32_t step_count, int32_t lowest, int32_t count,
-               int32_t channels, const int8_t *input, int8_t *output) {
-  for (int32_t c = 0; c < channels; ++c) {
-    int32_t sum = 0;
-    for (int32_t i = 0; i < count; ++i) {
-      sum += input[i * channels + c];
-    }
-    output[c] = (int8_t)(lowest + reached(steps, step_count, sum));
-  }
 }

@@ -7,22 +7,38 @@ void tfxp_copy(int32_t size, const int8_t *input, int8_t *output) {
   }
 }
 
-void tfxp_scatter_runs(int32_t runs, int32_t run, int32_t pitch, const int8_t *input,
-                       int8_t *output) {
-  for (int32_t i = 0; i < runs; ++i) {
-    tfxp_copy(run, input + i * run, output + i * pitch);
+void tfxp_fill(int32_t size, int32_t code, int8_t *output) {
+  for (int32_t i = 0; i < size; ++i) {
+    output[i] = (int8_t)code;
   }
 }
 
-void tfxp_pad_image(tfxp_image input, tfxp_image output, int32_t top, int32_t left, int8_t fill,
-                    const int8_t *input_codes, int8_t *output_codes) {
-  const int32_t size = output.height * output.width * output.channels;
-  const int32_t run = input.width * input.channels;
-  for (int32_t i = 0; i < size; ++i) {
-    output_codes[i] = fill;
+void tfxp_move(const tfxp_moves *moves, const int8_t *input, int8_t *output) {
+  int32_t step[TFXP_AXES] = {0};
+  const int32_t last = moves->rank - 1;
+  const int32_t size = moves->axes[last].size, from_step = moves->axes[last].from;
+  const int32_t to_step = moves->axes[last].to, *places = moves->axes[last].places;
+  for (int32_t axis = 0; axis >= 0;) {
+    int32_t from = moves->from, to = moves->to;
+    for (int32_t a = 0; a < last; ++a) {
+      const int32_t *outer = moves->axes[a].places;
+      from += outer ? outer[step[a]] : step[a] * moves->axes[a].from;
+      to += step[a] * moves->axes[a].to;
+    }
+    for (int32_t i = 0; i < size; ++i) {
+      output[to + i * to_step] = input[from + (places ? places[i] : i * from_step)];
+    }
+    /* the next step of the innermost outer axis that has one; those behind it start again */
+    for (axis = last - 1; axis >= 0 && ++step[axis] == moves->axes[axis].size; --axis) {
+      step[axis] = 0;
+    }
   }
-  for (int32_t y = 0; y < input.height; ++y) {
-    const int32_t place = ((top + y) * output.width + left) * output.channels;
-    tfxp_copy(run, input_codes + y * run, output_codes + place);
+}
+
+void tfxp_gather(int32_t rows, int32_t width, const int8_t *table, int32_t size,
+                 const int32_t *indices, int8_t *output) {
+  for (int32_t i = 0; i < size; ++i) {
+    const int32_t index = indices[i] < 0 ? 0 : indices[i] >= rows ? rows - 1 : indices[i];
+    tfxp_copy(width, table + index * width, output + i * width);
   }
 }

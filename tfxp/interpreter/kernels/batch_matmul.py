@@ -16,7 +16,7 @@ from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 from tfxp.interpreter.mac.reading import tensor_at
-from tfxp.interpreter.mac.requantizer import build_requantizer
+from tfxp.interpreter.mac.requantizer import Requantizer, build_requantizer
 from tfxp.interpreter.mac.running import as_image, run_layer
 from tfxp.interpreter.registry import Array, Node, kernel
 
@@ -73,11 +73,17 @@ def _mode(node: Node) -> str:
     return "float32" if node.arithmetic == "litert" and right.zero_point == 0 else "double_rounding"
 
 
+def matmul_requantizer(node: Node, units: int = 1) -> Requantizer:
+    """How sums of products become codes, the same in every column."""
+    left, right, y = tensor_at(node, 0, "left"), tensor_at(node, 1, "right"), node.outputs[0]
+    scales = (left.scale, np.array([right.scale], np.float32), y.scale)
+    return build_requantizer(_mode(node), scales, units, y, "NONE", node.name)
+
+
 def _layer(node: Node, matrix: NDArray[Any]) -> MacLayer:
     left, right, y = tensor_at(node, 0, "left"), tensor_at(node, 1, "right"), node.outputs[0]
     codes = matrix.astype(np.int32) - right.zero_point
     units = codes.shape[1]
-    scales = (left.scale, np.array([right.scale], np.float32), y.scale)
     return MacLayer(
         np.ascontiguousarray(codes).reshape(1, 1, *codes.shape),
         np.zeros(units, np.int64),
@@ -85,7 +91,7 @@ def _layer(node: Node, matrix: NDArray[Any]) -> MacLayer:
         left.zero_point,
         left.type,
         y.type,
-        build_requantizer(_mode(node), scales, units, y, "NONE", node.name),
+        matmul_requantizer(node, units),
         wide=left.type == "INT16",
         accumulator_bits=node.accumulator_bits,
         accumulator_overflow=node.accumulator_overflow,

@@ -89,7 +89,7 @@ def _prepare_codes(node: Node, activation: str) -> Binary:
     need.require_scales(node, a, b, output)
     need.require_symmetric(node, a, b, output)
     multiplies = node.operator.name == "MUL"
-    if node.arithmetic == "litert" and _xnnpack_takes(multiplies, a, b, output):
+    if node.arithmetic == "litert" and xnnpack_takes(multiplies, a, b, output):
         low, high = need.activation_code_limits(node, activation, output, xnnpack=True)
         build = _multiply_xnnpack if multiplies else _add_xnnpack
     else:
@@ -101,7 +101,8 @@ def _prepare_codes(node: Node, activation: str) -> Binary:
     return build(a, b, output, (low, high), sign)
 
 
-def _xnnpack_takes(multiplies: bool, a: Tensor, b: Tensor, output: Tensor) -> bool:
+def xnnpack_takes(multiplies: bool, a: Tensor, b: Tensor, output: Tensor) -> bool:
+    """Whether LiteRT's default engine leaves a sum or product of codes to XNNPACK."""
     if not need.byte_quantized(a, b, output):
         return False
     if multiplies:
