@@ -13,6 +13,7 @@ inputs are random codes. Exits with 1 if any two runs part, or a runtime does no
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,8 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
-from tfxp.comparison.compare import Comparison, compare_traces
+from tfxp.comparison.compare import Comparison, TensorDifference, compare_traces
+from tfxp.comparison.operator_differences import operator_differences
 from tfxp.comparison.runtime_results import RuntimeResult, compare_runtimes, runtime_rows
 from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_runtime
 from tfxp.data import Dataset, load_model_data
@@ -59,6 +61,11 @@ _RUNTIMES = _FLAGS.DEFINE_list(
     f"Where integer files run besides the interpreter: {', '.join(RUNTIMES)}, or all (litert). "
     "The exit code is 1 if one of them does not run a file.",
 )
+_OPERATORS = _FLAGS.DEFINE_boolean(
+    "operators",
+    False,
+    "Also compare every operator by itself, on the interpreter's inputs, on all --runtimes.",
+)
 _LITERT = _FLAGS.DEFINE_boolean("litert", True, "--nolitert takes litert out of --runtimes.")
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
@@ -91,6 +98,7 @@ class FileForm:
         self.path, self.graph = path, graph
         self.refusals: list[str] = []
         self.results: tuple[RuntimeResult, ...] = ()
+        self.operators: dict[str, tuple[TensorDifference, ...]] = {}
 
     def random(self, samples: int, generator: np.random.Generator) -> list[np.ndarray]:
         """Real inputs."""
@@ -127,6 +135,9 @@ class FileForm:
                     raise EngineError(result.error, "refused")
                 name = self._of(runtime.title)
                 traces[result.runtime] = trace_runtime(self.graph, feeds, runtime, name)
+                if _OPERATORS.value:
+                    found = operator_differences(self.graph, feeds, runtime)
+                    self.operators[result.runtime] = found
             except EngineError as error:
                 self.refusals.append(str(error))
         return traces
@@ -168,8 +179,13 @@ def main() -> int:
     if _JSON.value:
         rows = [comparison.to_dict(_TOLERANCE.value) for comparison in found]
         runtimes = [{"model": f.path, **r.to_dict()} for f in files for r in f.results]
+        operators = [
+            {"model": form.path, "runtime": name, **dataclasses.asdict(row)}
+            for form in files for name, found in form.operators.items() for row in found
+        ]  # fmt: skip
         write_json(_JSON.value, {"samples": len(inputs[0]), "tolerance": _TOLERANCE.value,
-                                 "comparisons": rows, "runtimes": runtimes})  # fmt: skip
+                                 "comparisons": rows, "runtimes": runtimes,
+                                 "operators": operators})  # fmt: skip
     failed = _RUNTIMES.value and any(result.error for form in files for result in form.results)
     return int(failed or any(comparison.first(_TOLERANCE.value) for comparison in found))
 
@@ -196,8 +212,22 @@ def show_runtimes(files: Sequence[FileForm]) -> None:
         if len(form.results) > 1:
             print(f"{form.path}: outputs of the interpreter against every runtime:")
             print(cli.format_table(*runtime_rows(form.results)))
+        show_operators(form)
         for refusal in form.refusals:
             print(refusal)
+
+
+def show_operators(form: FileForm) -> None:
+    """Print the operators that some runtime computes otherwise."""
+    if not form.operators:
+        return
+    rows = []
+    for found in zip(*form.operators.values(), strict=True):
+        if any(row.differing for row in found):
+            rows.append([found[0].name, found[0].operator, found[0].elements, *map(_cell, found)])
+    total = len(next(iter(form.operators.values())))
+    print(f"{form.path}: {len(rows)} of {total} operators differ by themselves:")
+    print(cli.format_table(["tensor", "operator", "values", *form.operators], rows))
 
 
 def check_alike(forms: Sequence[Any]) -> None:
@@ -258,11 +288,14 @@ def cells(comparison: Comparison) -> Callable[[str], str]:
         row = rows.get(name)
         if row is None:
             return ""
-        same = "=" if row.elements else "-"
-        text = f"{row.differing:,} ({row.max_lsb})" if row.differing else same
-        return text + "*" * bool(row.notes)
+        return _cell(row) + "*" * bool(row.notes)
 
     return cell
+
+
+def _cell(row: TensorDifference) -> str:
+    same = "=" if row.elements else "-"
+    return f"{row.differing:,} ({row.max_lsb})" if row.differing else same
 
 
 run = cli.entry_point(main, _FLAGS)

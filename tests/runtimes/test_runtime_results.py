@@ -7,9 +7,11 @@ import pytest
 
 from tests.runtimes.test_runtimes import EVERY
 from tfxp.comparison.compare import steps_apart
+from tfxp.comparison.operator_differences import operator_differences
 from tfxp.comparison.runtime_results import RuntimeResult, compare_runtimes, runtime_rows
 from tfxp.errors import EngineError
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, write_tflite
+from tfxp.runtimes import RUNTIMES
 from tools import compare_models
 
 #: How each runtime rounds the half of an odd sum in a dense layer.
@@ -151,6 +153,25 @@ def test_compare_models_lists_the_runtimes(tmp_path, capsys):
     assert all(row["version"].startswith("ai-edge-litert ") for row in found["runtimes"])
     assert len(found["comparisons"]) == 2
     assert run_tool(*flags, "--runtimes=litert,reference", "--tolerance=1") == 0
+
+
+def test_operators_are_compared_by_themselves(codes):
+    """The last layer reads what differs, and is the same by itself."""
+    for name in ("litert", "reference", "builtin"):
+        rows = operator_differences(halving_network(), [codes], RUNTIMES[name])
+        assert [row.name for row in rows] == ["same", "half", "ends"]
+        wanted = int((expected(codes)[1] != expected(codes, ROUNDINGS[name])[1]).sum())
+        assert [row.differing for row in rows] == [0, wanted, 0]
+
+
+def test_compare_models_shows_operators(tmp_path, capsys):
+    path = tmp_path / "halving.tflite"
+    path.write_bytes(write_tflite(halving_network()))
+    flags = ["--limit=40", "--runtimes=reference", "--operators", f"--json={tmp_path}/found.json"]
+    assert run_tool(f"--model={path}", *flags) == 1
+    assert "1 of 3 operators differ by themselves" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "found.json").read_text())["operators"]
+    assert [row["name"] for row in rows if row["differing"]] == ["half"] and len(rows) == 3
 
 
 def test_compare_models_fails_where_a_named_runtime_does(tmp_path, capsys, monkeypatch):

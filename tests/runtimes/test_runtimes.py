@@ -141,7 +141,7 @@ def test_a_missing_runtime_is_a_sentence_with_the_command(tmp_path, monkeypatch)
         open_runtime("tflm", relu())
     assert error.value.outcome == "missing"
     monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(EngineError, match="runtime 'c': .*'no-such-compiler'.*Run: ") as error:
+    with pytest.raises(EngineError, match="runtime 'c': .*'no-such-compiler'.*gcc") as error:
         open_runtime("c", relu())
     assert error.value.outcome == "missing" and RUNTIMES["c"].version() == ""
 

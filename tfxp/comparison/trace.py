@@ -86,7 +86,7 @@ def trace_interpreter(
     runner = Interpreter(graph)
     for index, part in zip(graph.inputs, feeds, strict=True):
         runner.resize_tensor_input(index, (1, *part.shape[1:]), strict=True)
-    computed = _computed(graph)
+    computed = computed_tensors(graph)
     rows: list[list[Array]] = []
     for sample in range(len(feeds[0])):
         runner.reset_all_variables()
@@ -117,7 +117,7 @@ def trace_runtime(
     Raises:
         EngineError: the runtime is missing, refuses the file or dies of it.
     """
-    computed = _computed(graph)
+    computed = computed_tensors(graph)
     opened = dataclasses.replace(graph, outputs=computed, signatures=[])
     with open_runtime(runtime, write_tflite(opened), name=repr(graph.name)) as runner:
         stacked = runner.run(feeds, singly=True)
@@ -126,7 +126,7 @@ def trace_runtime(
 
 def trace_file(graph: IntegerGraph, engine: str) -> Trace:
     """What a file says without running it: scales, zero points and constants, no values."""
-    return _trace(graph, dict.fromkeys([*graph.inputs, *_computed(graph)]), engine)
+    return _trace(graph, dict.fromkeys([*graph.inputs, *computed_tensors(graph)]), engine)
 
 
 def _of_run(
@@ -176,5 +176,6 @@ def _scheme(tensor: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return tensor.quantization.scale, tensor.quantization.zero_point
 
 
-def _computed(graph: IntegerGraph) -> list[int]:
+def computed_tensors(graph: IntegerGraph) -> list[int]:
+    """Tensors that operators compute, in order."""
     return [index for op in graph.operators for index in op.outputs if index >= 0]

@@ -22,8 +22,9 @@ _START = (
     "import sys; sys.path[:] = sys.argv[2].split(chr(10)); "
     "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
 )
+#: Lines about accelerators that are not there, and the like.
+_NOISE = ("INFO:", "WARNING:", "shared library")
 _CHILD = Path(__file__).with_name("child.py")
-_LONGEST_REASON = 400
 
 
 class ChildEngine(Engine):
@@ -82,7 +83,7 @@ class ChildEngine(Engine):
         if kind == "refused":
             raise self._refused(answer + self._details(answer, spoken))
         if kind == "missing":
-            raise self._missing(answer)
+            raise self._missing(f"{answer}. Run: {self.runtime.install}")
         return answer
 
     def _exchange(self, message: tuple[Any, ...]) -> tuple[str, Any]:
@@ -102,9 +103,8 @@ class ChildEngine(Engine):
     def _details(self, answer: str, since: int) -> str:
         """What the runtime said of a refusal beside its exception: TFLM says all of it so."""
         said = [line.strip(" └") for line in self._heard(since).splitlines()]
-        told = [x for x in said if x and not x.startswith(("INFO", "WARNING")) and x not in answer]
-        text = ": " + "; ".join(dict.fromkeys(told)) if told else ""
-        return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"
+        told = [x for x in said if x and x not in answer and not any(map(x.__contains__, _NOISE))]
+        return ": " + "; ".join(dict.fromkeys(told)) if told else ""
 
     def _heard(self, since: int) -> str:
         self._said.seek(since)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import signal
+import textwrap
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal
@@ -11,6 +12,8 @@ from typing import Literal
 from tfxp.errors import EngineError
 from tfxp.interpreter.registry import Array
 from tfxp.runtimes.runtime import Runtime
+
+_LONGEST_REASON = 400
 
 Step = Literal["open", "run"]
 
@@ -59,7 +62,7 @@ class Engine(abc.ABC):
         self.close()
 
     def _refused(self, reason: str) -> EngineError:
-        text = " ".join(reason.split()).rstrip(".")
+        text = textwrap.shorten(reason, _LONGEST_REASON, placeholder=" …").rstrip(".")
         return self._error(f"{self.runtime.title} refuses it ({text}).", "refused")
 
     def _late(self, step: Step) -> EngineError:
@@ -75,8 +78,7 @@ class Engine(abc.ABC):
         return self._error(f"{self.runtime.title} {text}", "crashed")
 
     def _missing(self, reason: str) -> EngineError:
-        name, install = self.runtime.name, self.runtime.install
-        return EngineError(f"runtime {name!r}: {reason}. Run: {install}", "missing")
+        return EngineError(f"runtime {self.runtime.name!r}: {reason}", "missing")
 
     def _error(self, text: str, outcome: str) -> EngineError:
         return EngineError(f"model {self.name}: {text}", outcome)
