@@ -10,7 +10,7 @@ from typing import Any
 from tfxp.assign.assignment import Assignment, Decision
 from tfxp.assign.descent import TOLERANCES, Evaluate, Evaluation, JuddDescent, scored
 from tfxp.assign.evaluation_ledger import EvaluationLedger
-from tfxp.assign.pareto import relative_error
+from tfxp.assign.pareto import relative_error, tolerance_with_margin
 from tfxp.assign.search_space import (
     FAMILIES,
     BitSpace,
@@ -239,6 +239,9 @@ class JuddAssigner:
         ledger: file that keeps every score; run the same again to resume.
         fingerprint: what the scores depend on besides the network: model, data, ….
         on_evaluation: called after every score of the descent.
+        margin: standard errors that a map must stay below a tolerance by, so that it holds on other
+            samples too (see `tolerance_with_margin`); 0 as in the paper.
+        samples: how many samples the scores are of; needed with a margin.
     """
 
     evaluate: Evaluate
@@ -254,6 +257,15 @@ class JuddAssigner:
     ledger: str | os.PathLike[str] | None = None
     fingerprint: str = ""
     on_evaluation: Callable[[JuddDescent], None] | None = None
+    margin: float = 0.0
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin and not self.samples:
+            raise ConfigError(
+                f"samples: got {self.samples} beside a margin of {self.margin:g}; expected the "
+                "number of samples that scores are of."
+            )
 
     def assign(self, stats: ModelStats) -> Assignment:
         """Search; the figures hold every visited map, the Pareto front and each tolerance's best.
@@ -268,14 +280,21 @@ class JuddAssigner:
         )
         descent = JuddDescent(space, start, self.baseline, self.stop_error, self.settings)
         descent.run(self.evaluate, ledger, self.on_evaluation)
-        tolerances = sorted({*TOLERANCES, self.tolerance})
-        descent.settle(self.evaluate, tolerances, ledger)
-        selected = descent.select(tolerances)
+        # tolerance that is asked for -> the one that a choice on these samples must keep
+        kept = {
+            tolerance: tolerance_with_margin(
+                tolerance, self.baseline, self.samples or 1, self.margin
+            )
+            for tolerance in sorted({*TOLERANCES, self.tolerance})
+        }
+        descent.settle(self.evaluate, list(kept.values()), ledger)
+        found = descent.select(list(kept.values()))
+        selected = {tolerance: found[strict] for tolerance, strict in kept.items()}
         chosen = selected[self.tolerance]
         if chosen is None:
             raise ConfigError(
-                f"tolerance: got {self.tolerance}; expected at least the start's error. "
-                "Allow more, or a smaller start_error."
+                f"tolerance: got {self.tolerance}; expected at least the start's error and the "
+                "margin. Allow more, or a smaller start_error."
             )
         trace = tuple(
             Decision(e.unit, e.family or "start", round(e.accuracy, 6), f"round {e.round}")
@@ -289,6 +308,7 @@ class JuddAssigner:
             "selected": {
                 str(t): _summary(entry, space, self.baseline) for t, entry in selected.items()
             },
+            "margin": self.margin,
             "settings": dataclasses.asdict(self.settings),
             "arithmetic": self.arithmetic,
             "ranges": self.ranges,

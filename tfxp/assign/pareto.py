@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -52,6 +53,39 @@ def cheapest_within(
         raise ConfigError(f"tolerance: got {tolerance}; expected a share from 0 to 1.")
     good = [point for point in points if relative_error(score(point), baseline) <= tolerance]
     return min(good, key=lambda p: (cost(p), -score(p)), default=None)
+
+
+def tolerance_with_margin(
+    tolerance: float, baseline: float, samples: int, margin: float
+) -> float:
+    """A stricter tolerance, so that one that was met by chance on some samples holds on others.
+
+    The share d of samples that a map loses varies, from one set of n samples to another, with a
+    standard error of at least sqrt(d / n): decisions are paired, and a map that wins some where it
+    loses others varies more. What is asked for is
+
+        d + margin * sqrt(d / n) <= tolerance * baseline
+
+    Args:
+        tolerance: relative error that is allowed.
+        baseline: accuracy of the float network.
+        samples: n, how many the choice is made on.
+        margin: in standard errors; 0 leaves the tolerance as it is, 1.645 is one-sided 95 %.
+
+    Raises:
+        ConfigError: a negative margin.
+
+    Example:
+        >>> round(tolerance_with_margin(0.01, 1.0, 10_000, 1.0), 4)
+        0.009
+    """
+    if margin < 0:
+        raise ConfigError(f"margin: got {margin}; expected 0 or more standard errors.")
+    if margin == 0:
+        return tolerance
+    step = margin / math.sqrt(samples)
+    root = (math.sqrt(step**2 + 4 * tolerance * baseline) - step) / 2
+    return root**2 / baseline
 
 
 def relative_error(score: float, baseline: float) -> float:
