@@ -3,6 +3,7 @@
     tools/estimate_cost.py --model=resnet8.h5 --precision=w4a4e8 --batch_size=16
     tools/estimate_cost.py --model=net.tflite --energy=horowitz_2014_45nm.json --executed=run.json
     tools/estimate_cost.py --model=sakr_convnet --precision=w8a8 --legend
+    tools/estimate_cost.py --model=vgg16 --precision=vgg16_imagenet_adaption_w16a16.json --zeros=0.5
 
 Nothing is run. The model is a Keras model, a .tflite file (at the precision it stores, if no other
 is given), statistics that measure_model wrote (.json), or a network that the papers price.
@@ -10,10 +11,12 @@ is given), statistics that measure_model wrote (.json), or a network that the pa
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tfxp
 from tfxp import cli
+from tfxp.cli.list_flags import pairs
 from tfxp.cost import (
     BASELINES,
     GRADIENT_WIDTHS,
@@ -24,9 +27,12 @@ from tfxp.cost import (
     executed_macs,
     graph_precision,
     graph_stats,
+    resolve_precision,
     training_cost,
     training_precision,
+    zero_skip,
 )
+from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, find_config, read_json, write_json, write_text
 from tfxp.graph import read_tflite
 from tfxp.models import PAPER_NETWORKS, count_network
@@ -69,6 +75,12 @@ _GRADIENT = _FLAGS.DEFINE_enum(
     "Whose gradient's width the backward multiplications of --training are charged with: that of "
     "a layer's output, which they multiply by, or its input's, as in the published C_M.",
 )
+_ZEROS = _FLAGS.DEFINE_list(
+    "zeros",
+    [],
+    "Share of zeros in activations, one for all behind the input (0.5) or pairs layer:share: also "
+    "price a machine that stores a map of zeros and the other values, and skips zeros.",
+)
 _LEGEND = _FLAGS.DEFINE_boolean("legend", False, "Print what each figure is and where it is from.")
 _CSV = _FLAGS.output("Also write the table to this CSV file.", ".csv", name="csv")
 _PLOT = _FLAGS.plot("Save bars of traffic and work per layer")
@@ -107,6 +119,49 @@ def training_rows(
         elif isinstance(precision, PrecisionMap):
             maps[name] = training_precision(name, precision)
     return {name: training_cost(model, pmap, _GRADIENT.value) for name, pmap in maps.items()}
+
+
+def zero_shares(model: ModelStats) -> dict[str, float]:
+    """Layer -> share of zeros in its output, as --zeros says."""
+    if len(_ZEROS.value) == 1 and ":" not in _ZEROS.value[0]:
+        given = dict.fromkeys(
+            (n for n, layer in model.layers.items() if layer.kind != "input"), _ZEROS.value[0]
+        )
+    else:
+        given = pairs(_ZEROS)
+    unknown = [name for name in given if name not in model.layers]
+    if unknown:
+        raise ConfigError(f"--zeros: got {unknown[0]!r}; expected layers of {_MODEL.value!r}.")
+    try:
+        shares = {name: float(share) for name, share in given.items()}
+    except ValueError:
+        raise ConfigError(f"--zeros: got {_ZEROS.value}; expected shares from 0 to 1.") from None
+    if not all(0 <= share <= 1 for share in shares.values()):
+        raise ConfigError(f"--zeros: got {_ZEROS.value}; expected shares from 0 to 1.")
+    # A pool behind a layer is taken to have its share.
+    owners = model.format_owners
+    return {name: shares[owner] for name, owner in owners.items() if owner in shares} | shares
+
+
+def skipped(
+    model: ModelStats, precision: PrecisionMap | dict[str, LayerPrecision]
+) -> list[dict[str, Any]]:
+    """What skipping zeros saves, layer by layer and in all; printed."""
+    found = zero_skip(model, resolve_precision(model, precision), zero_shares(model))
+    rows = [dataclasses.asdict(row) for row in found]
+    counted = ("macs", "macs_executed", "cycles_dense", "cycles", "input_bits", "compressed_bits")
+    total = {"name": "all", **{key: sum(row[key] for row in rows) for key in counted}}
+    table = [
+        [row["name"], f"{row['macs'] / 1e6:.1f}"]
+        + [
+            f"{100 * row[part] / row[whole]:.1f} %" if row[whole] else "-"
+            for part, whole in zip(counted[1::2], counted[::2], strict=True)
+        ]
+        for row in (*rows, total)
+    ]
+    head = ["zeros skipped", "MACs [million]", "executed", "cycles", "activation traffic"]
+    print(f"\n{cli.format_table(head, table)}")
+    return [*rows, total]
 
 
 def plot_costs(report: CostReport, path: str) -> None:
@@ -168,6 +223,8 @@ def main() -> None:
         head = ["training, in millions", *(f"{n} [{_unit(reports, n)}]" for n in names)]
         print(f"\n{cli.format_table(head, rows)}")
         figures["training"] = {key: r.to_dict() for key, r in reports.items()}
+    if _ZEROS.value:
+        figures["zero_skip"] = skipped(model, precision)
     if _CSV.value:
         write_text(_CSV.value, report.to_csv())
     if _PLOT.value:

@@ -34,6 +34,39 @@ def test_a_paper_s_network_with_everything(tmp_path, capsys):
     assert files["png"].read_bytes().startswith(b"\x89PNG")
 
 
+def test_zeros_skipped_by_the_published_formats(tmp_path, capsys):
+    """VGG16 in 16 bits, map and values: half of the values zero are 9 of 16 bits moved."""
+    maps = ("vgg16_imagenet_adaption_w16a16.json", "vgg16_imagenet_adaption_train_w16a16.json")
+    totals = []
+    for precision in maps:
+        assert run("--model=vgg16", f"--precision={precision}", "--zeros=0.5",
+                   f"--json={tmp_path / 'out.json'}") == 0  # fmt: skip
+        rows = {r["name"]: r for r in json.loads((tmp_path / "out.json").read_text())["zero_skip"]}
+        first, total = rows["block1_conv1"], rows.pop("all")
+        assert first["macs_executed"] == first["macs"]  # an image has no zeros
+        assert total["macs"] == count_network("vgg16").macs == sum(r["macs"] for r in rows.values())
+        assert total["macs_executed"] == (total["macs"] + first["macs"]) / 2
+        for name, row in rows.items():
+            if name != "block1_conv1":
+                assert row["compressed_bits"] / row["input_bits"] == 9 / 16
+        totals.append(total)
+    assert totals[0] == totals[1]  # the same words, split otherwise
+    assert run("--model=vgg16", "--precision=w16a16", "--zeros=block1_conv2:0.5",
+               f"--json={tmp_path / 'out.json'}") == 0  # fmt: skip
+    found = json.loads((tmp_path / "out.json").read_text())["zero_skip"]
+    assert [r["name"] for r in found if r.get("zeros")] == ["block2_conv1"]  # through the pool
+    assert "executed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("zeros", "words"),
+    [("fc3:0.5", "got 'fc3'; expected layers"), ("many", "shares from 0 to 1"), ("1.5", "0 to 1")],
+)
+def test_impossible_zeros(zeros, words, capsys):
+    assert run("--model=vgg16", "--precision=w8a8", f"--zeros={zeros}") == 1
+    assert words in capsys.readouterr().err
+
+
 def test_statistics_and_measured_zeros(tmp_path, capsys):
     stats = count_network("sakr_convnet")
     stats.save(tmp_path / "stats.json")

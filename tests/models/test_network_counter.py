@@ -2,9 +2,11 @@
 
 import pytest
 
+from tfxp.cost import CostSettings, cost_report
 from tfxp.errors import ConfigError
-from tfxp.models import PAPER_NETWORKS, NetworkCounter, count_network, vgg16
+from tfxp.models import PAPER_NETWORKS, NetworkCounter, count_network, googlenet, nin, vgg16
 from tfxp.models.paper_networks import caffe_alexnet, wrpn_resnet34
+from tfxp.precision import PrecisionMap
 
 
 def test_by_hand():
@@ -31,6 +33,8 @@ def test_by_hand():
     [
         (vgg16, 138_357_544, 15_470_264_320),
         (caffe_alexnet, 60_965_224, 724_406_816),
+        (nin, 7_595_176, 1_100_188_800),
+        (googlenet, 6_998_552, 1_582_671_872),
     ],
 )
 def test_published_sizes(network, parameters, macs):
@@ -53,6 +57,19 @@ def test_layers_come_in_order(name):
         assert set(layer.inputs) <= seen
         seen.add(layer.name)
     assert set(model.outputs) <= seen
+
+
+def test_branches_come_together():
+    """Inception: the module's output has the channels of all four branches, pooled nowhere."""
+    model = googlenet()
+    assert model["inception3a"].output_shape == (28, 28, 256)
+    assert model["inception4e"].output_shape == (14, 14, 832)
+    assert model["inception5b"].output_shape == (7, 7, 1024)
+    assert nin()["conv1"].output_shape == (54, 54, 96)
+    assert nin()["cccp8"].output_shape == (6, 6, 1000)
+    for network in (model, nin()):
+        report = cost_report(network, PrecisionMap.parse("w8a8"), CostSettings(batch_size=64))
+        assert report.total("traffic_batch_ratio") == pytest.approx(0.25, abs=0.01)
 
 
 def test_what_cannot_be():

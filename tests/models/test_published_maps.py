@@ -12,6 +12,7 @@ FOLDER = Path(__file__).parents[2] / "configs/precision"
 
 # ADaPTION counts the sign in the bits before the point; None is float
 VGG16_BD = [3, 6, 7, 8, 8, 9, 9, 8, 8, 7, 6, 5, 5, 5, 4, None]
+VGG16_TRAIN_BD = [7, 9, 10, 10, 11, 11, 11, 10, 9, 8, 8, 7, 5, 4, 3, None]
 VGG19_BD = [3, 6, 6, 7, 8, 8, 8, 9, 9, 9, 9, 8, 7, 6, 5, 5, 4, 4, None]
 VGG19_WEIGHT_BD = [2, *[1] * 13, 2, 5, 1, 2, 1]
 ALEXNET_BD = [8, 6, 6, 6, 5, 4, 2, None]
@@ -32,6 +33,7 @@ def check(fmt, bits_before, bits_after):
     ("name", "network", "weights", "data", "rounding"),
     [
         ("vgg16_imagenet_adaption_w16a16", vgg16, [2] * 16, VGG16_BD, "half_away"),
+        ("vgg16_imagenet_adaption_train_w16a16", vgg16, [2] * 16, VGG16_TRAIN_BD, "half_away"),
         ("vgg19_imagenet_adaption_w16a16", vgg19, VGG19_WEIGHT_BD, VGG19_BD, "stochastic"),
         ("alexnet_imagenet_adaption_w16a16", caffe_alexnet, ALEXNET_WEIGHT_BD, ALEXNET_BD,
          "stochastic"),

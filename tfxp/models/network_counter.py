@@ -90,6 +90,14 @@ class NetworkCounter:
         """Add a layer that adds others of the same shape."""
         return self._add(LayerStats(name, LayerKind.ADD, sources, self.shape(sources[0])))
 
+    def concatenate(self, name: str, *sources: str) -> str:
+        """Add a layer that puts the channels of others side by side."""
+        *place, _ = self.shape(sources[0])
+        channels = sum(self.shape(source)[-1] for source in sources)
+        return self._add(
+            LayerStats(name, LayerKind.CONCATENATE, sources, (*place, channels))
+        )
+
     def stats(self) -> ModelStats:
         """The network so far; its output is the last layer."""
         return ModelStats(dict(self._layers), (self._last,))

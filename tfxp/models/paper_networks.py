@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tfxp.errors import ConfigError, did_you_mean
+from tfxp.models.judd_networks import googlenet, nin
 from tfxp.models.network_counter import NetworkCounter
 from tfxp.precision import LayerKind, LayerStats, ModelStats
 
@@ -196,8 +197,10 @@ def _vgg(repeats_by_block: tuple[int, ...]) -> ModelStats:
 
 PAPER_NETWORKS: dict[str, Callable[[], ModelStats]] = {
     "caffe_alexnet": caffe_alexnet,
+    "googlenet": googlenet,
     "lin_alexnet_like": lin_alexnet_like,
     "lin_cifar10": lin_cifar10,
+    "nin": nin,
     "sakr_convnet": sakr_convnet,
     "sakr_resnet20": sakr_resnet20,
     "vgg16": vgg16,
