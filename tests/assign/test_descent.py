@@ -16,7 +16,6 @@ from tfxp.assign import (
     uniform_start,
     uniform_sweep,
 )
-from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cost import CostSettings, cost_report
 from tfxp.errors import ConfigError
 from tfxp.formats import TensorStats
@@ -294,31 +293,6 @@ def test_assigner_reports_everything():
     assert figures["selected"]["0.05"]["map"] == result.map.to_dict()
     assert result.trace[0].tensor == "start" and len(result.trace) > 5
     assert len(figures["visited"]) > len(figures["front"]) > 1
-
-
-@pytest.mark.parametrize("samples", [100, 5000])
-@pytest.mark.parametrize("margin", [0.0, 1.0, 1.645])
-def test_a_margin_keeps_the_tolerance_on_other_samples(samples, margin):
-    """The cheapest whose loss d keeps d + margin * sqrt(d / n) within the tolerance is taken."""
-    assigner = JuddAssigner(
-        evaluator(BitSpace(network())), BASELINE, 0.05, margin=margin, samples=samples
-    )
-    figures = assigner.assign(network()).figures
-    for tolerance, entry in figures["selected"].items():
-        allowed = float(tolerance) * BASELINE
-        kept = []
-        for visited in figures["visited"]:
-            lost = max(BASELINE - visited["accuracy"], 0.0)
-            if lost + margin * (lost / samples) ** 0.5 <= allowed + 1e-12:
-                kept.append(visited["traffic_bits"])
-        assert (entry and entry["traffic_bits"]) == (min(kept) if kept else None)
-
-
-def test_impossible_margins():
-    with pytest.raises(ConfigError, match="samples: got None beside a margin of 1"):
-        JuddAssigner(evaluator(BitSpace(network())), BASELINE, margin=1.0)
-    with pytest.raises(ConfigError, match="margin: got -1"):
-        tolerance_with_margin(0.01, BASELINE, 9, -1.0)
 
 
 def test_pareto_and_tolerance_edge_cases():
