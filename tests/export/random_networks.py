@@ -11,6 +11,7 @@ import numpy as np
 
 import tfxp
 from tests.cases import randomize
+from tfxp.errors import ExportError
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
 
@@ -106,7 +107,7 @@ def outcome(seed, path):
     network = RandomNetwork(seed)
     try:
         network.exported(path)
-    except tfxp.ExportError as error:
+    except ExportError as error:
         foreseen = "LiteRT does not run the file; runtime='tfxp'" in str(error)
         return ("refused with a sentence" if foreseen else "refused by the comparison"), str(error)
     except Exception as error:

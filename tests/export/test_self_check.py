@@ -11,8 +11,11 @@ from tests.export.random_networks import RandomNetwork
 from tests.parity.compare import Trio
 from tfxp.errors import ConfigError, ExportError
 from tfxp.export import integer_graph_of
+from tfxp.export.exactness_notes import exactness_notes
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
+from tfxp.quantization import read_network
+from tfxp.quantizers import ActivationQuantizer
 
 
 def chain(*steps, shape=(6,)):
@@ -158,3 +161,30 @@ def test_compare_counts_only_what_has_values():
     found = compare_traces(ran, trace_file(graph, "file"))
     assert "no values to compare" in found.sentence() and found.first() is None
     assert "no values of it" in found.rows[0].sentence()
+
+
+def test_augmentation_in_front_of_everything_does_not_act(tmp_path):
+    """Keras' augmentation layers are called with training=True unless told otherwise."""
+    crop, flip = layers.RandomCrop(4, 4), layers.RandomFlip("horizontal")
+    model = chain(flip, crop, layers.Conv2D(2, 3), shape=(5, 5, 2))
+    data = np.random.default_rng(0).normal(size=(8, 5, 5, 2)).astype(np.float32)
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, data))
+    assert np.abs(qmodel.predict(data, verbose=0) - model.predict(data, verbose=0)).max() < 0.3
+    assert tfxp.export_tflite(qmodel, tmp_path / "net.tflite").self_check is not None
+
+
+def test_convolutions_of_more_axes_than_their_operators_take_are_refused():
+    model = chain(layers.Conv1D(2, 3, name="line"), shape=(3, 6, 2))
+    qmodel = tfxp.quantize_model(model, PrecisionMap(LayerPrecision("Q0.7", "Q0.7")))
+    with pytest.raises(ExportError, match=r"line \(Conv1D\): is called with a tensor of 4 axes"):
+        integer_graph_of(qmodel)
+
+
+def test_tables_of_models_saved_before_are_noted():
+    """A gelu whose quantizer rounds the real function, as version 0.1 made them."""
+    precision = PrecisionMap(LayerPrecision("Q0.7", "Q2.5"))
+    qmodel = tfxp.quantize_model(chain(layers.Dense(4), layers.Activation("gelu")), precision)
+    wrapper = qmodel.layers[-1]
+    wrapper.quantize_config.output_quantizer = ActivationQuantizer()
+    notes = exactness_notes(read_network(qmodel), pack_int4=False)
+    assert any("saved by version 0.1" in str(note) for note in notes)

@@ -105,6 +105,32 @@ def test_elu_by_xnnpack(rng):
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gelu_on_all_codes(approximate, arithmetic, rng):
+    """Powers of two among the scales: large x give ties."""
+    check_table("GELU", arithmetic, rng, "GeluOptions", {"approximate": approximate})
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_exponential_and_logarithm_on_all_codes(arithmetic, rng):
+    check_table("EXP", arithmetic, rng, "ExpOptions")
+    check_table("LOG", arithmetic, rng)
+
+
+def check_table(op, arithmetic, rng, table=None, options=None):
+    codes, is_log = np.arange(-128, 128).astype(np.int8), op == "LOG"
+    codes = codes[is_log:]
+    for trial in range(24):
+        step, ratio = scale(rng, -7, -2), 2.0 ** rng.uniform(-2, 4)
+        if trial % 2:
+            step, ratio = 2.0 ** -int(rng.integers(2, 7)), 2.0 ** int(rng.integers(-2, 4))
+        source = T(codes.shape, "INT8", step, -128 if is_log else zero("INT8", rng))
+        output = T(codes.shape, "INT8", step * ratio, zero("INT8", rng))
+        case = Model(op, [source], [output], table, options or {}, version=2)
+        check_equal(case, rng, arithmetic, [codes])
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("kind", ["INT8", "INT16"])
 def test_rsqrt(kind, arithmetic, rng):
     low = -128 if kind == "INT8" else 0

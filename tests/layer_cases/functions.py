@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.layer_cases.table import case, chain
 from tfxp.keras import tf
+from tfxp.transforms.keras3 import functions as composed
 
 IMAGE = (6, 4, 4)
 
@@ -22,7 +23,7 @@ def functions_of(keras):
     return types.SimpleNamespace(
         absolute=tf.abs, add=tf.add, amax=tf.reduce_max, amin=tf.reduce_min, clip=tf.clip_by_value,
         cos=tf.cos, depth_to_space=tf.nn.depth_to_space, exp=tf.exp, flip=flip, gelu=tf.nn.gelu,
-        log=tf.math.log, log_softmax=tf.nn.log_softmax, max=tf.reduce_max, maximum=tf.maximum,
+        log=tf.math.log, max=tf.reduce_max, maximum=tf.maximum,
         mean=tf.reduce_mean, min=tf.reduce_min, minimum=tf.minimum, power=tf.pow,
         reciprocal=tf.math.reciprocal, repeat=tf.repeat, selu=tf.nn.selu, softplus=tf.math.softplus,
         space_to_depth=tf.nn.space_to_depth, split=split, sqrt=tf.sqrt, square=tf.square,
@@ -32,7 +33,8 @@ def functions_of(keras):
         max_pool=lambda x, size, strides, padding: tf.nn.max_pool2d(x, size, strides, "SAME"),
         einsum=tf.einsum, roll=tf.roll, softmax=tf.nn.softmax,
         take=lambda x, places, axis: tf.gather(x, places, axis=axis),
-        transpose=tf.transpose, swapaxes=swapaxes, moveaxis=moveaxis,
+        transpose=tf.transpose, swapaxes=swapaxes, moveaxis=moveaxis, cumsum=tf.cumsum,
+        where=tf.where, **composed.FUNCTIONS, threshold=composed.above, sigmoid=tf.sigmoid,
     )  # fmt: skip
 
 
@@ -160,6 +162,35 @@ def normalization_of_other_axes(keras, layers):
     return keras.Model(inputs, layers.LayerNormalization(axis=(2, 3))(layers.Conv2D(2, 1)(x)))
 
 
+@case()
+def tables(keras, layers):
+    """Functions of one code that LiteRT tabulates, and those made of such ones."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    a = f.gelu(layers.Dense(4, activation="gelu")(x), approximate=True)
+    b = f.selu(layers.Dense(4, activation="selu")(x))
+    c = f.log(f.exp(layers.Dense(4)(x)) + 0.5)
+    d = layers.ELU(0.5)(f.celu(layers.Dense(4)(x), 2.0))
+    return keras.Model(x, [layers.Conv2D(2, 1)(a), b, layers.Add()([c, d])])
+
+
+@case()
+def choices(keras, layers):
+    """By the sign of a tensor, or of what it is compared with."""
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    a = f.where(y > 0.0, y, 0.25 * y)
+    b = f.glu(layers.Conv2D(6, 1)(x)) + f.soft_shrink(layers.Conv2D(3, 1)(x), 0.25)
+    c = f.sparse_plus(y) + f.sparse_sigmoid(y)
+    return keras.Model(x, [a, b, layers.Dense(2)(f.tanh_shrink(f.hard_tanh(c)))])
+
+
+@case()
+def running_sums(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    return keras.Model(x, [f.cumsum(y, -1), layers.Conv2D(2, 1)(f.cumsum(y, 1))])
+
+
 @case("keras")
 def element_wise(keras, layers):
     """Functions without an integer operator."""
@@ -176,4 +207,6 @@ def thresholds(keras, layers):
     x = keras.Input(IMAGE)
     y = layers.ReLU(threshold=0.01)(layers.Conv2D(4, 1)(x))
     y = layers.ReLU(2.0, 0.25, 0.01)(layers.Conv2D(4, 1)(y))
+    f = functions_of(keras)
+    y = f.hard_shrink(f.threshold(f.squareplus(y), 0.01, 0.0), 0.25)
     return keras.Model(x, keras.activations.relu(layers.Conv2D(4, 1)(y), threshold=0.01))

@@ -17,9 +17,9 @@ def conv_3d(keras, layers):
 
 
 @case("keras")
-def gelu_selu(keras, layers):
-    gelu, selu = layers.Dense(5, activation="gelu"), layers.Dense(4, activation="selu")
-    return chain(keras, gelu, selu, shape=(6,))
+def softplus_softsign(keras, layers):
+    first, second = layers.Dense(5, activation="softplus"), layers.Dense(4, activation="softsign")
+    return chain(keras, first, second, shape=(6,))
 
 
 @case("keras", tokens=11)

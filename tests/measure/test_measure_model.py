@@ -81,6 +81,12 @@ def test_batches_and_forms_of_data(model, x):
     assert seen[-1] == (50, None)
 
 
+def test_values_that_the_network_does_not_take():
+    model = keras.Sequential([keras.Input((3,)), layers.Embedding(5, 2), layers.Flatten()])
+    with pytest.raises(DataError, match=r"calibration data: got values .* is not in \[0, 5\)"):
+        tfxp.measure_model(model, np.array([[0, 4, 5]]))
+
+
 def _values(model, name, x):
     return keras.Model(model.input, model.get_layer(name).output)(x)
 

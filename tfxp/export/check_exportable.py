@@ -20,12 +20,15 @@ from tfxp.quantization.role import (
 )
 from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.activations import TABULATED, unary_of
 from tfxp.transforms.normalize.masks import mask_readers
 
 # Products of 8-bit activations are added up in int32.
 _WRAPS = 2**31
-_EIGHT_BITS = {"elu": "ELU", "l2_normalize": "L2_NORMALIZATION"}
+_EIGHT_BITS = {
+    **{name: operator for name, operator in TABULATED.items() if name not in ("sigmoid", "tanh")},
+    "l2_normalize": "L2_NORMALIZATION",
+}
 
 
 def check_exportable(network: QuantizedNetwork) -> None:

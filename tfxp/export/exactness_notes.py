@@ -92,8 +92,12 @@ def _version_notes(network: QuantizedNetwork) -> list[Note]:
         quantizer = wrapper.quantize_config.output_quantizer
         if isinstance(quantizer, MeanQuantizer) and not quantizer.zero_points:
             lacking.append(name)
-        if network.storage == "INT16" and isinstance(quantizer, ActivationQuantizer):
-            role = network.role(wrapper.owner)
+        if isinstance(quantizer, ActivationQuantizer):
+            role, unary = network.role(wrapper.owner), unary_of(network.graph.layers[wrapper.owner])
+            if unary is not None and unary.is_integer:
+                lacking.append(name)
+            if network.storage != "INT16":
+                continue
             if role.wide_rounding is not None and quantizer.wide_rounding is None:
                 lacking.append(name)
     if not lacking:

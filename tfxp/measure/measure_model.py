@@ -24,6 +24,7 @@ from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
+from tfxp.transforms.refusals import running_on
 
 # Elements of all tapped tensors that are held at a time, 4 bytes each.
 _MOST_ELEMENTS = 2**26
@@ -84,7 +85,8 @@ def measure_model(
     for batch, total in signature.batches(data, batch_size):
         columns.update(batch)
         for part in [batch] if signature.batch else _parts(batch, task.elements):
-            task.update(part)
+            with running_on("calibration data"):
+                task.update(part)
             samples += len(part[0])
             report(samples, total)
     columns.warn(task.plan.points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,10 @@ class TwinNetwork:
                 tensors[Ref(number)] = inputs[spec.name](value) if spec.name in inputs else value
                 continue
             args, kwargs = call.map_refs(tensors.__getitem__)
-            results = tf.nest.flatten(choose(self._layers[spec.name])(*args, **kwargs))
+            layer = choose(self._layers[spec.name])
+            if "training" in inspect.signature(layer.call).parameters:
+                kwargs = {"training": False, **kwargs}  # augmentation trains unless told otherwise
+            results = tf.nest.flatten(layer(*args, **kwargs))
             tensors.update({Ref(number, index): value for index, value in enumerate(results)})
         return tensors
 

@@ -1,13 +1,15 @@
 """Quantizers that repeat what an integer operator of one tensor computes from its input's codes.
 
-LiteRT computes sigmoid, tanh and ELU of 8-bit tensors by a table over all codes, LEAKY_RELU and
-PRELU by integer multipliers. Rounding the real function's value is not the same; these quantizers
-take the input as well as the layer's real output and give the code the operator gives. The gradient
-is that of the real function.
+LiteRT computes sigmoid, tanh, ELU, GELU, exponentials and logarithms of 8-bit tensors by a table
+over all codes, LEAKY_RELU and PRELU by integer multipliers. Rounding the real function's value is
+not the same; these quantizers take the input as well as the layer's real output and give the code
+the operator gives. The gradient is that of the real function.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,9 @@ from tfxp.quantizers.rounding import round_half_away, round_half_even, round_hal
 _register = keras.utils.register_keras_serializable(package="tfxp")
 # Operators whose 8-bit output has one scale only: (scale, qmin, qmax) of UQ0.8 and Q0.7.
 _FIXED_GRIDS = {"sigmoid": (2.0**-8, 0.0, 255.0), "tanh": (2.0**-7, -128.0, 127.0)}
-_FUNCTIONS = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "elu": tf.nn.elu}
+# Tables that XNNPACK rounds half to even, and those that LiteRT's own kernels round half away.
+_TO_EVEN = {"sigmoid": tf.sigmoid, "tanh": tf.tanh, "elu": tf.nn.elu}
+_AWAY = ("gelu", "gelu_tanh", "exponential", "log")
 # Codes of wider tensors are not tabulated.
 _WIDEST_TABLE = 255.0
 _LEAKY_BITS = 8
@@ -39,15 +43,16 @@ class UnaryQuantizer(FormatQuantizer):
 @_register
 @dataclass(eq=False)
 class TableQuantizer(UnaryQuantizer):
-    """Sigmoid, tanh or ELU as XNNPACK's 8-bit table.
+    """A function as LiteRT's 8-bit table.
 
         code = half_even(f(x) / s + z) - z,    f in float32, x on the input's grid
 
-    LOGISTIC has the output scale 2^-8 and TANH 2^-7, whatever is asked for; another format is
-    reached by QUANTIZE, half up. Tensors wider than 8 bits are rounded to their own grid at once.
+    GELU, EXP and LOG are rounded half away, without the zero point. LOGISTIC has the output scale
+    2^-8 and TANH 2^-7, whatever is asked for; another format is reached by QUANTIZE, half up.
+    Tensors wider than 8 bits are rounded to their own grid at once.
 
     Args:
-        function: "sigmoid", "tanh" or "elu".
+        function: "sigmoid", "tanh", "elu", "gelu", "gelu_tanh", "exponential" or "log".
     """
 
     function: str
@@ -62,8 +67,13 @@ class TableQuantizer(UnaryQuantizer):
     ) -> tf.Tensor:
         """The function's table at the input's codes, the real function's gradient."""
         scale = weights["scale"]
-        double = _FUNCTIONS[self.function](tf.cast(inputs, tf.float64))
-        real = tf.cast(double, tf.float32)
+        if self.function in _AWAY:
+            real = _in_steps(self.function, inputs)
+            if self.function == "log":  # the lowest code where there is none
+                lowest = weights["qmin"] * scale
+                real, outputs = (tf.where(inputs > 0, value, lowest) for value in (real, outputs))
+            return coded(outputs, round_half_away(real / scale), weights)
+        real = _correctly(_TO_EVEN[self.function], inputs)
         if self.function in _FIXED_GRIDS:
             fixed, low, high = _FIXED_GRIDS[self.function]
             wide = weights["qmax"] - weights["qmin"] > _WIDEST_TABLE
@@ -73,6 +83,21 @@ class TableQuantizer(UnaryQuantizer):
             zero = weights["zero_point"]
             codes = round_half_even(real / scale + zero) - zero
         return coded(outputs, codes, weights)
+
+
+def _correctly(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """A function of float32 numbers, rounded once."""
+    return tf.cast(function(tf.cast(x, tf.float64)), tf.float32)
+
+
+def _in_steps(function: str, x: tf.Tensor) -> tf.Tensor:
+    """A function in the float32 steps of LiteRT's C++; near ties each of them counts."""
+    if function == "gelu":
+        return 0.5 * x * _correctly(tf.math.erfc, x * -math.sqrt(0.5))
+    if function == "gelu_tanh":
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+        return 0.5 * x * (1.0 + _correctly(tf.tanh, inner))
+    return _correctly(tf.exp if function == "exponential" else tf.math.log, x)
 
 
 @_register

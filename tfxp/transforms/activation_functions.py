@@ -6,18 +6,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfxp.errors import ModelError
-from tfxp.keras import keras
+from tfxp.keras import keras, tf
 from tfxp.transforms.layer_spec import KerasLayer
 
 # A name, or the configuration of a registered function, object or layer.
 ActivationConfig = str | dict[str, Any] | None
 
+GELU_TANH = "gelu_tanh"
 _SETTINGS = ("activation", "recurrent_activation")
 _OWNERS = ("tf_keras.", "keras.", "tensorflow.", "jax.", "torch.")
 _REGISTER = (
     "Decorate it with @tfxp.keras.keras.utils.register_keras_serializable(package=...), so that it "
     "has a name under which it is found again"
 )
+
+
+@keras.utils.register_keras_serializable("tfxp")
+def gelu_tanh(x: tf.Tensor) -> tf.Tensor:
+    """GELU by its approximation with tanh, as an activation function that models keep by name."""
+    return tf.nn.gelu(x, approximate=True)
 
 
 def function_name(function: ActivationConfig) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tfxp.errors import ModelError, TfxpError
+import tensorflow as tf
+
+from tfxp.errors import DataError, ModelError, TfxpError
 from tfxp.transforms.bytecode import without_bytecode
 
 _LONGEST = 240
@@ -48,4 +50,26 @@ Replace the layer, or cut the model before it.
         raise ModelError(
             f"layer {layer!r} ({kind}): {doing} ({type(error).__name__}: {short.rstrip('.')}). "
             "Replace the layer, or cut the model before it."
+        ) from error
+
+
+@contextlib.contextmanager
+def running_on(data: str) -> Iterator[None]:
+    """Turn TensorFlow's refusal of values into an error that names the data.
+
+    Args:
+        data: what the network is run on, as in "calibration data".
+
+    Raises:
+        DataError: an operation does not take the values, such as an embedding's unknown index.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        words = str(error.message).split("[[", 1)[0].split("File", 1)[0]
+        lines = [line for line in str(error.message).splitlines() if "is not in" in line]
+        text = " ".join((lines[0] if lines else words).split())[:_LONGEST]
+        raise DataError(
+            f"{data}: got values that the network does not take ({text}). Check their range, "
+            "and the sizes of embeddings."
         ) from error

@@ -8,8 +8,9 @@ from tfxp.export.graph_builder import GraphBuilder, Options, Value
 from tfxp.export.operators.writers import writes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.graph import Quantization, Tensor
+from tfxp.transforms.activation_functions import GELU_TANH
 from tfxp.transforms.layer_graph import Call, LayerSpec
-from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.activations import TABULATED, unary_of
 from tfxp.transforms.normalize.normalize import is_relu
 
 # The one format of the output of these operators, by storage type.
@@ -50,8 +51,8 @@ def _limit(fmt: Format, limit: float) -> int | None:
 def write_table(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """A table over all codes with one output format, and a step to the format asked for."""
     unary = unary_of(spec)
-    operator = "LOGISTIC" if unary is not None and unary.function == "sigmoid" else "TANH"
-    _write_fixed(builder, number, call, spec, operator, {})
+    assert unary is not None
+    _write_fixed(builder, number, call, spec, TABULATED[unary.function], {})
 
 
 def _write_fixed(
@@ -73,9 +74,15 @@ def write_length(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec
 
 
 @writes("elu", operators="ELU")
-def write_elu(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
-    """A table over all codes."""
-    _write_unary(builder, number, call, spec, "ELU", [], {})
+@writes("gelu", GELU_TANH, operators="GELU")
+@writes("exponential", operators="EXP")
+@writes("log", operators="LOG")
+def write_scaled_table(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
+    """A table over all codes, in any output format."""
+    unary = unary_of(spec)
+    assert unary is not None
+    options = {"approximate": True} if unary.function == GELU_TANH else {}
+    _write_unary(builder, number, call, spec, TABULATED[unary.function], [], options)
 
 
 @writes("leaky_relu", operators="LEAKY_RELU", exact="steps of input and output 2^-8 to 2^7 apart")

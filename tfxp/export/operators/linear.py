@@ -16,7 +16,14 @@ from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.transforms.layer_graph import Call, LayerSpec
 
 
-@writes("Conv2D", operators="CONV_2D")
+def _refuse_other_axes(spec: LayerSpec, call: Call) -> str | None:
+    rank, wanted = len(call.output_shapes[0]), 4 if spec.kind.endswith("2D") else 3
+    if rank == wanted:
+        return None
+    return f"is called with a tensor of {rank} axes, and its operator takes {wanted}; reshape it"
+
+
+@writes("Conv2D", operators="CONV_2D", refuses=_refuse_other_axes)
 @writes("DepthwiseConv2D", operators="DEPTHWISE_CONV_2D")
 @writes("Dense", operators="FULLY_CONNECTED")
 def write_linear(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
@@ -25,7 +32,7 @@ def write_linear(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec
     builder.put(number, _operator(builder, spec, builder.read(call)[0], output, []))
 
 
-@writes("Conv1D", operators="EXPAND_DIMS, CONV_2D, SQUEEZE")
+@writes("Conv1D", operators="EXPAND_DIMS, CONV_2D, SQUEEZE", refuses=_refuse_other_axes)
 @writes("DepthwiseConv1D", operators="EXPAND_DIMS, DEPTHWISE_CONV_2D, SQUEEZE")
 def write_sequence(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same on an image one row high; a causal convolution pads the front."""

@@ -1,13 +1,15 @@
-"""LOGISTIC, TANH, ELU and RSQRT.
+"""LOGISTIC, TANH, ELU, GELU, EXP, LOG and RSQRT.
 
 8 bits: a table of 256 codes. builtin rounds halves away after scaling, litert (XNNPACK) to even
-after adding the zero point; RSQRT is integer Newton-Raphson in both. 16 bits: LOGISTIC and TANH
+after adding the zero point. GELU, EXP and LOG round halves away, and RSQRT is integer
+Newton-Raphson, in both. 16 bits: LOGISTIC and TANH
 interpolate one table of 256 samples; in litert an input scale of 2^-12 (TANH: also 2^-11) runs in
 16-bit fixed point instead. RSQRT INT16 interpolates 513 samples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,11 +67,35 @@ def _elu(x: Array) -> Array:
     return np.where(x < 0, np.expm1(np.minimum(x, 0.0)), x)
 
 
-#: Operator to (builtin function, XNNPACK function, float function), all on arrays.
+_erfc = in_float32(np.vectorize(math.erfc, otypes=[np.float64]))
+_HALF, _CUBE = np.float32(0.5), np.float32(0.044715)
+_MINUS_ROOT, _SLOPE = np.float32(-math.sqrt(0.5)), np.float32(math.sqrt(2 / math.pi))
+
+
+def _gelu(x: Array) -> Array:
+    return _HALF * x * _erfc(x * _MINUS_ROOT)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return _HALF * x * (_ONE + in_float32(np.tanh)(_SLOPE * (x + _CUBE * x * x * x)))
+
+
+def _logarithm(x: Array) -> Array:
+    """What has none becomes the lowest code."""
+    return np.log(x, out=np.full(x.shape, -np.inf), where=x > 0)
+
+
+#: Operator to (builtin function, XNNPACK and float function), all on arrays.
 _FUNCTIONS: dict[str, tuple[Unary, Unary]] = {
     "LOGISTIC": (_logistic_builtin, in_float32(_logistic_double)),
     "TANH": (in_float32(np.tanh), in_float32(np.tanh)),
     "ELU": (in_float32(_elu), in_float32(_elu)),
+}
+#: Operator to its function in both arithmetics.
+_ROUNDED_AWAY: dict[str, Unary] = {
+    "GELU": _gelu,
+    "EXP": in_float32(np.exp),
+    "LOG": in_float32(_logarithm),
 }
 
 
@@ -150,6 +176,24 @@ def _interpolated(is_tanh: bool, multiplier: int, shift: int) -> Unary:
 @kernel("LOGISTIC", "TANH", "ELU", prepare=_prepare, batch=True)
 def transcendental(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """LOGISTIC, TANH or ELU by table or fixed point: see the module."""
+    return [node.cache["apply"](inputs[0])]
+
+
+def _prepare_rounded_away(node: Node) -> None:
+    source, output = need.require_unary(node, ("INT8", "FLOAT32"))
+    function = _ROUNDED_AWAY[node.operator.name]
+    if node.operator.options.get("approximate"):
+        function = _gelu_tanh
+    if source.type == "FLOAT32":
+        node.cache["apply"] = function
+        return
+    table = table_builtin(source, output, function)
+    node.cache["apply"] = lambda x: look_up(table, x)
+
+
+@kernel("GELU", "EXP", "LOG", prepare=_prepare_rounded_away, batch=True)
+def rounded_away(node: Node, inputs: Sequence[Any]) -> list[Array]:
+    """GELU, EXP or LOG by one table for both arithmetics."""
     return [node.cache["apply"](inputs[0])]
 
 

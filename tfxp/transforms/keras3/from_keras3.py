@@ -17,6 +17,7 @@ from tfxp.transforms.data_types import (
     other_float,
     warn_of_types,
 )
+from tfxp.transforms.keras3.functions import name_steps
 from tfxp.transforms.keras3.layers import complaint_of, twin_of
 from tfxp.transforms.keras3.operations import OPERATIONS
 from tfxp.transforms.keras3.weights import was_quantized, weights_of
@@ -218,7 +219,7 @@ class _Converter:
             result = result if after is None else after(result)
         else:
             result = OPERATIONS[type(operation).__name__](operation, *args, **kwargs)
-            _keep_name(result, operation.name)
+            name_steps(result, (args, kwargs), operation.name)
         for tensor, value in zip(node.outputs, tf.nest.flatten(result), strict=True):
             tensors[_key(tensor)] = value
 
@@ -229,14 +230,6 @@ class _Converter:
             else:
                 self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)
         return self._twins[id(operation)]
-
-
-def _keep_name(tensor: Any, name: str) -> None:
-    """Name the layer that Keras made around a function; its own names count up by the process, so
-    that two twins of one model would differ."""
-    layer = tf.nest.flatten(tensor)[0]._keras_history.layer
-    if type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda"):
-        layer._name = name
 
 
 def _merged_constants(node: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from tfxp.keras import keras, keras3, layers
 from tfxp.transforms.activation_functions import function_name, shadowing
 from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.data_types import FLOAT32, float32_config
+from tfxp.transforms.keras3.functions import FUNCTIONS, name_steps
 from tfxp.transforms.keras3.weights import obstacle_of
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
 from tfxp.transforms.refusals import BEFORE_MODELS, TO_THE_DATA
@@ -65,8 +66,18 @@ def _leaky_relu(x: Any) -> Any:
     return layers.LeakyReLU(0.2, name=_named(x, "leaky_relu"))(x)
 
 
+def _behind(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(x: Any) -> Any:
+        result = function(x)
+        name_steps(result, x, _named(x, name))
+        return result
+
+    return apply
+
+
 # Functions to be applied behind a layer instead of inside it.
 COMPOSED: dict[str, Callable[[Any], Any]] = {
+    **{name: _behind(name, function) for name, function in FUNCTIONS.items()},
     "hard_sigmoid": _hard_sigmoid,
     "hard_silu": _hard_swish,
     "hard_swish": _hard_swish,
@@ -190,7 +201,7 @@ def _augments(layer: Any) -> bool:
     """Whether a layer changes images while training only. Training state is not taken along, and
     tf_keras knows few of these layers."""
     name = name_of(layer)
-    random = name.startswith("Random") and name != "RandomCrop"
+    random = name.startswith("Random")
     return isinstance(layer, keras3().layers.RandomFlip.__mro__[1]) and (
         random or name in ("MixUp", "CutMix", "AugMix", "RandAugment")
     )

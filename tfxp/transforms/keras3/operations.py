@@ -5,6 +5,7 @@ On tf_keras' symbolic tensors these become TFOpLambda layers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras import layers
 from tfxp.transforms.data_types import float32_value
+from tfxp.transforms.keras3 import functions
 from tfxp.transforms.keras3.layers import COMPOSED
 
 # (the operation, which holds its settings; its arguments) -> tensor
@@ -132,15 +134,33 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "Sin": tf.sin,
     "Cos": tf.cos,
     "Tan": tf.tan,
+    "Sinh": tf.sinh,
+    "Cosh": tf.cosh,
+    "Arcsin": tf.asin,
+    "Arccos": tf.acos,
     "Arctan": tf.atan,
+    "Arcsinh": tf.asinh,
+    "Arccosh": tf.acosh,
+    "Arctanh": tf.atanh,
     "Erf": tf.math.erf,
+    "Erfc": tf.math.erfc,
     "Sign": tf.sign,
     "Floor": tf.floor,
     "Ceil": tf.math.ceil,
     "Round": tf.round,
     "Negative": tf.negative,
     "StopGradient": tf.stop_gradient,
-    "HardTanh": lambda x: tf.clip_by_value(x, -1.0, 1.0),
+    "Conj": tf.math.conj,
+    "Conjugate": tf.math.conj,
+    "Real": tf.math.real,
+    "Copy": tf.identity,
+    "Log2": lambda x: tf.math.log(x) * (1.0 / math.log(2.0)),
+    "Log10": lambda x: tf.math.log(x) * (1.0 / math.log(10.0)),
+    "Exp2": lambda x: tf.exp(x * math.log(2.0)),
+    "HardTanh": functions.hard_tanh,
+    "SparsePlus": functions.sparse_plus,
+    "SparseSigmoid": functions.sparse_sigmoid,
+    "TanhShrink": functions.tanh_shrink,
     "HardSigmoid": lambda x: COMPOSED["hard_sigmoid"](x),
     "HardSilu": lambda x: COMPOSED["hard_silu"](x),
 }
@@ -189,7 +209,15 @@ OPERATIONS: dict[str, Operation] = {
     "Einsum": lambda op, *operands: tf.einsum(op.subscripts, *operands),
     "Normalize": _normalized,
     "Resize": _resized,
-    "Celu": lambda op, x: op.alpha * layers.ELU()(x / op.alpha) if op.alpha != 1 else tf.nn.elu(x),
+    "Celu": lambda op, x: functions.celu(x, op.alpha),
+    "Glu": lambda op, x: functions.glu(x, op.axis),
+    "HardShrink": lambda op, x: functions.hard_shrink(x, op.threshold),
+    "SoftShrink": lambda op, x: functions.soft_shrink(x, op.threshold),
+    "Squareplus": lambda op, x: functions.squareplus(x, op.b),
+    "Threshold": lambda op, x: functions.above(x, op.threshold, op.default_value),
+    "Cumsum": lambda op, x: tf.cumsum(x, op.axis),
+    "Greater": _alike(lambda x, y: x > y),
+    "Where": lambda op, *choice: tf.where(*choice),
     "DepthToSpace": lambda op, x: tf.nn.depth_to_space(x, op.block_size),
     "SpaceToDepth": lambda op, x: tf.nn.space_to_depth(x, op.block_size),
     "Pad": _pad,

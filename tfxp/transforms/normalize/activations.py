@@ -3,6 +3,7 @@
 - activation functions inside layers become layers of their own;
 - swish(x) becomes x * sigmoid(x), hard_sigmoid(x) becomes min(relu(0.2 x + 0.5), 1), as Keras 2
   defines it;
+- an ELU with another slope than 1, which selu is too, becomes a LeakyReLU behind an ELU;
 - a ReLU with a slope becomes a LeakyReLU.
 """
 
@@ -11,17 +12,28 @@ from __future__ import annotations
 import dataclasses
 
 from tfxp.keras import layers
-from tfxp.transforms.activation_functions import ActivationConfig, function_name, layer_of
+from tfxp.transforms.activation_functions import (
+    GELU_TANH,
+    ActivationConfig,
+    function_name,
+    layer_of,
+)
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
-from tfxp.transforms.normalize.channel_functions import LENGTH, function_of
+from tfxp.transforms.normalize.channel_functions import LENGTH, LOGARITHM, function_of
+from tfxp.transforms.normalize.steps import Step, follow
 
 # tf.nn.leaky_relu's slope, which a layer's configuration does not repeat.
 _TF_LEAKY_SLOPE = 0.2
 _SWISH = ("swish", "silu")
 # Where a layer keeps the weights of a layer that is its activation.
 _INSIDE = "activation."
-# What TFLite computes from integers; the others are computed in float and quantized.
-_TABULATED = ("sigmoid", "tanh", "elu")
+# Functions of one code that LiteRT tabulates: name -> operator. Others are computed in float and
+# quantized.
+TABULATED = {
+    "sigmoid": "LOGISTIC", "tanh": "TANH", "elu": "ELU", "gelu": "GELU", GELU_TANH: "GELU",
+    "exponential": "EXP", "log": "LOG",
+}  # fmt: skip
+_SELU_SLOPE, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +41,8 @@ class Unary:
     """A function of one tensor, element by element or row by row.
 
     Args:
-        function: "sigmoid", "tanh", "elu", "leaky_relu", "prelu", "l2_normalize", another name of
-            Keras', or the registered name of a user's own.
+        function: one of `TABULATED`, "leaky_relu", "prelu", "l2_normalize", another name of Keras',
+            or the registered name of a user's own.
         alpha: slope of a leaky ReLU where x is negative.
     """
 
@@ -40,7 +52,7 @@ class Unary:
     @property
     def is_integer(self) -> bool:
         """Whether an integer operator computes it."""
-        return self.function in (*_TABULATED, "leaky_relu", "prelu", "l2_normalize")
+        return self.function in (*TABULATED, "leaky_relu", "prelu", "l2_normalize")
 
 
 def unary_of(spec: LayerSpec) -> Unary | None:
@@ -49,7 +61,7 @@ def unary_of(spec: LayerSpec) -> Unary | None:
     if spec.kind == "Activation":
         function = function_name(config["activation"])
         plain = ("relu", "relu6", "softmax", "linear")
-        return None if function in plain else Unary(function)
+        return None if function in plain else Unary(function.removeprefix("tfxp>"))
     if spec.kind == "LeakyReLU":
         return Unary("leaky_relu", float(config["alpha"]))
     if spec.kind == "ELU":
@@ -57,6 +69,8 @@ def unary_of(spec: LayerSpec) -> Unary | None:
         return Unary("elu") if alpha == 1 else Unary("elu with alpha", alpha)
     if function_of(spec) == LENGTH:
         return Unary("l2_normalize")
+    if function_of(spec) == LOGARITHM:
+        return Unary("log")
     if spec.kind == "PReLU":
         return Unary("prelu")
     thresholded = spec.kind == "ThresholdedReLU" or (
@@ -143,6 +157,10 @@ def rewrite_activations(graph: LayerGraph) -> LayerGraph:
             _split_hard_sigmoid(graph, number, spec)
         elif function == "leaky_relu":
             spec.become(layers.LeakyReLU(_TF_LEAKY_SLOPE))
+        elif function == "selu":
+            _split_elu(graph, number, _SELU_SLOPE, _SELU_SCALE)
+        elif spec.kind == "ELU" and float(spec.config["alpha"]) != 1:
+            _split_elu(graph, number, float(spec.config["alpha"]))
     graph.sort()
     return graph
 
@@ -152,6 +170,15 @@ def _sloped_relu(spec: LayerSpec) -> None:
     slope, threshold = float(config["negative_slope"] or 0), float(config["threshold"] or 0)
     if slope and not threshold and config["max_value"] is None:
         spec.become(layers.LeakyReLU(slope))
+
+
+def _split_elu(graph: LayerGraph, number: int, slope: float, scale: float = 1.0) -> None:
+    """ELU(alpha) is the leaky ReLU of an ELU: where x is negative, so is exp(x) - 1."""
+    name, shape = graph.calls[number].layer, graph.shape_of(Ref(number))
+    steps = [layers.ELU(name=f"{name}_elu"), layers.LeakyReLU(slope, name=f"{name}_leaky")]
+    if scale != 1:
+        steps.append(layers.Rescaling(scale))
+    follow(graph, number, [Step(layer, shape) for layer in steps])
 
 
 def _split_swish(graph: LayerGraph, number: int, spec: LayerSpec) -> None:

@@ -22,6 +22,7 @@ from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.refusals import NOT_READ, naming
 
 MEAN, LENGTH, PAD = "math.reduce_mean", "math.l2_normalize", "pad"
+LOGARITHM = "math.log"
 # Smaller sums of squares are no rows of codes but rows of zeros.
 _LARGEST_GUARD = 1e-6
 

@@ -1,7 +1,7 @@
 """Functions of tensors, and layers, that several simpler ones compute together.
 
     max(x, c) = relu(x - c) + c            min(x, c) = c - relu(c - x)
-    |x| = max(x, -x)                       x^2 = x * x
+    |x| = max(x, -x)                       x^2 = x * x,  (x - y)^2 likewise
     sum(x) = n * mean(x)                   c / x = c * reciprocal(x)
 
 What does nothing is left out. The last layer keeps the name.
@@ -19,7 +19,7 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.averages import mean_steps
 from tfxp.transforms.normalize.einsum import einsum_to_product
-from tfxp.transforms.normalize.function_calls import FunctionCall, parts_of, plain_name
+from tfxp.transforms.normalize.function_calls import parts_of, plain_name
 from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.other_axes import (
     layer_norm_of_several_axes,
@@ -35,6 +35,8 @@ from tfxp.transforms.normalize.pieces import (
     tile,
     unstack,
 )
+from tfxp.transforms.normalize.running_sums import cumsum
+from tfxp.transforms.normalize.selections import COMPARISONS, gate, where
 from tfxp.transforms.normalize.steps import Step, follow
 from tfxp.transforms.refusals import NOT_READ, naming
 
@@ -167,23 +169,6 @@ def _quotient(graph: LayerGraph, number: int) -> None:
         follow(graph, number, _all(graph, number, [inverse, layers.Rescaling(scale)]))
 
 
-def _gate(graph: LayerGraph, number: int) -> None:
-    """x * (x > c), which Keras makes of keras.activations.relu(x, threshold=c)."""
-    call, spec, use = parts_of(graph, number)
-    if not use.two_tensors or len(call.refs()) != 2:
-        return
-    for source, gate in (call.refs(), call.refs()[::-1]):
-        cast = graph.calls[gate.call]
-        compared = graph.calls[cast.refs()[0].call] if cast.refs() else cast
-        names = [plain_name(graph.layers[part.layer]) for part in (cast, compared)]
-        if names == ["cast", "greater"] and compared.refs() == [source]:
-            limit = FunctionCall.of(graph, compared).operands[1]
-            if not isinstance(limit, Ref) and np.size(limit) == 1:
-                spec.become(layers.ReLU(threshold=float(np.ravel(limit)[0])))
-                call.read(source)
-                return
-
-
 # --- sums and means ------------------------------------------------------------------------------
 
 
@@ -213,6 +198,52 @@ def _join(graph: LayerGraph, number: int) -> None:
     call.read(refs)
 
 
+def _squared_difference(graph: LayerGraph, number: int) -> None:
+    call, spec, use = parts_of(graph, number)
+    difference = function_spec(tf.subtract, f"{spec.name}_difference")
+    found = graph.append(difference, *use.operands, shape=graph.shape_of(Ref(number)))
+    spec.become(layers.Multiply())
+    call.read([found, found])
+
+
+def _both_signs(graph: LayerGraph, number: int) -> None:
+    """tf.nn.crelu: relu(x) and relu(-x) side by side."""
+    call, spec, use = parts_of(graph, number)
+    source, shape = call.refs()[0], use.inputs[0]
+    axis = int(use.argument(1, "axis", -1)) % len(shape)
+    if axis == 0:
+        return
+    negative = graph.append(layers.Rescaling(-1.0, name=f"{spec.name}_negative"), source)
+    pair = [
+        graph.append(layers.ReLU(name=f"{spec.name}_{part}"), ref, shape=shape)
+        for part, ref in (("above", source), ("below", negative))
+    ]
+    spec.become(layers.Concatenate(axis))
+    call.read(pair)
+
+
+def _random_crop(graph: LayerGraph, number: int) -> None:
+    """At inference: the middle part of the shape that is asked for, enlarged or reduced."""
+    spec, sizes = graph.layers[graph.calls[number].layer], graph.input_shape(number)[1:3]
+    wanted = int(spec.config["height"]), int(spec.config["width"])
+    if None in sizes:
+        return
+    height, width = (size or 0 for size in sizes)
+    kept = (
+        min(height, int(np.float32(width * wanted[0]) / np.float32(wanted[1]))),
+        min(width, int(np.float32(height * wanted[1]) / np.float32(wanted[0]))),
+    )
+    rest = height - kept[0], width - kept[1]
+    crops = [(both // 2, both - both // 2) for both in rest]
+    shape, steps = graph.input_shape(number), list[Step]()
+    if any(rest):
+        cropping = layers.Cropping2D(crops, name=f"{spec.name}_middle")
+        steps.append(Step(cropping, (shape[0], *kept, *shape[3:])))
+    if kept != wanted:
+        steps.append(Step(layers.Resizing(*wanted), graph.shape_of(Ref(number))))
+    follow(graph, number, steps or [Step(layers.Activation("linear"), shape)])
+
+
 def _center_crop(graph: LayerGraph, number: int) -> None:
     spec = graph.layers[graph.calls[number].layer]
     wanted = int(spec.config["height"]), int(spec.config["width"])
@@ -233,12 +264,11 @@ def _real(graph: LayerGraph, number: int) -> None:
     """A cast of real numbers, which are of one type everywhere (`data_types`)."""
     _, _, use = parts_of(graph, number)
     source = graph.spec_of(graph.calls[number].refs()[0])
-    whole = use.reads_integers or plain_name(source) in _COMPARISONS
+    whole = use.reads_integers or plain_name(source) in COMPARISONS
     if tf.as_dtype(use.argument(1, "dtype")).is_floating and not whole:
         _nothing(graph, number)
 
 
-_COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 _FUNCTIONS: dict[str, Rewrite] = {
     "maximum": _limit(low=True),
     "minimum": _limit(low=False),
@@ -248,8 +278,12 @@ _FUNCTIONS: dict[str, Rewrite] = {
     "abs": _absolute,
     "truediv": _quotient,
     "divide": _quotient,
-    "multiply": _gate,
-    "mul": _gate,
+    "multiply": gate,
+    "mul": gate,
+    "where": where,
+    "squared_difference": _squared_difference,
+    "crelu": _both_signs,
+    "cumsum": cumsum,
     "reduce_sum": _average(total=True),
     "reduce_mean": _average(total=False),
     "add_n": _join,
@@ -264,11 +298,14 @@ _FUNCTIONS: dict[str, Rewrite] = {
     "einsum": einsum_to_product,
     "identity": _nothing,
     "stop_gradient": _nothing,
+    "real": _nothing,
+    "conj": _nothing,
     "cast": _real,
 }
 _LAYERS: dict[str, Rewrite] = {
     "ReLU": _relu_layer,
     "CenterCrop": _center_crop,
+    "RandomCrop": _random_crop,
     "Normalization": normalization_of_other_axes,
     "LayerNormalization": layer_norm_of_several_axes,
     "Identity": _nothing,

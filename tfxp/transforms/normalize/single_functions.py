@@ -24,26 +24,13 @@ MIRROR = "compat.v1.pad"  # the same function as tf.pad, by another name, with a
 DEPTH_TO_SPACE, SPACE_TO_DEPTH = "nn.depth_to_space", "nn.space_to_depth"
 LARGEST, SMALLEST = "math.reduce_max", "math.reduce_min"
 _ELEMENT_WISE: dict[str, Any] = {
-    "math.expm1": tf.math.expm1,
-    "math.log": tf.math.log,
-    "math.log1p": tf.math.log1p,
-    "math.log_sigmoid": tf.math.log_sigmoid,
-    "math.sqrt": tf.math.sqrt,
-    "math.rsqrt": tf.math.rsqrt,
-    "math.reciprocal": tf.math.reciprocal,
-    "math.pow": tf.math.pow,
-    "math.sin": tf.math.sin,
-    "math.cos": tf.math.cos,
-    "math.tan": tf.math.tan,
-    "math.atan": tf.math.atan,
-    "math.erf": tf.math.erf,
-    "math.sign": tf.math.sign,
-    "math.floor": tf.math.floor,
-    "math.ceil": tf.math.ceil,
-    "math.round": tf.math.round,
-    "nn.gelu": tf.nn.gelu,
+    **{f"math.{name}": getattr(tf.math, name) for name in (
+        "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "erfc",
+        "expm1", "floor", "log", "log1p", "log_sigmoid", "pow", "reciprocal", "reciprocal_no_nan",
+        "rint", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "tan",
+    )},
     "nn.log_softmax": tf.nn.log_softmax,
-}
+}  # fmt: skip
 # Function -> its name in the table of layers.
 TABLE_NAMES = {
     MIRROR: "tf.pad by mirror",

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
+from tfxp.transforms.activation_functions import gelu_tanh
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, weight_names
 from tfxp.transforms.normalize.constant_layers import (
     AddConstant,
@@ -127,7 +128,8 @@ def _leaky(use: FunctionCall, name: str) -> Any:
 
 
 def _gelu(use: FunctionCall, name: str) -> Any:
-    return None if use.argument(1, "approximate", False) else layers.Activation("gelu", name=name)
+    function = gelu_tanh if use.argument(1, "approximate", False) else "gelu"
+    return layers.Activation(function, name=name)
 
 
 def _softmax(use: FunctionCall, name: str) -> Any:
