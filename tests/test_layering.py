@@ -34,6 +34,7 @@ NUMPY_COLUMN = {
     "interpreter": {"formats", "graph"},
     "csource": {"graph", "interpreter"},
     "runtimes": {"graph", "interpreter", "csource"},
+    "tflm": {"graph", "interpreter", "runtimes"},
     "comparison": {"formats", "graph", "interpreter", "runtimes"},
     "report": {"formats", "precision", "data", "cost"},
     "cli": {"data", "precision"},

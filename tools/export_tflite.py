@@ -6,6 +6,8 @@
         --data=cifar10_train.npz --verify_data=cifar10_test.npz --limit=512
     tools/export_tflite.py --model=digits.keras --output=digits.tflite --c_source=digits_c \
         --verify_data=digits.npz --runtimes=litert,reference,tflm,c
+    tools/export_tflite.py --model=digits.keras --output=digits.tflite \
+        --tflm_compression=digits_small.tflite --c_array=digits.h
 
 Before the file is written, every tensor is compared with Keras on drawn inputs; if anything differs
 that no note announces, nothing is written. Exit code 1 if an output differs between Keras, tfxp's
@@ -14,6 +16,7 @@ interpreter and the --runtimes by more than --tolerance LSB, or one of these doe
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tfxp
@@ -25,6 +28,7 @@ from tfxp.errors import ConfigError
 from tfxp.files import write_json
 from tfxp.progress import Progress
 from tfxp.runtimes import RUNTIMES, runtimes_of
+from tfxp.tflm import write_c_array, write_compressed
 
 if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
     from tfxp.export import ExportReport
@@ -77,6 +81,17 @@ _C_SOURCE = _FLAGS.output(
     name="c_source",
     folder=True,
 )
+_TFLM_COMPRESSION = _FLAGS.output(
+    "Also write the file for LiteRT for Microcontrollers with weights of k bits in k bits.",
+    ".tflite",
+    name="tflm_compression",
+)
+_C_ARRAY = _FLAGS.output(
+    "Also write the file (with --tflm_compression the compressed one) as a C array (.h) for LiteRT "
+    "for Microcontrollers, with its operators and the size of its arena.",
+    ".h",
+    name="c_array",
+)
 _NULLHOP = _FLAGS.output(
     "Also write a chain's convolutions as NullHop text, read back and checked.",
     name="nullhop",
@@ -97,14 +112,25 @@ _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
 
-def main() -> int:
-    """Export, verify, and say what was found; 1 if anything differs by more than the tolerance."""
+def _check_flags() -> None:
+    """Flags that need others, before anything is loaded."""
     if _NULLHOP.value and _VERIFY_DATA.value is None:
         raise ConfigError("nullhop: got no --verify_data; expected some, the first sample is used.")
     if _FLOAT_BITS.value is not None and _DATA.value is None:
         raise ConfigError("float_bits: got no --data to measure on; expected some samples.")
     if len(runtimes_of(_RUNTIMES.value)) > 1 and _VERIFY_DATA.value is None:
         raise ConfigError("runtimes: got no --verify_data; expected some samples for them to run.")
+    for flag in (_TFLM_COMPRESSION, _C_ARRAY):
+        if flag.value and _RUNTIME.value != "litert":
+            raise ConfigError(
+                f"{flag.name}: got it beside --runtime={_RUNTIME.value}; expected "
+                "--runtime=litert, since LiteRT for Microcontrollers has to run the file."
+            )
+
+
+def main() -> int:
+    """Export, verify, and say what was found; 1 if anything differs by more than the tolerance."""
+    _check_flags()
     qmodel = tfxp.load_model(_MODEL.value, **_OPENING.options())
     if _FLOAT_BITS.value is not None:
         qmodel = _completed(qmodel)
@@ -130,11 +156,11 @@ def main() -> int:
     if _WEIGHTS_HEADER.value:
         save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
     _print(report)
-    if _C_SOURCE.value:
-        _write_c(None if data is None else data.x)
+    firmware = _write_firmware(None if data is None else data.x)
     differ = _write_nullhop(qmodel, data.x[0]) if _NULLHOP.value and data else {}
     if _JSON.value:
-        write_json(_JSON.value, {**report.to_dict(), **({"nullhop": differ} if differ else {})})
+        text = {"nullhop": differ} if differ else {}
+        write_json(_JSON.value, {**report.to_dict(), **firmware, **text})
     checked = report.verification
     parts = checked is not None and not agrees(checked, _TOLERANCE.value, _RUNTIME.value)
     return int(parts or any(differ.values()))
@@ -148,13 +174,27 @@ def agrees(checked: Verification, tolerance: int, runtime: str = "litert") -> bo
     return checked.exact or (checked.max_abs_lsb <= tolerance and same and not refused)
 
 
-def _write_c(samples: Any) -> None:
-    """Write the file's network as C, and say what it needs."""
-    done = write_c_source(tfxp.read_tflite(_OUTPUT.value), _C_SOURCE.value, samples)
-    print(
-        f"{done.folder}: {done.flash_bytes:,} bytes of constants, {done.ram_bytes:,} of RAM; run "
-        f"`make test` there ({done.samples} samples)"
-    )
+def _write_firmware(samples: Any) -> dict[str, object]:
+    """What was asked for beside the file, for firmware; the figures of each."""
+    figures: dict[str, object] = {}
+    if _C_SOURCE.value:
+        done = write_c_source(tfxp.read_tflite(_OUTPUT.value), _C_SOURCE.value, samples)
+        figures["c_source"] = done.to_dict()
+        print(
+            f"{done.folder}: {done.flash_bytes:,} bytes of constants, {done.ram_bytes:,} of RAM; "
+            f"run `make test` there ({done.samples} samples)"
+        )
+    path = _OUTPUT.value
+    if _TFLM_COMPRESSION.value:
+        path = _TFLM_COMPRESSION.value
+        small = write_compressed(path, Path(_OUTPUT.value).read_bytes(), samples)
+        figures["tflm_compression"] = small.to_dict()
+        print(small.sentence())
+    if _C_ARRAY.value:
+        array = write_c_array(_C_ARRAY.value, Path(path).read_bytes())
+        figures["c_array"] = array.to_dict()
+        print(array.sentence())
+    return figures
 
 
 def _write_nullhop(qmodel: Any, sample: Any) -> dict[str, int]:

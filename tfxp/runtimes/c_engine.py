@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfxp.csource import compile_c_program, run_compiled, write_c_source
-from tfxp.errors import DataError, DependencyError, TfxpError
+from tfxp.errors import DataError, DependencyError, EngineError, TfxpError
 from tfxp.graph import read_tflite
 from tfxp.interpreter.registry import Array
 from tfxp.runtimes.engine import Engine
@@ -33,8 +33,14 @@ class CEngine(Engine):
         self._folder = tempfile.TemporaryDirectory()
         self._source = Path(self._folder.name) / "source"
         try:
-            write_c_source(read_tflite(content), self._source)
+            graph = read_tflite(content)
+            ends = (graph.tensors[index] for index in (*graph.inputs, *graph.outputs))
+            if any(tensor.type == "FLOAT32" for tensor in ends):
+                raise self._refused("its ends are codes; those of the file are real numbers")
+            write_c_source(graph, self._source)
             self._program = compile_c_program(self._source, f"{self._folder.name}/run_model")
+        except EngineError:
+            raise
         except DependencyError as error:
             raise self._missing(str(error)) from None
         except TfxpError as error:

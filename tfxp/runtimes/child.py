@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,8 +33,19 @@ class Program(Protocol):
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs of one run from fresh state."""
 
+    def print_memory(self) -> None:
+        """Say on standard error how much memory the runs have taken."""
 
-class LiteRt:
+
+class Unmeasured:
+    """A runtime that does not tell its memory."""
+
+    def print_memory(self) -> None:
+        """As `Program.print_memory`."""
+        raise NotImplementedError("it does not tell its memory")
+
+
+class LiteRt(Unmeasured):
     """LiteRT's interpreter with one of its sets of operators."""
 
     def __init__(self, content: bytes, resolver: str, threads: int) -> None:
@@ -73,18 +84,18 @@ class Tflm:
 
     fixes_batch = True
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, content: bytes, threads: int, arenas: Sequence[int] = _ARENAS) -> None:
         with_package("tflite-micro")
         from tflite_micro import runtime
 
         subgraph = first_subgraph(content)
         self._outputs = subgraph.OutputsLength()
-        for arena in _ARENAS:
+        for arena in arenas:
             try:
                 self._engine = runtime.Interpreter.from_bytes(content, arena_size=arena)
                 return
             except RuntimeError:
-                if arena == _ARENAS[-1]:
+                if arena == arenas[-1]:
                     raise
 
     def run(self, feeds: Arrays) -> Arrays:
@@ -95,8 +106,12 @@ class Tflm:
         self._engine.invoke()
         return [np.array(self._engine.get_output(place)) for place in range(self._outputs)]
 
+    def print_memory(self) -> None:
+        """As `Program.print_memory`; a recording allocator counts."""
+        self._engine.print_allocations()
 
-class CompiledModel:
+
+class CompiledModel(Unmeasured):
     """LiteRT's CompiledModel on the CPU."""
 
     fixes_batch = True
@@ -197,6 +212,9 @@ def answer(program: Program | None, request: str, arguments: list[Any]) -> tuple
         family, content, options = arguments
         return PROGRAMS[family](content, **options), None
     assert program is not None
+    if request == "measure":
+        program.print_memory()
+        return program, None
     feeds, how = arguments
     single = how == "singly" or (how == "any" and program.fixes_batch)
     return program, run_singly(program, feeds) if single else program.run(feeds)

@@ -63,6 +63,12 @@ class ChildEngine(Engine):
         how = "whole" if whole else "singly" if singly or not self.runtime.stacks else "any"
         return list(self._ask("run", list(feeds), how))
 
+    def measure(self) -> str:
+        """What the runtime prints of the memory that it has taken."""
+        spoken = self._said.seek(0, 2)
+        self._ask("measure")
+        return self._heard(spoken)
+
     def close(self) -> None:
         """End the process."""
         self._end()

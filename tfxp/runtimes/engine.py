@@ -15,7 +15,7 @@ from tfxp.runtimes.runtime import Runtime
 
 _LONGEST_REASON = 400
 
-Step = Literal["open", "run"]
+Step = Literal["open", "run", "measure"]
 
 
 class Engine(abc.ABC):
