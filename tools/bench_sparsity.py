@@ -3,14 +3,16 @@
     tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \
         --eval_data=cifar10_test.npz --images=100 --json=sparsity.json --plot=sparsity.svg
 
-Every word length is converted as assign_precision.py --method=adaption does behind the ReLU (no
-weight clips, one activation in a thousand may), measured in Keras on --limit samples of --data,
-evaluated on all of --eval_data, exported, and run in the interpreter on --images of --eval_data,
-which counts the operations that it skips. Nothing is calibrated or fine-tuned.
+Every word length is converted as assign_precision.py --method=adaption does behind the ReLU, or
+before it (--placements), with no weight clips and one activation in a thousand. It is measured in
+Keras on --limit samples of --data, evaluated on all of --eval_data, exported, and run in the
+interpreter on --images of --eval_data, which counts the operations that it skips. Nothing is
+calibrated or fine-tuned.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from tfxp.data import evaluate_metric, load_npz
 from tfxp.errors import ConfigError
 from tfxp.export import KerasTracer
 from tfxp.files import atomic_path, write_json
-from tfxp.precision import ModelStats
+from tfxp.precision import PLACEMENTS, ModelStats
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
@@ -37,6 +39,12 @@ _INPUT_SCALE = _FLAGS.input_scale()
 _INPUT_SHIFT = _FLAGS.input_shift()
 _BITS = _FLAGS.DEFINE_list(
     "bits", ["16", "8", "6", "4"], "Word lengths of weights and activations."
+)
+_PLACEMENTS = _FLAGS.DEFINE_list(
+    "placements",
+    ["post_activation"],
+    "Where activations are rounded: post_activation, behind the ReLU, or pre_activation, before it "
+    "as in the paper; both to compare.",
 )
 _IMAGES = _FLAGS.DEFINE_integer("images", 200, "Samples for the interpreter.", lower_bound=1)
 _EVAL_LIMIT = _FLAGS.DEFINE_integer("eval_limit", None, "Samples of --eval_data (default: all).")
@@ -49,6 +57,9 @@ def main() -> None:
     """Convert, measure, run, print."""
     if not all(text.isdigit() for text in _BITS.value):
         raise ConfigError(f"bits: got {_BITS.value}; expected whole numbers.")
+    wrong = [name for name in _PLACEMENTS.value if name not in PLACEMENTS]
+    if wrong or not _PLACEMENTS.value:
+        raise ConfigError(f"placements: got {_PLACEMENTS.value}; expected some of {PLACEMENTS}.")
     model = tfxp.load_model(_MODEL.value)
     shape = model.inputs[0].shape[1:]
     scale = _INPUT_SCALE.value, _INPUT_SHIFT.value
@@ -56,18 +67,19 @@ def main() -> None:
     tests = load_npz(_EVAL.value, limit=_EVAL_LIMIT.value, default_split="test").shaped(shape)
     stats = tfxp.measure_model(model, x.inputs(*scale))
     results = {"float": {"zeros": zeros_of(stats), "accuracy": accuracy(model, tests, scale)}}
-    for text in _BITS.value:
+    for text, placement in itertools.product(_BITS.value, _PLACEMENTS.value):
         bits = int(text)
-        assigner = AdaptionAssigner(bits, bits, 0.0, _CLIP, placement="post_activation")
+        name = f"{bits} bits" + (", before the ReLU" if placement == "pre_activation" else "")
+        assigner = AdaptionAssigner(bits, bits, 0.0, _CLIP, placement=placement)
         qmodel = tfxp.quantize_model(model, assigner.assign(stats).map)
         after = tfxp.measure_model(qmodel, x.inputs(*scale))
-        results[f"{bits} bits"] = {
+        results[name] = {
             "zeros": zeros_of(after),
             "accuracy": accuracy(qmodel, tests, scale),
             "output_sqnr_db": after.output_sqnr,
             **skipped(qmodel, tests.inputs(*scale)[: _IMAGES.value]),
         }
-        print(f"{bits} bits done", file=sys.stderr, flush=True)
+        print(f"{name} done", file=sys.stderr, flush=True)
     show(results)
     if _PLOT.value:
         plot(results, _PLOT.value)
