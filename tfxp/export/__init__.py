@@ -2,7 +2,8 @@
 
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.export.export_tflite import ExportReport, export_tflite, integer_graph_of
-from tfxp.export.graph_builder import GraphBuilder, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Value
 from tfxp.export.integer_weights import c_header, integer_weights, save_c_header, save_npz
 from tfxp.export.nullhop import (
     NullhopLayer,

@@ -9,7 +9,7 @@ import numpy as np
 from tfxp.export.largest_sums import depth_and_product, largest_mean_sum, largest_sum
 from tfxp.export.lstm_integers import lstm_notes
 from tfxp.export.note import Note
-from tfxp.formats import FixedPointFormat, Format
+from tfxp.formats import has_power_of_two
 from tfxp.precision import FLOAT
 from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.layer_roles import role_of
@@ -211,10 +211,10 @@ def _interpolation_notes(plan: QuantizationPlan) -> list[Note]:
 def _scale_notes(formats: LayerFormats, name: str) -> list[Note]:
     fmt, weights = formats.activations, formats.weights
     notes = []
-    if fmt is not None and not _has_power_of_two(fmt):
+    if fmt is not None and not has_power_of_two(fmt):
         text = f"scale {fmt.scale:.6g} of {fmt} is no power of two; +-1 LSB"
         notes.append(Note((name,), text))
-    if weights and not _has_power_of_two(weights[0]):
+    if weights and not has_power_of_two(weights[0]):
         text = f"kernel scale of {weights[0]} is no power of two; +-1 LSB"
         notes.append(Note((name,), text))
     if formats.rule.bias == FLOAT:
@@ -223,16 +223,9 @@ def _scale_notes(formats: LayerFormats, name: str) -> list[Note]:
     return notes
 
 
-def _has_power_of_two(fmt: Format) -> bool:
-    """Whether the scale is a power of two; that of binary weights is a mean."""
-    if getattr(fmt, "is_binary", False):
-        return False
-    return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1
-
-
 def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[Note]:
-    rounding = formats.rule.rounding
-    if rounding in (None, "engine", role.rounding):
+    rounding = formats.rule.rounding_mode
+    if rounding in (None, role.rounding):
         return []
     text = f"trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
     return [Note((name,), text)]

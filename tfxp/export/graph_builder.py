@@ -3,77 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from tfxp.export.indices import INDICES
-from tfxp.export.mac_operators import absorb_batch_norm, finer_kernel
+from tfxp.export.graph_parts import LIMITS, GraphParts, Value
+from tfxp.export.mac_operators import absorb_batch_norm, finer_kernel, half_up_kernel
+from tfxp.export.sixteen_bits import needs_room, write_half_up
 from tfxp.formats import Format
-from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor
+from tfxp.graph import IntegerGraph, Signature
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
-from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.normalize import is_relu
 
-_LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
-# Newest operator versions that int8 and int16 activations need.
-_VERSIONS = {
-    "CONV_2D": 5,
-    "DEPTHWISE_CONV_2D": 6,
-    "FULLY_CONNECTED": 5,
-    "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
-    "BATCH_MATMUL": 4,
-    "CONCATENATION": 2,
-    "MAX_POOL_2D": 2,
-    "MAXIMUM": 2,
-    "MEAN": 2,
-    "MINIMUM": 2,
-    "MUL": 2,
-    "L2_NORMALIZATION": 2,
-    "PAD": 2,
-    "PADV2": 2,
-    "QUANTIZE": 2,
-    "REDUCE_MAX": 2,
-    "RELU": 2,
-    "RELU6": 2,
-    "SOFTMAX": 2,
-    "EXPAND_DIMS": 1,
-    "GATHER": 2,
-    "LEAKY_RELU": 2,
-    "LOGISTIC": 2,
-    "RESIZE_BILINEAR": 3,
-    "RESIZE_NEAREST_NEIGHBOR": 3,
-    "STRIDED_SLICE": 2,
-    "SUB": 2,
-    "TANH": 2,
-    "TRANSPOSE": 2,
-    "TRANSPOSE_CONV": 4,
-}
-Options = dict[str, Any]  # an operator's option table, snake_case names
 # Layers whose operator states the size of its whole output, or of a state, the batch included.
 _ONE_SAMPLE = ("Conv1DTranspose", "Conv2DTranspose", "LSTM")
 _RESHAPED = ("Reshape", "Flatten")
 
 
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """A tensor of the integer graph and the format of its codes.
-
-    Args:
-        index: number of the tensor.
-        fmt: format of its codes.
-        image: for a sequence (batch, steps, channels), the tensor that holds it as an image one
-            row high, if there is one.
-    """
-
-    index: int
-    fmt: Format
-    image: int | None = None
-
-
-class GraphBuilder:
+class GraphBuilder(GraphParts):
     """The integer graph of a network while its layers are written, one call after the other.
 
     It offers what writers of layers need, those of `tfxp.export.operators` and of users' own:
@@ -101,15 +49,11 @@ class GraphBuilder:
         fine_bias: bool = True,
     ) -> None:
         plan = network.plan
-        self.network, self.plan, self.formats = network, plan, network.formats
+        super().__init__(network, 1 if _takes_one_sample(plan.graph) else None)
+        self.plan, self.formats = plan, network.formats
         self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
-        self.storage = network.storage
-        self.graph = IntegerGraph(name=plan.graph.name, description="written by tfxp")
         self.values: dict[Ref, Value] = {}
-        self._batch = 1 if _takes_one_sample(plan.graph) else None
         self._layers: dict[str, IntegerLayer] = {}
-        self._constants: dict[tuple[str, str], int] = {}
-        self.tensor_formats: dict[str, str] = {}
 
     def close(self) -> IntegerGraph:
         """The integer graph, once every layer is written."""
@@ -138,68 +82,16 @@ class GraphBuilder:
         outputs = dict(zip(graph.result_names, self.graph.outputs, strict=True))
         self.graph.signatures = [Signature("serving_default", inputs, outputs)]
 
-    # --- tensors ----------------------------------------------------------------------------
-
-    def zero_point(self, fmt: Format) -> int:
-        """What code 0 of a format is stored as."""
-        return 0 if fmt == INDICES else self.network.zero_point(fmt)
-
-    def scheme(self, fmt: Format) -> Quantization:
-        """How a tensor of a format is stored."""
-        return Quantization(np.array([fmt.scale], np.float32), np.array([self.zero_point(fmt)]))
-
     def format_of(self, layer: str) -> Format:
         """The format of a layer's output, which every exported layer has."""
         fmt = self.formats[layer].activations
         assert fmt is not None  # checked before building
         return fmt
 
-    def activation(self, name: str, shape: Shape, fmt: Format) -> Value:
-        """A new tensor; `name` is made unique, the first size of `shape` is the batch."""
-        plain = fmt == INDICES
-        scheme = self.scheme(fmt)
-        sizes = (1, *(int(size or 1) for size in shape[1:]))
-        free = self.signature(shape)
-        taken = {tensor.name for tensor in self.graph.tensors}
-        unique, count = name, 1
-        while unique in taken:
-            unique, count = f"{name}_{count}", count + 1
-        kind = "INT32" if plain else self.storage
-        tensor = Tensor(unique, sizes, kind, None if plain else scheme, shape_signature=free)
-        if not plain:
-            self.tensor_formats[unique] = str(fmt)
-        return Value(self.graph.add_tensor(tensor), fmt)
-
-    def signature(self, shape: Shape) -> tuple[int, ...]:
-        """A tensor's shape with -1 for what is free; the batch is, unless an operator fixes it."""
-        return tuple(-1 if size is None else int(size) for size in (self._batch, *shape[1:]))
-
-    def constant(
-        self, name: str, data: np.ndarray, kind: str, scheme: Quantization | None = None
-    ) -> int:
-        """A constant tensor; the same name and type give the same tensor again."""
-        key = (name, kind)
-        if key not in self._constants:
-            tensor = Tensor(name, data.shape, kind, scheme, data)
-            self._constants[key] = self.graph.add_tensor(tensor)
-        return self._constants[key]
-
-    def emit(
-        self, name: str, inputs: list[int], output: Value, options: Options | None = None
-    ) -> Value:
-        """Append an operator with one output."""
-        version = _VERSIONS.get(name, 1)
-        self.graph.add_operator(Operator(name, inputs, [output.index], options or {}, version))
-        return output
-
-    def like(self, value: Value, name: str) -> Value:
-        """A new tensor of the same shape and format."""
-        return self.activation(name, self.free_shape(value), value.fmt)
-
     def clamp(self, value: Value, low: int | None, high: int | None, name: str) -> Value:
         """Hold codes at limits that the storage type does not saturate at by itself."""
         zero = self.zero_point(value.fmt)
-        least, most = _LIMITS[self.storage]
+        least, most = LIMITS[self.storage]
         for limit, operator in ((low, "MAXIMUM"), (high, "MINIMUM")):
             if limit is None or limit + zero in (least, most):
                 continue
@@ -225,7 +117,7 @@ class GraphBuilder:
         high = fmt.qmax
         if relu is not None and np.isfinite(relu):
             high = min(high, int(np.rint(np.float32(relu) * np.float32(fmt.inverse_scale))))
-        least, most = _LIMITS[self.storage]
+        least, most = LIMITS[self.storage]
         zero = self.zero_point(fmt)
         saturates = fmt.qmax + zero == most and high == fmt.qmax
         return self.clamp(value, low, None if saturates else high, name)
@@ -250,26 +142,20 @@ class GraphBuilder:
         """State which tensor holds the output of a call."""
         self.values[Ref(number)] = value
 
-    def shape(self, value: Value) -> tuple[int, ...]:
-        """The shape of a tensor, for one sample."""
-        return self.graph.tensors[value.index].shape
-
-    def free_shape(self, value: Value) -> Shape:
-        """The shape of a tensor with None for free sizes, the batch among them."""
-        signature = self.graph.tensors[value.index].shape_signature or self.shape(value)
-        return (None, *(None if size < 0 else size for size in signature[1:]))
-
     def upper(self, fmt: Format) -> int | None:
         """The highest code, where the storage type does not stop there by itself."""
-        saturates = fmt.qmax + self.zero_point(fmt) == _LIMITS[self.storage][1]
+        saturates = fmt.qmax + self.zero_point(fmt) == LIMITS[self.storage][1]
         return None if saturates else fmt.qmax
 
     def requantized(self, value: Value, fmt: Format, name: str) -> Value:
         """The tensor in another format, ties up."""
         if value.fmt == fmt:
             return value
-        shape = self.free_shape(value)
-        result = self.emit("QUANTIZE", [value.index], self.activation(name, shape, fmt))
+        result = self.activation(name, self.free_shape(value), fmt)
+        if needs_room(self, [value], result):
+            write_half_up(self, [value], result, name)
+        else:
+            self.emit("QUANTIZE", [value.index], result)
         low = None if value.fmt.qmin >= 0 else fmt.qmin
         return self.clamp(result, low, self.upper(fmt), name)
 
@@ -296,6 +182,7 @@ class GraphBuilder:
             bits = 4 if self.packs(layer) else 8 * layer.weights.dtype.itemsize
             layer = absorb_batch_norm(self.network, layer, bits, self.fine_bias)
             if self.network.role(name).role.adds_up and self.storage == "INT8":
+                layer = layer if bits == 4 else half_up_kernel(self.network, layer)
                 layer = finer_kernel(self.network, layer, 8 * layer.weights.dtype.itemsize)
             self._layers[name] = layer
         return self._layers[name]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfxp.export.litert_limits import LARGEST_RATIO
 from tfxp.quantization.integer_layer import IntegerLayer
-from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.quantized_network import PORTABLE_BITS, QuantizedNetwork
 from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
 from tfxp.transforms.linear_layers import CONV, DENSE, DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
@@ -115,6 +115,30 @@ def absorb_batch_norm(
         weight_scale=scale,
         bias=np.rint(bias / step).astype(np.int64),
         bias_scale=step,
+    )
+
+
+def half_up_kernel(network: QuantizedNetwork, layer: IntegerLayer) -> IntegerLayer:
+    """Put half a step below a portable layer's sums, so that no runtime meets a tie.
+
+        s_w codes x + b s_b + s_b / 2  =  (s_w / 4) (4 codes) x + (4 b + 2) (s_b / 4)
+
+    Args:
+        network: the layer's network.
+        layer: the integers before; returned as they are if its sums carry no half step.
+    """
+    half, step = network.half_step(layer.name), network.accumulator_step(layer.name)
+    if half is None or step is None:
+        return layer
+    factor = 2**PORTABLE_BITS
+    bias = np.zeros(layer.channels, np.int64) if layer.bias is None else layer.bias
+    steps = np.broadcast_to(step, bias.shape).astype(np.float64)
+    return dataclasses.replace(
+        layer,
+        weights=(layer.weights * factor).astype(layer.weights.dtype),
+        weight_scale=layer.weight_scale / factor,
+        bias=bias * factor + np.rint(half / step * factor).astype(np.int64),
+        bias_scale=steps / factor,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tfxp.errors import FormatError
+from tfxp.formats.fixed_point import FixedPointFormat
 from tfxp.formats.parsing import Format
 
 INT8_MIN, INT8_MAX = -128, 127
+# LiteRT's quantization specification keeps int8 weights off -128.
+_LARGEST_WEIGHT = 127
 
 
 def int8_zero_point(fmt: Format) -> int:
@@ -28,3 +31,22 @@ def int8_zero_point(fmt: Format) -> int:
     if fmt.qmax - fmt.qmin > INT8_MAX - INT8_MIN:
         raise FormatError(f"int8 storage of {fmt}: got {fmt.bits} bits; expected at most 8.")
     return INT8_MAX - fmt.qmax
+
+
+def spare_bits(fmt: Format) -> int:
+    """How often the codes of a weight format can be doubled in int8 storage, from -127 to 127.
+
+    Example:
+        >>> from tfxp.formats import parse_format
+        >>> [spare_bits(parse_format(name)) for name in ("Q0.3", "Q0.5", "Q0.5s", "Q0.7s")]
+        [3, 1, 2, 0]
+    """
+    largest = max(-fmt.qmin, fmt.qmax, 1)
+    return max((_LARGEST_WEIGHT // largest).bit_length() - 1, 0)
+
+
+def has_power_of_two(fmt: Format) -> bool:
+    """Whether the scale of a format is a power of two; that of binary weights is a mean."""
+    if getattr(fmt, "is_binary", False):
+        return False
+    return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1

@@ -18,6 +18,9 @@ from tfxp.formats import (
 
 FLOAT = "float"
 PLACEMENTS = ("post_activation", "pre_activation")
+# Whose rounding an operator repeats, where no rounding mode is asked for.
+PORTABLE, ENGINE = "portable", "engine"
+ARITHMETICS = (PORTABLE, ENGINE)
 
 # A tensor's precision: a number of bits (the format is fitted by measurement), a format, a tuple of
 # formats (one per output channel), "float", or None, which says nothing and leaves the decision to
@@ -45,7 +48,8 @@ class LayerPrecision:
         per_channel: whether every output channel's kernel has its own fractional bits.
         placement: "post_activation" (default) or "pre_activation" (ADaPTION quantizes the signed
             value before the ReLU).
-        rounding: "engine" (default: what LiteRT's default engine does for the operator) or a
+        rounding: "portable" (default of new models: the same on every runtime, where the operator
+            allows it), "engine" (what LiteRT's default engine does for the operator) or a
             rounding mode.
         weight_gradients: gradient of the kernel, for fixed-point training.
         activation_gradients: gradient of the layer's output, for fixed-point training.
@@ -76,11 +80,11 @@ class LayerPrecision:
             raise PrecisionError(f"per_channel: got {self.per_channel!r}; expected true or false.")
         if self.placement is not None and self.placement not in PLACEMENTS:
             raise PrecisionError(f"placement: got {self.placement!r}; expected {PLACEMENTS}.")
-        if self.rounding is not None and self.rounding != "engine":
+        if self.rounding is not None and self.rounding not in ARITHMETICS:
             try:
                 object.__setattr__(self, "rounding", Rounding.parse(self.rounding).value)
             except FormatError as error:
-                raise PrecisionError(f"{error} Or 'engine'.") from None
+                raise PrecisionError(f"{error} Or 'portable' or 'engine'.") from None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: str = "layer") -> LayerPrecision:
@@ -112,6 +116,11 @@ class LayerPrecision:
             if value is not None:
                 result[field.name] = _to_json(value)
         return result
+
+    @property
+    def rounding_mode(self) -> str | None:
+        """The rounding mode that is asked for by name; None where operators round as they do."""
+        return None if self.rounding in ARITHMETICS else self.rounding
 
     def updated(self, other: LayerPrecision) -> LayerPrecision:
         """This precision with everything that `other` says put over it."""

@@ -37,7 +37,8 @@ class PrecisionMap:
     Args:
         default: what holds where no rule says anything else.
         layers: rules by layer name, selector or pattern.
-        rounding: "engine" or a rounding mode, for all layers that name none.
+        rounding: "portable", "engine" or a rounding mode, for all layers that name none; None
+            stands for "portable" in new models, and leaves that of others as it is.
         provenance: `description`, `reference`, `command`, `expected`: where a map comes from.
 
     Example:
@@ -48,11 +49,11 @@ class PrecisionMap:
 
     default: LayerPrecision = LayerPrecision(weights=8, activations=8)
     layers: Mapping[str, LayerPrecision] = dataclasses.field(default_factory=dict)
-    rounding: str = "engine"
+    rounding: str | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rounding, str):
+        if not isinstance(self.rounding, str | None):
             raise PrecisionError(f"rounding: got {self.rounding!r}; expected a rounding mode.")
         LayerPrecision(rounding=self.rounding)  # says what is wrong with the mode
         filled = LayerPrecision(weights=8, activations=8).updated(self.default)
@@ -158,7 +159,7 @@ class PrecisionMap:
         return cls(
             LayerPrecision.from_dict(data.get("default", {}), f"default of {where}"),
             {k: LayerPrecision.from_dict(v, f"layer {k!r} of {where}") for k, v in rules.items()},
-            data.get("rounding", "engine"),
+            data.get("rounding"),
             {key: data[key] for key in _PROVENANCE if key in data},
         )
 
@@ -167,7 +168,7 @@ class PrecisionMap:
         return {
             "schema": SCHEMA,
             **self.provenance,
-            "rounding": self.rounding,
+            **({"rounding": self.rounding} if self.rounding else {}),
             "default": self.default.to_dict(),
             "layers": {key: rule.to_dict() for key, rule in self.layers.items()},
         }

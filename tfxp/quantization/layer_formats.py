@@ -28,8 +28,8 @@ class LayerFormats:
     @property
     def code_rounding(self) -> str:
         """The rounding mode that turns weights into codes; a stochastic one belongs to training."""
-        rounding = self.rule.rounding
-        return "half_even" if rounding in (None, "engine", "stochastic") else str(rounding)
+        rounding = self.rule.rounding_mode
+        return "half_even" if rounding in (None, "stochastic") else str(rounding)
 
     @property
     def is_binary(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -86,6 +87,17 @@ class QuantizationPlan:
     def constants(self) -> list[str]:
         """Layers that add or multiply by a constant."""
         return [n for n, spec in self.graph.layers.items() if spec.kind in CONSTANT_LAYERS]
+
+    @functools.cached_property
+    def normalized(self) -> frozenset[str]:
+        """Layers whose output a kept BatchNormalization reads."""
+        calls = self.graph.calls
+        return frozenset(
+            calls[ref.call].layer
+            for call in calls.values()
+            if self.role(call.layer).role.is_absorbed
+            for ref in call.refs()
+        )
 
     def input_owners(self, layer: str) -> list[str]:
         """Owners of the tensors that all calls of a layer read."""

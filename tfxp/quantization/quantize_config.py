@@ -20,6 +20,8 @@ class TensorQuantizeConfig(QuantizeConfig):
         output_quantizer: quantizer of the output, or None.
         gradient_quantizer: quantizer of the output's gradient, or None.
         backward_weights: "rounded" or "float": which weights carry the gradient to the input.
+        portable: whether sums of products carry half an accumulator step where their output is
+            coarser, so that rounding never meets a tie: half up on every runtime.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class TensorQuantizeConfig(QuantizeConfig):
         output_quantizer: FormatQuantizer | None = None,
         gradient_quantizer: FormatQuantizer | None = None,
         backward_weights: str = "rounded",
+        portable: bool = False,
     ) -> None:
         self.weight_quantizers = dict(weight_quantizers or {})
         self.output_quantizer = output_quantizer
         self.gradient_quantizer = gradient_quantizer
         self.backward_weights = backward_weights
+        self.portable = portable
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, FormatQuantizer]]:
         """tfmot's view of the weights."""
@@ -63,6 +67,7 @@ class TensorQuantizeConfig(QuantizeConfig):
             "output_quantizer": None if output is None else _serialize(output),
             "gradient_quantizer": None if gradient is None else _serialize(gradient),
             "backward_weights": self.backward_weights,
+            "portable": self.portable,
         }
 
     @classmethod
@@ -75,6 +80,7 @@ class TensorQuantizeConfig(QuantizeConfig):
             None if output is None else _deserialize(output),
             None if gradient is None else _deserialize(gradient),
             config.get("backward_weights", "rounded"),
+            config.get("portable", False),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -84,6 +90,7 @@ class TensorQuantizeConfig(QuantizeConfig):
             and self.output_quantizer == other.output_quantizer
             and self.gradient_quantizer == other.gradient_quantizer
             and self.backward_weights == other.backward_weights
+            and self.portable == other.portable
         )
 
     def __hash__(self) -> int:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfxp.formats import Format, int8_zero_point
-from tfxp.precision import PrecisionMap
+from tfxp.formats import Format, has_power_of_two, int8_zero_point, spare_bits
+from tfxp.precision import ENGINE, FLOAT, PORTABLE, PrecisionMap
 from tfxp.quantization.integer_layer import IntegerLayer, encode_layer
 from tfxp.quantization.layer_formats import NetworkFormats
 from tfxp.quantization.layer_role import LayerRole
@@ -22,6 +22,8 @@ from tfxp.transforms.layer_graph import LayerGraph
 Storage = Literal["INT8", "INT16"]
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
+# Doublings of weight codes that leave room for half a step below the last bit.
+PORTABLE_BITS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,19 @@ class QuantizedNetwork:
     @property
     def precision(self) -> PrecisionMap:
         """What a precision map says of each layer."""
-        return PrecisionMap(layers={name: layer.rule for name, layer in self.formats.items()})
+        rules = {name: layer.rule for name, layer in self.formats.items()}
+        portable = any(rule.rounding == PORTABLE for rule in rules.values())
+        rounding = PORTABLE if portable else ENGINE
+        rules = {
+            name: dataclasses.replace(rule, rounding=None) if rule.rounding == rounding else rule
+            for name, rule in rules.items()
+        }
+        return PrecisionMap(layers=rules, rounding=rounding)
+
+    @functools.cached_property
+    def is_portable(self) -> bool:
+        """Whether operators are written such that all runtimes round alike, where they can."""
+        return self.precision.rounding == PORTABLE
 
     @property
     def wrappers(self) -> dict[str, FormatWrapper]:
@@ -102,6 +116,7 @@ class QuantizedNetwork:
             None if owner is None else owner.activation_gradients,
             tuple(self.input_grids(layer.name)),
             self.accumulator_step(layer.name) if weights else None,
+            self.half_step(layer.name) if weights else None,
             wide=self.storage == "INT16",
         )
 
@@ -131,6 +146,42 @@ class QuantizedNetwork:
         return max(grid.scale for grid in grids) * np.array(
             [fmt.scale for fmt in self.formats[layer].weights]
         )
+
+    def may_round_half_up(self, layer: str) -> bool:
+        """Whether a layer's sums take half a step where their formats allow it: `half_step`."""
+        formats = self.formats[layer]
+        return (
+            formats.rule.rounding == PORTABLE
+            and formats.rule.bias != FLOAT
+            and self.role(layer).role.adds_up
+            and layer not in self.plan.normalized
+            and bool(self.integer_inputs(layer))
+        )
+
+    def half_step(self, layer: str) -> np.ndarray | None:
+        """What a layer's sums carry so that their ties go up, in any runtime; None if nothing.
+
+            (a + 1/2) 2^-s,  a whole,  s >= 1     is never a tie
+
+        The file stores 4 w, a quarter of the weights' scale, and 4 b + 2; so weights need two spare
+        bits in int8, and every step is a power of two. Channels whose output step is not coarser
+        than an accumulator step are exact as they are.
+
+        Returns:
+            Real values, float64, one number or one per output channel.
+        """
+        output, weights = self.formats[layer].activations, self.formats[layer].weights
+        if output is None or not weights or self.storage != "INT8":
+            return None
+        grids, steps = set(self.integer_inputs(layer)), self.accumulator_step(layer)
+        exact = all(map(has_power_of_two, (output, *grids, *weights)))
+        room = min(map(spare_bits, weights)) >= PORTABLE_BITS
+        if steps is None or len(grids) != 1 or not exact or not room:
+            return None
+        if not self.may_round_half_up(layer):
+            return None
+        half = np.where(steps < output.scale, steps / 2, 0.0)
+        return half if half.any() else None
 
     def integers(self, layer: str) -> IntegerLayer:
         """Codes of a layer's kernel and bias, encoded when first asked for."""

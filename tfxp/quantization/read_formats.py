@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfxp.precision import FLOAT, LayerPrecision
+from tfxp.precision import ENGINE, FLOAT, PORTABLE, LayerPrecision
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.role import INPUT, Role
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
-from tfxp.quantizers import FormatQuantizer, KernelQuantizer, Variables
+from tfxp.quantizers import FormatQuantizer, KernelQuantizer, MeanQuantizer, Variables
 
 
 def read_formats(network: QuantizedNetwork) -> NetworkFormats:
@@ -51,6 +51,8 @@ def _read_wrapper(
             has_bias = getattr(layer.layer, bias, None) is not None
             if has_bias and bias not in layer.weight_variables:
                 found[layer.name]["bias"] = FLOAT
+    if layer.name in found and plan.role(layer.name).role.adds_up:
+        found[layer.name].setdefault("rounding", PORTABLE if config.portable else ENGINE)
     if layer.gradient_variables is not None:
         gradients = config.gradient_quantizer.formats(layer.gradient_variables)
         found[layer.owner]["activation_gradients"] = gradients[0]
@@ -58,6 +60,8 @@ def _read_wrapper(
     if quantizer is not None and layer.owner in plan.points:
         found[layer.owner]["activations"] = quantizer.formats(layer.output_variables)[0]
         _read_rounding(quantizer, plan.points[layer.owner].role, found[layer.owner])
+        if isinstance(quantizer, MeanQuantizer):
+            found[layer.owner]["rounding"] = PORTABLE if quantizer.portable else ENGINE
         if layer.owner == layer.name and _relu_follows(plan, layer.name):
             found[layer.owner]["placement"] = "pre_activation"
 

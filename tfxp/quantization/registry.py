@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfxp.formats import WrpnFormat
+from tfxp.precision import PORTABLE
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_roles import WeightSpec, role_of
-from tfxp.quantization.plan import Point, QuantizationPlan
+from tfxp.quantization.plan import Point
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.role import (
@@ -62,9 +63,7 @@ class FormatRegistry(QuantizeRegistry):
         backward: how gradients run.
     """
 
-    def __init__(
-        self, network: QuantizedNetwork, backward: BackwardSettings | None = None
-    ) -> None:
+    def __init__(self, network: QuantizedNetwork, backward: BackwardSettings | None = None) -> None:
         self._network, self._plan, self._formats = network, network.plan, network.formats
         self._backward = backward or BackwardSettings()
         # Means and softmaxes over sequences that end early are not the operators'.
@@ -95,7 +94,8 @@ class FormatRegistry(QuantizeRegistry):
             return None
         linear = bool(weights) and not role.finds_weights  # one product, whose sides can part
         backward = self._backward.backward_weights if linear else "rounded"
-        return TensorQuantizeConfig(weights, output, gradient, backward)
+        portable = bool(weights) and self._network.may_round_half_up(name)
+        return TensorQuantizeConfig(weights, output, gradient, backward, portable)
 
     def _own_config(self, owner: str, name: str) -> TensorQuantizeConfig | None:
         """A layer's part of what its owner's annotation asks for."""
@@ -131,7 +131,7 @@ class FormatRegistry(QuantizeRegistry):
         kernel: dict[str, Any] = {
             "channel_axes": weight.channel_axes,
             "trailing": weight.trailing,
-            "rounding": _explicit(formats.rule.rounding) or "half_even",
+            "rounding": formats.rule.rounding_mode or "half_even",
             "seed": seed_of(f"{name}/{weight.attribute}"),
         }
         if not isinstance(formats.weights[0], WrpnFormat):
@@ -149,13 +149,13 @@ class FormatRegistry(QuantizeRegistry):
             return False
         if formats.rule.bias == "float" or formats.is_binary:
             return False
-        return not followed_by_batch_norm(self._plan, name)
+        return name not in self._plan.normalized
 
     def _output_quantizer(self, name: str) -> FormatQuantizer | None:
         point = self._points.get(name)
         if point is None or self._formats[point.owner].activations is None:
             return None
-        explicit = _explicit(self._formats[point.owner].rule.rounding)
+        explicit = self._formats[point.owner].rule.rounding_mode
         alone = explicit is None and point.owner not in self._masked
         exact = alone and bool(self._network.integer_inputs(point.owner))
         wrpn = isinstance(self._formats[point.owner].activations, WrpnFormat)
@@ -189,7 +189,8 @@ class FormatRegistry(QuantizeRegistry):
         return lstm_obstacle(graph, name) is None
 
     def _mean(self, point: Point) -> FormatQuantizer:
-        return MeanQuantizer(mean_count(self._plan.graph, point.owner), zero_points=True)
+        portable = self._formats[point.owner].rule.rounding == PORTABLE
+        return MeanQuantizer(mean_count(self._plan.graph, point.owner), True, portable)
 
     def _product(self, point: Point) -> FormatQuantizer:
         return ProductQuantizer()
@@ -280,18 +281,3 @@ def unary_quantizer(spec: LayerSpec) -> FormatQuantizer | None:
     if unary.function == "leaky_relu":
         return LeakyReluQuantizer(unary.alpha)
     return PReluQuantizer() if unary.function == "prelu" else TableQuantizer(unary.function)
-
-
-def followed_by_batch_norm(plan: QuantizationPlan, name: str) -> bool:
-    """Whether a kept BatchNormalization reads a layer's output."""
-    graph = plan.graph
-    readers = [
-        graph.calls[reader].layer
-        for reader, call in graph.calls.items()
-        if any(graph.calls[ref.call].layer == name for ref in call.refs())
-    ]
-    return any(role_of(graph.layers[reader]).role.is_absorbed for reader in readers)
-
-
-def _explicit(rounding: str | None) -> str | None:
-    return None if rounding in (None, "engine") else rounding

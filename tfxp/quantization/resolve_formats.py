@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ConfigError, FormatError, PrecisionError
 from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats
-from tfxp.precision import FLOAT, LayerPrecision, ModelStats, PrecisionMap
+from tfxp.precision import FLOAT, PORTABLE, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
@@ -20,6 +20,7 @@ from tfxp.quantization.role import INPUT, Role
 
 # int8 convention of every runtime: no -128 in weights.
 _SYMMETRIC_FROM_BITS = 8
+_PORTABLE_BITS = 6
 # int16 storage has no zero point, so wide formats of non-negative tensors keep a sign bit.
 _SIGNED_ABOVE_BITS = 8
 # Biases beyond these would eat up float32's exact integers, or int32 (int64 beside int16).
@@ -32,7 +33,7 @@ _ADD_BITS = 10
 def resolve_formats(
     plan: QuantizationPlan, precision: PrecisionMap, stats: ModelStats | None, fit: str = "mse"
 ) -> NetworkFormats:
-    """The format of every tensor: owner -> formats; see `FormatResolver`."""
+    """The format of every tensor of a new model: owner -> formats; see `FormatResolver`."""
     return FormatResolver(plan, stats, fit).resolve(precision)
 
 
@@ -43,15 +44,23 @@ class FormatResolver:
         plan: quantization points of the network; weights are fitted as they are now.
         stats: measured distributions; needed where a map gives bits for activations.
         fit: how bits are split: "mse", "max" or "clip_budget".
+        roundings: layer -> rounding where a map says nothing of it; "portable" without one.
 
     Raises:
         ConfigError: there is no such `fit`.
     """
 
-    def __init__(self, plan: QuantizationPlan, stats: ModelStats | None, fit: str = "mse") -> None:
+    def __init__(
+        self,
+        plan: QuantizationPlan,
+        stats: ModelStats | None,
+        fit: str = "mse",
+        roundings: Mapping[str, str] | None = None,
+    ) -> None:
         if fit not in FITS:
             raise ConfigError(f"fit: got {fit!r}; expected one of {', '.join(FITS)}.")
         self._plan, self._stats, self._fit = plan, stats, fit
+        self._roundings = roundings or {}
         self._kernels, self._biases = _kernels_of(plan), _biases_of(plan)
         self._activations: dict[tuple[Any, ...], Format | None] = {}
         self._weights: dict[tuple[Any, ...], tuple[Format, ...]] = {}
@@ -67,6 +76,7 @@ class FormatResolver:
         """
         plan = self._plan
         rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
+        rules = {name: self._rounded(name, rule) for name, rule in rules.items()}
         self._check(rules)
         result = {
             name: LayerFormats(
@@ -83,6 +93,11 @@ class FormatResolver:
         for name in plan.constants:
             result[name] = _beside_activations(result[name], plan.points[name].role)
         return result
+
+    def _rounded(self, name: str, rule: LayerPrecision) -> LayerPrecision:
+        if rule.rounding is not None:
+            return rule
+        return dataclasses.replace(rule, rounding=self._roundings.get(name, PORTABLE))
 
     def _check(self, rules: dict[str, LayerPrecision]) -> None:
         needed = [name for name, rule in rules.items() if isinstance(rule.activations, int)]
@@ -108,7 +123,7 @@ class FormatResolver:
         return self._activations[key]
 
     def _weight_formats(self, name: str, rule: LayerPrecision) -> tuple[Format, ...]:
-        kernel, key = self._kernels.get(name), (name, rule.weights, rule.per_channel)
+        kernel, key = self._kernels.get(name), _weight_key(name, rule)
         if kernel is None:
             return ()
         if key not in self._weights:
@@ -219,13 +234,27 @@ def fit_weights(
     if not isinstance(wanted, int):
         return (wanted,)  # type: ignore[return-value]
     columns = kernel.T if rule.per_channel else kernel.reshape(1, -1)
-    symmetric = wanted >= _SYMMETRIC_FROM_BITS
+    symmetric = _is_symmetric(wanted, rule)
     formats = []
     for column in columns:
         stats = TensorStats()
         stats.update(column)
         formats.append(fit(stats, wanted, True, symmetric))
     return tuple(formats)
+
+
+def _weight_key(name: str, rule: LayerPrecision) -> tuple[Any, ...]:
+    """Everything that a kernel's formats follow from."""
+    return name, rule.weights, rule.per_channel, rule.rounding == PORTABLE
+
+
+def _is_symmetric(bits: int, rule: LayerPrecision) -> bool:
+    """Whether the lowest code is left out.
+
+    Runtimes want int8 weights without -128; portable ones are stored four times as large, and 6
+    bits then reach the same limit.
+    """
+    return bits >= _SYMMETRIC_FROM_BITS or (bits == _PORTABLE_BITS and rule.rounding == PORTABLE)
 
 
 def _measured(stats: ModelStats | None, name: str) -> bool:

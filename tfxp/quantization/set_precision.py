@@ -6,12 +6,13 @@ from typing import Any
 
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
-from tfxp.precision import ModelStats, PrecisionMap
+from tfxp.precision import ENGINE, ModelStats, PrecisionMap
 from tfxp.quantization.annotated.partial_precision import in_parts
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan, make_plan
 from tfxp.quantization.quantized_network import QuantizedNetwork, Storage, format_owner
+from tfxp.quantization.read_formats import read_formats
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.resolve_formats import FormatResolver
@@ -87,7 +88,10 @@ class PrecisionSetter:
     def refresh(self) -> None:
         """Forget what was known of the model's weights and variables."""
         self._network = QuantizedNetwork(plan_of(self._qmodel), {}).of_model(self._qmodel)
-        self._resolver = FormatResolver(self.plan, self._stats, self._fit)
+        read = self._network.with_formats(read_formats(self._network))
+        own = read.precision.rounding or ENGINE
+        roundings = {name: layer.rule.rounding or own for name, layer in read.formats.items()}
+        self._resolver = FormatResolver(self.plan, self._stats, self._fit, roundings)
 
     def resolve(self, precision: PrecisionMap | str) -> NetworkFormats:
         """The format of every tensor under a map; nothing is assigned.

@@ -6,12 +6,14 @@ import functools
 import inspect
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
-from tfxp.quantizers import FormatContext, FormatQuantizer
+from tfxp.quantizers import BiasQuantizer, FormatContext, FormatQuantizer, KernelQuantizer
+from tfxp.quantizers.format_quantizer import float_variable
 from tfxp.tfmot import QuantizeWrapperV2
 from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
@@ -74,6 +76,8 @@ class FormatWrapper(QuantizeWrapperV2):
         if config.gradient_quantizer is not None:
             gradient = config.gradient_quantizer.build((), "gradient", self)
         object.__setattr__(self, "gradient_variables", gradient)
+        half = float_variable(self, "half_step", 0.0, self._channels()) if config.portable else None
+        object.__setattr__(self, "half_step", half)
         self.built = True
 
     @classmethod
@@ -96,10 +100,13 @@ class FormatWrapper(QuantizeWrapperV2):
 
     def quantized_weights(self, training: Any = False) -> dict[str, tf.Tensor]:
         """Attribute path -> weight on its grid, for every weight that has a quantizer."""
-        return {
+        weights = {
             path: quantizer(_resolve(self.layer, path), training, self.weight_variables[path])
             for path, quantizer in self.quantize_config.weight_quantizers.items()
         }
+        if self.half_step is not None and self._bias:
+            weights[self._bias] += self.half_step
+        return weights
 
     def call_with(
         self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any
@@ -149,8 +156,11 @@ class FormatWrapper(QuantizeWrapperV2):
                 _assign(self.layer, path, value)
             quantizer = self.quantize_config.output_quantizer
             if quantizer is None:
-                return self.layer.call(inputs, **kwargs)
-            return quantizer.run_layer(self.layer, inputs, self.output_variables, **kwargs)
+                outputs = self.layer.call(inputs, **kwargs)
+            else:
+                outputs = quantizer.run_layer(self.layer, inputs, self.output_variables, **kwargs)
+            lacks_bias = self.half_step is not None and not self._bias
+            return outputs + self.half_step if lacks_bias else outputs
         finally:
             for path, variable in originals.items():
                 _assign(self.layer, path, variable)
@@ -170,6 +180,9 @@ class FormatWrapper(QuantizeWrapperV2):
             config.output_quantizer.assign(self.output_variables, context)
         if config.gradient_quantizer is not None:
             config.gradient_quantizer.assign(self.gradient_variables, context)
+        if self.half_step is not None:
+            half = 0.0 if context.half_step is None else context.half_step
+            self.half_step.assign(np.broadcast_to(half, self.half_step.shape))
 
     def variable(self, path: str) -> Any:
         """The float variable of a weight, by its attribute path in the wrapped layer."""
@@ -177,6 +190,19 @@ class FormatWrapper(QuantizeWrapperV2):
 
     def _takes(self, argument: str) -> bool:
         return argument in self._arguments
+
+    @functools.cached_property
+    def _bias(self) -> str:
+        """Attribute path of a bias on its grid; empty without one."""
+        quantizers = self.quantize_config.weight_quantizers.items()
+        return next((path for path, q in quantizers if isinstance(q, BiasQuantizer)), "")
+
+    def _channels(self) -> tuple[int]:
+        """How many output channels the kernel has, as a shape."""
+        kernels = self.quantize_config.weight_quantizers.items()
+        path, quantizer = next((p, q) for p, q in kernels if isinstance(q, KernelQuantizer))
+        shape = _resolve(self.layer, path).shape
+        return (int(np.prod([shape[axis] for axis in quantizer.channels(len(shape))])),)
 
     @functools.cached_property
     def _arguments(self) -> frozenset[str]:

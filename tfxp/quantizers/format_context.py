@@ -22,6 +22,8 @@ class FormatContext:
         inputs: formats of the tensors that the layer reads; None for float ones.
         accumulator_step: value of one step of the layer's sums, one number or one per channel;
             None if an input is float.
+        half_step: what a layer's sums carry so that their ties go up, one number or one per
+            channel; None where nothing is added.
         wide: whether the file stores activations in 16 bits, which have no zero points.
     """
 
@@ -30,6 +32,7 @@ class FormatContext:
     gradient: Format | None = None
     inputs: tuple[Format | None, ...] = ()
     accumulator_step: np.ndarray | None = None
+    half_step: np.ndarray | None = None
     wide: bool = False
 
 

@@ -43,6 +43,8 @@ def dependencies(layer: object, plan: QuantizationPlan) -> set[Dependency]:
             found.discard((layer.name, "activations"))  # quantized behind a later layer
         if layer.quantize_config.weight_quantizers:
             found.add((layer.name, "weights"))
+        if layer.quantize_config.portable:  # whether sums carry half a step depends on it
+            found.add((layer.name, "activations"))
     return found
 
 

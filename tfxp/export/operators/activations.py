@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.export.graph_builder import GraphBuilder, Options, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Options, Value
 from tfxp.export.operators.writers import writes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.graph import Quantization, Tensor

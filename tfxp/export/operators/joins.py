@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.export.graph_builder import GraphBuilder, Options, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Value
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import writes
+from tfxp.export.sixteen_bits import needs_room, write_half_up
 from tfxp.graph import Quantization
 from tfxp.quantizers.straight_through import HALF_UP_NUDGE
 from tfxp.transforms.layer_graph import Call, LayerSpec
@@ -21,30 +23,44 @@ _OPERATORS = {
     "Maximum": "MAXIMUM",
     "Minimum": "MINIMUM",
 }
+_ORDER = {"SubtractFromConstant": -1}
 
 
 @writes("Add", operators="ADD")
 @writes("Subtract", operators="SUB")
 def write_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The two tensors keep their formats; the operator brings them to the sum's."""
-    inputs = [value.index for value in builder.read(call)]
-    _write_two(builder, number, inputs, spec, {"pot_scale_int16": False})
+    _write_sum(builder, number, builder.read(call), spec)
 
 
 @writes("AddConstant", operators="ADD")
 @writes("SubtractFromConstant", operators="SUB")
 def write_constant_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The constant is a tensor with codes on its own grid."""
-    inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
-    inputs = inputs[::-1] if spec.kind == "SubtractFromConstant" else inputs
-    _write_two(builder, number, inputs, spec, {"pot_scale_int16": False})
+    constant = Value(_constant(builder, call, spec), builder.integers(spec.name).weight_formats[0])
+    values = [builder.read(call)[0], constant]
+    _write_sum(builder, number, values[:: _ORDER.get(spec.kind, 1)], spec)
+
+
+def _write_sum(builder: GraphBuilder, number: int, values: list[Value], spec: LayerSpec) -> None:
+    """One operator, or several in 16 bits where runtimes round ties below zero otherwise."""
+    values = values * 2 if len(values) == 1 else values
+    output, relu = builder.output(number, spec), builder.closing_relu(spec.name)
+    operator = _OPERATORS[spec.kind]
+    signed = output.fmt.qmin < 0 and relu is None
+    if signed and needs_room(builder, values, output):
+        write_half_up(builder, values, output, spec.name, operator)
+    else:
+        options = {"pot_scale_int16": False, "fused_activation_function": fused(relu)}
+        builder.emit(operator, [value.index for value in values], output, options)
+    builder.put(number, builder.finish(output, relu, True, spec.name))
 
 
 @writes("MultiplyConstant", operators="MUL")
 def write_constant_product(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """Likewise."""
     inputs = [builder.read(call)[0].index, _constant(builder, call, spec)]
-    _write_two(builder, number, inputs, spec, {})
+    _write_product(builder, number, inputs, spec)
 
 
 def _constant(builder: GraphBuilder, call: Call, spec: LayerSpec) -> int:
@@ -62,18 +78,14 @@ def _constant(builder: GraphBuilder, call: Call, spec: LayerSpec) -> int:
 @writes("Multiply", operators="MUL")
 def write_product(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The product of codes, scaled once."""
-    _write_two(builder, number, [value.index for value in builder.read(call)], spec, {})
+    _write_product(builder, number, [value.index for value in builder.read(call)], spec)
 
 
-def _write_two(
-    builder: GraphBuilder, number: int, inputs: list[int], spec: LayerSpec, options: Options
-) -> None:
-    if len(inputs) == 1:
-        inputs *= 2
-    relu = builder.closing_relu(spec.name)
-    options = {**options, "fused_activation_function": fused(relu)}
-    output = builder.output(number, spec)
-    builder.emit(_OPERATORS[spec.kind], inputs, output, options)
+def _write_product(builder: GraphBuilder, number: int, inputs: list[int], spec: LayerSpec) -> None:
+    inputs = inputs * 2 if len(inputs) == 1 else inputs
+    output, relu = builder.output(number, spec), builder.closing_relu(spec.name)
+    options = {"fused_activation_function": fused(relu)}
+    builder.emit("MUL", inputs, output, options)
     builder.put(number, builder.finish(output, relu, True, spec.name))
 
 

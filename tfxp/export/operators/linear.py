@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.export.graph_builder import GraphBuilder, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Value
 from tfxp.export.mac_operators import mac_operator, mac_options, tflite_kernel
 from tfxp.export.operators.fusing import fused
 from tfxp.export.operators.writers import UNKNOWN_SIZE, writes

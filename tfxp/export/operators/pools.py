@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Options, Value
+from tfxp.export.operators.portable_mean import (
+    is_product,
+    mean_of_channels,
+    mean_of_positions,
+    reshaped,
+)
 from tfxp.export.operators.writers import writes
-from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.layer_graph import Call, LayerSpec, Shape
 
 
 @writes("MaxPooling2D", operators="MAX_POOL_2D")
@@ -59,7 +66,7 @@ def write_global_max(builder: GraphBuilder, number: int, call: Call, spec: Layer
     source, shape, options = _over_positions(builder, call, spec)
     output = builder.activation(spec.name, shape, source.fmt)
     builder.emit("REDUCE_MAX", [source.index, _axes(builder)], output, options)
-    builder.put(number, _narrowed(builder, output, call, spec))
+    builder.put(number, reshaped(builder, output, call.output_shapes[0], spec.name))
 
 
 @writes("GlobalAveragePooling2D", operators="MEAN", exact="sums below 2^23")
@@ -67,21 +74,28 @@ def write_global_max(builder: GraphBuilder, number: int, call: Call, spec: Layer
 def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average of each channel, in a format of its own."""
     source, shape, options = _over_positions(builder, call, spec)
-    output = builder.activation(spec.name, shape, builder.format_of(spec.name))
-    builder.emit("MEAN", [source.index, _axes(builder)], output, options)
+    if is_product(builder, spec, source):
+        output = mean_of_positions(builder, spec, source)
+    else:
+        output = builder.activation(spec.name, shape, builder.format_of(spec.name))
+        builder.emit("MEAN", [source.index, _axes(builder)], output, options)
     done = _finished_mean(builder, source, output, spec)
-    builder.put(number, _narrowed(builder, done, call, spec))
+    builder.put(number, reshaped(builder, done, call.output_shapes[0], spec.name))
 
 
 @writes("tf.reduce_mean", operators="MEAN", exact="sums below 2^23")
 def write_channel_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average over the channels."""
-    source, output = builder.read(call)[0], builder.output(number, spec)
-    last = len(builder.shape(source)) - 1
-    axis = builder.constant(f"axis_{last}", np.array([last], np.int32), "INT32")
-    options = {"keep_dims": call.kwargs["keepdims"]}
-    builder.emit("MEAN", [source.index, axis], output, options)
-    builder.put(number, _finished_mean(builder, source, output, spec))
+    source = builder.read(call)[0]
+    if is_product(builder, spec, source):
+        output = mean_of_channels(builder, spec, source)
+    else:
+        output = builder.output(number, spec)
+        last = len(builder.shape(source)) - 1
+        axis = builder.constant(f"axis_{last}", np.array([last], np.int32), "INT32")
+        builder.emit("MEAN", [source.index, axis], output, {"keep_dims": call.kwargs["keepdims"]})
+    done = _finished_mean(builder, source, output, spec)
+    builder.put(number, reshaped(builder, done, call.output_shapes[0], spec.name))
 
 
 def _finished_mean(builder: GraphBuilder, source: Value, output: Value, spec: LayerSpec) -> Value:
@@ -108,9 +122,3 @@ def _over_positions(
         source = builder.as_image(source, spec.name)
         shape = (shape[0], 1, *shape[1:]) if keep else shape
     return source, shape, {"keep_dims": keep}
-
-
-def _narrowed(builder: GraphBuilder, value: Value, call: Call, spec: LayerSpec) -> Value:
-    if len(builder.shape(value)) == len(call.output_shapes[0]):
-        return value
-    return builder.as_sequence(value, f"{spec.name}_sequence")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfxp.export.graph_builder import GraphBuilder, Options, Shape, Value
+from tfxp.export.graph_builder import GraphBuilder
+from tfxp.export.graph_parts import Options, Value
 from tfxp.export.indices import INDICES
 from tfxp.export.operators.writers import UNKNOWN_SIZE, writes
-from tfxp.transforms.layer_graph import Call, LayerSpec
+from tfxp.transforms.layer_graph import Call, LayerSpec, Shape
 from tfxp.transforms.normalize.channel_functions import function_of
 from tfxp.transforms.normalize.single_functions import DEPTH_TO_SPACE, LARGEST
 from tfxp.transforms.normalize.slices import index_of
