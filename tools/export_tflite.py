@@ -74,6 +74,13 @@ _RUNTIME = _FLAGS.DEFINE_enum(
 _CHECK = _FLAGS.DEFINE_boolean(
     "check", True, "Compare every tensor with Keras on drawn inputs before writing."
 )
+_PORTABLE = _FLAGS.DEFINE_enum(
+    "portable",
+    "list",
+    ["list", "require", "off"],
+    "The same integers on every runtime: list tensors on which they may differ, refuse to write "
+    "them, or take fewer operators that only LiteRT's default engine rounds as Keras does.",
+)
 _WEIGHTS_NPZ = _FLAGS.output("Also write integer weights as .npz.", ".npz", name="weights_npz")
 _WEIGHTS_HEADER = _FLAGS.output("Also write them as a C header (.h).", ".h", name="weights_header")
 _C_SOURCE = _FLAGS.output(
@@ -146,6 +153,7 @@ def main() -> int:
             fine_bias=_FINE_BIAS.value,
             runtime=_RUNTIME.value,
             check=_CHECK.value,
+            portable={"list": True, "require": "require", "off": False}[_PORTABLE.value],
             runtimes=_RUNTIMES.value,
             progress=bar.reach,
         )
@@ -234,6 +242,10 @@ def _print(report: ExportReport) -> None:
     )
     for note in report.notes:
         print(f"note: {note}")
+    for verdict in report.not_portable:
+        print(f"runtimes may differ: {verdict}")
+    if not report.not_portable:
+        print("Every tensor is the same on every runtime.")
     if report.self_check is not None:
         print(report.self_check.sentence())
     checked = report.verification

@@ -56,6 +56,13 @@ _FOLD = _FLAGS.DEFINE_boolean("fold_batch_norm", True, "Fold BatchNormalization 
 _EQUALIZE = _FLAGS.DEFINE_boolean(
     "equalize", False, "Even out the channels of kernels first; folds BatchNormalization."
 )
+_ROUNDING = _FLAGS.DEFINE_enum(
+    "rounding",
+    None,
+    ["portable", "engine"],
+    "Rounding where the precision map names none: the same on every runtime (default), or that of "
+    "LiteRT's default engine.",
+)
 _CALIBRATE = _FLAGS.DEFINE_boolean(
     "calibrate", True, "Choose binary points by the network's output and centre biases."
 )
@@ -107,7 +114,12 @@ def main() -> None:
     figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
     stats = _measure(model, calibration)
     qmodel = tfxp.quantize_model(
-        model, precision, stats, fold_batch_norm=_FOLD.value, fit=_FIT.value
+        model,
+        precision,
+        stats,
+        fold_batch_norm=_FOLD.value,
+        fit=_FIT.value,
+        rounding=_ROUNDING.value,
     )
     _evaluate("float", model, evaluation, figures)
     _evaluate("quantized", qmodel, evaluation, figures)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from tfxp.comparison.portability import Verdict, not_portable
 from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, ExportError
@@ -55,6 +56,7 @@ class ExportReport:
             the file, if it is for tfxp's interpreter only.
         verification: element by element comparison, if data were given.
         self_check: comparison of every tensor on drawn inputs; None if it was left out.
+        not_portable: tensors on which runtimes may differ, each with the reason.
     """
 
     path: str
@@ -64,6 +66,7 @@ class ExportReport:
     notes: tuple[str, ...]
     verification: Verification | None = None
     self_check: SelfCheck | None = None
+    not_portable: tuple[Verdict, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, the verification's figures at the top level."""
@@ -73,6 +76,7 @@ class ExportReport:
             "float_bytes": self.float_bytes,
             "storage": self.storage,
             "notes": list(self.notes),
+            "not_portable": [dataclasses.asdict(verdict) for verdict in self.not_portable],
             "self_check": self.self_check.to_dict() if self.self_check else None,
         }
         return {**result, **(self.verification.to_dict() if self.verification else {})}
@@ -89,6 +93,7 @@ def export_tflite(
     runtime: Runtime = "litert",
     check: bool = True,
     runtimes: Iterable[str] = ("litert",),
+    portable: bool | Literal["require"] = True,
     progress: Report | None = None,
 ) -> ExportReport:
     """Write a quantized model as an integer `.tflite`, and compare it with Keras.
@@ -121,11 +126,16 @@ def export_tflite(
             `tfxp.runtimes.RUNTIMES`: "litert" (always), "reference", "builtin", "tflm",
             "compiled_model", "c", or "all". The report counts what differs; a runtime that is
             missing or does not run the file is one sentence in it.
+        portable: whether operators are chosen that all runtimes round alike, where the model was
+            trained for it; the report lists the tensors on which they may still differ. "require"
+            refuses such a file. False takes fewer operators for sums and changes of format, whose
+            integers are those of LiteRT's default engine.
         progress: called with (samples compared, samples in all).
 
     Raises:
         ExportError: something cannot be written as integers; everything is listed. Or the file
-            differs from Keras otherwise than its notes say, or LiteRT does not run it.
+            differs from Keras otherwise than its notes say, or LiteRT does not run it, or runtimes
+            may differ though `portable` is "require".
         OutputError: the path cannot be written.
         DataError: `verify` is empty or does not fit the network's inputs.
         ConfigError: no such runtime, or runtimes to compare but no data.
@@ -148,9 +158,12 @@ def export_tflite(
     network = read_network(qmodel)
     check_exportable(network)
     notes = exactness_notes(network, pack_int4)
-    options = pack_int4, fine_bias, scalings_of(qmodel)
+    options = pack_int4, fine_bias, bool(portable), scalings_of(qmodel)
     tracer = _tracer(network, softmax, *options)
     logits = _tracer(network, False, *options) if softmax and verify is not None else tracer
+    differing = not_portable(tracer.graph)
+    if portable == "require":
+        _require_portable(tracer.graph, differing)
     notes += requantizing_notes(tracer.graph)
     network.forget_integers()  # the graphs hold them in the file's order by now
     refusal = _refusal(tracer.graph, runtime)
@@ -181,6 +194,7 @@ def export_tflite(
         tuple(said),
         checked,
         found,
+        tuple(differing),
     )
 
 
@@ -199,6 +213,21 @@ def _refusal(graph: IntegerGraph, runtime: Runtime) -> str:
     raise ExportError(
         f"model {graph.name!r}: LiteRT does not run the file; runtime='tfxp' (--runtime=tfxp) "
         f"writes it for tfxp's interpreter:\n{listed}"
+    )
+
+
+def _require_portable(graph: IntegerGraph, differing: Sequence[Verdict]) -> None:
+    """Refuse a file on whose tensors runtimes may differ.
+
+    Raises:
+        ExportError: there are some; all are named.
+    """
+    if not differing:
+        return
+    listed = "\n".join(f"  - {verdict}" for verdict in differing)
+    raise ExportError(
+        f"model {graph.name!r}: runtimes may differ, and portable='require' (--portable=require) "
+        f"asks for the same integers everywhere. Nothing was written:\n{listed}"
     )
 
 
@@ -243,14 +272,19 @@ def integer_graph_of(
     """
     network = read_network(qmodel)
     check_exportable(network)
-    return _tracer(network, softmax, pack_int4, fine_bias, scalings_of(qmodel)).graph
+    return _tracer(network, softmax, pack_int4, fine_bias, True, scalings_of(qmodel)).graph
 
 
 def _tracer(
-    network: QuantizedNetwork, softmax: bool, pack_int4: bool, fine_bias: bool, scalings: Scalings
+    network: QuantizedNetwork,
+    softmax: bool,
+    pack_int4: bool,
+    fine_bias: bool,
+    portable: bool,
+    scalings: Scalings,
 ) -> KerasTracer:
     """The graph of a network that was checked; formats and input scaling in its metadata."""
-    builder = GraphBuilder(network, softmax, pack_int4, fine_bias)
+    builder = GraphBuilder(network, softmax, pack_int4, fine_bias, portable)
     graph = write_layers(builder)
     content = {
         "schema": 1,

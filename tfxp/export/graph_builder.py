@@ -39,6 +39,8 @@ class GraphBuilder(GraphParts):
         pack_int4: whether kernels of up to 4 bits are stored two codes to a byte.
         fine_bias: whether kernels in front of an absorbed BatchNormalization are multiplied to
             fill their storage, which makes the steps of its offsets finer.
+        portable: whether sums and changes of format go through 16 bits where runtimes would round
+            otherwise than each other.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class GraphBuilder(GraphParts):
         softmax: bool = False,
         pack_int4: bool = False,
         fine_bias: bool = True,
+        portable: bool = True,
     ) -> None:
         plan = network.plan
-        super().__init__(network, 1 if _takes_one_sample(plan.graph) else None)
+        batch = 1 if _takes_one_sample(plan.graph) else None
+        super().__init__(network, batch, portable and network.is_portable)
         self.plan, self.formats = plan, network.formats
         self.with_softmax, self.pack_int4, self.fine_bias = softmax, pack_int4, fine_bias
         self.values: dict[Ref, Value] = {}

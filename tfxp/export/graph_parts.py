@@ -73,10 +73,11 @@ class GraphParts:
     Args:
         network: the network.
         batch: 1 if an operator states the number of samples; None if that is free.
+        portable: whether all runtimes shall round alike.
     """
 
-    def __init__(self, network: QuantizedNetwork, batch: int | None) -> None:
-        self.network, self._batch = network, batch
+    def __init__(self, network: QuantizedNetwork, batch: int | None, portable: bool) -> None:
+        self.network, self._batch, self.portable = network, batch, portable
         self.storage = network.storage
         self.graph = IntegerGraph(name=network.graph.name, description="written by tfxp")
         self.tensor_formats: dict[str, str] = {}

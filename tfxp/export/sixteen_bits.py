@@ -24,7 +24,7 @@ _FINER = 4
 
 def needs_room(parts: GraphParts, values: Sequence[Value], output: Value) -> bool:
     """Whether runtimes may round otherwise than each other when 8-bit codes get coarser."""
-    if not parts.network.is_portable or parts.storage != "INT8":
+    if not parts.portable or parts.storage != "INT8":
         return False
     steps = [value.fmt.scale for value in values]
     return output.fmt.scale > min(steps) and _fits(values, output)

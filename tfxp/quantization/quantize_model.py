@@ -32,6 +32,7 @@ def quantize_model(
     fold_batch_norm: bool = True,
     fit: str = "mse",
     backward: BackwardSettings | None = None,
+    rounding: str | None = None,
 ) -> KerasModel:
     """The same network with weights, biases and activations on integer grids, ready to train.
 
@@ -49,6 +50,9 @@ def quantize_model(
         fit: how bits are split into integer and fractional ones: "mse" (default: maximum SQNR),
             "max" (nothing clips) or "clip_budget" (1 % may clip).
         backward: how gradients run, where that is not the default.
+        rounding: what the map's `rounding` says, where that says nothing: "portable" (default)
+            rounds sums of weights of up to 6 bits, and means, half up, which a file repeats on
+            every runtime; "engine" rounds as LiteRT's default engine; or a rounding mode.
 
     Returns:
         A tf_keras model: compile, fit and save it as any other.
@@ -66,6 +70,8 @@ def quantize_model(
     """
     if isinstance(precision, str):
         precision = PrecisionMap.parse(precision)
+    if precision.rounding is None:
+        precision = dataclasses.replace(precision, rounding=rounding)
     scalings = scalings_of(model)
     if is_quantized(model):
         model = plan_of(model).graph.to_model(model.name)

@@ -53,8 +53,8 @@ class QuantizedNetwork:
     def precision(self) -> PrecisionMap:
         """What a precision map says of each layer."""
         rules = {name: layer.rule for name, layer in self.formats.items()}
-        portable = any(rule.rounding == PORTABLE for rule in rules.values())
-        rounding = PORTABLE if portable else ENGINE
+        found = {rule.rounding for rule in rules.values()}
+        rounding = ENGINE if ENGINE in found and PORTABLE not in found else PORTABLE
         rules = {
             name: dataclasses.replace(rule, rounding=None) if rule.rounding == rounding else rule
             for name, rule in rules.items()

@@ -19,6 +19,7 @@ from tfxp.quantizers.format_context import (
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
 
+
 @keras.utils.register_keras_serializable(package="tfxp")
 @dataclass(eq=False)
 class MeanQuantizer(FormatQuantizer):

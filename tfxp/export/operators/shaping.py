@@ -159,7 +159,11 @@ def _cut(
 def cut(
     builder: GraphBuilder, source: Value, output: Value, name: str, ranges: list[Range], taken: int
 ) -> Value:
-    """A STRIDED_SLICE; `taken` has a bit for each axis of one element that goes."""
+    """A STRIDED_SLICE; `taken` has a bit for each axis of one element that goes.
+
+    All axes are listed: TFLM does not take those left out for whole.
+    """
+    ranges = ranges + [_WHOLE] * (len(builder.shape(source)) - len(ranges))
     begins = np.array([begin or 0 for begin, _, _ in ranges], np.int32)
     ends = np.array([end or 0 for _, end, _ in ranges], np.int32)
     steps = np.array([step for _, _, step in ranges], np.int32)
