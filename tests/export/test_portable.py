@@ -10,6 +10,7 @@ import pytest
 
 import tfxp
 from tests.cases import built, inputs_of
+from tests.conftest import ROOT
 from tests.export.random_portable import outcome
 from tfxp.comparison.portability import OPERATORS, not_portable, portability
 from tfxp.comparison.runtime_results import compare_runtimes
@@ -176,3 +177,23 @@ def test_all_tensors_get_one(tmp_path):
     graph = read_tflite(tmp_path / "m.tflite")
     assert len(portability(graph)) == len(graph.operators)
     assert "LOGISTIC" in {verdict.operator for verdict in not_portable(graph)}
+
+
+def verdict_rows():
+    """The rows of docs/runtimes.md: operators that share a verdict, when, and what else."""
+    groups = {}
+    for name, verdict in OPERATORS.items():
+        groups.setdefault((verdict.condition, verdict.otherwise), []).append(name)
+    rows = []
+    for (condition, otherwise), names in groups.items():
+        if condition is None:
+            verdict = "not"
+        else:
+            verdict = f"same if: {condition}" if condition else "same everywhere"
+        rows.append(f"| {', '.join(names)} | {verdict} | {otherwise or '–'} |")
+    return rows
+
+
+def test_the_page_has_every_verdict():
+    text = (ROOT / "docs" / "runtimes.md").read_text()
+    assert [row for row in verdict_rows() if row not in text] == []

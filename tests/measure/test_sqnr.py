@@ -41,7 +41,7 @@ def test_against_numpy(model, x):
         "sum": {"activations": "Q3.1", "rounding": "half_even"},
         "head": {"weights": "Q0.6", "activations": "Q4.3"},
     }
-    pmap = tfxp.PrecisionMap.from_dict({"schema": 1, "layers": rules})
+    pmap = tfxp.PrecisionMap.from_dict({"schema": 1, "layers": rules, "rounding": "engine"})
     found = tfxp.measure_sqnr(model, tfxp.quantize_model(model, pmap), x, batch_size=32)
     kernels = {n: model.get_layer(n).get_weights()[0] for n in ("first", "second", "head")}
     assert list(found) == ["x", "first", "second", "sum", "head"]

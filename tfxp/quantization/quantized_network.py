@@ -55,10 +55,10 @@ class QuantizedNetwork:
         rules = {name: layer.rule for name, layer in self.formats.items()}
         found = {rule.rounding for rule in rules.values()}
         rounding = ENGINE if ENGINE in found and PORTABLE not in found else PORTABLE
-        rules = {
-            name: dataclasses.replace(rule, rounding=None) if rule.rounding == rounding else rule
-            for name, rule in rules.items()
-        }
+        for name, rule in rules.items():
+            no_choice = rule.rounding == ENGINE and not self._takes_half_steps(name)
+            if rule.rounding == rounding or no_choice:
+                rules[name] = dataclasses.replace(rule, rounding=None)
         return PrecisionMap(layers=rules, rounding=rounding)
 
     @functools.cached_property
@@ -149,14 +149,21 @@ class QuantizedNetwork:
 
     def may_round_half_up(self, layer: str) -> bool:
         """Whether a layer's sums take half a step where their formats allow it: `half_step`."""
+        return self.formats[layer].rule.rounding == PORTABLE and self._takes_half_steps(layer)
+
+    def _takes_half_steps(self, layer: str) -> bool:
+        """Whether a layer's sums of products lie on a grid, and are rounded right behind."""
+        return self.role(layer).role.adds_up and self.bias_has_grid(layer)
+
+    def bias_has_grid(self, layer: str) -> bool:
+        """Whether a bias lies on the accumulator's grid.
+
+        Not with a float input, whose accumulator has none, nor before a kept BatchNormalization,
+        nor beside a binary kernel, whose scale moves with its weights.
+        """
         formats = self.formats[layer]
-        return (
-            formats.rule.rounding == PORTABLE
-            and formats.rule.bias != FLOAT
-            and self.role(layer).role.adds_up
-            and layer not in self.plan.normalized
-            and bool(self.integer_inputs(layer))
-        )
+        free = formats.rule.bias == FLOAT or formats.is_binary or layer in self.plan.normalized
+        return not free and bool(self.integer_inputs(layer))
 
     def half_step(self, layer: str) -> np.ndarray | None:
         """What a layer's sums carry so that their ties go up, in any runtime; None if nothing.

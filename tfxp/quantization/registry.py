@@ -122,7 +122,7 @@ class FormatRegistry(QuantizeRegistry):
         spec = self._plan.graph.layers[name]
         role = role_of(spec)
         result = {w.attribute: self._weight_quantizer(name, w) for w in role.weights}
-        if role.bias in spec.weight_names and self._bias_is_quantized(name):
+        if role.bias in spec.weight_names and self._network.bias_has_grid(name):
             result[str(role.bias)] = BiasQuantizer()
         return result
 
@@ -140,16 +140,6 @@ class FormatRegistry(QuantizeRegistry):
         binary = formats.weights[0].is_binary
         per_channel = binary and bool(formats.rule.per_channel)
         return WrpnWeightQuantizer(**kernel, binary=binary, per_channel=per_channel)
-
-    def _bias_is_quantized(self, name: str) -> bool:
-        """Not with a float input, whose accumulator has no grid, nor before a kept BatchNorm, nor
-        beside a binary kernel, whose scale moves with its weights."""
-        formats = self._formats[name]
-        if not self._network.integer_inputs(name):
-            return False
-        if formats.rule.bias == "float" or formats.is_binary:
-            return False
-        return name not in self._plan.normalized
 
     def _output_quantizer(self, name: str) -> FormatQuantizer | None:
         point = self._points.get(name)

@@ -26,15 +26,15 @@ _OPERATORS = {
 _ORDER = {"SubtractFromConstant": -1}
 
 
-@writes("Add", operators="ADD")
-@writes("Subtract", operators="SUB")
+@writes("Add", operators="ADD, or QUANTIZE and ADD in 16 bits")
+@writes("Subtract", operators="SUB, or QUANTIZE and SUB in 16 bits")
 def write_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The two tensors keep their formats; the operator brings them to the sum's."""
     _write_sum(builder, number, builder.read(call), spec)
 
 
-@writes("AddConstant", operators="ADD")
-@writes("SubtractFromConstant", operators="SUB")
+@writes("AddConstant", operators="ADD, or QUANTIZE and ADD in 16 bits")
+@writes("SubtractFromConstant", operators="SUB, or QUANTIZE and SUB in 16 bits")
 def write_constant_sum(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The constant is a tensor with codes on its own grid."""
     constant = Value(_constant(builder, call, spec), builder.integers(spec.name).weight_formats[0])

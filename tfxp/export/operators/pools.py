@@ -69,8 +69,16 @@ def write_global_max(builder: GraphBuilder, number: int, call: Call, spec: Layer
     builder.put(number, reshaped(builder, output, call.output_shapes[0], spec.name))
 
 
-@writes("GlobalAveragePooling2D", operators="MEAN", exact="sums below 2^23")
-@writes("GlobalAveragePooling1D", operators="EXPAND_DIMS, MEAN", exact="sums below 2^23")
+@writes(
+    "GlobalAveragePooling2D",
+    operators="DEPTHWISE_CONV_2D, RESHAPE; or MEAN",
+    exact="sums below 2^23",
+)
+@writes(
+    "GlobalAveragePooling1D",
+    operators="EXPAND_DIMS, DEPTHWISE_CONV_2D, RESHAPE; or MEAN",
+    exact="sums below 2^23",
+)
 def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average of each channel, in a format of its own."""
     source, shape, options = _over_positions(builder, call, spec)
@@ -83,7 +91,9 @@ def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) 
     builder.put(number, reshaped(builder, done, call.output_shapes[0], spec.name))
 
 
-@writes("tf.reduce_mean", operators="MEAN", exact="sums below 2^23")
+@writes(
+    "tf.reduce_mean", operators="FULLY_CONNECTED, RESHAPE; or MEAN", exact="sums below 2^23"
+)
 def write_channel_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average over the channels."""
     source = builder.read(call)[0]
