@@ -11,7 +11,7 @@ import pytest
 
 from tfxp.errors import ConfigError, TfliteFormatError
 from tfxp.formats import Rounding
-from tfxp.interpreter import arithmetic as A
+from tfxp.interpreter.numerics import arithmetic as A
 
 MODES = ("double_rounding", "double_half_up", "reduced")
 ROOT = Path(__file__).resolve().parents[2]

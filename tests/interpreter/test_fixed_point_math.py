@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tfxp.interpreter import fixed_point_math as F
+from tfxp.interpreter.numerics import fixed_point_math as F
 
 
 @pytest.mark.parametrize(("bits", "tolerance"), [(16, 3e-4), (32, 5e-7)])

@@ -7,8 +7,8 @@ import pytest
 
 from tests.interpreter.litert_oracle import Model, T, check_equal, draw, ours
 from tfxp.errors import UnsupportedOpError
-from tfxp.interpreter.fixed_point_math import inverse_square_root
 from tfxp.interpreter.kernels.transcendental import inverse_square_root as one_by_one
+from tfxp.interpreter.numerics.fixed_point_math import inverse_square_root
 
 OUTPUT = {"scale": 1 / 128, "zero": 0}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.interpreter import fixed_point_math
+from tfxp.interpreter.numerics import fixed_point_math
 from tfxp.keras import keras
 from tfxp.quantizers.format_context import INPUT_SCALE, KERNEL_SCALE, Constant
 from tfxp.quantizers.format_quantizer import Variables

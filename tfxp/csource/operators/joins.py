@@ -11,10 +11,10 @@ from tfxp.csource.operators.requantize import Rounded, requantizer_fields
 from tfxp.csource.operators.site import Site, lowers
 from tfxp.csource.program import Constant, Step
 from tfxp.graph import Tensor
-from tfxp.interpreter.arithmetic import QuantizedMultiplier
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.elementwise import add_xnnpack_parameters, xnnpack_takes
 from tfxp.interpreter.mac.requantizer import build_requantizer
+from tfxp.interpreter.numerics.arithmetic import QuantizedMultiplier
 
 
 @lowers("MAXIMUM", "MINIMUM")

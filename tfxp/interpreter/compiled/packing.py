@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.arithmetic import MODES, reduced_multiplier
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.record import Record, make_record, share_scratch
 from tfxp.interpreter.compiled.store import SUMS
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
+from tfxp.interpreter.numerics.arithmetic import MODES, reduced_multiplier
 
 
 class Keeper:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.arithmetic import MODES
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -20,6 +19,7 @@ from tfxp.interpreter.compiled.memory import (
 )
 from tfxp.interpreter.compiled.microkernel_store import store_vectors
 from tfxp.interpreter.compiled.record import Record
+from tfxp.interpreter.numerics.arithmetic import MODES
 
 _FLOAT32, _FLOAT64, _REDUCED = (MODES.index(m) for m in ("float32", "float64", "reduced"))
 _DOUBLE_ROUNDING = MODES.index("double_rounding")

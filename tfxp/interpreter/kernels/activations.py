@@ -16,16 +16,16 @@ import numpy as np
 
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter import fixed_point_math as fixed
-from tfxp.interpreter.arithmetic import (
-    QuantizedMultiplier,
-    divide_by_power,
-    requantize,
-)
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.conversion import byte_table, look_up
 from tfxp.interpreter.kernels.elementwise import stacks
+from tfxp.interpreter.numerics import fixed_point_math as fixed
+from tfxp.interpreter.numerics.arithmetic import (
+    QuantizedMultiplier,
+    divide_by_power,
+    requantize,
+)
 from tfxp.interpreter.registry import Array, Node, kernel
 
 Unary = Callable[[Array], Array]

@@ -27,7 +27,11 @@ import numpy as np
 
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter.arithmetic import (
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import make_record
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
+from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.numerics.arithmetic import (
     QuantizedMultiplier,
     divide_by_power,
     doubling_high_mul,
@@ -35,10 +39,6 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     requantize_float32,
 )
-from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.record import make_record
-from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
-from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 from tfxp.interpreter.step import ADD, Step
 

@@ -22,8 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter import fixed_point_math as fixed
-from tfxp.interpreter.arithmetic import (
+from tfxp.interpreter.counters import Counters, count_products, signed_bits
+from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.kernels.transcendental import inverse_square_root
+from tfxp.interpreter.numerics import fixed_point_math as fixed
+from tfxp.interpreter.numerics.arithmetic import (
     QuantizedMultiplier,
     divide_by_power,
     float32_product,
@@ -31,9 +34,6 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     wrap_int32,
 )
-from tfxp.interpreter.counters import Counters, count_products, signed_bits
-from tfxp.interpreter.kernels import requirements as need
-from tfxp.interpreter.kernels.transcendental import inverse_square_root
 from tfxp.interpreter.registry import Array, Node, kernel
 
 INT8, INT16 = (-128, 127), (-32768, 32767)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tfxp.graph.element_types import CODE_LIMITS
-from tfxp.interpreter import fixed_point_math as fixed
-from tfxp.interpreter.arithmetic import requantize_channels
 from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.numerics import fixed_point_math as fixed
+from tfxp.interpreter.numerics.arithmetic import requantize_channels
 from tfxp.interpreter.registry import Array, Node, kernel
 
 _OUTPUT = (1 / 128, 0)

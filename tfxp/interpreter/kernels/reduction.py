@@ -21,12 +21,12 @@ import numpy as np
 from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter.arithmetic import (
+from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.numerics.arithmetic import (
     QuantizedMultiplier,
     requantize,
     wrap_int32,
 )
-from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
 
 #: Sums and the number of elements in each, to codes.

@@ -20,8 +20,12 @@ import numpy as np
 from tfxp.formats.rounding import round_half_away
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter import fixed_point_math as fixed
-from tfxp.interpreter.arithmetic import (
+from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.record import make_record
+from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
+from tfxp.interpreter.numerics import fixed_point_math as fixed
+from tfxp.interpreter.numerics.arithmetic import (
     INT32_MAX,
     INT32_MIN,
     QuantizedMultiplier,
@@ -30,10 +34,6 @@ from tfxp.interpreter.arithmetic import (
     requantize,
     wrap_int32,
 )
-from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.record import make_record
-from tfxp.interpreter.kernels import requirements as need
-from tfxp.interpreter.kernels.lookup_tables import interpolate_int16, table_int16
 from tfxp.interpreter.registry import Array, Node, kernel
 from tfxp.interpreter.step import SOFTMAX, Step
 

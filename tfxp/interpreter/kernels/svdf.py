@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxp.interpreter.arithmetic import float32_product, requantize, wrap_int32
 from tfxp.interpreter.kernels import requirements as need
+from tfxp.interpreter.numerics.arithmetic import float32_product, requantize, wrap_int32
 from tfxp.interpreter.registry import Array, Node, kernel
 
 INT8 = (-128, 127)

@@ -17,12 +17,6 @@ import numpy as np
 
 from tfxp.errors import DataError
 from tfxp.graph.integer_graph import Tensor
-from tfxp.interpreter import fixed_point_math as fixed
-from tfxp.interpreter.arithmetic import (
-    QuantizedMultiplier,
-    log2_if_power_of_two,
-    requantize_scalar,
-)
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.kernels.conversion import look_up
 from tfxp.interpreter.kernels.lookup_tables import (
@@ -31,6 +25,12 @@ from tfxp.interpreter.kernels.lookup_tables import (
     table_builtin,
     table_int16,
     table_xnnpack,
+)
+from tfxp.interpreter.numerics import fixed_point_math as fixed
+from tfxp.interpreter.numerics.arithmetic import (
+    QuantizedMultiplier,
+    log2_if_power_of_two,
+    requantize_scalar,
 )
 from tfxp.interpreter.registry import Array, Node, kernel
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.graph import Tensor
 from tfxp.graph.element_types import CODE_LIMITS
-from tfxp.interpreter.arithmetic import (
+from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
+from tfxp.interpreter.numerics.arithmetic import (
     QuantizedMultiplier,
     requantize_channels,
     requantize_float32,
     requantize_float64,
 )
-from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.formats.rounding import Rounding, round_scalar
-from tfxp.interpreter.arithmetic import divide_by_power
+from tfxp.interpreter.numerics.arithmetic import divide_by_power
 
 Raw = NDArray[np.int64]
 
