@@ -39,7 +39,7 @@ def cached(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sources() -> tuple[tuple[str, int, int], ...]:
     folder = Path(__file__).parent
-    constants = folder.parent / "arithmetic.py", folder.parent / "step.py"
+    constants = folder.parent / "numerics" / "arithmetic.py", folder.parent / "step.py"
     states = ((path, path.stat()) for path in (*folder.glob("*.py"), *constants))
     return tuple(sorted((p.name, state.st_mtime_ns, state.st_size) for p, state in states))
 

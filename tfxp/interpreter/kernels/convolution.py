@@ -1,6 +1,6 @@
 """CONV_2D, DEPTHWISE_CONV_2D and TRANSPOSE_CONV.
 
-Rounding, by arithmetic and types (see arithmetic.py for the modes):
+Rounding, by arithmetic and types (see numerics for the modes):
 
 | types                            | litert                    | builtin         |
 |----------------------------------|---------------------------|-----------------|

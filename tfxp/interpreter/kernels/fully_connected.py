@@ -1,6 +1,6 @@
 """FULLY_CONNECTED.
 
-Rounding, by arithmetic and types (see arithmetic.py for the modes):
+Rounding, by arithmetic and types (see numerics for the modes):
 
 | types                              | litert                        | builtin         |
 |------------------------------------|-------------------------------|-----------------|
