@@ -50,6 +50,12 @@ _METHOD = _FLAGS.DEFINE_enum("method", None, METHODS, "How (evolution, unless se
 _TOLERANCE = _FLAGS.DEFINE_float(
     "tolerance", None, "Cheapest map with at most this relative error (0.01).", 0.0, 1.0
 )
+_MARGIN = _FLAGS.DEFINE_float(
+    "margin",
+    None,
+    "Standard errors that the map stays below the tolerance by, to keep it on other samples (0).",
+    lower_bound=0.0,
+)
 _BUDGET = _FLAGS.DEFINE_float("budget", None, "Best map of at most this cost, instead.")
 _COST = _FLAGS.DEFINE_string("cost", None, "Which total of estimate_cost (traffic_batch_bits).")
 _COST_BATCH = _FLAGS.DEFINE_integer(
@@ -122,8 +128,8 @@ def read_settings() -> Any:
     base = SearchSettings()
     if _SETTINGS.value:
         base = SearchSettings.load(find_config(_SETTINGS.value, "search"))
-    names = ("method", "tolerance", "budget", "cost", "cost_batch_size", "fixed", "max_trials",
-             "fine_tune_steps", "warm_start", "metric", "seed")  # fmt: skip
+    names = ("method", "tolerance", "margin", "budget", "cost", "cost_batch_size", "fixed",
+             "max_trials", "fine_tune_steps", "warm_start", "metric", "seed")  # fmt: skip
     given = {n: _FLAGS.values[n].value for n in names if _FLAGS.values[n].value is not None}
     if "budget" in given:
         given.setdefault("tolerance", None)

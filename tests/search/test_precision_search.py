@@ -70,6 +70,15 @@ def test_record_best_and_front_are_what_the_trials_say(tmp_path, method):
     assert [t.key for t in again.trials] == [t.key for t in result.trials]
 
 
+def test_a_margin_makes_the_tolerance_stricter(tmp_path):
+    goal = make_search(tmp_path, "greedy", tolerance=0.05, margin=1.645).goal
+    lost = goal.tolerance * goal.baseline
+    samples = make_search(tmp_path, "greedy").evaluator.total
+    assert lost + 1.645 * (lost / samples) ** 0.5 == pytest.approx(0.05 * goal.baseline)
+    with pytest.raises(ConfigError, match="margin: got -1"):
+        make_search(tmp_path, "greedy", margin=-1)
+
+
 def test_greedy_goes_where_it_would_go_with_every_image_seen(tmp_path):
     search = make_search(tmp_path, "greedy", front_error=0.0)
     result = search.run()

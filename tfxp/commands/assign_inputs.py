@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cli import ToolFlags
 from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
 from tfxp.errors import ConfigError
@@ -50,6 +51,12 @@ class AssignInputs:
             self._eval = flags.eval_data()
             self._metric = flags.metric()
             self.tolerance = flags.DEFINE_float("tolerance", 0.01, "Relative error of the choice.")
+            self.margin = flags.DEFINE_float(
+                "margin",
+                0.0,
+                "Standard errors that what is chosen stays below the tolerance by, to keep it on "
+                "other samples; 1.645 is one-sided 95 %.",
+            )
 
     def required(self, flag: Any) -> Any:
         """The value of a flag that this method cannot do without.
@@ -99,6 +106,12 @@ class AssignInputs:
     def evaluation_data(self, model: KerasModel) -> ModelData:
         """What accuracy is measured on."""
         return self.load_data(model, self.required(self._eval), "test")
+
+    def kept_tolerance(self, scorer: Any) -> float:
+        """What a choice on the scorer's samples must keep, for --tolerance to hold on others."""
+        return tolerance_with_margin(
+            self.tolerance.value, scorer.float_score.accuracy, scorer.total, self.margin.value
+        )
 
     def evaluator(
         self,

@@ -42,12 +42,6 @@ class JuddMethod:
                 "stop_error", 0.10, "Relative error that ends the descent."
             )
             self.start = flags.DEFINE_float("start_error", 0.001, "Relative error at the start.")
-            self.margin = flags.DEFINE_float(
-                "margin",
-                0.0,
-                "Standard errors that maps stay below a tolerance by, to keep it on other samples; "
-                "1.645 is one-sided 95 %.",
-            )
             self.freeze = flags.DEFINE_list("freeze", [], "Pairs such as data_fraction:0.")
             self.blocks = flags.DEFINE_list(
                 "blocks", [], "Pairs name:layer+layer+…, one precision for all."
@@ -91,7 +85,7 @@ class JuddMethod:
                 blocks, freeze, self.arithmetic.value, self.ranges.value,
                 CostSettings(batch_size=self._inputs.batch.value), self.ledger.value, fingerprint,
                 lambda descent: bar.step(1, f"round {len(descent.path)}"),
-                self.margin.value, scorer.total,
+                self._inputs.margin.value, scorer.total,
             )  # fmt: skip
             result = assigner.assign(stats)
         figures: dict[str, Any] = {

@@ -106,7 +106,8 @@ class LinMethod:
         dense = [x.name for x in stats.layers.values() if x.kind == LayerKind.DENSE]
         start = {name: LayerPrecision(weights=16) for name in dense}
         scorer = self._inputs.evaluator(model, others.updated(start), stats)
-        result = dense_sweep(scorer.accuracy, others, stats, tolerance=self._inputs.tolerance.value)
+        kept = self._inputs.kept_tolerance(scorer)
+        result = dense_sweep(scorer.accuracy, others, stats, tolerance=kept)
         rows = [[point["bits"], point["accuracy"]] for point in result.figures["points"]]
         print(format_table(["dense bits", scorer.metric], rows))
         print(f"stopped: {result.stop_reason}\n")
@@ -127,7 +128,7 @@ class LinMethod:
         found = savings(points)
         print(f"\nfloat {scorer.metric}: {baseline:.4g}")
         print(format_table(*result_tables.saving_table(found, scorer.metric)) + "\n")
-        chosen = smallest_within(points, baseline, self._inputs.tolerance.value)
+        chosen = smallest_within(points, baseline, self._inputs.kept_tolerance(scorer))
         knob = chosen.knob if chosen is not None else max(anchors)
         result = dataclasses.replace(assigner, anchor_bits=knob, target_db=None).assign(stats)
         best = best_saving(points, baseline)

@@ -103,7 +103,7 @@ class SakrMethod:
         print(f"{scorer.metric} of the float network on {scorer.total} samples: {baseline:.4g}")
         print(format_table(["B_min", "bound on p_m", scorer.metric], rows) + "\n")
         return {
-            "b_min": smallest_b_min(scores, baseline, self._inputs.tolerance.value),
+            "b_min": smallest_b_min(scores, baseline, self._inputs.kept_tolerance(scorer)),
             "baseline": baseline,
             "samples": scorer.total,
             "scores": {str(b_min): score for b_min, score in scores.items()},

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.assign import EvaluationLedger, WordSpace
+from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cost import CostSettings, EnergyTable
 from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.errors import ConfigError, DataError
@@ -228,10 +229,14 @@ class PrecisionSearch:
         options = self.settings
         float_costs = self._price(PrecisionMap.uniform("float", "float"))
         check_cost(options.cost, float_costs)
+        baseline, tolerance = self.evaluator.float_score.accuracy, None
+        if options.budget is None and options.tolerance is not None:
+            tolerance = tolerance_with_margin(
+                options.tolerance, baseline, self.evaluator.total, options.margin
+            )
         return SearchGoal(
-            self.evaluator.float_score.accuracy, options.cost, float_costs[options.cost] or 1.0,
-            None if options.budget is not None else options.tolerance,
-            options.budget, options.front_error,
+            baseline, options.cost, float_costs[options.cost] or 1.0, tolerance, options.budget,
+            options.front_error,
         )  # fmt: skip
 
     def _make_training(

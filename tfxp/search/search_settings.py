@@ -23,6 +23,8 @@ class SearchSettings:
         method: "greedy" (Judd's slowest descent), "random", "bayesian", "hyperband", "evolution".
         tolerance: find the cheapest map whose accuracy is at most this share below the float
             network's. Used unless a budget is given.
+        margin: standard errors that the chosen map stays below the tolerance by, so that it keeps
+            it on other samples too; see `tfxp.assign.pareto.tolerance_with_margin`.
         budget: find the most accurate map that costs at most this.
         cost: which total of the cost report is meant.
         cost_batch_size: images that a layer processes before the next, for costs of traffic.
@@ -70,6 +72,7 @@ class SearchSettings:
     cache_mib: int = 1024
     fit: str = "mse"
     seed: int = 0
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -83,6 +86,10 @@ class SearchSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: got {value}; expected at least 1.")
+        if self.margin < 0:
+            raise ConfigError(
+                f"margin: got {self.margin}; expected 0 or more standard errors."
+            )
         if self.fine_tune_steps < 0:
             raise ConfigError(f"fine_tune_steps: got {self.fine_tune_steps}; expected 0 or more.")
         if self.method == "hyperband" and not self.fine_tune_steps:
