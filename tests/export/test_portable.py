@@ -12,10 +12,10 @@ import tfxp
 from tests.cases import built, inputs_of
 from tests.conftest import ROOT
 from tests.export.random_portable import outcome
-from tfxp.comparison.portability import OPERATORS, not_portable, portability
+from tfxp.comparison.portability import INPUT_STEPS, OPERATORS, not_portable, portability
 from tfxp.comparison.runtime_results import compare_runtimes
 from tfxp.errors import ExportError
-from tfxp.graph import read_tflite
+from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
 
@@ -110,6 +110,42 @@ def test_a_network_of_many_layers(precision, tmp_path):
     )
     assert report.verification.exact
     assert [row.sentence() for row in report.verification.runtimes if not row.exact] == []
+
+
+@pytest.mark.parametrize("operator", INPUT_STEPS)
+def test_tables_are_the_same_down_to_a_step(operator):
+    """All codes at every step, and zero points of several formats."""
+    graph, codes = IntegerGraph(), np.arange(-128, 128).reshape(1, -1).astype(np.int8)
+    scale, zero = (2.0**-8, -128) if operator == "LOGISTIC" else (2.0**-7, 0)
+    step, coarsest = INPUT_STEPS[operator]
+    while step <= coarsest:
+        for point in (-128, 0, 112, 120):
+            name = f"{step:g}_{point}"
+            scheme = Quantization([step], [point])
+            x = graph.add_tensor(Tensor(name, (1, 256), "INT8", scheme))
+            output = Quantization([scale], [zero])
+            y = graph.add_tensor(Tensor(f"y_{name}", (1, 256), "INT8", output))
+            graph.add_operator(Operator(operator, [x], [y], {}, 2))
+            graph.inputs.append(x)
+            graph.outputs.append(y)
+        step *= 2
+    assert not_portable(graph) == []
+    agrees(graph, [codes] * len(graph.inputs))
+
+
+@pytest.mark.parametrize("precision", ["w6a8", "w4a4"])
+def test_sigmoids_inside(precision, tmp_path):
+    first = layers.Dense(12, "sigmoid", input_shape=(6,))
+    model = keras.Sequential([first, layers.Dense(9, "tanh"), layers.Dense(4)])
+    x = 4 * inputs_of(model, 64)
+    qmodel = tfxp.quantize_model(model, precision, tfxp.measure_model(model, x))
+    path = tmp_path / "m.tflite"
+    report = tfxp.export_tflite(qmodel, path, verify=x, runtimes=RUNTIMES)
+    assert report.verification.exact
+    coarse = [v for v in report.not_portable if v.operator == "QUANTIZE"]
+    assert coarse == [] or report.not_portable[0].operator in INPUT_STEPS
+    if not report.not_portable:
+        assert all(row.exact for row in report.verification.runtimes)
 
 
 def test_eight_bits_are_listed_and_refused(tmp_path):

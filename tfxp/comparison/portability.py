@@ -216,6 +216,34 @@ def _residue(graph: IntegerGraph, index: int) -> tuple[int, int]:
     return math.gcd(m, n), r - s if producer.name == "SUB" else r + s
 
 
+# --- functions ---------------------------------------------------------------------------------
+
+# Finest and coarsest step of the input, a power of two, at which the tables of all runtimes are the
+# same: enumerated in tests/export/test_portable.py. Outside TFLM's differ by up to 5 LSB.
+INPUT_STEPS = {"LOGISTIC": (2.0**-6, 1.0), "TANH": (2.0**-7, 4.0)}
+
+
+def _table(graph: IntegerGraph, operator: Operator) -> str:
+    source = graph.tensors[operator.inputs[0]]
+    if source.type == "INT8" and is_same_table(operator.name, source.scale):
+        return ""
+    finest, coarsest = INPUT_STEPS[operator.name]
+    return f"TFLM's codes are its own where an input step is not {finest:g} to {coarsest:g}"
+
+
+def is_same_table(operator: str, step: float) -> bool:
+    """Whether a function of 8-bit codes is the same on every runtime, at this step of the input."""
+    finest, coarsest = INPUT_STEPS.get(operator, (math.inf, 0.0))
+    return finest <= step <= coarsest and math.frexp(step)[0] == 0.5
+
+
+def _leaky(graph: IntegerGraph, operator: Operator) -> str:
+    source, output = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
+    ratio = source.scale / output.scale
+    slope = ratio * operator.options.get("alpha", 0.0)
+    return "" if ratio % 1 == slope % 1 == 0 else _ROUNDS_TWICE
+
+
 _ROUNDS_TWICE = "builtin kernels and TFLM round its fixed-point product twice: 1 LSB"
 _TABLES = "every runtime has a table or an approximation of its own"
 _PRODUCTS = OperatorVerdict(
@@ -255,14 +283,22 @@ OPERATORS: dict[str, OperatorVerdict] = {
     "SHAPE": _ALWAYS,
     "MEAN": _never("runtimes multiply by a rounded 1 / n and round otherwise: 1 LSB"),
     "MUL": _never(_ROUNDS_TWICE),
-    "LEAKY_RELU": _never(_ROUNDS_TWICE),
+    "LEAKY_RELU": OperatorVerdict(
+        "steps of the input, and of the slope times it, are whole output steps",
+        _ROUNDS_TWICE,
+        _leaky,
+    ),
     "PRELU": _never(_ROUNDS_TWICE),
     "BATCH_MATMUL": _never(_ROUNDS_TWICE),
     "RESIZE_BILINEAR": _never("weights have 10 or 11 bits, and ties go elsewhere: 1 LSB"),
     "L2_NORMALIZATION": _never(_TABLES),
-    "ELU": _never(_TABLES),
-    "LOGISTIC": _never(_TABLES),
-    "TANH": _never(_TABLES),
+    **dict.fromkeys(("ELU", "EXP", "GELU", "LOG"), _never(_TABLES)),
+    "LOGISTIC": OperatorVerdict(
+        "an input step of 2^-6 to 1", "TFLM's table is its own: up to 5 LSB", _table
+    ),
+    "TANH": OperatorVerdict(
+        "an input step of 2^-7 to 4", "TFLM's table is its own: 1 LSB", _table
+    ),
     "SOFTMAX": _never(_TABLES),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _never(_ROUNDS_TWICE),
 }  # fmt: skip
