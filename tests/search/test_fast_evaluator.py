@@ -116,7 +116,7 @@ def test_every_way_through_gives_the_same_bits(setting, shared_evaluator, rng):
     for cut in range(1, last):
         tensors = runner.run(cut - 1, cut, tensors)
         assert np.array_equal(runner.run(cut, last, tensors)[0], wanted), evaluator._cuts[cut]
-    assert last >= 9, "a cut before every weight and every quantized tensor that sums do not decide"
+    assert last >= 10, "a cut before every weight and every quantized tensor"
 
 
 def test_early_stop_never_changes_a_decision(shared_evaluator, rng):

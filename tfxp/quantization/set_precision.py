@@ -11,7 +11,7 @@ from tfxp.quantization.annotated.partial_precision import in_parts
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import QuantizationPlan, make_plan
-from tfxp.quantization.quantized_network import QuantizedNetwork, Storage, format_owner
+from tfxp.quantization.quantized_network import QuantizedNetwork, format_owner
 from tfxp.quantization.read_formats import read_formats
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
@@ -81,9 +81,9 @@ class PrecisionSetter:
         return self._network.formats
 
     @property
-    def storage(self) -> Storage:
-        """How a file of the formats that were set last stores activations."""
-        return self._network.storage
+    def network(self) -> QuantizedNetwork:
+        """The network with the formats that were set last."""
+        return self._network
 
     def refresh(self) -> None:
         """Forget what was known of the model's weights and variables."""

@@ -18,7 +18,7 @@ from tfxp.quantization.layer_formats import NetworkFormats
 from tfxp.quantization.set_precision import PrecisionSetter
 from tfxp.search.activation_cache import ActivationCache
 from tfxp.search.segment_runner import SegmentRunner
-from tfxp.search.segments import dependencies, find_cuts
+from tfxp.search.segments import dependencies, dependency_value, find_cuts
 from tfxp.transforms.layer_graph import LayerGraph
 
 _GIBIBYTE = 1 << 30
@@ -219,9 +219,13 @@ class FastEvaluator:
 
         One wide tensor changes the storage of all, and with it zero points and roundings.
         """
-        storage = self.setter.storage
+        network = self.setter.network.with_formats(formats)
+        values = {
+            dependency: dependency_value(network, dependency)
+            for dependency in self._cuts[-1].depends
+        }
         return [
-            (i, storage, *(getattr(formats[owner], tensor) for owner, tensor in cut.depends))
+            (i, network.storage, *(values[dependency] for dependency in cut.depends))
             for i, cut in enumerate(self._cuts)
         ]
 

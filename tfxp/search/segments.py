@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from tfxp.quantization.plan import QuantizationPlan
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.set_precision import owners_of
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 
-# (owner, "weights" or "activations"): a format that decides what a layer computes.
+# (owner, "weights" or "activations"): a format that decides what a layer computes; or HALF_STEP.
 Dependency = tuple[str, str]
+# What sums carry besides their formats; it seldom follows a change of the output's format.
+HALF_STEP = "half_step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,8 @@ def dependencies(layer: object, plan: QuantizationPlan) -> set[Dependency]:
     """The formats that a layer of a quantized model depends on.
 
     A bias lies on the accumulator's grid, a mean and a pool know their input's: so the formats of
-    what a layer reads count too, those of all its calls if it is shared.
+    what a layer reads count too, those of all its calls if it is shared. Sums of products may carry
+    half a step, which is a dependency of its own.
     """
     if not isinstance(layer, FormatWrapper | QuantizeInput):
         return set()
@@ -43,9 +47,18 @@ def dependencies(layer: object, plan: QuantizationPlan) -> set[Dependency]:
             found.discard((layer.name, "activations"))  # quantized behind a later layer
         if layer.quantize_config.weight_quantizers:
             found.add((layer.name, "weights"))
-        if layer.quantize_config.portable:  # whether sums carry half a step depends on it
-            found.add((layer.name, "activations"))
+        if layer.quantize_config.portable:
+            found.add((layer.name, HALF_STEP))
     return found
+
+
+def dependency_value(network: QuantizedNetwork, dependency: Dependency) -> object:
+    """What a dependency is in a network of given formats; equal values, equal tensors."""
+    owner, tensor = dependency
+    if tensor != HALF_STEP:
+        return getattr(network.formats[owner], tensor)
+    half = network.half_step(owner)
+    return None if half is None else half.tobytes()
 
 
 def find_cuts(
