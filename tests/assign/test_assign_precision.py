@@ -134,7 +134,7 @@ def test_judd_on_a_tiny_model(tmp_path, capsys):
         (["--method=lin"], "--model: got none"),
         (["--method=lin", "--weight_bits=4"], "got --weight_bits (uniform or adaption)"),
         (["--method=sakr", "--clip=0.1", "--sweep"], "--clip (adaption)"),
-        (["--method=uniform", "--tolerance=0.1"], "--tolerance (lin or judd)"),
+        (["--method=uniform", "--tolerance=0.1"], "--tolerance (lin or judd or sakr)"),
         (["--method=sakr"], "--training_stats: got none"),
         (["--method=lin", "--model=lin_cifar10"], "expected exactly one"),
         (["--method=lin", "--model=lin_cifar10", "--anchor_bits=8", "--fixed=conv1"],
