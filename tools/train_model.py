@@ -55,6 +55,9 @@ _HELD_OUT = _FLAGS.DEFINE_integer(
     "Choose without test data: train on all but the last N of the samples, evaluate on those.",
     lower_bound=1,
 )
+_AGAINST = _FLAGS.DEFINE_string(
+    "against", None, "Row that the table compares the others with (the first)."
+)
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed instead of the recipe's.", lower_bound=0)
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.", lower_bound=1)
 _THREADS = _FLAGS.DEFINE_integer(
@@ -90,6 +93,9 @@ def main() -> None:
     grid = None if _GRID.value is None else TrainingGrid.load(find_config(_GRID.value, "train"))
     chosen = [("", _recipe())] if grid is None else grid.runs(_ROWS.value)
     trainings = [(name, _changed(recipe)) for name, recipe in chosen]
+    if _AGAINST.value is not None and (grid is None or _AGAINST.value not in grid.rows):
+        rows = "a --grid" if grid is None else f"one of {', '.join(grid.rows)}"
+        raise ConfigError(f"against: got {_AGAINST.value!r}; expected {rows}.")
     for _, recipe in trainings:
         _check_start(recipe)
     train, evaluation = _data(trainings[0][1])
@@ -229,27 +235,26 @@ def _print_by_row(results: dict[str, Any]) -> None:
         ]
         print(cli.format_table(["activations \\ weights", *across], cells))
         return
-    differences, tests = differences_by_row(results), paired_tests(results)
+    against = _AGAINST.value
+    differences, tests = differences_by_row(results, against), paired_tests(results, against)
     rows = [
         [name, f"{100 * values.mean():.2f} %", f"{100 * (values.max() - values.min()):.2f}"]
         + [str(len(values)), f"{100 * differences[name]:+.2f}" if name in differences else "-"]
         + _paired(tests.get(name))
         for name, values in accuracy_by_row(results).items()
     ]
-    first = next(iter(differences), "first row")
-    paired = ["lost", "won", "p (McNemar)", "p (Holm)"]
-    print(
-        cli.format_table(
-            ["row", "mean accuracy", "spread", "seeds", f"minus {first}", *paired], rows
-        )
-    )
+    minus = f"minus {against or next(iter(differences), 'first row')}"
+    paired = ["95 %", "lost", "won", "p (McNemar)", "p (Holm)"]
+    head = ["row", "mean accuracy", "spread", "seeds", minus, *paired]
+    print(cli.format_table(head, rows))
 
 
 def _paired(test: PairedTest | None) -> list[str]:
     """Samples that only one of two rows decides right, and how likely that is by chance."""
     if test is None:
-        return ["-"] * 4
-    return [str(test.lost), str(test.won), f"{test.p:.2g}", f"{test.adjusted_p:.2g}"]
+        return ["-"] * 5
+    interval = f"{100 * test.low:+.2f} … {100 * test.high:+.2f}"
+    return [interval, str(test.lost), str(test.won), f"{test.p:.2g}", f"{test.adjusted_p:.2g}"]
 
 
 def _table(results: dict[str, Any]) -> list[list[str]]:

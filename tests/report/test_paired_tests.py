@@ -23,4 +23,9 @@ def test_rows_against_the_first_with_the_same_seed():
     assert (co.lost, co.won) == (2 + 4, 1 + 1) and (other.lost, other.won) == (0, 1)
     assert co.p == mcnemar(6, 2) and co.adjusted_p == min(1, 2 * co.p)
     assert other.adjusted_p == 1.0
+    both = {name: result for name, result in results.items() if name.startswith(("co", "other"))}
+    assert list(paired_tests(both, "other")) == ["co"]
+    turned = paired_tests(both, "other")["co"]
+    assert (turned.lost, turned.won) == (4, 0) and turned.low <= -0.8 <= turned.high
+    assert co.low < (co.won - co.lost) / 10 < co.high
     assert paired_tests({}) == {} and paired_tests({"old_seed0": {"accuracy": 0.5}}) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,14 @@ def accuracy_by_row(results: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def differences_by_row(results: Mapping[str, Any]) -> dict[str, float]:
-    """Row -> mean over seeds of its accuracy minus the first row's with the same seed.
+def differences_by_row(results: Mapping[str, Any], against: str | None = None) -> dict[str, float]:
+    """Row -> mean over seeds of its accuracy minus another row's with the same seed.
 
     Seeds that only one of the two rows has are left out, and so are rows without a common seed.
+
+    Args:
+        results: run -> what `train_recipe` returned.
+        against: the other row; the first one by default.
 
     Example:
         >>> runs = {"a_seed0": 0.5, "b_seed0": 0.75, "a_seed1": 0.5, "b_seed1": 0.5, "c_seed2": 1}
@@ -42,13 +46,22 @@ def differences_by_row(results: Mapping[str, Any]) -> dict[str, float]:
         {'a': 0.0, 'b': 0.125}
     """
     done = {name: r["accuracy"] for name, r in results.items() if r.get("accuracy") is not None}
-    first = row_of(next(iter(done), ""))
+    against = against or row_of(next(iter(done), ""))
     rows: dict[str, list[float]] = {}
-    for name, accuracy in done.items():
-        reference = done.get(first + name.removeprefix(row_of(name)))
-        if reference is not None:
-            rows.setdefault(row_of(name), []).append(accuracy - reference)
+    for name, beside in runs_beside(done, against).items():
+        rows.setdefault(row_of(name), []).append(done[name] - done[beside])
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def runs_beside(runs: Collection[str], row: str) -> dict[str, str]:
+    """Run -> the run of a row with the same seed, where there is one.
+
+    Example:
+        >>> runs_beside(["a_seed0", "b_seed0", "b_seed1"], "a")
+        {'a_seed0': 'a_seed0', 'b_seed0': 'a_seed0'}
+    """
+    beside = {name: row + name.removeprefix(row_of(name)) for name in runs}
+    return {name: other for name, other in beside.items() if other in runs}
 
 
 def row_of(name: str) -> str:
