@@ -3,6 +3,7 @@
 The oracle is LiteRT's default engine or the interpreter; the C kernels share no code with either.
 """
 
+import json
 import shutil
 import subprocess
 
@@ -22,7 +23,7 @@ from tfxp.errors import (
     UnsupportedOpError,
 )
 from tfxp.export import integer_graph_of
-from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor
+from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, write_tflite
 from tfxp.interpreter import Interpreter
 
 STRICT = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror"
@@ -76,10 +77,13 @@ def test_no_undefined_behaviour(tmp_path):
     assert "8 samples, 0 of" in make(tmp_path / "c", "sanitize")
 
 
-@pytest.mark.skipif(
+needs_arm = pytest.mark.skipif(
     not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
     reason="needs arm-none-eabi-gcc and qemu-system-arm",
 )
+
+
+@needs_arm
 def test_on_an_emulated_cortex_m4(tmp_path):
     graph, codes = graph_and_codes("everything", "w4a4", 8)
     write_c_source(graph, tmp_path / "c", codes)
@@ -233,3 +237,34 @@ def test_real_inputs_and_outputs_become_codes(tmp_path):
     (got,) = run_c_program(tmp_path / "c", np.array([[-1, 3, 6, 127]], np.int8))
     assert got.tolist() == [[3, 3, 6, 127]]
     assert "1 samples, 0 of 4" in make(tmp_path / "c", "test")
+
+
+@needs_cc
+@pytest.mark.slow
+def test_the_bench_tool(tmp_path, capsys):
+    from tools import bench_c_source
+
+    (tmp_path / "net.tflite").write_bytes(write_tflite(one_operator("RELU")))
+    np.savez(tmp_path / "x.npz", x=np.arange(12, dtype=np.int8).reshape(3, 4))
+    flags = {"model": tmp_path / "net.tflite", "data": tmp_path / "x.npz", "rounds": 3,
+             "json": tmp_path / "f.json"}  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        bench_c_source.run(["bench", *(f"--{key}={value}" for key, value in flags.items())])
+    assert not ended.value.code
+    assert "0 of 12" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["constant_bytes"] == 256 and len(figures["seconds"]) == 3
+    assert figures["host"] == {"samples": 3, "outputs": 12, "differing": 0}
+
+
+@needs_cc
+@needs_arm
+@pytest.mark.slow
+def test_reported_bytes_are_those_of_the_compiler(tmp_path):
+    """Constants and RAM of the report, and what the Arm linker says of the network alone."""
+    graph, _ = graph_and_codes("everything", "w4a4c", 1)
+    done = write_c_source(graph, tmp_path / "c")
+    text, data, bss = map(int, make(tmp_path / "c", "size").splitlines()[1].split()[:3])
+    assert data == 0 and done.ram_bytes <= bss <= done.ram_bytes + 16
+    code = text - done.flash_bytes
+    assert 2000 < code < 6000

@@ -223,7 +223,7 @@ def reductions(cases):
 
 def functions(cases):
     fixed = {"LOGISTIC": (2.0**-8, -128), "TANH": (2.0**-7, 0)}
-    names = "QUANTIZE RELU RELU6 LOGISTIC TANH ELU LEAKY_RELU HARD_SWISH".split()
+    names = "QUANTIZE RELU RELU6 LOGISTIC TANH ELU LEAKY_RELU HARD_SWISH GELU EXP LOG".split()
     for name, scale in itertools.product(names, (0.0625, 0.0371)):
         out, zero = fixed.get(name, (0.05, 10))
         options = {"alpha": 0.2} if name == "LEAKY_RELU" else {}
@@ -267,7 +267,7 @@ def test_every_operator(tmp_path):
     assert not differ
     tested = {operator.name for operator in graph.operators}
     views = {"SQUEEZE", "EXPAND_DIMS"}
-    rare = {"RELU_N1_TO_1", "ABS", "NEG", "SQUARE", "EXP", "SQRT", "RSQRT", "GELU", "SPLIT_V",
+    rare = {"RELU_N1_TO_1", "ABS", "NEG", "SQUARE", "SQRT", "RSQRT", "SPLIT_V",
             "REVERSE_V2"}  # fmt: skip
     assert set(known_operators()) == tested | views | rare
 
@@ -298,6 +298,8 @@ def refused(name, *tensors, **options):
 
 
 def test_refusals_say_why():
+    low, high = (Tensor(n, (1, 4), "INT8", Quantization([0.5], [0])) for n in "xy")
+    assert "y (RSQRT): not every code has a value" in refused("RSQRT", low, high)
     scale = Quantization([0.5], [0])
     tiny, wide = Quantization([2.0**-12], [0]), Quantization([0.5], [0])
     x = Tensor("x", (1, 4), "INT8", scale)

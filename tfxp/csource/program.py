@@ -45,6 +45,15 @@ class Structure:
         """Its definition."""
         return f"static const {self.type} {self.name} = {initialiser(*self.fields)};"
 
+    @property
+    def bytes(self) -> int:
+        """Its size on a processor of 32 bits, where every field has four bytes."""
+        return 4 * _count(self.fields)
+
+
+def _count(fields: tuple[Any, ...]) -> int:
+    return sum(_count(field) if isinstance(field, tuple) else 1 for field in fields)
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -57,7 +66,7 @@ class Step:
         inputs: tensors that it reads.
         output: the tensor that it writes.
         sums: int32 elements of scratch memory.
-        codes: int8 elements of scratch memory.
+        codes: int16 elements of scratch memory.
         structure: the constant struct that the call names.
         constants: arrays that the structure or the call names.
     """

@@ -117,11 +117,11 @@ class ProgramText:
     @property
     def scratch_bytes(self) -> int:
         """Memory for one row of sums and one of weights."""
-        return 4 * self._sums + self._codes
+        return 4 * self._sums + 2 * self._codes
 
     def layers(self) -> tuple[tuple[str, str, int], ...]:
         """(layer, operator, bytes of constants) of every call."""
-        return tuple((s.layer, s.operator, sum(map(_size, s.constants))) for s in self.steps)
+        return tuple((step.layer, step.operator, _constant_bytes(step)) for step in self.steps)
 
     def files(self) -> Mapping[str, str]:
         """File name -> text of the files that depend on the network."""
@@ -178,7 +178,7 @@ class ProgramText:
         if self._sums:
             parts.append(f"static int32_t sums[{self._sums}];")
         if self._codes:
-            parts.append(f"static int8_t weights[{self._codes}];")
+            parts.append(f"static int16_t weights[{self._codes}];")
         for step in self.steps:
             parts += [_array(constant) for constant in step.constants]
             parts += [step.structure.text] if step.structure else []
@@ -200,8 +200,10 @@ def _elements(port: Port) -> int:
     return size
 
 
-def _size(constant: Constant) -> int:
-    return ELEMENT_BYTES[constant.type] * constant.values.size
+def _constant_bytes(step: Step) -> int:
+    """Flash that the constants of a step take on a processor of 32 bits."""
+    arrays = sum(ELEMENT_BYTES[array.type] * array.values.size for array in step.constants)
+    return arrays + (step.structure.bytes if step.structure else 0)
 
 
 def _array(constant: Constant) -> str:

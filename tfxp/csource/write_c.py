@@ -29,7 +29,8 @@ class CSource:
 
     Args:
         folder: where it lies.
-        flash_bytes: of constants: packed weights, biases, shifts, tables.
+        flash_bytes: of constants: packed weights, biases, shifts, tables, numbers of layers; on a
+            processor of 32 bits. Code of kernels comes to it (`make size`).
         arena_bytes: static memory for tensors.
         scratch_bytes: static memory for one row of sums and one row of weights.
         layers: (layer, operator, bytes of constants) of every kernel call.

@@ -13,7 +13,7 @@ void tfxp_multiply(const tfxp_product *product, int32_t size, int32_t period, co
                    const int8_t *b, int8_t *output) {
   for (int32_t i = 0; i < size; ++i) {
     const int32_t exact = (a[i] - product->zero_a) * (b[i % period] - product->zero_b);
-    output[i] = tfxp_requantize(&product->requantizer, 0, exact);
+    tfxp_requantize(&product->requantizer, 1, 1, &exact, output + i);
   }
 }
 

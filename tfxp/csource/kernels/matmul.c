@@ -19,9 +19,8 @@ void tfxp_multiply_matrices(const tfxp_matrices *layer, const int8_t *left, cons
           sums[u] += value * (row[u * r->column] - layer->right_zero);
         }
       }
-      for (int32_t u = 0; u < layer->units; ++u) {
-        *output++ = tfxp_requantize(&layer->requantizer, u, sums[u]);
-      }
+      tfxp_requantize(&layer->requantizer, 1, layer->units, sums, output);
+      output += layer->units;
     }
   }
 }

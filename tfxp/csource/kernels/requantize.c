@@ -1,8 +1,12 @@
 /* From sums to codes: roundings by shifts, with and without a multiplier. */
 #include "tfxp_kernels.h"
 
+static int32_t limited(int32_t value, int32_t low, int32_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
 int8_t tfxp_clamp(int32_t code, int32_t low, int32_t high) {
-  return (int8_t)(code < low ? low : code > high ? high : code);
+  return (int8_t)limited(code, low, high);
 }
 
 /* value * 2^left within 32 bits. Codes are below 2^9, so what is larger need not be exact. */
@@ -82,24 +86,28 @@ int32_t tfxp_round_twice(int32_t value, int32_t multiplier, int32_t shift, int h
   return (int32_t) - ((-high + half) >> right);
 }
 
-int8_t tfxp_requantize(const tfxp_requantizer *to, int32_t channel, int32_t sum) {
+/* A sum as a whole number of output steps. */
+static int32_t steps_of(const tfxp_requantizer *to, int32_t channel, int32_t sum) {
   const int32_t place = to->count > 1 ? channel : 0;
   const int32_t shift = to->shifts[place];
-  int32_t steps;
   switch (to->rounding) {
     case TFXP_HALF_UP:
-      steps = round_half_up(sum, shift);
-      break;
+      return round_half_up(sum, shift);
     case TFXP_HALF_EVEN:
-      steps = tfxp_round_half_even(sum, shift);
-      break;
+      return tfxp_round_half_even(sum, shift);
     case TFXP_FLOAT32:
-      steps = round_as_float32(sum, to->multipliers[place], shift);
-      break;
+      return round_as_float32(sum, to->multipliers[place], shift);
     default:
-      steps = tfxp_round_twice(sum, to->multipliers[place], shift, channel < to->ups);
+      return tfxp_round_twice(sum, to->multipliers[place], shift, channel < to->ups);
   }
-  /* far beyond the limits the offset must not overflow */
-  steps = steps < -(1 << 24) ? -(1 << 24) : steps > 1 << 24 ? 1 << 24 : steps;
-  return tfxp_clamp(steps + to->zero, to->low, to->high);
+}
+
+void tfxp_requantize(const tfxp_requantizer *to, int32_t pixels, int32_t channels,
+                     const int32_t *sums, int8_t *output) {
+  const int32_t zero = to->zero, low = to->low - zero, high = to->high - zero;
+  for (int32_t p = 0; p < pixels; ++p) {
+    for (int32_t c = 0; c < channels; ++c) {
+      *output++ = (int8_t)(limited(steps_of(to, c, *sums++), low, high) + zero);
+    }
+  }
 }

@@ -128,10 +128,10 @@ typedef struct {
 
 /* sums: one row of the output, width * channels; weights: one for every output channel. */
 void tfxp_convolve(const tfxp_convolution *layer, const int8_t *input, int8_t *output,
-                   int32_t *sums, int8_t *weights);
+                   int32_t *sums, int16_t *weights);
 /* Input pixel p, tap t adds to output p * stride - pad + t. */
 void tfxp_transpose_convolve(const tfxp_convolution *layer, const int8_t *input, int8_t *output,
-                             int32_t *sums, int8_t *weights);
+                             int32_t *sums, int16_t *weights);
 /* sums: one for every column of the right matrix. */
 void tfxp_multiply_matrices(const tfxp_matrices *layer, const int8_t *left, const int8_t *right,
                             int8_t *output, int32_t *sums);
@@ -183,9 +183,11 @@ void tfxp_gather(int32_t rows, int32_t width, const int8_t *table, int32_t size,
 int32_t tfxp_round_half_even(int32_t value, int32_t shift);
 /* value * multiplier * 2^-31, halves up; then * 2^-shift, halves up or away from zero. */
 int32_t tfxp_round_twice(int32_t value, int32_t multiplier, int32_t shift, int half_up);
-int8_t tfxp_requantize(const tfxp_requantizer *to, int32_t channel, int32_t sum);
+/* Sums of pixels x channels, to as many codes. */
+void tfxp_requantize(const tfxp_requantizer *to, int32_t pixels, int32_t channels,
+                     const int32_t *sums, int8_t *output);
 int8_t tfxp_clamp(int32_t code, int32_t low, int32_t high);
 /* Expand `count` packed codes from number `first` on. */
-void tfxp_unpack(tfxp_packed packed, uint32_t first, int32_t count, int8_t *codes);
+void tfxp_unpack(tfxp_packed packed, uint32_t first, int32_t count, int16_t *codes);
 
 #endif

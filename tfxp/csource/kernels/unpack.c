@@ -1,10 +1,10 @@
 /* Codes of few bits. */
 #include "tfxp_kernels.h"
 
-void tfxp_unpack(tfxp_packed packed, uint32_t first, int32_t count, int8_t *codes) {
+void tfxp_unpack(tfxp_packed packed, uint32_t first, int32_t count, int16_t *codes) {
   if (packed.bits == 0) {
     for (int32_t i = 0; i < count; ++i) {
-      codes[i] = (int8_t)packed.factor;
+      codes[i] = (int16_t)packed.factor;
     }
     return;
   }
@@ -15,7 +15,7 @@ void tfxp_unpack(tfxp_packed packed, uint32_t first, int32_t count, int8_t *code
     const uint8_t *byte = packed.codes + (at >> 3);
     const uint32_t two = (uint32_t)byte[0] | ((uint32_t)byte[1] << 8);
     const uint32_t code = (two >> (at & 7u)) & mask;
-    codes[i] = (int8_t)(((int32_t)(code ^ sign) - (int32_t)sign) * packed.factor);
+    codes[i] = (int16_t)(((int32_t)(code ^ sign) - (int32_t)sign) * packed.factor);
     at += (uint32_t)packed.bits;
   }
 }

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from tfxp.csource.operators.products import image_of
 from tfxp.csource.operators.site import Site, lowers
 from tfxp.csource.program import Step
+from tfxp.errors import DataError
 from tfxp.interpreter.kernels.softmax import exp_table
 
 #: Functions of one code, whatever they compute.
 UNARY = ("QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "ELU", "LEAKY_RELU",
-         "HARD_SWISH", "ABS", "NEG", "SQUARE", "EXP", "SQRT", "RSQRT", "GELU")  # fmt: skip
+         "HARD_SWISH", "ABS", "NEG", "SQUARE", "EXP", "LOG", "SQRT", "RSQRT", "GELU")  # fmt: skip
 #: Fractional bits of the weights of RESIZE_BILINEAR.
 _BILINEAR_BITS = 11
 
@@ -22,7 +23,10 @@ def _look_up(site: Site) -> list[Step]:
     """The interpreter's kernel runs on all codes."""
     codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
     constants = [None if tensor is None else tensor.data for tensor in site.node.inputs[1:]]
-    values = np.ascontiguousarray(site.evaluate(codes, *constants)[0].reshape(256), np.int8)
+    try:
+        values = np.ascontiguousarray(site.evaluate(codes, *constants)[0].reshape(256), np.int8)
+    except DataError as error:
+        raise site.refusal(f"not every code has a value: {error}") from None
     table = site.constant("table", "int8_t", values)
     call = f"tfxp_look_up({table.name}, {site.output.size}, $in0, $out)"
     return [site.step(call, [site.index(0)], constants=[table])]

@@ -148,6 +148,7 @@ def move(
             constants.append(Constant(f"{name}_places_{number}", "int32_t", np.array(walk.places)))
             table = constants[-1].name
         fields.append((walk.size, walk.source, walk.target, table))
+    fields += [(1, 0, 0, 0)] * (_AXES - len(walks))
     data, origin = site.node.graph.tensors[source].data, "$in0"
     if data is not None:
         origin = f"{name}_operand"
