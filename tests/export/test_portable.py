@@ -16,9 +16,11 @@ from tfxp.comparison.portability import INPUT_STEPS, OPERATORS, not_portable, po
 from tfxp.comparison.runtime_results import compare_runtimes
 from tfxp.errors import ExportError
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite
+from tfxp.interpreter import Interpreter
 from tfxp.keras import keras, layers
 from tfxp.precision import LayerPrecision, PrecisionMap
 
+ARITHMETICS = ("litert", "builtin")
 RUNTIMES = ["litert", "reference", "builtin"]
 if importlib.util.find_spec("tflite_micro"):
     RUNTIMES.append("tflm")
@@ -108,6 +110,10 @@ def test_a_network_of_many_layers(precision, tmp_path):
     report = tfxp.export_tflite(
         qmodel, tmp_path / "m.tflite", verify=data, runtimes=RUNTIMES, portable="require"
     )
+    codes = inputs_of(model, 48, seed=9)
+    codes = np.clip(codes * 40, -128, 127).astype(np.int8)
+    runs = [Interpreter(report.path, arithmetic=name).predict_codes(codes) for name in ARITHMETICS]
+    assert np.array_equal(*runs)
     assert report.verification.exact
     assert [row.sentence() for row in report.verification.runtimes if not row.exact] == []
 
