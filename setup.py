@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfxp/version.py").read_text()).group(1)
 
 COMMANDS = {
+    "tfxp-doctor": "doctor",
     "tfxp-assign": "assign_precision",
     "tfxp-compare": "compare_models",
     "tfxp-cost": "estimate_cost",
@@ -34,6 +35,17 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="quantization fixed-point keras tensorflow tflite litert microcontroller tinyml wrpn",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["tfxp", "tfxp.*"]), "tfxp.tools", "tfxp.configs"],
     package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
@@ -67,6 +79,9 @@ setup(
     },
     options={"editable_wheel": {"mode": "compat"}},
     entry_points={
-        "console_scripts": [f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()]
+        "console_scripts": [
+            "tfxp=tfxp.cli.one_command:run",
+            *(f"{name}=tfxp.tools.{module}:run" for name, module in COMMANDS.items()),
+        ]
     },
 )

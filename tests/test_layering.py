@@ -96,6 +96,7 @@ TENSORFLOW_COLUMN = {
         "cli",
         "cost",
         "data",
+        "export",
         "measure",
         "models",
         "precision",
