@@ -21,7 +21,7 @@ Messages read "<what> of <which>: got <value>; expected <range or list>. <what t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class TfxpError(Exception):
@@ -110,3 +110,32 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_fields(
+    where: str, data: object, known: Iterable[str], error: type[TfxpError] = ConfigError
+) -> None:
+    """Complain about fields that nobody would read.
+
+    Args:
+        where: whose fields they are.
+        data: an object with fields.
+        known: names of fields.
+        error: class of the complaint.
+
+    Raises:
+        TfxpError: no object, or one with other fields; of the class `error`.
+
+    Example:
+        >>> from tfxp.errors import check_fields
+        >>> check_fields("training recipe", {"epochs": 3}, ["epochs", "seed"])
+    """
+    if not isinstance(data, Mapping):
+        raise error(f"{where}: got {type(data).__name__}; expected an object.")
+    names = list(known)
+    unknown = [str(key) for key in data if key not in names]
+    if unknown:
+        raise error(
+            f"fields of {where}: got {', '.join(map(repr, unknown))}; expected some of "
+            f"{', '.join(names)}.{did_you_mean(unknown[0], names)}"
+        )

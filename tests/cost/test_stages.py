@@ -2,10 +2,10 @@
 
 import pytest
 
-from tfxp.cost import select_layers, stages_of
+from tfxp.cost import cost_report, select_layers, stages_of
 from tfxp.cost.stages import live_sets
 from tfxp.errors import ModelError
-from tfxp.precision import LayerStats, ModelStats
+from tfxp.precision import LayerStats, ModelStats, PrecisionMap
 
 
 def network(*layers, outputs):
@@ -45,6 +45,28 @@ def test_pool_on_its_own_reads_and_writes():
     assert stages["sum"].output_count == 256
     assert stages["pool"].members == ("pool", "flat")
     assert stages["pool"].sources == ("sum",)
+
+
+def test_a_shared_layer_works_and_stores_once_per_call():
+    """d(relu(d(x))): its weights count once, its work and its outputs twice."""
+    first = LayerStats("d", "dense", ("x",), (4,), (4, 4), 16, 4)
+    model = network(
+        LayerStats("x", "input", (), (4,)),
+        first.again(LayerStats("d", "dense", ("lookup",), (4,), (4, 4), 16, 4)),
+        LayerStats("lookup", "lookup", ("d",), (4,)),
+        LayerStats("e", "dense", ("d",), (2,), (4, 2), 8, 2),
+        outputs=("e",),
+    )
+    stages = stages_of(model)
+    assert stages["d"].sources == ("x", "lookup") and stages["d"].output_count == 8
+    assert list(live_sets(stages, ("e",)))[2] == {"d", "lookup"}
+    once = network(*[{"d": first}.get(name, layer) for name, layer in model.layers.items()],
+                   outputs=("e",))  # fmt: skip
+    report, single = (cost_report(part, PrecisionMap.uniform(8, 8)) for part in (model, once))
+    assert report.total("macs") == single.total("macs") + 16 == 40
+    assert report.total("model_size_bits") == single.total("model_size_bits")
+    again = ModelStats.from_dict(model.to_dict())
+    assert again["d"].calls == 2 and stages_of(again) == stages
 
 
 def test_a_layer_that_two_read_is_stored():

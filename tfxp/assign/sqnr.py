@@ -274,7 +274,7 @@ def _cancelling(model: ModelStats, layer: LayerStats) -> float:
         return 1.0
     if not layer.macs or out is None or not out.power:
         return 1.0
-    products = layer.macs / max(layer.output_count, 1)
+    products = layer.macs / max(layer.computed_count, 1)
     return products * layer.weights.power * source.activations.power / out.power
 
 

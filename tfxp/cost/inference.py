@@ -297,10 +297,10 @@ def _full_adders(layer: LayerStats, weights: TensorPrecision, data: TensorPrecis
     if not layer.macs or not layer.output_count:
         return 0
     b_w, b_a = (tensor_bits(value, FLOAT_MANTISSA_BITS) for value in (weights, data))
-    terms = layer.macs // layer.output_count + bool(layer.bias_count)
+    terms = layer.macs // layer.computed_count + bool(layer.bias_count)
     growth = math.ceil(math.log2(terms)) if terms > 1 else 0
     sums = (terms - 1) * (b_a + b_w + growth - 1)
-    return layer.output_count * (terms * b_a * b_w + sums)
+    return layer.computed_count * (terms * b_a * b_w + sums)
 
 
 def _operand(

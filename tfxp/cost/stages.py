@@ -30,7 +30,7 @@ class Stage:
         owner: the layer whose precision the stored output has; in an earlier stage if the whole
             stage only passes a format on.
         sources: the stages whose outputs are read, each once.
-        output_count: elements that one sample leaves behind.
+        output_count: elements that one sample leaves behind, in all calls of a shared layer.
         is_input: whether this is a network input, which is stored but not computed.
     """
 
@@ -47,7 +47,8 @@ def stages_of(model: ModelStats, fuse_pools: bool = True) -> dict[str, Stage]:
 
     A layer joins the stage before it if it can be computed on the fly (activation function,
     normalization, pooling) and nothing else reads what it reads. Views (reshape, flatten) join
-    always. A network input is a stage of its own.
+    always. A network input is a stage of its own, and so is a layer that is called several times:
+    it reads what each call reads, and leaves behind what each call computes.
 
     Args:
         model: sizes of the layers.
@@ -62,12 +63,13 @@ def stages_of(model: ModelStats, fuse_pools: bool = True) -> dict[str, Stage]:
     head: dict[str, str] = {}
     for layer in model.layers.values():
         missing = [name for name in layer.inputs if name not in head]
-        if missing:
+        later = layer.calls > 1 and all(name in model.layers for name in missing)
+        if missing and not later:
             raise ModelError(
                 f"inputs of layer {layer.name!r}: got {missing[0]!r}; expected layers that come "
                 "before it. List the layers in the order they run."
             )
-        home = head[layer.inputs[0]] if layer.inputs else ""
+        home = head[layer.inputs[0]] if layer.inputs and layer.calls == 1 else ""
         if not (home and _joins(layer, groups[home], model, readers, fuse_pools)):
             home = layer.name
             groups[home] = []
@@ -90,6 +92,7 @@ def _joins(
     before = layer.inputs[0]
     return (
         fusable
+        and stage[-1].calls == 1
         and len(layer.inputs) == 1
         and stage[0].kind != LayerKind.INPUT
         and stage[-1].name == before
@@ -104,7 +107,7 @@ def _stage(
     sources = dict.fromkeys(head[source] for layer in members for source in layer.inputs)
     sources.pop(name, None)
     count = [
-        layer.output_count for layer in members if layer.kind not in VIEWS or len(members) == 1
+        layer.computed_count for layer in members if layer.kind not in VIEWS or len(members) == 1
     ]
     # A network of which only parameters are known has no output shapes: nothing to move.
     known = bool(members[0].output_shape)
@@ -113,7 +116,7 @@ def _stage(
         tuple(layer.name for layer in members),
         owners[members[-1].name],
         tuple(sources),
-        (count[-1] if count else members[0].output_count) if known else 0,
+        (count[-1] if count else members[0].computed_count) if known else 0,
         members[0].kind == LayerKind.INPUT,
     )
 
@@ -129,7 +132,7 @@ def live_sets(stages: Mapping[str, Stage], outputs: tuple[str, ...]) -> Iterator
     last_use = {name: index for index, name in enumerate(order)}
     for index, name in enumerate(order):
         for source in stages[name].sources:
-            last_use[source] = index
+            last_use[source] = max(last_use[source], index)  # a shared layer reads later ones
         if any(member in outputs for member in stages[name].members):
             last_use[name] = len(order)
     for index in range(len(order)):

@@ -46,13 +46,12 @@ def any_workload(graph: LayerGraph) -> ModelStats:
         inputs = [sample_shape(graph.shape_of(ref)) for ref in call.refs()]
         producers = [graph.calls[ref.call].layer for ref in call.refs()]
         macs = layer_work(spec, inputs, out) or 0
-        if spec.name in layers:  # a shared layer works once per call
-            macs += layers[spec.name].macs
-            producers = [*layers[spec.name].inputs, *producers]
         kernel, biases = layer_weights(spec)
-        layers[spec.name] = LayerStats(
+        stats = LayerStats(
             spec.name, _kind(spec), tuple(dict.fromkeys(producers)), out, kernel, macs, biases
         )
+        known = layers.get(spec.name)  # a shared layer works once per call
+        layers[spec.name] = stats if known is None else known.again(stats)
     outputs = [graph.calls[ref.call].layer for ref in graph.outputs]
     return ModelStats(layers, tuple(dict.fromkeys(outputs)), 0, graph.aliases())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from tfxp.errors import UnsupportedLayerError
@@ -53,10 +52,8 @@ def workload(plan: QuantizationPlan) -> ModelStats:
         if closing.get(spec.name, spec.name) != spec.name or owner != spec.name:
             continue
         stats = _layer_stats(plan, number)
-        if spec.name in layers:  # a shared layer works once per call
-            first = layers[spec.name]
-            stats = _merge_calls(first, stats)
-        layers[spec.name] = stats
+        known = layers.get(spec.name)  # a shared layer works once per call
+        layers[spec.name] = stats if known is None else known.again(stats)
     outputs = tuple(dict.fromkeys(_owner_of(plan, ref) for ref in graph.outputs))
     return ModelStats(layers, outputs, 0, dict(plan.aliases), plan.selected())
 
@@ -111,12 +108,6 @@ def _registered_work(spec: LayerSpec, out: tuple[int, ...]) -> int:
 def _shapes(spec: LayerSpec) -> dict[str, tuple[int, ...]]:
     pairs = zip(spec.weight_names, spec.weights, strict=True)
     return {name: tuple(int(size) for size in weight.shape) for name, weight in pairs}
-
-
-def _merge_calls(first: LayerStats, more: LayerStats) -> LayerStats:
-    return dataclasses.replace(
-        first, inputs=first.inputs + more.inputs, macs=first.macs + more.macs
-    )
 
 
 def _producers(plan: QuantizationPlan, number: int) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfxp.errors import ConfigError, did_you_mean
+from tfxp.errors import ConfigError, check_fields, did_you_mean
 
 
 def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) -> Any:
@@ -231,15 +231,8 @@ def check_settings(name: object, settings: object) -> None:
     if not isinstance(name, str) or name not in KERAS_MODELS:
         hint = did_you_mean(str(name), KERAS_MODELS)
         raise ConfigError(f"model: got {name!r}; expected one of {', '.join(KERAS_MODELS)}.{hint}")
-    known = list(inspect.signature(KERAS_MODELS[name]).parameters)
-    if not isinstance(settings, Mapping):
-        raise ConfigError(f"settings of model {name!r}: got {settings!r}; expected an object.")
-    unknown = [str(key) for key in settings if key not in known]
-    if unknown:
-        raise ConfigError(
-            f"settings of model {name!r}: got {', '.join(map(repr, unknown))}; expected some of "
-            f"{', '.join(known)}.{did_you_mean(unknown[0], known)}"
-        )
+    known = inspect.signature(KERAS_MODELS[name]).parameters
+    check_fields(f"settings of model {name!r}", settings, known)
 
 
 def build_model(name: str, **settings: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import numbers
 from typing import Any
 
-from tfxp.errors import FormatError, PrecisionError, did_you_mean
+from tfxp.errors import FormatError, PrecisionError, check_fields
 from tfxp.formats import (
     MAX_BITS,
     FixedPointFormat,
@@ -96,13 +96,7 @@ class LayerPrecision:
         if not isinstance(data, dict):
             raise PrecisionError(f"{where}: got {data!r}; expected an object of precisions.")
         known = [field.name for field in dataclasses.fields(cls)]
-        unknown = [str(key) for key in data if key not in known]
-        if unknown:
-            hint = did_you_mean(unknown[0], known)
-            raise PrecisionError(
-                f"fields of {where}: got {', '.join(map(repr, unknown))}; "
-                f"expected some of {', '.join(known)}.{hint}"
-            )
+        check_fields(where, data, known, PrecisionError)
         try:
             return cls(**data)
         except PrecisionError as error:

@@ -48,6 +48,8 @@ class LayerStats:
             and not that of its first input; None until a `ModelStats` tells it from the kind.
         is_float: whether its output has no format at all: it is left alone in a network that is
             quantized in parts.
+        calls: how often it is called for one sample. `macs` and `inputs` are those of all calls,
+            `output_shape` is that of one.
     """
 
     name: str
@@ -64,6 +66,7 @@ class LayerStats:
     sqnr: Mapping[str, float] = dataclasses.field(default_factory=dict)
     owns_format: bool | None = None
     is_float: bool = False
+    calls: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", LayerKind(self.kind))
@@ -77,6 +80,17 @@ class LayerStats:
     def output_count(self) -> int:
         """Number of elements in one sample's output."""
         return _product(self.output_shape)
+
+    @property
+    def computed_count(self) -> int:
+        """Number of elements that all calls for one sample put out."""
+        return self.output_count * self.calls
+
+    def again(self, call: LayerStats) -> LayerStats:
+        """The same layer with one call more."""
+        inputs = tuple(dict.fromkeys(self.inputs + call.inputs))
+        macs, calls = self.macs + call.macs, self.calls + call.calls
+        return dataclasses.replace(self, inputs=inputs, macs=macs, calls=calls)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfxp.errors import PrecisionError, did_you_mean
+from tfxp.errors import PrecisionError, check_fields, did_you_mean
 from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
 from tfxp.precision.selectors import SELECTORS
@@ -139,16 +139,8 @@ class PrecisionMap:
         Raises:
             PrecisionError: wrong schema, unknown field, or an impossible value.
         """
-        if not isinstance(data, dict):
-            raise PrecisionError(f"{where}: got {type(data).__name__}; expected an object.")
         known = ["schema", "default", "layers", "rounding", *_PROVENANCE]
-        unknown = [key for key in data if key not in known]
-        if unknown:
-            hint = did_you_mean(unknown[0], known)
-            raise PrecisionError(
-                f"fields of {where}: got {', '.join(map(repr, unknown))}; "
-                f"expected some of {', '.join(known)}.{hint}"
-            )
+        check_fields(where, data, known, PrecisionError)
         if data.get("schema") != SCHEMA:
             raise PrecisionError(
                 f"schema of {where}: got {data.get('schema')!r}; expected {SCHEMA}."

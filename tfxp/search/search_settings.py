@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfxp.errors import ConfigError, did_you_mean
+from tfxp.errors import ConfigError, check_fields, did_you_mean
 from tfxp.files import read_json
 
 SCHEMA = 1
@@ -111,13 +111,7 @@ class SearchSettings:
             raise ConfigError(f"search settings {name!r}: expected an object of schema {SCHEMA}.")
         fields = {key: value for key, value in data.items() if key not in _NOTES}
         known = [field.name for field in dataclasses.fields(cls)]
-        for key in fields:
-            if key not in known:
-                hint = did_you_mean(key, known)
-                raise ConfigError(
-                    f"search settings {name!r}: got {key!r}; expected some of "
-                    f"{', '.join(known)}.{hint}"
-                )
+        check_fields(f"search settings {name!r}", fields, known)
         try:
             return cls(**fields)
         except TypeError as error:

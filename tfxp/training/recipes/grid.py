@@ -7,9 +7,9 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tfxp.errors import ConfigError
+from tfxp.errors import ConfigError, check_fields
 from tfxp.files import find_config, read_json
-from tfxp.training.recipes.recipe import SCHEMA, TrainingRecipe, check_fields
+from tfxp.training.recipes.recipe import SCHEMA, TrainingRecipe
 
 _FIELDS = ["schema", "description", "reference", "command", "expected", "base", "seeds", "rows"]
 
@@ -43,7 +43,7 @@ class TrainingGrid:
         """
         where = os.fspath(path)
         data = read_json(path, "training grid")
-        check_fields(data, _FIELDS, where)
+        check_fields(where, data, _FIELDS)
         if data.get("schema") != SCHEMA:
             raise ConfigError(f"schema of {where}: got {data.get('schema')!r}; expected {SCHEMA}.")
         rows, seeds = data.get("rows"), data.get("seeds", [0])

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tfxp.errors import ConfigError, DataError, did_you_mean
+from tfxp.errors import ConfigError, DataError, check_fields, did_you_mean
 from tfxp.files import read_json, write_json
 from tfxp.models.keras_models import check_settings
 
@@ -192,7 +192,7 @@ class TrainingRecipe:
             ConfigError: wrong schema, unknown field, or an impossible value.
         """
         known = [field.name for field in dataclasses.fields(cls) if field.name != "provenance"]
-        check_fields(data, ["schema", *known, *_PROVENANCE], where)
+        check_fields(where, data, ["schema", *known, *_PROVENANCE])
         if data.get("schema") != SCHEMA:
             raise ConfigError(f"schema of {where}: got {data.get('schema')!r}; expected {SCHEMA}.")
         if "model" not in data:
@@ -236,22 +236,6 @@ class TrainingRecipe:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, whole or not at all."""
         write_json(path, self.to_dict())
-
-
-def check_fields(data: Any, known: list[str], where: str) -> None:
-    """Complain about fields that nobody would read.
-
-    Raises:
-        ConfigError: no object, or one with other fields.
-    """
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: got {type(data).__name__}; expected an object.")
-    unknown = [str(key) for key in data if key not in known]
-    if unknown:
-        raise ConfigError(
-            f"fields of {where}: got {', '.join(map(repr, unknown))}; expected some of "
-            f"{', '.join(known)}.{did_you_mean(unknown[0], known)}"
-        )
 
 
 def _unknown(name: str, value: Any, known: tuple[str, ...]) -> list[str]:
