@@ -67,6 +67,7 @@ setup(
         "numba",
         "numpy",
         "scikit-learn",
+        "scipy>=1.9",
         "tensorboard",
         "tensorflow>=2.16",
         "tensorflow-model-optimization>=0.8",

@@ -7,6 +7,8 @@
     tools/assign_precision.py --method=judd --model=net.h5 --data=calibration.npz \\
         --eval_data=search.npz --report_data=others.npz --tolerance=0.01 --ledger=run.jsonl \\
         --output=map.json --report=judd.html
+    tools/assign_precision.py --method=ilp --model=net.h5 --data=calibration.npz \\
+        --total=model_size_bits --bound=w4a4 --output=map.json
     tools/assign_precision.py --method=sakr --training_stats=run.json --output=training.json
     tools/assign_precision.py --method=sakr --training_stats=run.json --b_min_sweep \\
         --model=run/model.keras --data=train.npz --eval_data=train.npz --split=train \\
@@ -22,6 +24,8 @@ lin      bits of weights from what they cost and how noise adds up; --data is ne
          statistics are asked for (--fraction, --kappa=measured, the table of SQNR), --eval_data
          for --sweep (accuracy against size, beside equal bits) and --dense_sweep.
 judd     greedy descent by measured accuracy; run the same command again to go on after a stop.
+ilp      bits of least summed loss, measured without labels, under a bound on a total of the cost
+         report; exact, by an integer linear program.
 sakr     all five tensors of fixed-point training from the statistics of one float run; B_min by a
          bound, or by --b_min_sweep on held-out samples.
 
@@ -37,6 +41,7 @@ from tfxp.assign import Assignment
 from tfxp.commands import (
     AdaptionMethod,
     AssignInputs,
+    IlpMethod,
     JuddMethod,
     LinMethod,
     SakrMethod,
@@ -55,6 +60,7 @@ _UNIFORM = UniformMethod(_FLAGS, _INPUTS)
 _ADAPTION = AdaptionMethod(_FLAGS, _INPUTS)
 _LIN = LinMethod(_FLAGS, _INPUTS)
 _JUDD = JuddMethod(_FLAGS, _INPUTS)
+_ILP = IlpMethod(_FLAGS, _INPUTS)
 _SAKR = SakrMethod(_FLAGS, _INPUTS)
 _OUTPUT = _FLAGS.output("The precision map.", ".json")
 _PLOT = _FLAGS.plot("Save the method's picture")
@@ -90,6 +96,8 @@ def assigned(method: str) -> tuple[ModelStats | None, Assignment]:
         return stats, _ADAPTION.assign(stats)
     if method == "judd":
         return stats, _JUDD.assign(stats, model, data, profile=bool(_REPORT.value))
+    if method == "ilp":
+        return stats, _ILP.assign(stats, model, data)
     return stats, _LIN.assign(stats, model, data)
 
 

@@ -63,8 +63,12 @@ _ROUNDING = _FLAGS.DEFINE_enum(
     "Rounding where the precision map names none: the same on every runtime (default), or that of "
     "LiteRT's default engine.",
 )
-_CALIBRATE = _FLAGS.DEFINE_boolean(
-    "calibrate", True, "Choose binary points by the network's output and centre biases."
+_CALIBRATE = _FLAGS.choice_or_none(
+    "calibrate",
+    "formats",
+    ["formats", "adaround"],
+    "Choose binary points by the network's output and centre biases; adaround also learns whether "
+    "each weight is rounded up or down (minutes).",
 )
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bound=0)
 _RATE = _FLAGS.DEFINE_float("learning_rate", 1e-2, "First relative step.", lower_bound=0.0)
@@ -126,7 +130,7 @@ def main() -> None:
     for data in (calibration, training, evaluation):
         if data is not None:
             cli.warn_of_saturation(data, _input_ranges(qmodel))
-    if _CALIBRATE.value and calibration is not None:
+    if _CALIBRATE.value != "none" and calibration is not None:
         figures["output_error"] = _calibrate(qmodel, calibration)
         _evaluate("calibrated", qmodel, evaluation, figures)
     if training is not None and _EPOCHS.value:
@@ -172,9 +176,13 @@ def _measure(model: Any, data: ModelData | None) -> ModelStats | None:
 
 def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
-        result = tfxp.calibrate_model(qmodel, data.x, progress=bar.reach)
+        started = time.monotonic()
+        result = tfxp.calibrate_model(
+            qmodel, data.x, method=_CALIBRATE.value, seed=_SEED.value, progress=bar.reach
+        )
+    seconds = time.monotonic() - started
     steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
-    print(f"relative squared output error: {steps}")
+    print(f"relative squared output error: {steps} ({seconds:.1f} s)")
     return result
 
 

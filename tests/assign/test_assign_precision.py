@@ -216,3 +216,28 @@ def test_judd_with_storage_and_page(digits, tmp_path, capsys):
     for heading in ("Pareto front", "Bits per layer", "Sensitivity", "Signal to quantization"):
         assert f"<h2>{heading}" in page
     assert "arithmetic is float" in page
+
+
+def test_ilp_on_a_tiny_model(tmp_path, capsys):
+    from tfxp.keras import keras, layers
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [layers.Input((6,)), layers.Dense(8, "relu", name="a"), layers.Dense(3, name="b")]
+    )
+    x = np.random.default_rng(0).normal(size=(32, 6)).astype(np.float32)
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "d.npz", x=x)
+    command = [
+        "--method=ilp", f"--model={tmp_path / 'm.keras'}", f"--data={tmp_path / 'd.npz'}",
+        "--word_lengths=2,8", f"--output={tmp_path / 'o.json'}", f"--json={tmp_path / 'r.json'}",
+    ]  # fmt: skip
+    assert run(*command, "--bound=w4a8", "--tensors=weights") == 0
+    assert "least summed loss" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "r.json").read_text())
+    assert set(figures["figures"]["losses"]) == {"a weights", "b weights"}
+    assert figures["cost"]["model_size_bits"] <= figures["figures"]["bound"]
+    rules = PrecisionMap.load(tmp_path / "o.json").layers
+    assert {rules["a"].weights, rules["b"].weights} == {2, 8}
+    assert run(*command, "--bound=w8a8", "--total=sizes") == 1
+    assert "got 'sizes'; expected one of parameters" in capsys.readouterr().err

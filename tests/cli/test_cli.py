@@ -9,6 +9,7 @@ import time
 import warnings
 
 import pytest
+from absl import flags
 
 from tfxp import cli
 from tfxp.errors import DataError
@@ -213,3 +214,30 @@ def test_warnings_are_one_line(capsys):
     with pytest.raises(SystemExit):
         cli.entry_point(main, cli.ToolFlags("Warns."))(["/usr/bin/tool"])
     assert capsys.readouterr().err == "tool: warning: it did not help.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ([], "slow"),
+        (["--repair"], "slow"),
+        (["--repair=true"], "slow"),
+        (["--repair=fast"], "fast"),
+        (["--norepair"], "none"),
+        (["--repair=false"], "none"),
+        (["--repair=none"], "none"),
+    ],
+)
+def test_a_step_is_done_in_one_of_several_ways_or_not(arguments, value):
+    tool = cli.ToolFlags("Repairs.")
+    flag = tool.choice_or_none("repair", "slow", ["slow", "fast"], "How.")
+    tool.parse(["tool", *arguments])
+    assert flag.value == value
+    assert "--[no]repair=slow|fast (default: slow)" in tool.help_text()
+
+
+def test_another_way_is_refused():
+    tool = cli.ToolFlags("Repairs.")
+    tool.choice_or_none("repair", "slow", ["slow", "fast"], "How.")
+    with pytest.raises(flags.Error, match="slow"):
+        tool.parse(["tool", "--repair=best"])

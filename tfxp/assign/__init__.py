@@ -1,9 +1,10 @@
-"""Precision by analysis: uniform, ADaPTION, Lin's SQNR allocation, Judd's descent, Sakr."""
+"""Precision by analysis: uniform, ADaPTION, Lin's SQNR allocation, Judd's descent, Sakr, ILP."""
 
 from tfxp.assign.adaption import AdaptionAssigner
 from tfxp.assign.assignment import Assignment, Decision, PrecisionAssigner
 from tfxp.assign.descent import Evaluation, JuddDescent
 from tfxp.assign.evaluation_ledger import EvaluationLedger
+from tfxp.assign.ilp import IlpAssigner
 from tfxp.assign.judd import JuddAssigner, sensitivity_profile, uniform_start, uniform_sweep
 from tfxp.assign.lin import LinAssigner, bit_offsets, dense_sweep
 from tfxp.assign.pareto import cheapest_within, pareto_front
@@ -33,6 +34,7 @@ __all__ = [
     "Decision",
     "Evaluation",
     "EvaluationLedger",
+    "IlpAssigner",
     "JuddAssigner",
     "JuddDescent",
     "KappaFit",

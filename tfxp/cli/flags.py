@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from tfxp.cli.custom_objects import read_custom_objects
+from tfxp.cli.flag_parsers import ChoiceOrNoneParser, FractionParser
 from tfxp.cli.outputs import OutputFlag, check_outputs
 from tfxp.data import AUTO, METRICS, InputScaling, ModelData, scaled_inputs
 from tfxp.data.input_scaling import Scalings
@@ -347,8 +348,21 @@ class ToolFlags:
         text = "Draw a progress bar (default: on a terminal only)."
         return self.DEFINE_boolean("progress", None, text)
 
+    def choice_or_none(self, name: str, default: str, choices: Sequence[str], text: str) -> Any:
+        """A step that is done in one of several ways, or not: --name=way, --name, --noname.
+
+        Args:
+            name: the flag, whose value is a way or "none".
+            default: the way that --name alone stands for too.
+            choices: all ways.
+            text: its help.
+        """
+        parser, serializer = ChoiceOrNoneParser(choices, default), flags.ArgumentSerializer()
+        flag: Any = flags.Flag(parser, serializer, name, default, text, boolean=True)
+        return flags.DEFINE_flag(flag, self.values)
+
     def _number(self, name: str, default: str, text: str) -> Any:
-        parser, serializer = _FractionParser(), flags.ArgumentSerializer()
+        parser, serializer = FractionParser(), flags.ArgumentSerializer()
         return flags.DEFINE(
             parser, name, default, text, flag_values=self.values, serializer=serializer
         )
@@ -372,28 +386,3 @@ def read_precision(text: str) -> PrecisionMap:
 def _default(flag: flags.Flag) -> str:
     value = flag.default
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-class _FractionParser(flags.ArgumentParser):
-    """Reads 0.5, 1e-3 and 1/255."""
-
-    syntactic_help = "a number, or a fraction such as 1/255"
-
-    def parse(self, argument: Any) -> float:
-        """The number.
-
-        Raises:
-            ValueError: it is none, or not finite.
-        """
-        numerator, slash, denominator = str(argument).partition("/")
-        try:
-            value = float(numerator) / float(denominator) if slash else float(numerator)
-        except (ValueError, ZeroDivisionError):
-            value = float("nan")
-        if not abs(value) < float("inf"):
-            raise ValueError(f"got {argument!r}; expected {self.syntactic_help}")
-        return value
-
-    def flag_type(self) -> str:
-        """What absl calls this kind of flag."""
-        return "number"

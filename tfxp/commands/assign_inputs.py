@@ -13,7 +13,7 @@ from tfxp.models import PAPER_NETWORKS, count_network
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
 
-METHODS = ("uniform", "adaption", "lin", "judd", "sakr")
+METHODS = ("uniform", "adaption", "lin", "judd", "ilp", "sakr")
 _MEASURED = ("lin", "judd", "sakr")  # methods that look at accuracy
 
 

@@ -7,6 +7,7 @@ from tfxp.measure.measure_model import measure_model
 from tfxp.measure.noise_gains import noise_gains
 from tfxp.measure.sqnr import LayerSqnr, measure_sqnr, weights_sqnr
 from tfxp.measure.training_taps import TrainingTaps, training_taps
+from tfxp.measure.word_lengths import word_length_losses
 from tfxp.measure.workload import count_model
 from tfxp.quantization.read_network import is_quantized
 
@@ -22,4 +23,5 @@ __all__ = [
     "training_taps",
     "uncounted_layers",
     "weights_sqnr",
+    "word_length_losses",
 ]

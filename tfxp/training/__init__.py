@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfxp.training.recipes.grid import TrainingGrid as TrainingGrid
     from tfxp.training.recipes.recipe import TrainingRecipe as TrainingRecipe
     from tfxp.training.recipes.train import train_recipe as train_recipe
+    from tfxp.training.repair.adaround import RoundingSettings as RoundingSettings
     from tfxp.training.repair.calibrate import calibrate_model as calibrate_model
     from tfxp.training.repair.fine_tune import AUGMENTATIONS as AUGMENTATIONS
     from tfxp.training.repair.fine_tune import FineTuneSettings as FineTuneSettings
@@ -29,6 +30,7 @@ _NAMES = {
     "AUGMENTATIONS": "repair.fine_tune",
     "FineTuneSettings": "repair.fine_tune",
     "FixedPointSGD": "fixed_point.fixed_point_sgd",
+    "RoundingSettings": "repair.adaround",
     "TrainingGrid": "recipes.grid",
     "TrainingRecipe": "recipes.recipe",
     "UpdatePrecision": "fixed_point.tensor_precision",

@@ -1,9 +1,10 @@
-"""After quantizing and before training: choose formats by the network's output, and centre biases.
+"""After quantizing and before training: choose formats and rounding by outputs, centre biases.
 
 Formats fitted tensor by tensor minimise each tensor's own error. What counts is the error of the
 network's output, so `calibrate_model` walks over all tensors and moves one binary point at a time,
 keeping what brings the output nearer to the float network's. Precision lives in variables, so a
-step costs one run over the calibration data and no rebuild.
+step costs one run over the calibration data and no rebuild. Rounding is learned layer by layer
+(`adaround`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.data.named_inputs import InputSignature
-from tfxp.errors import ConfigError, TrainingWarning
+from tfxp.errors import ConfigError, TrainingWarning, did_you_mean
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
@@ -27,31 +28,38 @@ from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
+from tfxp.training.repair.adaround import Reconstruction, RoundingSettings, learn_rounding
 from tfxp.training.repair.objective import OutputKind
 
+METHODS = ("formats", "adaround")
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 
 def calibrate_model(
     qmodel: KerasModel,
     data: Samples,
     *,
+    method: str = "formats",
     refine_formats: bool = True,
     correct_bias: bool = True,
     batch_size: int = 256,
     sweeps: int = 2,
     held_back: float = 0.2,
     seed: int = 0,
+    rounding: RoundingSettings | None = None,
     progress: Report | None = None,
 ) -> dict[str, float]:
     """Bring a freshly quantized model nearer to its float self, without labels or gradients.
 
     The float network is the quantized one with its quantizers taken off, so call this before
-    fine-tuning or after it.
+    fine-tuning or after it; and once, if it learns rounding, since weights are then on their grids.
 
     1. Formats: coordinate descent over the binary points of all tensors; a move is kept if it
        lowers  E[(y_quantized - y_float)^2] / E[y_float^2]  at the network's outputs (before a
        final softmax).
-    2. Biases: layer by layer, b += E[y_float] - E[y_quantized] per channel, the mean taken over
+    2. Rounding, with the method "adaround": layer by layer, each weight goes up or down to its
+       grid such that the layer's output behind the activation function stays nearest to the float
+       one. The weights become the chosen values of the grid.
+    3. Biases: layer by layer, b += E[y_float] - E[y_quantized] per channel, the mean taken over
        samples and positions before the activation function.
 
     Some samples are held back. A step is undone, and a `TrainingWarning` says so where nothing is
@@ -61,32 +69,44 @@ def calibrate_model(
     Args:
         qmodel: what `quantize_model` returned; changed in place.
         data: calibration inputs, as `measure_model` takes them; they are held in memory.
+        method: "formats" (steps 1 and 3), or "adaround" (all).
         refine_formats: do step 1.
-        correct_bias: do step 2.
+        correct_bias: do step 3.
         batch_size: samples per step.
         sweeps: how often step 1 goes over all tensors; it stops early when nothing moves.
         held_back: share of the samples that judge the steps; fewer than 8 samples do both.
         seed: seed of the choice of samples that are held back.
+        rounding: how step 2 learns.
         progress: called with (steps done, None, what was done and the error that is left).
 
     Returns:
-        Relative squared output error over all data: "before", "after_formats", "after_bias".
+        Relative squared output error over all data: "before", "after_formats",
+        "after_rounding" if it was learned, "after_bias".
 
     Raises:
         DataError: `data` is empty, or does not fit the model's inputs.
-        ConfigError: an impossible share.
+        ConfigError: an impossible share, or no such method.
 
     References:
+        Rounding: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization",
+        ICML 2020.
         Bias correction: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
         Correction", ICCV 2019, sec. 4.2, with measured means.
     """
     if not 0 <= held_back < 1:
         raise ConfigError(f"held_back: got {held_back}; expected 0 to below 1.")
+    if method not in METHODS:
+        hint = did_you_mean(method, METHODS)
+        raise ConfigError(f"calibration: got method {method!r}; expected one of {METHODS}.{hint}")
     task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
     result = {"before": task.error()}
     if refine_formats:
         task.attempt("formats", lambda: task.refine(sweeps))
     result["after_formats"] = task.error()
+    if method == "adaround" and not task.interrupted:
+        settings = rounding or RoundingSettings(seed=seed)
+        task.attempt("rounding", lambda: task.learn_rounding(settings))
+        result["after_rounding"] = task.error()
     if correct_bias and not task.interrupted:
         task.attempt("biases", task.correct_biases)
     result["after_bias"] = task.error()
@@ -122,7 +142,8 @@ class _Calibration:
         )
         self._forward = _compile(qmodel, plan)
         self._kind = OutputKind.of(qmodel) if len(qmodel.outputs) == 1 else OutputKind("none")
-        float_forward = _compile(plan.graph.to_model(), make_plan(plan.graph))
+        self._float_model = plan.graph.to_model()
+        float_forward = _compile(self._float_model, make_plan(plan.graph))
         self._float = {id(batch): float_forward(batch) for batch in [*self._moved, *self._held]}
         self.interrupted, self.undone = False, list[str]()
 
@@ -177,6 +198,16 @@ class _Calibration:
                 self._report(f"formats: {name} {tensor}", best)
             if best >= start * (1 - 1e-3):
                 break
+
+    def learn_rounding(self, settings: RoundingSettings) -> None:
+        """Choose floor or ceil for every weight, one layer after the other."""
+
+        def report(layer: Reconstruction) -> None:
+            self._report(f"rounding: {layer.layer}", layer.learned)
+
+        learn_rounding(
+            self._qmodel, self._float_model, self._network.plan, self._moved, settings, report
+        )
 
     def _report(self, what: str, error: float) -> None:
         self._steps += 1
