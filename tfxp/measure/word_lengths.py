@@ -84,7 +84,8 @@ def word_length_losses(
     result: dict[tuple[str, str], dict[int, float]] = {}
     for name, tensor in free:
         for length in sorted(set(bits)):
-            set_precision(qmodel, widest.updated({name: LayerPrecision(**{tensor: length})}))
+            rule = LayerPrecision.from_dict({tensor: length})
+            set_precision(qmodel, widest.updated({name: rule}))
             have = [run(batch) for batch in batches]
             result.setdefault((name, tensor), {})[length] = _relative_error(have, wanted)
             done += 1

@@ -144,7 +144,7 @@ class LayerRounding:
         draws = np.random.default_rng(settings.seed)
         for number in range(settings.steps):
             rows = draws.integers(0, len(x), min(settings.batch_size, len(x)))
-            now = np.float32(_annealed(number / settings.steps, settings))
+            now = np.array(_annealed(number / settings.steps, settings), np.float32)
             step(x[rows], wanted[rows], *map(tf.constant, now))
         chosen = weights({path: tf.cast(_share(up) >= 0.5, tf.float32) for path, up in ups.items()})
         return {path: self._as_quantized(path, value) for path, value in chosen.items()}
