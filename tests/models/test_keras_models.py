@@ -118,6 +118,18 @@ def test_every_builder_runs_and_widens(name):
     keras.backend.clear_session()
 
 
+def test_lenet_for_smaller_images_and_for_grids():
+    model = build_model("lenet", width=0.1, size=16, batch_norm=True)
+    assert model.input_shape == (None, 16, 16, 1)
+    assert [layer.use_bias for layer in model.layers if hasattr(layer, "use_bias")] == [
+        False, False, False, True
+    ]  # fmt: skip
+    norms = [layer.name for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    assert norms == ["conv0_norm", "conv1_norm", "dense0_norm"]
+    with pytest.raises(ConfigError, match="size: got 15; expected at least 16"):
+        build_model("lenet", size=15)
+
+
 def test_relu_max_and_unknown_names():
     model = build_model("convnet", width=0.25, relu_max=2.0)
     assert model.get_layer("conv0_0_relu").max_value == 2.0

@@ -93,6 +93,17 @@ def test_switches(options, changed):
     assert found["conv2_0"] == ("wrpn:3", "wrpn:4")
 
 
+def test_one_of_both_in_float():
+    """The paper's rows of W32 and A32: nothing is clipped that is not on a grid."""
+    model = build_model("resnet8", width=0.25, shortcut_norm=True)
+    both, weights, activations = (
+        rules_of(model, *bits) for bits in ((2, 4), (2, "float"), ("float", 4))
+    )
+    for name, (w, a) in both.items():
+        assert weights[name] == (w, "float")
+        assert activations[name] == (None if w is None else "float", a)
+
+
 def test_impossible_switches():
     model = build_model("lenet")
     with pytest.raises(ConfigError, match="edges of WRPN: got 'int4'; expected one of float, 8"):

@@ -13,13 +13,24 @@ from typing import Any
 from tfxp.errors import ConfigError, check_fields, did_you_mean
 
 
-def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) -> Any:
-    """A LeNet-class network for MNIST: two 5 x 5 convolutions with max-pooling, two dense layers.
+def lenet(
+    classes: int = 10,
+    width: float = 1.0,
+    relu_max: float | None = None,
+    batch_norm: bool = False,
+    size: int = 28,
+) -> Any:
+    """A LeNet-class network for digits: two 5 x 5 convolutions with max-pooling, two dense layers.
 
     Args:
         classes: number of outputs (logits).
         width: factor on filters and hidden units.
         relu_max: clip activations from above, as fixed-point training wants it.
+        batch_norm: normalise before every ReLU, as grids of fixed range (WRPN) want it.
+        size: rows and columns of an image, 28 for MNIST, 16 for USPS; at least 16.
+
+    Raises:
+        ConfigError: smaller images, of which the second pool would leave nothing.
 
     References:
         LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, in Caffe's
@@ -27,14 +38,18 @@ def lenet(classes: int = 10, width: float = 1.0, relu_max: float | None = None) 
     """
     from tfxp.keras import keras, layers
 
+    if size < 16:
+        raise ConfigError(f"size: got {size}; expected at least 16.")
     wide = _widen(width)
-    x = inputs = layers.Input((28, 28, 1), name="input")
+    x = inputs = layers.Input((size, size, 1), name="input")
     for index, filters in enumerate((20, 50)):
         name = f"conv{index}"
-        x = _norm_relu(layers.Conv2D(wide(filters), 5, name=name)(x), name, False, relu_max)
+        x = layers.Conv2D(wide(filters), 5, use_bias=not batch_norm, name=name)(x)
+        x = _norm_relu(x, name, batch_norm, relu_max)
         x = layers.MaxPooling2D(2, name=f"pool{index}")(x)
     x = layers.Flatten(name="flatten")(x)
-    x = _norm_relu(layers.Dense(wide(500), name="dense0")(x), "dense0", False, relu_max)
+    x = layers.Dense(wide(500), use_bias=not batch_norm, name="dense0")(x)
+    x = _norm_relu(x, "dense0", batch_norm, relu_max)
     return keras.Model(inputs, layers.Dense(classes, name="dense1")(x), name="lenet")
 
 

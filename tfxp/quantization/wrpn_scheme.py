@@ -19,8 +19,8 @@ EDGES = ("float", "8", "wrpn")
 
 def wrpn_precision(
     model: KerasModel,
-    weights: int,
-    activations: int,
+    weights: int | str,
+    activations: int | str,
     *,
     edges: str = "float",
     signed: int | str = FLOAT,
@@ -35,8 +35,8 @@ def wrpn_precision(
 
     Args:
         model: Sequential or functional tf_keras model, float or quantized.
-        weights: k of the weights, 1 to 16; 1 is sign(w) * mean|w|.
-        activations: k of the activations, 1 to 16.
+        weights: k of the weights, 1 to 16; 1 is sign(w) * mean|w|; "float" leaves them alone.
+        activations: k of the activations, 1 to 16; "float" leaves them alone, unclipped.
         edges: "float" (default, the paper): weights of the first and last layers and what they
             read and the network returns stay float; "8": the same tensors in 8 bits, which needs
             measurements; "wrpn": weights of all layers on the grid, and activations that cannot be
@@ -61,7 +61,7 @@ def wrpn_precision(
     """
     if edges not in EDGES:
         raise ConfigError(f"edges of WRPN: got {edges!r}; expected one of {', '.join(EDGES)}.")
-    grids = (WrpnFormat(weights, "weights"), WrpnFormat(activations, "activations"))
+    grids = (_grid(weights, "weights"), _grid(activations, "activations"))
     plan = plan_of_any(model)
     scales = {name for name, spec in plan.graph.layers.items() if is_channel_scale(spec)}
     edge_macs, edge_points = _edges(plan, scales)
@@ -93,7 +93,7 @@ class WrpnScheme(FormatScheme):
 
     Args:
         model: the network, float.
-        weights, activations: k of either.
+        weights, activations: k of either, or "float".
         stats: measurements; needed for 8-bit edges.
         options: `edges`, `signed` and `per_channel` of `wrpn_precision`.
     """
@@ -101,13 +101,17 @@ class WrpnScheme(FormatScheme):
     def __init__(
         self,
         model: Any,
-        weights: int,
-        activations: int,
+        weights: int | str,
+        activations: int | str,
         stats: ModelStats | None = None,
         **options: Any,
     ) -> None:
         precision = wrpn_precision(model, weights, activations, **options)
         super().__init__(precision, stats, fold_batch_norm=False)
+
+
+def _grid(bits: int | str, role: str) -> WrpnFormat | str:
+    return FLOAT if bits == FLOAT else WrpnFormat(bits, role)  # type: ignore[arg-type]
 
 
 def _edges(plan: QuantizationPlan, scales: set[str]) -> tuple[set[str], set[str]]:
