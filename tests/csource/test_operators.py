@@ -42,6 +42,10 @@ class Cases:
         data = np.array(values, np.int32)
         return self.tensor(data.shape, None, data=data, kind="INT32")
 
+    def hidden(self, name, inputs, output, **options):
+        """An operator whose output is none of the graph's."""
+        self.graph.add_operator(Operator(name, list(inputs), [output], options))
+
     def operator(self, name, inputs, *outputs, **options):
         self.graph.add_operator(Operator(name, list(inputs), list(outputs), options))
         self.graph.outputs += outputs
@@ -110,8 +114,36 @@ def portable(cases):
     image = cases.input((1, 4, 4, 5), scale=0.5, zero=-128)
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "depth_multiplier": 1,
                "dilation_h_factor": 1, "dilation_w_factor": 1}  # fmt: skip
-    cases.convolution("DEPTHWISE_CONV_2D", image, np.full((1, 4, 4, 5), 4), np.full(5, 2), options,
-                      (2.0**-6, 0.5), shape=(1, 1, 1, 5))  # fmt: skip
+    for scale in (2.0**-6, 1 / 48):
+        for weight, bias in ((4, 2), (64, 33), (64, 64), (5, 2)):
+            weights, biases = np.full((1, 4, 4, 5), weight), np.full(5, bias)
+            cases.convolution("DEPTHWISE_CONV_2D", image, weights, biases, options, (scale, 0.5),
+                              shape=(1, 1, 1, 5))  # fmt: skip
+
+
+def sums_in_sixteen_bits(cases):
+    """As portable files add: exact 16-bit sums with half a step, then a coarser 8-bit code."""
+    scale, fused = 2.0**-4, {"fused_activation_function": "NONE", "pot_scale_int16": False}
+    shapes = [(1, 3, 4, 2), (2,), (1, 3, 1, 1), None]
+    for name, other, (a, b), out in itertools.product(
+        ("ADD", "SUB"), shapes, ((4, 8), (16, 4)), (4 * 4, 8 * 4, 64 * 4)
+    ):
+        constant = other == (2,)
+        left = cases.input((1, 3, 4, 2), a * scale, 5)
+        wide = [cases.tensor((1, 3, 4, 2), scale, kind="INT16")]
+        cases.hidden("QUANTIZE", [left], wide[0])
+        half = cases.tensor((1,), scale, kind="INT16", data=np.array([2], np.int16))
+        total = cases.tensor((1, 3, 4, 2), scale, kind="INT16")
+        cases.hidden("ADD", [wide[0], half], total, **fused)
+        if other is not None:
+            data = (b * codes(other, -99, 99)).astype(np.int16) if constant else None
+            second = cases.tensor(other, scale, kind="INT16", data=data)
+            if not constant:
+                cases.hidden("QUANTIZE", [cases.input(other, b * scale, -7)], second)
+            sum_ = cases.tensor((1, 3, 4, 2), scale, kind="INT16")
+            cases.hidden(name, [total, second], sum_, **fused)
+            total = sum_
+        cases.operator("QUANTIZE", [total], cases.tensor((1, 3, 4, 2), out * scale, 9))
 
 
 def huge_sums(cases):
@@ -237,7 +269,17 @@ def functions(cases):
         cases.operator("L2_NORMALIZATION", [x], cases.tensor((1, 2, depth), 2.0**-7))
 
 
-FAMILIES = [convolutions, portable, huge_sums, matrices, joins, moves, reductions, functions]
+FAMILIES = [
+    convolutions,
+    portable,
+    sums_in_sixteen_bits,
+    huge_sums,
+    matrices,
+    joins,
+    moves,
+    reductions,
+    functions,
+]
 
 
 def rows(shape, samples=SAMPLES):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from tfxp.csource.float_ends import without_float_ends
 from tfxp.csource.operators import LOWERINGS, Site
 from tfxp.csource.operators.moves import VIEWS
+from tfxp.csource.operators.sixteen_bits import ExactSum, absorb, emit
 from tfxp.csource.program import Step, identifiers
 from tfxp.csource.sixteen_bits import without_16_bits
 from tfxp.errors import UnsupportedOpError
@@ -35,9 +36,10 @@ def lower(graph: IntegerGraph) -> tuple[IntegerGraph, list[Step]]:
     steps: list[Step] = []
     refusals: list[str] = []
     names = identifiers(tensor.name for tensor in graph.tensors)
+    sums: dict[int, ExactSum] = {}
     for node in executor.nodes:
         try:
-            steps += _lower_node(Site(node, names[node.operator.outputs[0]]))
+            steps += _lower_node(Site(node, names[node.operator.outputs[0]], sums))
         except UnsupportedOpError as error:
             refusals.append(str(error))
     if refusals:
@@ -67,6 +69,11 @@ def _require_sizes(graph: IntegerGraph) -> None:
 def _lower_node(site: Site) -> list[Step]:
     if site.operator not in LOWERINGS:
         raise site.refusal("no such kernel")
+    if site.output.type == "INT16":
+        absorb(site)
+        return []
+    if site.operator == "QUANTIZE" and site.index(0) in site.sums:
+        return emit(site)
     for tensor in (*_computed(site.node), *site.node.outputs):
         if tensor.type != "INT8" and site.operator not in VIEWS:
             raise site.refusal(f"tensor {tensor.name!r} of type {tensor.type}; expected INT8")

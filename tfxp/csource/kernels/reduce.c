@@ -33,11 +33,13 @@ void tfxp_mean(int32_t outer, int32_t count, int32_t inner, int32_t step_count, 
 }
 
 void tfxp_mean_by_shift(int32_t outer, int32_t count, int32_t inner, int32_t offset, int32_t shift,
-                        int32_t zero, const int8_t *input, int8_t *output) {
+                        int half_up, int32_t zero, const int8_t *input, int8_t *output) {
   for (int32_t o = 0; o < outer; ++o, input += count * inner) {
     for (int32_t i = 0; i < inner; ++i) {
       const int32_t sum = sum_of(count, inner, input + i) - offset;
-      *output++ = tfxp_clamp(tfxp_round_half_even(sum, shift) + zero, INT8_MIN, INT8_MAX);
+      const int32_t mean =
+          half_up ? tfxp_round_half_up(sum, shift) : tfxp_round_half_even(sum, shift);
+      *output++ = tfxp_clamp(mean + zero, INT8_MIN, INT8_MAX);
     }
   }
 }

@@ -15,7 +15,7 @@ static int32_t shift_left(int32_t value, int32_t left) {
   return near * ((int32_t)1 << (left > 20 ? 20 : left));
 }
 
-static int32_t round_half_up(int32_t value, int32_t shift) {
+int32_t tfxp_round_half_up(int32_t value, int32_t shift) {
   if (shift <= 0) {
     return shift_left(value, -shift);
   }
@@ -92,7 +92,7 @@ static int32_t steps_of(const tfxp_requantizer *to, int32_t channel, int32_t sum
   const int32_t shift = to->shifts[place];
   switch (to->rounding) {
     case TFXP_HALF_UP:
-      return round_half_up(sum, shift);
+      return tfxp_round_half_up(sum, shift);
     case TFXP_HALF_EVEN:
       return tfxp_round_half_even(sum, shift);
     case TFXP_FLOAT32:

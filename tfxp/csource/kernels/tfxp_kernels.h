@@ -147,9 +147,9 @@ void tfxp_reduce_min(int32_t outer, int32_t count, int32_t inner, const int8_t *
 /* Code lowest + the number of steps that the sum of stored codes has reached. The steps rise. */
 void tfxp_mean(int32_t outer, int32_t count, int32_t inner, int32_t step_count, int32_t lowest,
                const int32_t *steps, const int8_t *input, int8_t *output);
-/* (sum - offset) * 2^-shift, ties to even, + zero. */
+/* (sum - offset) * 2^-shift, ties up or to even, + zero. */
 void tfxp_mean_by_shift(int32_t outer, int32_t count, int32_t inner, int32_t offset, int32_t shift,
-                        int32_t zero, const int8_t *input, int8_t *output);
+                        int half_up, int32_t zero, const int8_t *input, int8_t *output);
 
 /* On two tensors: the operand b is read again from its start every `period` elements. */
 void tfxp_add(const tfxp_sum *sum, int32_t size, int32_t period, const int8_t *a, const int8_t *b,
@@ -181,6 +181,8 @@ void tfxp_gather(int32_t rows, int32_t width, const int8_t *table, int32_t size,
 
 /* round(value * 2^-shift), ties to even; a negative shift multiplies, up to some 2^29. */
 int32_t tfxp_round_half_even(int32_t value, int32_t shift);
+/* The same with ties up: floor(value * 2^-shift + 1/2). */
+int32_t tfxp_round_half_up(int32_t value, int32_t shift);
 /* value * multiplier * 2^-31, halves up; then * 2^-shift, halves up or away from zero. */
 int32_t tfxp_round_twice(int32_t value, int32_t multiplier, int32_t shift, int half_up);
 /* Sums of pixels x channels, to as many codes. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.csource.operators.joins import repeated
 from tfxp.csource.operators.products import image_of
 from tfxp.csource.operators.site import Site, lowers
 from tfxp.csource.program import Step
@@ -28,8 +29,7 @@ def _look_up(site: Site) -> list[Step]:
     except DataError as error:
         raise site.refusal(f"not every code has a value: {error}") from None
     table = site.constant("table", "int8_t", values)
-    call = f"tfxp_look_up({table.name}, {site.output.size}, $in0, $out)"
-    return [site.step(call, [site.index(0)], constants=[table])]
+    return [repeated(site, table, site.index(0))]
 
 
 @lowers("SOFTMAX")

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.csource.operators.requantize import Rounded, requantizer_fields, split_factor
+from tfxp.csource.operators.requantize import (
+    HALF_EVEN,
+    HALF_UP,
+    Rounded,
+    requantizer_fields,
+    split_factor,
+)
 from tfxp.csource.operators.site import Site, lowers
 from tfxp.csource.packing import pack_codes
 from tfxp.csource.program import Constant, Step
@@ -49,7 +55,31 @@ def _convolution(site: Site) -> list[Step]:
         )
         for i, side in enumerate("hw")
     )  # fmt: skip
-    return [_convolve(site, layer, Windows(source, target, rows, columns), 0)]
+    windows = Windows(source, target, rows, columns)
+    return [_mean(site, layer, windows) or _convolve(site, layer, windows, 0)]
+
+
+def _mean(site: Site, layer: MacLayer, windows: Windows) -> Step | None:
+    """The sum of each channel and a shift, if that is all that a depthwise layer computes.
+
+    Portable files have such layers for means: one weight for the whole image, one bias.
+    """
+    height, width, channels = windows.source
+    weights, bias, rounded = split_factor(layer)
+    taps = (windows.rows.taps, windows.columns.taps) == (height, width)
+    whole = taps and windows.target == (1, 1, channels) and layer.groups == channels
+    same = (weights == 1).all() and (bias == bias[0]).all() and len(rounded.shifts) == 1
+    requantizer = layer.requantizer
+    if not (whole and same) or rounded.rounding not in (HALF_UP, HALF_EVEN):
+        return None
+    if (requantizer.low, requantizer.high) != (-128, 127):
+        return None
+    offset = layer.input_zero * height * width - int(bias[0])
+    half_up = int(rounded.rounding == HALF_UP)
+    numbers = (1, height * width, channels, offset, rounded.shifts[0], half_up,
+               requantizer.zero_point)  # fmt: skip
+    call = f"tfxp_mean_by_shift({', '.join(map(str, numbers))}, $in0, $out)"
+    return site.step(call, [site.index(0)])
 
 
 @lowers("TRANSPOSE_CONV")

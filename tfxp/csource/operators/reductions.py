@@ -49,7 +49,7 @@ def _mean(site: Site) -> list[Step]:
     if count & (count - 1) == 0 and (shift := _shift(site, sums, codes, count)) is not None:
         x, y = site.tensor(0), site.output
         offset = x.zero_point * count
-        numbers = ", ".join(map(str, (*sizes, offset, shift, y.zero_point)))
+        numbers = ", ".join(map(str, (*sizes, offset, shift, 0, y.zero_point)))
         call = f"tfxp_mean_by_shift({numbers}, $in0, $out)"
         return [*before, site.step(call, [source])]
     # the smallest sum that gives each code above the lowest

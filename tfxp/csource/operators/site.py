@@ -22,10 +22,12 @@ class Site:
     Args:
         node: in the arithmetic of LiteRT's default engine.
         c_name: prefix of its constants; no other operator's begin so.
+        sums: what is known of 16-bit tensors, by their numbers; all operators share it.
     """
 
     node: Node
     c_name: str
+    sums: dict[int, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def operator(self) -> str:
