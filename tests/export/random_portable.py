@@ -1,4 +1,4 @@
-"""Random networks of weights of up to 6 bits, whose files every runtime computes alike.
+"""Random networks of weights of up to 7 bits, whose files every runtime computes alike.
 
 `python -m tests.export.random_portable FIRST COUNT [RUNTIME ...]` exports as many and counts the
 outputs that differ, for files of whose tensors no verdict says that runtimes may differ.
@@ -20,7 +20,7 @@ RUNTIMES = ("litert", "reference", "builtin", "tflm")
 
 class PortableNetwork(RandomNetwork):
     """A network of operators that can be the same everywhere: odd sizes, dilations, groups, dead
-    and huge channels, 1 to 6 bits of weights."""
+    and huge channels, 1 to 7 bits of weights."""
 
     def __init__(self, seed):
         super().__init__(seed)
@@ -67,14 +67,14 @@ class PortableNetwork(RandomNetwork):
         return self.pick(*kinds)(x)
 
     def map(self):
-        bits, activations = int(self.rng.integers(1, 7)), int(self.rng.integers(2, 9))
+        bits, activations = int(self.rng.integers(1, 8)), int(self.rng.integers(2, 9))
         per_channel = self.pick("", "c")
         whole = PrecisionMap.parse(f"w{bits}a{activations}{per_channel}")
         if self.rng.integers(2):
             return whole
         rules = {}
         for name in dict.fromkeys(self.stats.format_owners.values()):
-            weights, activations = int(self.rng.integers(1, 7)), int(self.rng.integers(2, 9))
+            weights, activations = int(self.rng.integers(1, 8)), int(self.rng.integers(2, 9))
             rules[name] = LayerPrecision(weights, activations)
         return PrecisionMap(whole.default, rules)
 

@@ -94,7 +94,7 @@ def test_means_over_channels_run_everywhere(tmp_path, rng):
     assert "MEAN" not in {verdict.operator for verdict in report.not_portable}
 
 
-@pytest.mark.parametrize("precision", ["w6a8", "w4a4c", "w2a2", "w1a3"])
+@pytest.mark.parametrize("precision", ["w7a8c", "w7a4", "w6a8", "w4a4c", "w2a2", "w1a3"])
 def test_a_network_of_many_layers(precision, tmp_path):
     i = keras.Input((9, 7, 3))
     x = layers.Conv2D(6, 3, activation="relu", padding="same")(i)

@@ -42,6 +42,28 @@ def test_half_a_step_below_the_last_bit_makes_every_engine_round_half_up(engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_seven_bits_need_a_scale_just_below_a_power_of_two(engine):
+    """One spare bit: an odd number of half steps, which the first of two roundings must not see."""
+    sums, below = np.arange(-70_000, 70_000), float(np.nextafter(np.float32(1), np.float32(0)))
+    for shift in range(-3, 15):
+        scale = 2.0 ** -(shift + 1) * below
+        if shift < 1:
+            want = sums[69_000:71_000] << -shift
+            assert np.array_equal(ENGINES[engine](2 * sums[69_000:71_000], scale), want), shift
+            continue
+        seen = sums[np.abs(sums) >> shift <= 130]  # others saturate
+        have = ENGINES[engine](2 * seen + 1, scale)
+        assert np.array_equal(have, (seen + (1 << (shift - 1))) >> shift), shift
+
+
+def test_seven_bits_with_a_power_of_two_are_rounded_twice():
+    sums = np.arange(-2_000, 2_000)
+    want = (sums + 4) >> 3
+    assert np.array_equal(once_in_float32(2 * sums + 1, 2.0**-4), want)
+    assert not np.array_equal(double_rounding(2 * sums + 1, 2.0**-4), want)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_sums_that_get_no_coarser_are_whole(engine):
     sums = np.arange(-4_000, 4_000)
     for shift in range(6):

@@ -101,10 +101,11 @@ def test_another_rounding_needs_another_model():
         tfxp.set_precision(qmodel, engine)
 
 
-def test_six_bits_leave_out_the_lowest_code():
+@pytest.mark.parametrize("bits", [6, 7])
+def test_six_and_seven_bits_leave_out_the_lowest_code(bits):
     model = built("dense")
     stats = tfxp.measure_model(model, inputs_of(model, 8))
     for rounding, symmetric in (("portable", True), ("engine", False)):
-        network = read_network(tfxp.quantize_model(model, "w6a6", stats, rounding=rounding))
+        network = read_network(tfxp.quantize_model(model, f"w{bits}a6", stats, rounding=rounding))
         kernels = [layer.weights[0] for layer in network.formats.values() if layer.weights]
         assert {fmt.symmetric for fmt in kernels} == {symmetric}

@@ -16,9 +16,12 @@ import numpy as np
 from tfxp.formats import MEAN_WEIGHT, portable_mean_bias
 from tfxp.graph import IntegerGraph, Operator, Tensor
 
-# Sums of products in float32 keep what decides about rounding up to here, unless they saturate.
-_WHOLE_SUMS = 2**25
+# Below this, float32 and fixed-point products keep what decides about rounding; sums beyond it
+# saturate, unless more bits are shifted out.
+_WHOLE_SUMS = 2**23
 _MOST_SHIFT = 15
+# The mantissa of a scale that fixed-point multipliers take without a rounding of their own.
+_JUST_BELOW = 1 - 2.0**-24
 # Scale ratios of ADD and SUB that LiteRT's default engine takes.
 _SUM_RATIOS = (2.0**-10, 2.0**8)
 
@@ -121,17 +124,20 @@ def _products(graph: IntegerGraph, operator: Operator) -> str:
     ratios = np.broadcast_to(ratios, bias.shape)
     if _is_mean(codes, bias, ratios[0]):
         return ""
-    if any(math.frexp(ratio)[0] != 0.5 for ratio in ratios):
+    mantissas = np.frexp(ratios)[0]
+    if not np.isin(mantissas, (0.5, _JUST_BELOW)).all():
         return "a step of its sums is no power of two of its output's"
-    shift = -np.log2(ratios)
+    shift = -np.rint(np.log2(ratios))
     modulus = np.gcd.reduce(codes, axis=0)
     whole = _divides(modulus, bias, np.exp2(np.maximum(shift, 0)).astype(np.int64))
-    between = (modulus % 4 == 0) & (bias % 4 == 2)
+    # How many last bits decide: one with a scale just below a power of two, else one more.
+    bits = np.where(mantissas == 0.5, 4, 2)
+    between = (modulus % bits == 0) & (bias % bits == bits // 2)
     sums = 255 * np.abs(codes).sum(axis=0) + np.abs(bias)
     exact = (shift <= _MOST_SHIFT) | (sums < _WHOLE_SUMS)
     if np.all((whole | between) & exact):
         return ""
-    return "its sums meet ties; weights of at most 6 bits and portable rounding avoid them"
+    return "its sums meet ties; weights of at most 7 bits and portable rounding avoid them"
 
 
 def _per_channel(
@@ -247,7 +253,7 @@ def _leaky(graph: IntegerGraph, operator: Operator) -> str:
 _ROUNDS_TWICE = "builtin kernels and TFLM round its fixed-point product twice: 1 LSB"
 _TABLES = "every runtime has a table or an approximation of its own"
 _PRODUCTS = OperatorVerdict(
-    "whole sums, or weights of at most 6 bits with portable rounding", _ROUNDS_TWICE, _products
+    "whole sums, or weights of at most 7 bits with portable rounding", _ROUNDS_TWICE, _products
 )
 _SUMS = OperatorVerdict(
     "an output step not coarser than the finest input step, or no negative outputs",

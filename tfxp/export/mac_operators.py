@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tfxp.export.litert_limits import LARGEST_RATIO
+from tfxp.formats import spare_bits
 from tfxp.quantization.integer_layer import IntegerLayer
-from tfxp.quantization.quantized_network import PORTABLE_BITS, QuantizedNetwork
+from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.transforms.fold_batch_norm import affine
 from tfxp.transforms.layer_graph import LayerSpec, Ref
 from tfxp.transforms.linear_layers import CONV, DENSE, DEPTHWISE, LINEAR_LAYERS, TRANSPOSED
@@ -121,7 +122,13 @@ def absorb_batch_norm(
 def half_up_kernel(network: QuantizedNetwork, layer: IntegerLayer) -> IntegerLayer:
     """Put half a step below a portable layer's sums, so that no runtime meets a tie.
 
-        s_w codes x + b s_b + s_b / 2  =  (s_w / 4) (4 codes) x + (4 b + 2) (s_b / 4)
+        s_w codes x + b s_b + s_b / 2  =  (s_w / f) (f codes) x + (f b + f / 2) (s_b / f)
+
+    f is 4 where int8 has room. Sums of 4 a + 2 stay odd when they are halved, which is the first
+    of two roundings in TFLM and in LiteRT's builtin kernels. Weights of 7 bits leave f = 2. Their
+    scale is the float32 number just below the power of two, so that the fixed-point multiplier is
+    2^31 - 128 and not 2^30: the first rounding then changes no sum below 2^23, and the second one
+    meets an odd number.
 
     Args:
         network: the layer's network.
@@ -130,15 +137,17 @@ def half_up_kernel(network: QuantizedNetwork, layer: IntegerLayer) -> IntegerLay
     half, step = network.half_step(layer.name), network.accumulator_step(layer.name)
     if half is None or step is None:
         return layer
-    factor = 2**PORTABLE_BITS
+    spare = min(map(spare_bits, layer.weight_formats))
+    factor = 2 ** min(spare, 2)
+    nearly = 1.0 if spare > 1 else float(np.nextafter(np.float32(1), np.float32(0)))
     bias = np.zeros(layer.channels, np.int64) if layer.bias is None else layer.bias
     steps = np.broadcast_to(step, bias.shape).astype(np.float64)
     return dataclasses.replace(
         layer,
         weights=(layer.weights * factor).astype(layer.weights.dtype),
-        weight_scale=layer.weight_scale / factor,
+        weight_scale=layer.weight_scale / factor * nearly,
         bias=bias * factor + np.rint(half / step * factor).astype(np.int64),
-        bias_scale=steps / factor,
+        bias_scale=steps / factor * nearly,
     )
 
 

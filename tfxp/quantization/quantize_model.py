@@ -51,7 +51,7 @@ def quantize_model(
             "max" (nothing clips) or "clip_budget" (1 % may clip).
         backward: how gradients run, where that is not the default.
         rounding: what the map's `rounding` says, where that says nothing: "portable" (default)
-            rounds sums of weights of up to 6 bits, and means, half up, which a file repeats on
+            rounds sums of weights of up to 7 bits, and means, half up, which a file repeats on
             every runtime; "engine" rounds as LiteRT's default engine; or a rounding mode.
 
     Returns:

@@ -22,8 +22,6 @@ from tfxp.transforms.layer_graph import LayerGraph
 Storage = Literal["INT8", "INT16"]
 # float32 holds integers exactly up to here; Keras adds products in float32.
 EXACT_LIMIT = 2**24
-# Doublings of weight codes that leave room for half a step below the last bit.
-PORTABLE_BITS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +168,9 @@ class QuantizedNetwork:
 
             (a + 1/2) 2^-s,  a whole,  s >= 1     is never a tie
 
-        The file stores 4 w, a quarter of the weights' scale, and 4 b + 2; so weights need two spare
-        bits in int8, and every step is a power of two. Channels whose output step is not coarser
-        than an accumulator step are exact as they are.
+        The file stores the codes doubled once or twice (`tfxp.export.mac_operators`), so weights
+        need a spare bit in int8, and every step is a power of two. Channels whose output step is
+        not coarser than an accumulator step are exact as they are.
 
         Returns:
             Real values, float64, one number or one per output channel.
@@ -182,7 +180,7 @@ class QuantizedNetwork:
             return None
         grids, steps = set(self.integer_inputs(layer)), self.accumulator_step(layer)
         exact = all(map(has_power_of_two, (output, *grids, *weights)))
-        room = min(map(spare_bits, weights)) >= PORTABLE_BITS
+        room = min(map(spare_bits, weights)) >= 1
         if steps is None or len(grids) != 1 or not exact or not room:
             return None
         if not self.may_round_half_up(layer):

@@ -20,7 +20,7 @@ from tfxp.quantization.role import INPUT, Role
 
 # int8 convention of every runtime: no -128 in weights.
 _SYMMETRIC_FROM_BITS = 8
-_PORTABLE_BITS = 6
+_SYMMETRIC_FROM_PORTABLE_BITS = 6
 # int16 storage has no zero point, so wide formats of non-negative tensors keep a sign bit.
 _SIGNED_ABOVE_BITS = 8
 # Biases beyond these would eat up float32's exact integers, or int32 (int64 beside int16).
@@ -251,10 +251,11 @@ def _weight_key(name: str, rule: LayerPrecision) -> tuple[Any, ...]:
 def _is_symmetric(bits: int, rule: LayerPrecision) -> bool:
     """Whether the lowest code is left out.
 
-    Runtimes want int8 weights without -128; portable ones are stored four times as large, and 6
-    bits then reach the same limit.
+    Runtimes want int8 weights without -128; portable ones are stored two or four times as large,
+    and 6 and 7 bits then reach the same limit.
     """
-    return bits >= _SYMMETRIC_FROM_BITS or (bits == _PORTABLE_BITS and rule.rounding == PORTABLE)
+    limit = _SYMMETRIC_FROM_PORTABLE_BITS if rule.rounding == PORTABLE else _SYMMETRIC_FROM_BITS
+    return bits >= limit
 
 
 def _measured(stats: ModelStats | None, name: str) -> bool:
