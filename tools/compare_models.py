@@ -221,13 +221,16 @@ def show_operators(form: FileForm) -> None:
     """Print the operators that some runtime computes otherwise."""
     if not form.operators:
         return
-    rows = []
-    for found in zip(*form.operators.values(), strict=True):
-        if any(row.differing for row in found):
-            rows.append([found[0].name, found[0].operator, found[0].elements, *map(_cell, found)])
-    total = len(next(iter(form.operators.values())))
-    print(f"{form.path}: {len(rows)} of {total} operators differ by themselves:")
-    print(cli.format_table(["tensor", "operator", "values", *form.operators], rows))
+    found = {name: {row.name: row for row in rows} for name, rows in form.operators.items()}
+    whole = {row.name: row for rows in found.values() for row in rows.values()}
+    differ = [name for name in whole if any(r[name].differing for r in found.values() if name in r)]
+    rows = [
+        [name, whole[name].operator, whole[name].elements,
+         *(_cell(row[name]) if name in row else "" for row in found.values())]
+        for name in differ
+    ]  # fmt: skip
+    print(f"{form.path}: {len(rows)} of {len(whole)} operators differ by themselves:")
+    print(cli.format_table(["tensor", "operator", "values", *found], rows))
 
 
 def check_alike(forms: Sequence[Any]) -> None:

@@ -9,10 +9,14 @@ import tfxp
 from tests.cases import randomize
 from tests.runtimes.test_runtime_results import KEYS
 from tests.runtimes.test_runtimes import SKIPS
-from tfxp.comparison import RuntimeResult
+from tfxp.comparison import RuntimeResult, operator_differences
+from tfxp.comparison.compare import compare_traces
+from tfxp.comparison.trace import trace_interpreter, trace_runtime
 from tfxp.errors import ConfigError
+from tfxp.export import KerasTracer
 from tfxp.export.verify import Verification
 from tfxp.keras import keras, layers
+from tfxp.runtimes import RUNTIMES
 from tools import compare_runtimes, export_tflite
 
 
@@ -53,6 +57,27 @@ def test_a_softmax_is_compared_too(net, tmp_path):
     litert, reference = report.verification.runtimes
     assert tfxp.read_tflite(path).operators[-1].name == "SOFTMAX"
     assert litert.exact and reference.differing > 0 and reference.elements == 250
+
+
+def test_a_way_through_16_bits_is_the_same_everywhere(tmp_path):
+    """The C program goes it in one kernel; CompiledModel's buffers take no 16 bits."""
+    x = keras.Input((5, 5, 2))
+    y = layers.Add()([layers.Conv2D(2, 3, padding="same")(x), layers.Conv2D(2, 1)(x)])
+    model = randomize(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    samples = np.random.default_rng(2).normal(size=(40, 5, 5, 2)).astype(np.float32)
+    tracer = KerasTracer(
+        tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, samples), fit="max")
+    )
+    assert any(tensor.type == "INT16" for tensor in tracer.graph.tensors)
+    codes, shown = tracer.codes([samples]), {}
+    for name in (name for name, marks in SKIPS.items() if not marks[0].args[0]):
+        runtime = RUNTIMES[name]
+        rows = operator_differences(tracer.graph, codes, runtime)
+        run = trace_runtime(tracer.graph, codes, runtime)
+        assert [row for row in rows if row.differing] == [], name
+        assert compare_traces(trace_interpreter(tracer.graph, codes), run).first() is None, name
+        shown[name] = len(rows)
+    assert shown["compiled_model"] < shown["litert"]
 
 
 def test_runtimes_need_data_and_names(net, tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tfxp.comparison.compare import TensorDifference, steps_apart
-from tfxp.comparison.trace import computed_tensors, trace_interpreter
+from tfxp.comparison.trace import shown_tensors, trace_interpreter
 from tfxp.graph import IntegerGraph, write_tflite
 from tfxp.interpreter.registry import Array
 from tfxp.runtimes import Runtime, open_runtime
@@ -26,7 +26,7 @@ def operator_differences(
         runtime: what is compared with the interpreter.
 
     Returns:
-        A row for each computed tensor, in the file's order.
+        A row for each computed tensor that the runtime can show, in the file's order.
 
     Raises:
         EngineError: the runtime is missing, or does not run the operators.
@@ -40,11 +40,13 @@ def operator_differences(
         >>> operator_differences(relu, feeds, RUNTIMES["litert"])[0].differing
         0
     """
-    computed = computed_tensors(graph)
+    computed = shown_tensors(graph, runtime)
     ours = trace_interpreter(graph, feeds).tensors
     wanted = [ours[graph.tensors[index].name] for index in computed]
     inner = [tensor.codes for tensor in wanted if tensor.codes is not None]
-    with open_runtime(runtime, write_tflite(_apart(graph)), name=repr(graph.name)) as engine:
+    with open_runtime(
+        runtime, write_tflite(_apart(graph, computed)), name=repr(graph.name)
+    ) as engine:
         found = engine.run([*feeds, *inner], singly=True)
     rows = []
     for want, codes, got in zip(wanted, inner, found, strict=True):
@@ -54,10 +56,10 @@ def operator_differences(
     return tuple(rows)
 
 
-def _apart(graph: IntegerGraph) -> IntegerGraph:
+def _apart(graph: IntegerGraph, computed: Sequence[int]) -> IntegerGraph:
     """The graph with each computed tensor twice: an output, and an input that others read."""
     tensors, fed = list(graph.tensors), {}
-    for index in computed_tensors(graph):
+    for index in computed:
         fed[index] = len(tensors)
         name = f"{tensors[index].name}/fed"
         tensors.append(dataclasses.replace(tensors[index], name=name))

@@ -106,7 +106,7 @@ def trace_runtime(
     """Run a graph sample by sample in a runtime and keep every tensor.
 
     Most runtimes keep no intermediate results, so each runs a copy of the graph in which every
-    computed tensor is an output.
+    computed tensor is an output; see `shown_tensors`.
 
     Args:
         graph: what to run.
@@ -117,7 +117,7 @@ def trace_runtime(
     Raises:
         EngineError: the runtime is missing, refuses the file or dies of it.
     """
-    computed = computed_tensors(graph)
+    computed = shown_tensors(graph, runtime)
     opened = dataclasses.replace(graph, outputs=computed, signatures=[])
     with open_runtime(runtime, write_tflite(opened), name=repr(graph.name)) as runner:
         stacked = runner.run(feeds, singly=True)
@@ -179,3 +179,9 @@ def _scheme(tensor: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def computed_tensors(graph: IntegerGraph) -> list[int]:
     """Tensors that operators compute, in order."""
     return [index for op in graph.operators for index in op.outputs if index >= 0]
+
+
+def shown_tensors(graph: IntegerGraph, runtime: Runtime) -> list[int]:
+    """Computed tensors of the types that a runtime hands out."""
+    computed = computed_tensors(graph)
+    return [index for index in computed if graph.tensors[index].type not in runtime.hidden_types]

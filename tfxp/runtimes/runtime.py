@@ -27,6 +27,7 @@ class Runtime:
         install: what to run where it is missing.
         options: further settings of the program.
         stacks: whether samples can be run as one batch; otherwise they go one by one.
+        hidden_types: types of tensors that it does not hand out.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Runtime:
     install: str
     options: tuple[tuple[str, Any], ...] = ()
     stacks: bool = False
+    hidden_types: tuple[str, ...] = ()
 
     def version(self) -> str:
         """Package and version, or the compiler's first line; "" where it is missing."""
@@ -77,8 +79,16 @@ RUNTIMES = {
             "compiled_model",
             "ai-edge-litert",
             'pip install --upgrade "ai-edge-litert>=2"',
+            hidden_types=("INT16",),  # its buffers take none
         ),
-        Runtime("c", "the C program", "c", "", "apt-get install gcc, or name a compiler in CC"),
+        Runtime(
+            "c",
+            "the C program",
+            "c",
+            "",
+            "apt-get install gcc, or name a compiler in CC",
+            hidden_types=("INT16",),  # the way through 16 bits is one kernel
+        ),
     )
 }
 
