@@ -201,6 +201,15 @@ def test_outputs_that_are_inputs_constants_or_the_same_tensor(tmp_path):
 
 
 @needs_cc
+def test_any_name_of_a_layer(tmp_path):
+    graph = one_operator("RELU")
+    graph.tensors[0].name, graph.tensors[1].name = "größe/*", "int */ \n#error"
+    write_c_source(graph, tmp_path / "c")
+    (got,) = run_c_program(tmp_path / "c", np.array([[-1, 1, 2, 3]], np.int8))
+    assert got.tolist() == [[0, 1, 2, 3]]
+
+
+@needs_cc
 def test_what_run_c_program_refuses(tmp_path, monkeypatch):
     write_c_source(one_operator("RELU"), tmp_path / "c")
     codes = np.zeros((2, 4), np.int8)

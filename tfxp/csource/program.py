@@ -89,18 +89,24 @@ _TAKEN = (
 ).split()
 
 
+#: Names that kernels, the program and stdint.h have.
+_OURS = re.compile(r"model_run|(tfxp|MODEL)_\w*|u?int\w*_t|U?INT\w*")
+
+
 def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Tensors' names as C identifiers, each of them once and none that is taken.
 
     Example:
         >>> identifiers(["block/conv_1:0", "block conv_1 0", "1x1", "int"])
         ['block_conv_1_0', 'block_conv_1_0_2', 'n1x1', 'int_2']
+        >>> identifiers(["tfxp_add", "INT8_MAX", "MODEL_H", "int8_t", "interval"])
+        ['t_tfxp_add', 't_INT8_MAX', 't_MODEL_H', 't_int8_t', 'interval']
     """
     used = {*_TAKEN, *taken}
     result: list[str] = []
     for name in names:
         base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "tensor"
-        base = f"n{base}" if base[0].isdigit() else base
+        base = f"n{base}" if base[0].isdigit() else f"t_{base}" if _OURS.fullmatch(base) else base
         text, number = base, 2
         while text in used:
             text, number = f"{base}_{number}", number + 1

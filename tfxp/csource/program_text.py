@@ -189,8 +189,14 @@ class ProgramText:
         for step in self.steps:
             places = {f"in{i}": self._place(tensor) for i, tensor in enumerate(step.inputs)}
             call = Template(step.call).substitute(out=self._place(step.output), **places)
+            parts.append(f"  /* {_comment(step.layer)}: {step.operator} */")
             parts.append(f"  {call};")
         return "\n".join([*parts, "}", ""])
+
+
+def _comment(name: str) -> str:
+    """A layer's name for a comment: any name, in ASCII and without the comment's end."""
+    return name.encode("ascii", "backslashreplace").decode().replace("*/", "* /")
 
 
 def _elements(port: Port) -> int:
