@@ -42,6 +42,10 @@ class KerasModel(Protocol):
         """Its symbolic outputs."""
 
     @property
+    def trainable_variables(self) -> list[Any]:
+        """What training changes."""
+
+    @property
     def input_names(self) -> list[str]:
         """The names of its inputs, in order."""
 

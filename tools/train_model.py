@@ -189,8 +189,8 @@ def _train(
             tensorboard=_TENSORBOARD.value,
             progress=bar.reach,
         )
-    accuracy = result["accuracy"]
-    shown = "not evaluated" if accuracy is None else f"accuracy {accuracy:.4f}"
+    score = result.get("score", result["accuracy"])  # results of 0.1 have the latter only
+    shown = "not evaluated" if score is None else f"{result.get('metric', 'accuracy')} {score:.4f}"
     print(f"{name}: {shown}, {result['seconds']:.0f} s; {folder}", flush=True)
     return result
 

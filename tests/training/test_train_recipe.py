@@ -16,8 +16,9 @@ from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras, layers, tf
 from tfxp.quantization import FormatWrapper
 from tfxp.training import TrainingGrid, TrainingRecipe, build_network, train_recipe
+from tfxp.training.recipes.answers import SmoothedCrossEntropy
 from tfxp.training.recipes.batches import augmented, training_batches
-from tfxp.training.recipes.train import SmoothedCrossEntropy, learning_rate
+from tfxp.training.recipes.train import learning_rate
 
 
 @pytest.fixture(scope="module")

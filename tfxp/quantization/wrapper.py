@@ -19,6 +19,9 @@ from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
+# Quantizers have no Python branches for AutoGraph to read, which would take it a third of the time
+# in which a model is built.
+_as_written = tf.autograph.experimental.do_not_convert
 
 
 @_register
@@ -98,6 +101,7 @@ class FormatWrapper(QuantizeWrapperV2):
         training = keras.backend.learning_phase() if training is None else training
         return self.call_with(self.quantized_weights(training), inputs, training, **kwargs)
 
+    @_as_written
     def quantized_weights(self, training: Any = False) -> dict[str, tf.Tensor]:
         """Attribute path -> weight on its grid, for every weight that has a quantizer."""
         weights = {
@@ -112,29 +116,27 @@ class FormatWrapper(QuantizeWrapperV2):
         self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any
     ) -> Any:
         """What `call` does, given the quantized weights: a search quantizes them once per map."""
-        config = self.quantize_config
         if self._closes_with_relu:
-            outputs = config.output_quantizer(inputs, training, self.output_variables, relu=True)
-            return self._backward(outputs, training)
+            return self._finish(inputs, inputs, training, relu=True)
         outputs = self._layer_call(weights, inputs, training, kwargs)
         if isinstance(outputs, list | tuple):  # states and attention scores stay float
             first, *others = outputs
             return [self._finish(inputs, first, training), *others]
         return self._finish(inputs, outputs, training)
 
-    def _finish(self, inputs: Any, outputs: Any, training: Any) -> Any:
-        """The layer's output on its grid."""
-        quantizer = self.quantize_config.output_quantizer
+    @_as_written
+    def _finish(self, inputs: Any, outputs: Any, training: Any, **closed: bool) -> Any:
+        """The layer's output on its grid, through what quantizes its gradient."""
+        quantizer, backward = (
+            self.quantize_config.output_quantizer,
+            self.quantize_config.gradient_quantizer,
+        )
         if quantizer is not None:
-            outputs = quantizer(outputs, training, self.output_variables, inputs=inputs)
-        return self._backward(outputs, training)
-
-    def _backward(self, outputs: Any, training: Any) -> Any:
-        """The output, through what quantizes its gradient."""
-        quantizer = self.quantize_config.gradient_quantizer
-        if quantizer is None:
+            context = closed or {"inputs": inputs}
+            outputs = quantizer(outputs, training, self.output_variables, **context)
+        if backward is None:
             return outputs
-        return quantizer(outputs, training, self.gradient_variables)
+        return backward(outputs, training, self.gradient_variables)
 
     def _layer_call(
         self, weights: dict[str, Any], inputs: Any, training: Any, kwargs: dict[str, Any]
@@ -255,6 +257,7 @@ class QuantizeInput(keras.layers.Layer):
         )
         self.built = True
 
+    @_as_written
     def call(self, inputs: Any, training: Any = None) -> tf.Tensor:
         """The input on its grid."""
         training = keras.backend.learning_phase() if training is None else training

@@ -15,13 +15,13 @@ import tensorflow as tf
 from tfxp.callbacks import FixedPointMonitor
 from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.input_scaling import InputScaling, keep_scalings
-from tfxp.data.metrics import top_hits
-from tfxp.data.paired_test import pack_hits
-from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
 from tfxp.progress import Report, reporter
+from tfxp.training.recipes.answers import Answers
 from tfxp.training.recipes.batches import evaluation_batches, training_batches
 from tfxp.training.recipes.build_network import (
     build_network,
@@ -58,9 +58,12 @@ def train_recipe(
 
     Args:
         recipe: what to build and how to train it.
-        train: inputs and class numbers, in the data's own units: a `Dataset`, `ModelData`, or a
-            pair of inputs and class numbers. Several inputs, as a list or by name, are not scaled.
-        evaluation: what accuracy is measured on; None measures none.
+        train: inputs and answers, in the data's own units: a `Dataset`, `ModelData`, or a pair of
+            inputs and answers. Class numbers (one a sample or a position), zeros and ones for
+            outputs that say yes or no, or real values. Several inputs, as a list or by name, are
+            not scaled.
+        evaluation: what accuracy, or the mean absolute error of real values, is measured on; None
+            measures none.
         folder: where everything goes; one recipe and data set per folder.
         callbacks: more Keras callbacks.
         command: noted in the result.
@@ -68,8 +71,8 @@ def train_recipe(
         progress: called with (steps done, steps in all, losses and times).
 
     Returns:
-        What `result.json` holds: recipe, command, figures of every epoch, final accuracy, which
-        samples were decided right, seconds.
+        What `result.json` holds: recipe, command, figures of every epoch, the metric and its final
+        value ("score", and "accuracy" where it is one), which samples were decided right, seconds.
 
     Raises:
         ConfigError: the folder belongs to another recipe, or a field is impossible.
@@ -110,43 +113,49 @@ def _train_held(
         )
     recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
-    labels = train.labels()
+    if train.y is None:
+        train.labels()  # says so
     stream_from = 0 if meta is None else len(meta["epochs"])
     if stream_from == recipe.epochs and (folder / RESULT).exists():
         return dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
     measured = train.take(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
     model = build_network(recipe, measured)
-    _check_data(model, train, labels)
-    compile_for(model, recipe, recipe.steps_per_epoch(len(train)))
+    _check_data(model, train)
+    answers = Answers.of(model, train)
+    compile_for(model, recipe, answers, recipe.steps_per_epoch(len(train)))
     if meta is not None:
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
     watchers = recipe_callbacks(recipe, model, measured, folder)
     if training_map_of(recipe) is not None:
         watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
-    keeper = _Keeper(recipe, folder, meta, evaluation, progress, tensorboard)
+    keeper = _Keeper(recipe, folder, meta, answers, evaluation, progress, tensorboard)
     if stream_from < recipe.epochs:
         model.fit(
-            training_batches(recipe, train.x, labels, stream_from),
-            epochs=recipe.epochs,
-            initial_epoch=stream_from,
-            steps_per_epoch=keeper.steps,
-            callbacks=[*watchers, *callbacks, keeper],
-            verbose=0,
-        )
-    result = _result(recipe, meta, model, train, evaluation, command)
+            training_batches(recipe, train.x, answers.targets(train), stream_from),
+            epochs=recipe.epochs, initial_epoch=stream_from, steps_per_epoch=keeper.steps,
+            callbacks=[*watchers, *callbacks, keeper], verbose=0,
+        )  # fmt: skip
+    result = _result(recipe, meta, model, answers, train, evaluation, command)
+    _write(folder, recipe, model, result)
+    return result
+
+
+def _write(
+    folder: Path, recipe: TrainingRecipe, model: KerasModel, result: dict[str, Any]
+) -> None:
+    """The model with its scaling, then the result, which says that all is done."""
     scaling = InputScaling((recipe.input_scale,), (recipe.input_shift,))
     keep_scalings(model, {model.input_names[0]: scaling})
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     write_json(folder / RESULT, result)
-    return result
 
 
 _MEASURED = 512
 
 
-def compile_for(model: Any, recipe: TrainingRecipe, steps: int) -> None:
+def compile_for(model: KerasModel, recipe: TrainingRecipe, answers: Answers, steps: int) -> None:
     """Compile with the recipe's loss, optimizer and schedule; the optimizer's variables exist."""
     rate, precision = learning_rate(recipe, steps), training_map_of(recipe)
     if precision is not None:
@@ -155,11 +164,7 @@ def compile_for(model: Any, recipe: TrainingRecipe, steps: int) -> None:
         optimizer = keras.optimizers.Adam(rate)
     else:
         optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True)
-    logits = _gives_logits(model)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    if recipe.label_smoothing:
-        loss = SmoothedCrossEntropy(logits, recipe.label_smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer, answers.loss(recipe.label_smoothing), metrics=answers.figures())
     optimizer.build(model.trainable_variables)
 
 
@@ -183,32 +188,6 @@ def learning_rate(recipe: TrainingRecipe, steps: int) -> Any:
     return schedules.CosineDecay(0.0, rest, warmup_target=rate, warmup_steps=warm)
 
 
-@keras.utils.register_keras_serializable(package="tfxp")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of class numbers, with a share s of the target spread over all classes.
-
-        L = (1 - s) CE(y) + s mean_c CE(c)
-
-    Args:
-        from_logits: whether outputs are logits, not probabilities.
-        smoothing: s.
-    """
-
-    def __init__(self, from_logits: bool, smoothing: float, **_: Any) -> None:
-        super().__init__(name="smoothed_cross_entropy")
-        self.from_logits, self.smoothing = from_logits, smoothing
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Loss of every sample."""
-        own = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
-        rows = tf.nn.log_softmax(y_pred) if self.from_logits else tf.math.log(y_pred + 1e-7)
-        return (1 - self.smoothing) * own - self.smoothing * tf.reduce_mean(rows, -1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"from_logits": self.from_logits, "smoothing": self.smoothing}
-
-
 class _Keeper(keras.callbacks.Callback):
     """Writes down every epoch, and stops a training whose loss is no number any more."""
 
@@ -217,17 +196,18 @@ class _Keeper(keras.callbacks.Callback):
         recipe: TrainingRecipe,
         folder: Path,
         meta: dict[str, Any],
+        answers: Answers,
         evaluation: ModelData | None,
         progress: Report | None,
         tensorboard: bool,
     ) -> None:
         super().__init__()
         self.recipe, self.folder, self.meta = recipe, folder, meta
-        self.progress = reporter(progress)
+        self.progress, self.figure = reporter(progress), answers.figure
         self.steps = recipe.steps_per_epoch(int(meta["samples"]))
         self.batches = None
         if evaluation is not None:
-            self.batches = evaluation_batches(recipe, evaluation.x, evaluation.labels())
+            self.batches = evaluation_batches(recipe, evaluation.x, answers.targets(evaluation))
         self.writer = None
         if tensorboard:
             self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
@@ -253,12 +233,12 @@ class _Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Evaluate, and put state, log and scalars on disk."""
         logs = logs or {}
-        figures = {"loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
+        figures = {name: float(logs[name]) for name in ("loss", self.figure)}
         figures["learning_rate"] = float(self.model.optimizer.learning_rate)
         last = epoch + 1 == self.recipe.epochs
         if self.batches is not None and (last or (epoch + 1) % self.recipe.evaluate_every == 0):
             found = self.model.evaluate(self.batches, verbose=0)
-            figures["val_loss"], figures["val_accuracy"] = map(float, found)
+            figures["val_loss"], figures[f"val_{self.figure}"] = map(float, found)
         figures["seconds"] = time.monotonic() - self.wall
         figures["cpu_seconds"] = time.process_time() - self.cpu
         self.meta["epochs"].append({"epoch": epoch + 1, **figures})
@@ -297,46 +277,35 @@ def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in words}
 
 
-def _check_data(model: Any, train: ModelData, labels: np.ndarray) -> None:
+def _check_data(model: KerasModel, train: ModelData) -> None:
     if len(model.outputs) != 1:
         raise ModelError(
             f"training of {model.name!r}: got {len(model.outputs)} outputs; expected one. Use your "
             "own fit instead."
         )
     train.shaped(input_shapes(model))
-    classes = int(model.outputs[0].shape[-1])
-    if labels.max() >= classes:
-        raise DataError(
-            f"labels of {train.name}: got class {labels.max()}; expected 0 … {classes - 1}, the "
-            "network's outputs."
-        )
-
-
-def _gives_logits(model: Any) -> bool:
-    """Whether the last layer is no softmax."""
-    layer = model.layers[-1]
-    layer = getattr(layer, "layer", layer)
-    is_softmax = layer.__class__.__name__ == "Softmax"
-    return not is_softmax and layer.get_config().get("activation") != "softmax"
 
 
 def _result(
     recipe: TrainingRecipe,
     meta: dict[str, Any],
-    model: Any,
+    model: KerasModel,
+    answers: Answers,
     train: ModelData,
     evaluation: ModelData | None,
     command: str,
 ) -> dict[str, Any]:
     epochs, hits = meta["epochs"], None
     if evaluation is not None:
-        batches = evaluation_batches(recipe, evaluation.x, evaluation.labels())
-        hits = pack_hits(top_hits(model.predict(batches, verbose=0), evaluation.labels()))
+        batches = evaluation_batches(recipe, evaluation.x, answers.targets(evaluation))
+        hits = answers.hits(model.predict(batches, verbose=0), evaluation)
     return {
         "recipe": recipe.to_dict(),
         "command": command,
         "samples": {"train": len(train), "evaluation": len(evaluation) if evaluation else 0},
         "parameters": int(sum(np.prod(v.shape) for v in model.trainable_variables)),
+        "metric": answers.metric,
+        "score": epochs[-1].get(f"val_{answers.figure}"),
         "accuracy": epochs[-1].get("val_accuracy"),
         "hits": hits,
         "seconds": sum(row["seconds"] for row in epochs),
