@@ -1,7 +1,6 @@
 """An editable install, where a folder called tfxp in the working directory is not the package."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -9,8 +8,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from tests.test_layering import imports
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = """
@@ -58,18 +55,3 @@ def test_the_package_is_found_from_every_folder(checkout, tmp_path, where):
     package, tool, text = done.stdout.split()
     assert Path(package).samefile(copy / "tfxp/__init__.py") and text == "Q2.5"
     assert Path(tool).samefile(copy / "tools/view_tflite.py")
-
-
-def test_what_is_imported_is_declared():
-    """Every package that tfxp or a tool imports stands in setup.py."""
-    listed = re.findall(r'^        "([A-Za-z0-9-]+)', (ROOT / "setup.py").read_text(), re.M)
-    names = {"absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "keras_tuner": "keras-tuner",
-             "grpc": "grpcio", "sklearn": "scikit-learn", "tf_keras": "tf-keras",
-             "tensorflow_model_optimization": "tensorflow-model-optimization"}  # fmt: skip
-    optional = {"keras", "psutil", "tfxp", "tools", "llvmlite", "scipy", "pandas", "resource"}
-    found = set()
-    for path in [*(ROOT / "tfxp").rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
-        found |= {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8"))}
-    third_party = found - set(sys.stdlib_module_names) - optional
-    packages = {names.get(name, name) for name in third_party}
-    assert packages - set(listed) == set()

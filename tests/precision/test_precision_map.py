@@ -207,7 +207,7 @@ def test_json_round_trip(tmp_path):
         ),
         ({"default": 8}, "default of precision map: got 8"),
         ({"rounding": "nearest"}, "rounding mode: got 'nearest'"),
-        ({"rounding": None}, "rounding: got None; expected a rounding mode"),
+        ({"rounding": 5}, "rounding: got 5; expected a rounding mode"),
         ({"layers": {"(": {"weights": 4}}}, "pattern '\\('"),
         ({"layers": {"@all": {"weights": 4}}}, "selector: got '@all'; expected one of @inputs"),
     ],

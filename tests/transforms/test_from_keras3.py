@@ -181,12 +181,12 @@ def test_everything_without_a_twin_is_named_at_once():
     x = inputs = K.Input((5, 6))
     x = L.RMSNormalization(name="rms")(x)
     x = L.LSTM(3, recurrent_activation="hard_sigmoid", return_sequences=True, name="old")(x)
-    x = K.ops.cumsum(Doubled(name="mine")(x))
+    x = K.ops.cumprod(Doubled(name="mine")(x))
     with pytest.raises(ModelError) as caught:
         as_tf_keras(K.Model(inputs, x))
     text = str(caught.value)
     for part in ("rms (RMSNormalization)", "old (LSTM): recurrent_activation 'hard_sigmoid'",
-                 "mine (Doubled): a class of your own", "operation Cumsum"):  # fmt: skip
+                 "mine (Doubled): a class of your own", "operation Cumprod"):  # fmt: skip
         assert part in text
     assert text.count("\n") == 0
 

@@ -33,6 +33,8 @@ def requantizing_notes(graph: IntegerGraph) -> list[Note]:
         source, output = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
         if operator.name != "QUANTIZE" or not source.scale or not output.scale:
             continue
+        if source.type != output.type:  # to 16 bits and back: whole, or no ties (`sixteen_bits`)
+            continue
         ratio = source.scale / output.scale
         if not 2.0**-8 <= ratio <= 2.0**7:
             text = f"one step is {ratio:g} output steps; LiteRT's builtin QUANTIZE rounds twice"
