@@ -72,7 +72,7 @@ def test_a_wrpn_grid_of_the_other_role():
         ({"per_channel": "yes"}, "per_channel: got 'yes'"),
         ({"placement": "after"}, "placement: got 'after'; expected .*post_activation"),
         ({"placement": []}, "placement: got"),
-        ({"rounding": "nearest"}, "rounding mode: got 'nearest'; expected one of .* Or 'portable' or 'engine'"),
+        ({"rounding": "nearest"}, "rounding mode: got 'nearest'; .* Or 'portable' or 'engine'"),
         ({"rounding": 5}, "rounding mode: got 5"),
     ],
 )

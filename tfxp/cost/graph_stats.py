@@ -46,7 +46,7 @@ _KINDS = {
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE"), LayerKind.RESIZE),
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1"), LayerKind.ACTIVATION),
     **dict.fromkeys(
-        ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "EXP"),
+        ("LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "EXP", "LOG"),
         LayerKind.LOOKUP,
     ),
     "SOFTMAX": LayerKind.SOFTMAX,
