@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tfxp.quantization import precision_of as precision_of
     from tfxp.quantization import register_layer as register_layer
     from tfxp.quantization import wrpn_precision as wrpn_precision
+    from tfxp.quantization.learned_formats import freeze_formats as freeze_formats
+    from tfxp.quantization.learned_formats import learn_formats as learn_formats
     from tfxp.quantization.load_model import load_model as load_model
     from tfxp.quantization.quantize_model import quantize_model as quantize_model
     from tfxp.quantization.set_precision import set_precision as set_precision
@@ -58,10 +60,12 @@ _PUBLIC = {
     "equalize": "tfxp.transforms.equalize",
     "export_tflite": "tfxp.export.export_tflite",
     "fine_tune": "tfxp.training",
+    "freeze_formats": "tfxp.quantization.learned_formats",
     "FixedPointFormat": "tfxp.formats",
     "integer_weights": "tfxp.export.integer_weights",
     "Interpreter": "tfxp.interpreter",
     "LayerPrecision": "tfxp.precision",
+    "learn_formats": "tfxp.quantization.learned_formats",
     "load_model": "tfxp.quantization.load_model",
     "measure_model": "tfxp.measure.measure_model",
     "measure_sqnr": "tfxp.measure",

@@ -4,6 +4,7 @@ import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.callbacks.event_log import EventLog
 from tfxp.callbacks.export_checkpoint import ExportCheckpoint
 from tfxp.callbacks.fixed_point_monitor import FixedPointMonitor
+from tfxp.callbacks.freeze_formats import FreezeFormats
 from tfxp.callbacks.gradient_probe import GradientProbe
 from tfxp.callbacks.observer import Observer
 from tfxp.callbacks.precision_schedule import PrecisionSchedule
@@ -16,6 +17,7 @@ __all__ = [
     "EventLog",
     "ExportCheckpoint",
     "FixedPointMonitor",
+    "FreezeFormats",
     "GradientProbe",
     "Observer",
     "PrecisionSchedule",

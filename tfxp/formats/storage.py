@@ -8,7 +8,7 @@ from tfxp.formats.parsing import Format
 
 INT8_MIN, INT8_MAX = -128, 127
 # LiteRT's quantization specification keeps int8 weights off -128.
-_LARGEST_WEIGHT = 127
+LARGEST_WEIGHT = 127
 
 
 def int8_zero_point(fmt: Format) -> int:
@@ -42,7 +42,7 @@ def spare_bits(fmt: Format) -> int:
         [3, 1, 2, 0]
     """
     largest = max(-fmt.qmin, fmt.qmax, 1)
-    return max((_LARGEST_WEIGHT // largest).bit_length() - 1, 0)
+    return max((LARGEST_WEIGHT // largest).bit_length() - 1, 0)
 
 
 def has_power_of_two(fmt: Format) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfxp.errors import ConfigError, FormatError
 from tfxp.formats import Rounding
+from tfxp.quantizers.learned_step import check_rule
 
 SATURATION_GRADIENTS = ("zero", "pass")
 BACKWARD_WEIGHTS = ("rounded", "float")
@@ -26,6 +27,8 @@ class BackwardSettings:
             or "float" (ADaPTION, whose backward pass reads the float copy); recurrent layers and
             others that hold layers have the rounded ones.
         seed: seed of stochastic rounding.
+        learned_formats: rule by which binary points are trained: "tqt", "lsq" or "pact" (see
+            `tfxp.quantizers.learned_step`); None leaves formats as they are.
 
     Raises:
         ConfigError: a value that is not in its list.
@@ -40,8 +43,11 @@ class BackwardSettings:
     weight_saturation: str = "pass"
     backward_weights: str = "rounded"
     seed: int = 0
+    learned_formats: str | None = None
 
     def __post_init__(self) -> None:
+        if self.learned_formats is not None:
+            check_rule(self.learned_formats)
         try:
             object.__setattr__(
                 self, "gradient_rounding", Rounding.parse(self.gradient_rounding).value

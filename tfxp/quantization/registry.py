@@ -32,6 +32,8 @@ from tfxp.quantizers import (
     FormatQuantizer,
     GradientQuantizer,
     LeakyReluQuantizer,
+    LearnedActivationQuantizer,
+    LearnedWeightQuantizer,
     LengthQuantizer,
     LstmQuantizer,
     MeanQuantizer,
@@ -69,6 +71,8 @@ class FormatRegistry(QuantizeRegistry):
         # Means and softmaxes over sequences that end early are not the operators'.
         self._masked = mask_readers(network.graph)
         self._points = {point.layer: point for point in network.plan.points.values()}
+        # Channels of one layer may all have one format, and need not keep it.
+        self._has_channels = any(len(layer.weights) > 1 for layer in network.formats.values())
 
     def supports(self, layer: Any) -> bool:
         """Whether a layer is quantized at all."""
@@ -135,11 +139,21 @@ class FormatRegistry(QuantizeRegistry):
             "seed": seed_of(f"{name}/{weight.attribute}"),
         }
         if not isinstance(formats.weights[0], WrpnFormat):
+            if self._learns_kernel(name):
+                rule, many = self._backward.learned_formats, self._has_channels
+                return LearnedWeightQuantizer(**kernel, method=rule, per_channel=many)
             saturation = self._backward.weight_saturation
             return WeightQuantizer(**kernel, saturation_gradient=saturation)
         binary = formats.weights[0].is_binary
         per_channel = binary and bool(formats.rule.per_channel)
         return WrpnWeightQuantizer(**kernel, binary=binary, per_channel=per_channel)
+
+    def _learns_kernel(self, name: str) -> bool:
+        """Whether a kernel's format is trained: not one that several kernels have in common, nor
+        that of a constant, which the tensor that it is added to limits."""
+        role = self._plan.role(name)
+        one = len(role.weights) == 1 and not role.one_format
+        return self._backward.learned_formats is not None and one and role.role.adds_up
 
     def _output_quantizer(self, name: str) -> FormatQuantizer | None:
         point = self._points.get(name)
@@ -161,14 +175,19 @@ class FormatRegistry(QuantizeRegistry):
             return WrpnActivationQuantizer(explicit or engine, seed=seed_of(name))
         role = role_of(self._plan.graph.layers[point.owner])
         wide = None if explicit else role.wide_rounding
-        kind = LstmQuantizer if self._is_integer_lstm(point) else ActivationQuantizer
-        return kind(
-            explicit or point.role.rounding or "half_even",
-            nonnegative=point.nonnegative,
-            saturation_gradient=self._backward.activation_saturation,
-            seed=seed_of(name),
-            wide_rounding=wide,
-        )
+        settings: dict[str, Any] = {
+            "rounding": explicit or point.role.rounding or "half_even",
+            "nonnegative": point.nonnegative,
+            "saturation_gradient": self._backward.activation_saturation,
+            "seed": seed_of(name),
+            "wide_rounding": wide,
+        }
+        if self._is_integer_lstm(point):
+            return LstmQuantizer(**settings)
+        rule = self._backward.learned_formats
+        if rule is None or point.role == INPUT:  # inputs come as they are
+            return ActivationQuantizer(**settings)
+        return LearnedActivationQuantizer(**settings, method=rule)
 
     def _is_integer_lstm(self, point: Point) -> bool:
         """Whether a layer is an LSTM that is computed as LiteRT's integer operator does."""

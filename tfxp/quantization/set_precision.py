@@ -17,7 +17,7 @@ from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.registry import FormatRegistry
 from tfxp.quantization.resolve_formats import FormatResolver
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
-from tfxp.quantizers import ActivationQuantizer, WeightQuantizer, seed_of
+from tfxp.quantizers import ActivationQuantizer, LearnedFormat, WeightQuantizer, seed_of
 
 
 def set_precision(
@@ -172,10 +172,14 @@ def backward_of(qmodel: Any) -> BackwardSettings:
             found["seed"] = gradient.seed ^ seed_of(f"{layer.name}/gradient")
         if isinstance(output, ActivationQuantizer):
             found["activation_saturation"] = output.saturation_gradient
+        if isinstance(output, LearnedFormat):
+            found["learned_formats"] = output.method
         for quantizer in config.weight_quantizers.values():
             if config.backward_weights != "rounded":  # layers that hold others have no choice
                 found["backward_weights"] = config.backward_weights
-            if isinstance(quantizer, WeightQuantizer):
+            if isinstance(quantizer, LearnedFormat):
+                found["learned_formats"] = quantizer.method
+            elif isinstance(quantizer, WeightQuantizer):
                 found["weight_saturation"] = quantizer.saturation_gradient
     return BackwardSettings(**found)
 

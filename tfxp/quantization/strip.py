@@ -46,6 +46,6 @@ def quantized_arrays(layer: FormatWrapper, arrays: dict[str, np.ndarray]) -> dic
     """A wrapper's weights with those that have a quantizer put on their grids."""
     result = dict(arrays)
     for path, quantizer in layer.quantize_config.weight_quantizers.items():
-        value = quantizer(arrays[path], False, layer.weight_variables[path])
+        value = quantizer(arrays[path], False, layer.current_weight(path))
         result[path] = np.asarray(value)
     return result

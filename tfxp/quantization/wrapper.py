@@ -11,8 +11,15 @@ import tensorflow as tf
 
 from tfxp.keras import keras
 from tfxp.quantization.float_backward import call_with_float_backward
+from tfxp.quantization.live_formats import Surroundings
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
-from tfxp.quantizers import BiasQuantizer, FormatContext, FormatQuantizer, KernelQuantizer
+from tfxp.quantizers import (
+    BiasQuantizer,
+    FormatContext,
+    FormatQuantizer,
+    KernelQuantizer,
+    Variables,
+)
 from tfxp.quantizers.format_quantizer import float_variable
 from tfxp.tfmot import QuantizeWrapperV2
 from tfxp.transforms.layer_graph import make_spec
@@ -57,6 +64,7 @@ class FormatWrapper(QuantizeWrapperV2):
         self.owner = owner or layer.name
         self.aliases = list(aliases or [])
         self.treatment = treatment
+        object.__setattr__(self, "_found", None)
         self.supports_masking = layer.supports_masking
 
     def build(self, input_shape: Any) -> None:
@@ -105,11 +113,11 @@ class FormatWrapper(QuantizeWrapperV2):
     def quantized_weights(self, training: Any = False) -> dict[str, tf.Tensor]:
         """Attribute path -> weight on its grid, for every weight that has a quantizer."""
         weights = {
-            path: quantizer(_resolve(self.layer, path), training, self.weight_variables[path])
+            path: quantizer(_resolve(self.layer, path), training, self.current_weight(path))
             for path, quantizer in self.quantize_config.weight_quantizers.items()
         }
         if self.half_step is not None and self._bias:
-            weights[self._bias] += self.half_step
+            weights[self._bias] += self._current_half()
         return weights
 
     def call_with(
@@ -133,7 +141,7 @@ class FormatWrapper(QuantizeWrapperV2):
         )
         if quantizer is not None:
             context = closed or {"inputs": inputs}
-            outputs = quantizer(outputs, training, self.output_variables, **context)
+            outputs = quantizer(outputs, training, self.current_output(), **context)
         if backward is None:
             return outputs
         return backward(outputs, training, self.gradient_variables)
@@ -160,9 +168,9 @@ class FormatWrapper(QuantizeWrapperV2):
             if quantizer is None:
                 outputs = self.layer.call(inputs, **kwargs)
             else:
-                outputs = quantizer.run_layer(self.layer, inputs, self.output_variables, **kwargs)
+                outputs = quantizer.run_layer(self.layer, inputs, self.current_output(), **kwargs)
             lacks_bias = self.half_step is not None and not self._bias
-            return outputs + self.half_step if lacks_bias else outputs
+            return outputs + self._current_half() if lacks_bias else outputs
         finally:
             for path, variable in originals.items():
                 _assign(self.layer, path, variable)
@@ -189,6 +197,29 @@ class FormatWrapper(QuantizeWrapperV2):
     def variable(self, path: str) -> Any:
         """The float variable of a weight, by its attribute path in the wrapped layer."""
         return _resolve(self.layer, path)
+
+    def current_weight(self, path: str) -> Variables:
+        """The variables of a weight's quantizer, learned formats around as they are now."""
+        quantizer = self.quantize_config.weight_quantizers[path]
+        return self._surroundings.current(quantizer, self.weight_variables[path])
+
+    def current_output(self) -> Variables:
+        """The variables of the output's quantizer, learned formats around as they are now."""
+        return self._surroundings.current(
+            self.quantize_config.output_quantizer, self.output_variables
+        )
+
+    def _current_half(self) -> tf.Tensor:
+        """What the sums carry, learned formats around as they are now."""
+        return self._surroundings.half_step(self.half_step)
+
+    @property
+    def _surroundings(self) -> Surroundings:
+        """Found once the graph has its edges, which Keras draws after it has traced a call."""
+        calls = len(self.inbound_nodes)
+        if self._found is None or self._found[0] != calls:
+            object.__setattr__(self, "_found", (calls, Surroundings(self)))
+        return self._found[1]
 
     def _takes(self, argument: str) -> bool:
         return argument in self._arguments

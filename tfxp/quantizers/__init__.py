@@ -5,6 +5,12 @@ from tfxp.quantizers.average_pool import AveragePoolQuantizer
 from tfxp.quantizers.format_context import FormatContext
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables
 from tfxp.quantizers.gradient import GradientCounts, GradientQuantizer
+from tfxp.quantizers.learned import (
+    LearnedActivationQuantizer,
+    LearnedFormat,
+    LearnedWeightQuantizer,
+)
+from tfxp.quantizers.learned_step import LEARNING_RULES, LearnedStep
 from tfxp.quantizers.length import LengthQuantizer
 from tfxp.quantizers.lstm import LstmQuantizer
 from tfxp.quantizers.mean import MeanQuantizer
@@ -26,6 +32,7 @@ from tfxp.quantizers.unary import (
 from tfxp.quantizers.wrpn import UnitRange, WrpnActivationQuantizer, WrpnWeightQuantizer
 
 __all__ = [
+    "LEARNING_RULES",
     "ActivationQuantizer",
     "AveragePoolQuantizer",
     "BiasQuantizer",
@@ -35,6 +42,10 @@ __all__ = [
     "GradientQuantizer",
     "KernelQuantizer",
     "LeakyReluQuantizer",
+    "LearnedActivationQuantizer",
+    "LearnedFormat",
+    "LearnedStep",
+    "LearnedWeightQuantizer",
     "LengthQuantizer",
     "LstmQuantizer",
     "MeanQuantizer",

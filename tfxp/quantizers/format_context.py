@@ -44,11 +44,13 @@ class Constant:
         name: name of the variable, behind that of the tensor.
         initial: value until formats are assigned.
         of: its value among given formats.
+        is_step: whether it is made of their scales.
     """
 
     name: str
     initial: float
     of: Callable[[FormatContext], float]
+    is_step: bool = False
 
 
 def _step(fmt: Format | None) -> float:
@@ -63,11 +65,11 @@ def _weight_step(context: FormatContext) -> float:
     return _step(context.weights[0] if context.weights else None)
 
 
-INPUT_SCALE = Constant("input_scale", 2.0**-4, lambda c: _step(c.inputs[0]))
+INPUT_SCALE = Constant("input_scale", 2.0**-4, lambda c: _step(c.inputs[0]), True)
 INPUT_ZERO_POINT = Constant("input_zero_point", 0.0, lambda c: _zero_point(c, c.inputs[0]))
 ZERO_POINT = Constant("zero_point", 0.0, lambda c: _zero_point(c, c.output))
-ALPHA_SCALE = Constant("alpha_scale", 2.0**-7, _weight_step)
-KERNEL_SCALE = Constant("kernel_scale", 2.0**-7, _weight_step)
-PRODUCT_SCALE = Constant("product_scale", 2.0**-8, lambda c: math.prod(map(_step, c.inputs)))
+ALPHA_SCALE = Constant("alpha_scale", 2.0**-7, _weight_step, True)
+KERNEL_SCALE = Constant("kernel_scale", 2.0**-7, _weight_step, True)
+PRODUCT_SCALE = Constant("product_scale", 2.0**-8, lambda c: math.prod(map(_step, c.inputs)), True)
 RIGHT_ZERO_POINT = Constant("right_zero_point", 0.0, lambda c: _zero_point(c, c.inputs[-1]))
 WIDE = Constant("wide", 0.0, lambda c: float(c.wide))

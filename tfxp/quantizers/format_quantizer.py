@@ -12,6 +12,7 @@ from tfxp.formats import Format, format_of_scale
 from tfxp.keras import keras
 from tfxp.quantizers.format_context import Constant, FormatContext
 from tfxp.quantizers.fused import on_grid
+from tfxp.quantizers.learned_step import LearnedStep
 from tfxp.quantizers.straight_through import straight_through
 from tfxp.tfmot import Quantizer
 
@@ -134,6 +135,20 @@ class FormatQuantizer(Quantizer):
         scales = np.atleast_1d(variables["scale"].numpy()).ravel()
         unique = {float(s): format_of_scale(float(s), qmin, qmax) for s in np.unique(scales)}
         return tuple(unique[float(scale)] for scale in scales)
+
+    def step(self, variables: Variables) -> LearnedStep | None:
+        """The step that is trained; None where the format stays until another is assigned."""
+        return None
+
+    def following(self, variables: Variables, context: FormatContext) -> Variables:
+        """The variables, with those that follow from the steps of other tensors as these are now.
+
+        Args:
+            variables: what `build` returned.
+            context: formats around the layer, some of them in training.
+        """
+        moved = {one.name: one.of(context) for one in self.constants if one.is_step}
+        return {**variables, **moved}
 
     def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
         """Shape of the scale: one number for activations."""

@@ -18,6 +18,10 @@ from tfxp.quantizers.format_context import (
 )
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
+from tfxp.quantizers.straight_through import LOG2_E
+
+# Steps of an input in steps of the output, as powers of two.
+_EXPONENTS = range(-40, 41)
 
 
 @keras.utils.register_keras_serializable(package="tfxp")
@@ -67,6 +71,17 @@ class MeanQuantizer(FormatQuantizer):
             half_up = _half_up_codes(sums, weights["input_scale"] / weights["scale"], count)
             codes = tf.where(weights["half_up"] > 0, half_up, codes)
         return coded(outputs, codes, weights)
+
+    def following(self, variables: Variables, context: FormatContext) -> Variables:
+        """The input's step as it is now, and whether ties go up with it, by a table of ratios."""
+        moved = super().following(variables, context)
+        if not self.portable:
+            return moved
+        table = [portable_mean_bias(self.count, 2.0**e) is not None for e in _EXPONENTS]
+        ratio = tf.math.log(moved["input_scale"] / moved["scale"]) * LOG2_E
+        index = tf.cast(tf.round(ratio), tf.int32) - _EXPONENTS[0]
+        known = tf.gather(tf.constant(table), tf.clip_by_value(index, 0, len(table) - 1))
+        return {**moved, "half_up": tf.cast(known & ~tf.cast(context.wide, tf.bool), tf.float32)}
 
     def _engine_codes(self, sums: tf.Tensor, weights: Variables, count: tf.Tensor) -> tf.Tensor:
         none = tf.constant(0.0)

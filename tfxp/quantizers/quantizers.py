@@ -87,14 +87,16 @@ class WeightQuantizer(KernelQuantizer):
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         rounding = deterministic(self.rounding, training)
+        step = self.step(weights)
         return quantize_by_rounding(
             x,
-            weights["scale"],
+            weights["scale"] if step is None else step.scale,
             weights["qmin"],
             weights["qmax"],
             rounding,
             self.saturation_gradient,
             self.seed,
+            step,
         )
 
 
@@ -111,6 +113,13 @@ class BiasQuantizer(FormatQuantizer):
         if context.accumulator_step is not None:
             scale = variables["scale"]
             scale.assign(np.broadcast_to(context.accumulator_step.ravel(), scale.shape))
+
+    def following(self, variables: Variables, context: FormatContext) -> Variables:
+        """The accumulator's step as it is now."""
+        step, scale = context.accumulator_step, variables["scale"]
+        if step is None:
+            return variables
+        return {"scale": tf.broadcast_to(tf.reshape(step, (-1,)), scale.shape)}
 
     def formats(self, variables: Variables) -> tuple[Format, ...]:
         """None of its own: the grid follows from those of the input and the kernel."""
@@ -157,16 +166,18 @@ class ActivationQuantizer(FormatQuantizer):
         self, outputs: Any, /, training: Any, weights: Variables, relu: bool = False, **_: Any
     ) -> tf.Tensor:
         """The tensor on its grid; with `relu` that of relu(outputs), for the price of one."""
-        scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
-        rounding = deterministic(self.rounding, training)
+        step = self.step(weights)
+        if step is not None:
+            weights = {**weights, "scale": step.scale}
+        grid = weights["scale"], weights["qmin"], weights["qmax"]
+        rounding, wide = deterministic(self.rounding, training), self._wide(weights, relu)
         if rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero":
             nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
             return quantize_half_even(
-                outputs, scale, qmin, qmax, nudge, self.nonnegative, relu, self._wide(weights, relu)
+                outputs, *grid, nudge, self.nonnegative, relu, wide, step=step
             )
         gradient, seed = self.saturation_gradient, self.seed
-        narrow = quantize_by_rounding(outputs, scale, qmin, qmax, rounding, gradient, seed)
-        wide = self._wide(weights, relu)
+        narrow = quantize_by_rounding(outputs, *grid, rounding, gradient, seed, step)
         if wide is None:
             return narrow
         real = tf.stop_gradient(outputs)

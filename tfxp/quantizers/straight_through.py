@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_inside
+from tfxp.quantizers.learned_step import LearnedStep
 
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
@@ -37,27 +38,33 @@ def quantize_by_rounding(
     rounding: str = "half_even",
     saturation_gradient: str = "zero",
     seed: int | None = None,
+    step: LearnedStep | None = None,
 ) -> tf.Tensor:
     """Quantize with any rounding mode; `scale` may be one number or one per last axis.
 
     The definition in tensors, fused to one pass each way; for activations whose ties go to even
-    `quantize_half_even` has kernels without a compiler.
+    `quantize_half_even` has kernels without a compiler. A gradient reaches `step` where given.
     """
 
     @tf.custom_gradient
-    def forward(value: tf.Tensor) -> Any:
+    def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
         # off by an ulp, which moves ties. Dividing by a power of two is exact.
         result = quantize_in_one_pass(value, scale, qmin, qmax, rounding, seed)
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            if saturation_gradient == "pass":
+        def gradient(upstream: tf.Tensor) -> Any:
+            passes = saturation_gradient == "pass"
+            if passes and step is None:
                 return upstream
-            return where_inside(value, upstream, scale, qmin, qmax)
+            inside = where_inside(value, upstream, scale, qmin, qmax)
+            if step is None:
+                return inside
+            slope = step.gradient(upstream, inside, value, result)
+            return upstream if passes else inside, slope
 
         return result, gradient
 
-    return forward(x)
+    return forward(x, *trained_of(step))
 
 
 class Alternative(NamedTuple):
@@ -76,6 +83,7 @@ def quantize_half_even(
     nonnegative: bool = False,
     relu: bool = False,
     alternative: Alternative | None = None,
+    step: LearnedStep | None = None,
 ) -> tf.Tensor:
     """Quantize with ties to even, in one fused kernel each way; for activations.
 
@@ -93,6 +101,7 @@ def quantize_half_even(
         nonnegative: `x` has no negative elements.
         relu: quantize relu(x); the gradient is zero where x <= 0, as a ReLU's is.
         alternative: another rounding, when it is chosen; the gradient is the same.
+        step: where the scale is trained.
     """
 
     def fused(value: tf.Tensor) -> tf.Tensor:
@@ -115,7 +124,7 @@ def quantize_half_even(
         )
 
     @tf.custom_gradient
-    def forward(value: tf.Tensor) -> Any:
+    def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         xla = traced_by_xla()
         if alternative is None:
             result = fused(value)
@@ -125,13 +134,21 @@ def quantize_half_even(
                 alternative.chosen, lambda: alternative.values(value), lambda: fused(value)
             )
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        def gradient(upstream: tf.Tensor) -> Any:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
-            return where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
+            inside = where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
+            if step is None:
+                return inside
+            return inside, step.gradient(upstream, inside, value, result)
 
         return result, gradient
 
-    return forward(x)
+    return forward(x, *trained_of(step))
+
+
+def trained_of(step: LearnedStep | None) -> tuple[tf.Tensor, ...]:
+    """The tensors besides the input that a gradient reaches."""
+    return () if step is None else (tf.convert_to_tensor(step.variables["trained"]),)
 
 
 def where_between(
