@@ -46,6 +46,7 @@ _STEPS = _FLAGS.DEFINE_integer("steps", 4, "Steps of a turn.", lower_bound=1)
 _PRECISIONS = _FLAGS.DEFINE_list("precisions", ["w4a4", "w8a8"], "Shorthands; the first: bars.")
 _TFMOT = _FLAGS.DEFINE_boolean("tfmot", True, "Time tfmot's 8-bit model too.")
 _KEPT = _FLAGS.DEFINE_boolean("kept", True, "Time the first precision with BatchNorm kept too.")
+_LEARNED = _FLAGS.DEFINE_boolean("learned", True, "Time the first precision, learned, too.")
 _OPTIMIZER = _FLAGS.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "Optimizer of the steps.")
 _BACKPROP = _FLAGS.DEFINE_boolean("backprop", False, "Time fixed-point back-propagation.")
 _SEED = _FLAGS.seed()
@@ -151,6 +152,8 @@ def _models(model: Any, images: np.ndarray) -> dict[str, Any]:
     quantized = {p: tfxp.quantize_model(model, p, stats) for p in _PRECISIONS.value}
     result["float folded"] = tfxp.strip(quantized[first])
     result.update({f"tfxp {p}": q for p, q in quantized.items()})
+    if _LEARNED.value:
+        result[f"tfxp {first} learned"] = tfxp.learn_formats(quantized[first])
     if _KEPT.value:
         kept = tfxp.quantize_model(model, first, stats, fold_batch_norm=False)
         result[f"tfxp {first} BN kept"] = kept

@@ -7,7 +7,9 @@ import tfxp
 from tfxp.data import load_digits
 from tfxp.errors import ConfigError, DataError, ModelError, TrainingWarning
 from tfxp.keras import keras, layers, tf
+from tfxp.precision import PrecisionMap
 from tfxp.training import FineTuneSettings, fine_tune
+from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +59,50 @@ def test_formats_and_float_model_stay(digits):
     weights = [w.copy() for w in model.get_weights()]
     qmodel = tfxp.quantize_model(model, "w4a4", stats)
     formats = tfxp.precision_of(qmodel)
-    fine_tune(qmodel, data.x[:128], None, FineTuneSettings(1), teacher=model)
+    fine_tune(qmodel, data.x[:128], None, FineTuneSettings(1, formats="fixed"), teacher=model)
     assert tfxp.precision_of(qmodel) == formats
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+def test_learned_formats_are_ordinary_ones_at_the_end(digits, tmp_path):
+    """Bits stay, points move, the given model has learned, and its file is exact."""
+    model, stats, data, test = digits
+    qmodel = tfxp.quantize_model(model, "w2a2c", stats, fit="max")
+    before, names = tfxp.precision_of(qmodel), [v.name for v in qmodel.trainable_weights]
+    first = accuracy(qmodel, test)
+    losses = fine_tune(qmodel, data.x[:640], data.y[:640], FineTuneSettings(2, 2e-2, 16))
+    after = tfxp.precision_of(qmodel)
+    assert losses.kept and accuracy(qmodel, test) > first + 0.05 and after != before
+    for name, rule in before.layers.items():
+        assert np.ravel(after.layers[name].activations)[0].bits == rule.activations.bits
+    assert [v.name for v in qmodel.trainable_weights] == names
+    report = tfxp.export_tflite(qmodel, tmp_path / "m.tflite", verify=test.x[:64], check=False)
+    assert report.verification.exact
+
+
+def test_steps_are_shares_of_sizes(rng):
+    """Channels in their root mean squares, biases in the output's range, against plain loops."""
+    model = keras.Sequential([layers.Dense(3, input_shape=(40,), name="d")])
+    kernel = rng.normal(size=(40, 3)).astype(np.float32) * [1e-4, 1.0, 10.0]
+    model.set_weights([kernel, np.zeros(3, np.float32)])
+    qmodel = tfxp.learn_formats(tfxp.quantize_model(model, PrecisionMap.uniform("Q3.4", "Q2.1")))
+    sizes = dict(
+        zip([v.name for v in qmodel.trainable_weights], relative_sizes(qmodel), strict=True)
+    )
+    found = {name.split("/")[-1].removesuffix(":0"): size for name, size in sizes.items()}
+    wanted = np.sqrt((kernel**2).mean(0))
+    wanted[0] = 0.01 * np.sqrt((kernel**2).mean())  # far below the others
+    assert found["kernel"].ravel() == pytest.approx(wanted)
+    assert found["bias"] == pytest.approx(3.5 / 64) and found["kernel_tqt"] == 0.1
+    optimizer = RelativeAdam(0.01, relative_sizes(qmodel))
+    optimizer.build(qmodel.trainable_weights)
+    before = [v.numpy() for v in qmodel.trainable_weights]
+    draws = [rng.normal(size=v.shape) for v in before]
+    gradients = [tf.constant(np.sign(v) + v, tf.float32) for v in draws]
+    optimizer.apply_gradients(zip(gradients, qmodel.trainable_weights, strict=True))
+    rows = zip(before, qmodel.trainable_weights, gradients, sizes.values(), strict=True)
+    for old, new, gradient, size in rows:  # Adam's first step has one size
+        assert new.numpy() == pytest.approx(old - 0.01 * size * np.sign(gradient), abs=1e-5)
 
 
 def test_nan_puts_the_weights_back(digits):
@@ -91,6 +134,11 @@ def test_what_cannot_be(digits):
             FineTuneSettings(**wrong)
     with pytest.raises(ConfigError, match="augment: got 'rotate'"):
         FineTuneSettings(augment="rotate")
+    for field, value in (("formats", "free"), ("optimizer", "sgd")):
+        with pytest.raises(ConfigError, match=f"{field}: got '{value}'; expected one of"):
+            FineTuneSettings(**{field: value})
+    with pytest.raises(ConfigError, match="warm_up: got 1"):
+        FineTuneSettings(warm_up=1)
     with pytest.raises(ConfigError, match="teacher_weight: got 2"):
         FineTuneSettings(teacher_weight=2)
 

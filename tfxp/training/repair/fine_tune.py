@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.callbacks import FreezeFormats
 from tfxp.data import ModelData, input_shapes
 from tfxp.data.named_inputs import InputSignature
-from tfxp.errors import ConfigError, DataError, ModelError
+from tfxp.errors import ConfigError, DataError, ModelError, PrecisionError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report, reporter
+from tfxp.quantization.learned_formats import freeze_formats, is_learning, learn_formats
 from tfxp.training.repair.held_back import HeldBack, split
 from tfxp.training.repair.objective import Objective
+from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
 
 AUGMENTATIONS = ("none", "flip", "flip_crop")
+FORMATS = ("learned", "fixed")
+OPTIMIZERS = ("adam", "adafactor")
 _CROP_PIXELS = 4
 
 
@@ -26,20 +31,27 @@ _CROP_PIXELS = 4
 class FineTuneSettings:
     """How a quantized model is fine-tuned.
 
-    Steps are relative: Adafactor scales every update by the root mean square of the tensor it
-    moves, so one rate suits layers whose weights differ by orders of magnitude, as they do once
-    BatchNormalization is folded. With a fixed step for all (Adam at 1e-3) ResNet-8 on raw pixels
-    collapses, because its first kernel is a hundred times smaller than its last.
+    The defaults are what won on networks in 4 bits (docs/results_learned.md), with these reasons.
+    BatchNormalization is folded before, so kernels and their channels differ in size by orders of
+    magnitude: with one step for all (Adam at 1e-3) ResNet-8 on raw pixels collapses. Steps are
+    shares of sizes instead. The rate rises from 0, because Adam's first steps have one size
+    whatever the gradient is, and falls to 0 as a cosine, which ends the wandering of weights
+    between two codes. Formats that are learned are held from the middle of the training on, those
+    that move least first, so that none flips at its end.
 
     Args:
         epochs: passes over the data.
-        learning_rate: first relative step, 0.01 = 1 % of a tensor's size; falls to 0 as a cosine.
+        learning_rate: largest relative step, 0.01 = 1 % of the size of a channel or tensor.
         batch_size: samples per step.
         augment: "none", "flip" (left-right) or "flip_crop" (pad by 4, crop, flip); images only.
         teacher_weight: share of the loss that compares with the float model's outputs, 0 to 1.
         held_back: share of the samples that is not trained on, and decides which epoch is kept; at
             0, or where a batch would not be left, all samples do both.
         seed: seed of shuffling, augmentation, and the choice of samples that are held back.
+        formats: "learned" (binary points train, by "tqt" of `learn_formats`) or "fixed".
+        optimizer: "adam" (steps are shares of each channel's size) or "adafactor" (of each
+            tensor's; for models whose channels must not drift apart).
+        warm_up: share of the steps in which the rate rises.
 
     Raises:
         ConfigError: a value outside its range.
@@ -52,6 +64,9 @@ class FineTuneSettings:
     teacher_weight: float = 1.0
     seed: int = 0
     held_back: float = 0.1
+    formats: str = "learned"
+    optimizer: str = "adam"
+    warm_up: float = 0.1
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
@@ -63,8 +78,15 @@ class FineTuneSettings:
             raise ConfigError(f"augment: got {self.augment!r}; expected one of {AUGMENTATIONS}.")
         if not 0 <= self.teacher_weight <= 1:
             raise ConfigError(f"teacher_weight: got {self.teacher_weight}; expected 0 to 1.")
-        if not 0 <= self.held_back < 1:
-            raise ConfigError(f"held_back: got {self.held_back}; expected 0 to below 1.")
+        for name, value in (("held_back", self.held_back), ("warm_up", self.warm_up)):
+            if not 0 <= value < 1:
+                raise ConfigError(f"{name}: got {value}; expected 0 to below 1.")
+        for name, value, known in (
+            ("formats", self.formats, FORMATS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+        ):
+            if value not in known:
+                raise ConfigError(f"{name}: got {value!r}; expected one of {known}.")
 
 
 def check_samples(settings: FineTuneSettings, data: ModelData) -> None:
@@ -101,7 +123,7 @@ def fine_tune(
 ) -> Losses:
     """Train a quantized model in place for a few epochs, and keep the best of them.
 
-        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x)) + R
+        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x))
 
     L is the cross-entropy of a softmax, at every position, or of sigmoids, and the squared error
     of other outputs; R is what the network adds itself, its regularizers and `add_loss`. Some
@@ -137,17 +159,20 @@ def fine_tune(
     if y is not None and labels is not None:
         raise DataError("training data: got labels in the batches and as y; expected one of them.")
     y = labels if y is None else np.asarray(y)
-    objective = Objective(qmodel, y, teacher, settings.teacher_weight)
+    trained = _trained(qmodel, settings)
+    objective = Objective(trained, y, teacher, settings.teacher_weight)
     data = ModelData.of((inputs, y), qmodel.input_names, "training data")
     data = data.shaped(input_shapes(qmodel))
     settings = _with_fixed_batch(settings, signature.batch)
     check_samples(settings, data)
     arrays = [part.x for part in data.parts]
     learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
-    judge = HeldBack(qmodel, objective, arrays, data.y, held, settings.batch_size)
+    judge = HeldBack(trained, objective, arrays, data.y, held, settings.batch_size)
     training = [part[learned] for part in arrays], None if data.y is None else data.y[learned]
-    losses = Losses(_epochs(qmodel, objective, training, settings, judge, reporter(progress)))
+    losses = Losses(_epochs(trained, objective, training, settings, judge, reporter(progress)))
     losses.kept = judge.finish("fine-tuning")
+    if trained is not qmodel and losses.kept:
+        qmodel.set_weights(freeze_formats(trained).get_weights())
     return losses
 
 
@@ -168,8 +193,8 @@ def _epochs(
     """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
     (arrays, y), before = training, qmodel.get_weights()
     steps = len(arrays[0]) // settings.batch_size
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
-    step = objective.step(keras.optimizers.Adafactor(rate, relative_step=False))
+    step = objective.step(_optimizer(qmodel, settings, steps * settings.epochs))
+    freezing = _freezing(qmodel, steps * settings.epochs)
     for epoch in range(settings.epochs):
         total = 0.0
         try:
@@ -181,12 +206,47 @@ def _epochs(
                         f"fine-tuning: the loss became NaN in step {done} of epoch {epoch + 1}; "
                         "the model is as it was. Use a smaller learning rate."
                     )
+                freezing.on_train_batch_end(done)
                 loss = f"loss {total / done:.4f}"
                 progress(epoch * steps + done, steps * settings.epochs, loss)
             judge.look(epoch + 1)
         except KeyboardInterrupt:
             return
         yield total / steps
+
+
+def _trained(qmodel: KerasModel, settings: FineTuneSettings) -> KerasModel:
+    """The model that is trained: one that learns formats, unless none of them can be learned."""
+    if settings.formats == "fixed" or is_learning(qmodel):
+        return qmodel
+    try:
+        learning = learn_formats(qmodel)
+    except PrecisionError:
+        return qmodel
+    shapes = [
+        [w.shape for w in model.get_weights()] for model in (qmodel, freeze_formats(learning))
+    ]
+    return learning if shapes[0] == shapes[1] else qmodel
+
+
+def _optimizer(qmodel: KerasModel, settings: FineTuneSettings, steps: int) -> Any:
+    """The optimizer of all steps: the rate rises and falls."""
+    warm, rate = round(settings.warm_up * steps), settings.learning_rate
+    schedules = keras.optimizers.schedules
+    schedule = schedules.CosineDecay(rate, steps)
+    if warm:
+        schedule = schedules.CosineDecay(0.0, steps - warm, warmup_target=rate, warmup_steps=warm)
+    if settings.optimizer == "adafactor":
+        return keras.optimizers.Adafactor(schedule, relative_step=False)
+    return RelativeAdam(schedule, relative_sizes(qmodel))
+
+
+def _freezing(qmodel: KerasModel, steps: int) -> FreezeFormats:
+    """Holds learned formats from the middle of the training on; all are held in its last fourth."""
+    freezing = FreezeFormats(steps // 2, max(steps // 40, 1), max(3 * steps // 4, steps // 2))
+    freezing.set_model(qmodel)
+    freezing.on_train_begin()
+    return freezing
 
 
 def _with_fixed_batch(settings: FineTuneSettings, batch: int | None) -> FineTuneSettings:

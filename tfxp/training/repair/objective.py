@@ -123,9 +123,11 @@ class OutputKind:
 class Objective:
     """The loss of a quantized network against labels and against its float twin.
 
-        loss = (1 - t) * L(y, q(x)) + t * L(float(x), q(x)) + R
+        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x))
 
-    R is what the network adds itself: its regularizers, and losses of `add_loss`.
+    R is what the network adds itself: its regularizers, and losses of `add_loss`. It was chosen
+    for a training on labels, and for kernels before BatchNormalization was folded into them; the
+    teacher alone asks for no other output than its own.
 
     Args:
         qmodel: the quantized model.
@@ -179,10 +181,12 @@ class Objective:
         """The loss of a batch, right after the network has computed its outputs."""
         loss = tf.constant(0.0)
         if self._share < 1:
-            loss += (1 - self._share) * self.kind.loss(self._targets(y), outputs)
+            own = [tf.cast(value, tf.float32) for value in self._qmodel.losses]
+            labelled = tf.add_n([self.kind.loss(self._targets(y), outputs), *own])
+            loss += (1 - self._share) * labelled
         if self._share > 0:
             loss += self._share * self.kind.loss(self._taught(x), outputs)
-        return tf.add_n([loss, *(tf.cast(own, tf.float32) for own in self._qmodel.losses)])
+        return loss
 
     def _look(self, x: Any, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self.kind.rows(self._qmodel(x, training=False))

@@ -1,0 +1,117 @@
+"""Adam whose steps are shares of the sizes of that which they move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
+from tfxp.quantization.quantized_network import QuantizedNetwork
+from tfxp.quantization.read_network import read_network
+from tfxp.quantization.wrapper import FormatWrapper
+from tfxp.quantizers import KernelQuantizer, LearnedFormat
+
+# Adafactor's: what is smaller moves as if it were this large.
+_SMALLEST_TENSOR = 1e-3
+# A channel far below the others moves as if it were this share of them, so that it can come back.
+_SMALLEST_CHANNEL = 0.01
+# Of a threshold's octave; at a step of 1 % a thousandth. At ten times that, formats jump faster
+# than weights follow (docs/results_learned.md).
+_THRESHOLD_SHARE = 0.1
+# A bias moves what its layer computes; at a step of 1 % by 1/6400 of the output's range.
+_BIAS_SHARE = 1 / 64
+
+
+class RelativeAdam(keras.optimizers.Adam):
+    """Adam on u = w / s for fixed sizes s: every tensor or channel moves in units of its own size.
+
+        w -= rate * s * m / (sqrt(v) + epsilon),    m and v the running means of s * g, (s * g)^2
+
+    Args:
+        learning_rate: the step, as a share of the sizes.
+        sizes: one for each of the variables that `build` is given, broadcast against it.
+    """
+
+    def __init__(self, learning_rate: Any, sizes: Sequence[np.ndarray], **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self._sizes, self._size_of = list(sizes), dict[str, tf.Tensor]()
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Make the running means."""
+        super().build(var_list)
+        for variable, size in zip(var_list, self._sizes, strict=True):
+            self._size_of[self._var_key(variable)] = tf.constant(size, tf.float32)
+
+    def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+        """Move one variable."""
+        key = self._var_key(variable)
+        size, number = self._size_of[key], self._index_dict[key]
+        mean, square = self._momentums[number], self._velocities[number]
+        slope = tf.convert_to_tensor(gradient) * size
+        mean.assign_add((slope - mean) * (1 - self.beta_1))
+        square.assign_add((tf.square(slope) - square) * (1 - self.beta_2))
+        count = tf.cast(self.iterations + 1, tf.float32)
+        corrected = tf.sqrt(1 - tf.pow(self.beta_2, count)) / (1 - tf.pow(self.beta_1, count))
+        rate = self.learning_rate * corrected
+        variable.assign_sub(rate * size * mean / (tf.sqrt(square) + self.epsilon))
+
+
+def relative_sizes(qmodel: KerasModel) -> list[np.ndarray]:
+    """The size of every trainable variable of a quantized model, in order.
+
+    - Kernels: the root mean square of each output channel. Folding BatchNormalization spreads them
+      over orders of magnitude.
+    - Biases: a 64th of the range of the layer's output.
+    - Thresholds in log2: 0.1. Steps and clipping points: a tenth of their values times ln 2, which
+      is the same.
+    - Everything else: the root mean square of the tensor.
+    """
+    network, known = read_network(qmodel), dict[int, np.ndarray]()
+    for name, layer in network.wrappers.items():
+        config = layer.quantize_config
+        for path, quantizer in config.weight_quantizers.items():
+            if isinstance(quantizer, KernelQuantizer):
+                kernel = layer.variable(path)
+                known[id(kernel)] = _channel_sizes(kernel.numpy(), quantizer)
+            if isinstance(quantizer, LearnedFormat):
+                _add_trained(known, quantizer, layer.weight_variables[path])
+        if isinstance(config.output_quantizer, LearnedFormat):
+            _add_trained(known, config.output_quantizer, layer.output_variables)
+        _add_bias(known, network, name, layer)
+    return [
+        known.get(id(variable), np.maximum(_size(variable.numpy()), _SMALLEST_TENSOR))
+        for variable in qmodel.trainable_weights
+    ]
+
+
+def _size(values: np.ndarray, axes: tuple[int, ...] | None = None) -> np.ndarray:
+    """Root mean square."""
+    return np.sqrt(np.square(values, dtype=np.float64).mean(axes, keepdims=axes is not None))
+
+
+def _channel_sizes(kernel: np.ndarray, quantizer: KernelQuantizer) -> np.ndarray:
+    channels = quantizer.channels(kernel.ndim)
+    taps = tuple(axis for axis in range(kernel.ndim) if axis not in channels)
+    floor = max(_SMALLEST_CHANNEL * float(_size(kernel)), 1e-12)
+    return np.maximum(_size(kernel, taps), floor)
+
+
+def _add_trained(known: dict[int, np.ndarray], quantizer: LearnedFormat, variables: Any) -> None:
+    trained = variables["trained"]
+    values = trained.numpy()
+    log2 = quantizer.method == "tqt"
+    sizes = np.ones_like(values) if log2 else np.log(2) * np.abs(values)
+    known[id(trained)] = _THRESHOLD_SHARE * sizes
+
+
+def _add_bias(
+    known: dict[int, np.ndarray], network: QuantizedNetwork, name: str, layer: FormatWrapper
+) -> None:
+    bias = getattr(layer.layer, str(network.role(name).bias), None)
+    formats = network.formats.get(name)
+    if bias is not None and formats is not None and formats.activations is not None:
+        known[id(bias)] = np.asarray(_BIAS_SHARE * formats.activations.max)
