@@ -139,8 +139,8 @@ class FormatRegistry(QuantizeRegistry):
             "seed": seed_of(f"{name}/{weight.attribute}"),
         }
         if not isinstance(formats.weights[0], WrpnFormat):
-            if self._learns_kernel(name):
-                rule, many = self._backward.learned_formats, self._has_channels
+            rule, many = self._backward.learned_formats, self._has_channels
+            if rule is not None and self._learns_kernel(name):
                 return LearnedWeightQuantizer(**kernel, method=rule, per_channel=many)
             saturation = self._backward.weight_saturation
             return WeightQuantizer(**kernel, saturation_gradient=saturation)
@@ -153,7 +153,7 @@ class FormatRegistry(QuantizeRegistry):
         that of a constant, which the tensor that it is added to limits."""
         role = self._plan.role(name)
         one = len(role.weights) == 1 and not role.one_format
-        return self._backward.learned_formats is not None and one and role.role.adds_up
+        return one and role.role.adds_up
 
     def _output_quantizer(self, name: str) -> FormatQuantizer | None:
         point = self._points.get(name)

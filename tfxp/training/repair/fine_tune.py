@@ -74,19 +74,18 @@ class FineTuneSettings:
                 f"fine-tuning: got {self.epochs} epochs of batches of {self.batch_size} at rate "
                 f"{self.learning_rate}; expected positive numbers."
             )
-        if self.augment not in AUGMENTATIONS:
-            raise ConfigError(f"augment: got {self.augment!r}; expected one of {AUGMENTATIONS}.")
         if not 0 <= self.teacher_weight <= 1:
             raise ConfigError(f"teacher_weight: got {self.teacher_weight}; expected 0 to 1.")
-        for name, value in (("held_back", self.held_back), ("warm_up", self.warm_up)):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name}: got {value}; expected 0 to below 1.")
-        for name, value, known in (
+        for name, share in (("held_back", self.held_back), ("warm_up", self.warm_up)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"{name}: got {share}; expected 0 to below 1.")
+        for name, word, known in (
+            ("augment", self.augment, AUGMENTATIONS),
             ("formats", self.formats, FORMATS),
             ("optimizer", self.optimizer, OPTIMIZERS),
         ):
-            if value not in known:
-                raise ConfigError(f"{name}: got {value!r}; expected one of {known}.")
+            if word not in known:
+                raise ConfigError(f"{name}: got {word!r}; expected one of {known}.")
 
 
 def check_samples(settings: FineTuneSettings, data: ModelData) -> None:
