@@ -71,10 +71,13 @@ _CALIBRATE = _FLAGS.choice_or_none(
     "each weight is rounded up or down (minutes).",
 )
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bound=0)
-_RATE = _FLAGS.DEFINE_float("learning_rate", 1e-2, "First relative step.", lower_bound=0.0)
+_RATE = _FLAGS.DEFINE_float("learning_rate", 1e-2, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
 _TEACHER = _FLAGS.DEFINE_float(
     "teacher_weight", 1.0, "Share of the float model's outputs in the loss.", 0.0, 1.0
+)
+_FORMATS = _FLAGS.DEFINE_enum(
+    "formats", "learned", ["learned", "fixed"], "Whether fine-tuning moves binary points."
 )
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
@@ -196,6 +199,7 @@ def _settings() -> Any:
         _AUGMENT.value,
         _TEACHER.value,
         _SEED.value,
+        formats=_FORMATS.value,
     )
 
 
