@@ -31,6 +31,7 @@ from tfxp.data.input_scaling import keep_scalings
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, write_json
 from tfxp.formats import FixedPointFormat
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats
 from tfxp.progress import Progress
 
@@ -94,16 +95,7 @@ _PROGRESS = _FLAGS.progress()
 
 def main() -> None:
     """All steps, each with its figures."""
-    precision = cli.read_precision(_PRECISION.value)
-    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
-    model, _ = tfxp.split_normalization(model, always=False)
-    if _EQUALIZE.value:
-        if _STATS.value or not _FOLD.value:
-            raise ConfigError(
-                "--equalize: got --stats or --nofold_batch_norm; expected --data and folding, "
-                "since it folds first and activations change."
-            )
-        model = tfxp.equalize(model)
+    precision, model = cli.read_precision(_PRECISION.value), _network()
     calibration, training, evaluation = (
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (
@@ -140,6 +132,20 @@ def main() -> None:
         figures["losses"] = _fine_tune(qmodel, model, training)
         _evaluate("fine-tuned", qmodel, evaluation, figures)
     _write(qmodel, figures)
+
+
+def _network() -> KerasModel:
+    """The float model, without columns that 8 bits would crush, equalized if that is asked for."""
+    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
+    model, _ = tfxp.split_normalization(model, always=False)
+    if not _EQUALIZE.value:
+        return model
+    if _STATS.value or not _FOLD.value:
+        raise ConfigError(
+            "--equalize: got --stats or --nofold_batch_norm; expected --data and folding, "
+            "since it folds first and activations change."
+        )
+    return tfxp.equalize(model)
 
 
 def _load(

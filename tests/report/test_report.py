@@ -126,15 +126,10 @@ def figures(rng):
     ]
     full = LayerPrecision(weights=parse_format("Q0.3s"), activations=parse_format("UQ2.2"))
     many = LayerPrecision(weights=tuple(map(parse_format, ["Q0.3", "Q1.2"])), activations="float")
-    run = dict(
-        runs=2,
-        macs_total=4608,
-        macs_executed=2304,
-        macs_skipped_activation=1152,
-        macs_skipped_weight=1152,
-        zero_fraction_input=0.25,
-        zero_fraction_weights=0.125,
-    )
+    run = {
+        "runs": 2, "macs_total": 4608, "macs_executed": 2304, "macs_skipped_activation": 1152,
+        "macs_skipped_weight": 1152, "zero_fraction_input": 0.25, "zero_fraction_weights": 0.125,
+    }  # fmt: skip
     return ModelFigures(
         "Net",
         ModelStats({layer.name: layer for layer in layers}, samples=100),

@@ -12,7 +12,7 @@ from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.precision import LayerPrecision, PrecisionMap
 from tfxp.training import FixedPointSGD, TrainingGrid, TrainingRecipe, build_network, train_recipe
-from tfxp.training.recipes.fixed_point_recipe import is_training_map, training_variant
+from tfxp.training.recipes.recipe_precision import is_training_map, training_variant
 
 RULE = LayerPrecision("Q0.9", "UQ1.7", weight_gradients="Q0.12",
                       activation_gradients="Q-2.14", accumulators="Q-10.20")  # fmt: skip

@@ -7,7 +7,7 @@ import tfxp
 from tfxp.data import Dataset
 from tfxp.data.metrics import evaluate_metric
 from tfxp.data.paired_test import unpack_hits
-from tfxp.errors import ConfigError
+from tfxp.errors import ConfigError, TfxpError
 from tfxp.keras import keras, layers
 from tfxp.training import TrainingRecipe, train_recipe
 
@@ -56,3 +56,18 @@ def test_smoothing_is_for_class_numbers(tmp_path):
     recipe = recipe_of(tmp_path, steps, label_smoothing=0.1)
     with pytest.raises(ConfigError, match="label_smoothing: got 0.1 for answers that are no class"):
         train_recipe(recipe, Dataset(X, y), None, tmp_path / "run", tensorboard=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"precision": "w4b4"}, "w4b4"),
+        ({"precision": {"layers": {"a": {"wieghts": 4}}}}, "Did you mean 'weights'"),
+        ({"precision": {"wrpn": {"wieghts": 2}}}, "Did you mean 'weights'"),
+        ({"precision": "missing.json"}, "missing.json"),
+        ({"model": {"name": "resnet8", "settings": {"width": "half"}}}, "width in the settings of"),
+    ],
+)
+def test_maps_and_settings_are_checked_when_the_recipe_is_made(fields, words):
+    with pytest.raises(TfxpError, match=words):
+        TrainingRecipe(**{"model": {"name": "resnet8"}, **fields})

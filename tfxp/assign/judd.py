@@ -300,19 +300,16 @@ class JuddAssigner:
             Decision(e.unit, e.family or "start", round(e.accuracy, 6), f"round {e.round}")
             for e in descent.path
         )
+        summaries = {str(t): _summary(e, space, self.baseline) for t, e in selected.items()}
         figures = {
             "baseline": self.baseline,
             "sweep": [point.to_dict() for point in sweep],
             "visited": [entry.to_dict() for entry in descent.visited.values()],
             "front": [entry.configuration.key() for entry in descent.front()],
-            "selected": {
-                str(t): _summary(entry, space, self.baseline) for t, entry in selected.items()
-            },
-            "margin": self.margin,
+            "selected": summaries, "margin": self.margin,
             "settings": dataclasses.asdict(self.settings),
-            "arithmetic": self.arithmetic,
-            "ranges": self.ranges,
-        }
+            "arithmetic": self.arithmetic, "ranges": self.ranges,
+        }  # fmt: skip
         return Assignment(space.to_map(chosen.configuration), trace, descent.stop_reason, figures)
 
 

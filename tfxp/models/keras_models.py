@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfxp.errors import ConfigError, check_fields, did_you_mean
@@ -246,8 +246,14 @@ def check_settings(name: object, settings: object) -> None:
     if not isinstance(name, str) or name not in KERAS_MODELS:
         hint = did_you_mean(str(name), KERAS_MODELS)
         raise ConfigError(f"model: got {name!r}; expected one of {', '.join(KERAS_MODELS)}.{hint}")
-    known = inspect.signature(KERAS_MODELS[name]).parameters
-    check_fields(f"settings of model {name!r}", settings, known)
+    known, where = inspect.signature(KERAS_MODELS[name]).parameters, f"settings of model {name!r}"
+    check_fields(where, settings, known)
+    assert isinstance(settings, Mapping)
+    for key, value in settings.items():
+        usual = known[key].default
+        numbers = isinstance(usual, int | float) and not isinstance(usual, bool)
+        if numbers and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigError(f"{key} in the {where}: got {value!r}; expected a number.")
 
 
 def build_model(name: str, **settings: Any) -> Any:

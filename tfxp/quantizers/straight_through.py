@@ -67,6 +67,28 @@ def quantize_by_rounding(
     return forward(x, *trained_of(step))
 
 
+def _half_even(
+    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, nudge: float, unsigned: bool
+) -> tf.Tensor:
+    """The fused kernel with the range that it knows."""
+    levels = qmax + 1.0
+    bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
+    if unsigned:
+        held, bits = x, tf.maximum(bits, 1)
+    else:
+        bits += 1
+        is_full = tf.equal(qmin, -levels)
+        held = tf.cond(is_full, lambda: x, lambda: tf.maximum(x, qmin * scale))
+    return tf.raw_ops.QuantizeAndDequantizeV3(
+        input=held + nudge * scale if nudge else held,
+        input_min=0.0 if unsigned else -levels * scale,
+        input_max=qmax * scale,
+        num_bits=bits,
+        signed_input=not unsigned,
+        range_given=True,
+    )
+
+
 class Alternative(NamedTuple):
     """Another way to round, which a scalar tensor chooses."""
 
@@ -105,23 +127,7 @@ def quantize_half_even(
     """
 
     def fused(value: tf.Tensor) -> tf.Tensor:
-        levels = qmax + 1.0
-        bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
-        unsigned = nonnegative or relu
-        if unsigned:
-            held, bits = value, tf.maximum(bits, 1)
-        else:
-            bits += 1
-            is_full = tf.equal(qmin, -levels)
-            held = tf.cond(is_full, lambda: value, lambda: tf.maximum(value, qmin * scale))
-        return tf.raw_ops.QuantizeAndDequantizeV3(
-            input=held + nudge * scale if nudge else held,
-            input_min=0.0 if unsigned else -levels * scale,
-            input_max=qmax * scale,
-            num_bits=bits,
-            signed_input=not unsigned,
-            range_given=True,
-        )
+        return _half_even(value, scale, qmin, qmax, nudge, nonnegative or relu)
 
     @tf.custom_gradient
     def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:

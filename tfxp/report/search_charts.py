@@ -80,12 +80,7 @@ def scatter_chart(
         y = place(low_x, level[0])[1]
         shapes.append(f'<line class="level" x1="0" x2="100" y1="{y:.2f}" y2="{y:.2f}"/>')
     for one, points, colour in zip(series, shown, _COLOURS, strict=False):
-        placed = [place(*point) for point in points]
-        if one.joined and len(placed) > 1:
-            path = " L".join(f"{x:.2f} {y:.2f}" for x, y in placed)
-            shapes.append(f'<path class="joined {colour}" d="M{path}"/>')
-        kind = "faint" if one.faint else ""
-        shapes += [_dot(x, y, colour, kind) for x, y in placed]
+        shapes += _marks(one, [place(*point) for point in points], colour)
     legend = [(one.label, colour) for one, colour in zip(series, _COLOURS, strict=False)]
     if level:
         legend.append((f"dashed: {level[1]}", "level"))
@@ -97,6 +92,16 @@ def scatter_chart(
         + f'<div class="x-label">{html.escape(x_label)}</div></div>'
     )
     return chart_figure(chart_legend(legend), [plot], caption)
+
+
+def _marks(series: Series, placed: list[tuple[float, float]], colour: str) -> list[str]:
+    """Points of one kind, joined by a line if they are to be."""
+    kind = "faint" if series.faint else ""
+    dots = [_dot(x, y, colour, kind) for x, y in placed]
+    if not series.joined or len(placed) < 2:
+        return dots
+    path = " L".join(f"{x:.2f} {y:.2f}" for x, y in placed)
+    return [f'<path class="joined {colour}" d="M{path}"/>', *dots]
 
 
 def heat_map(rows: Mapping[str, Mapping[int, float]], worst: float = 0.5, caption: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,20 +161,24 @@ def _choices(page: Page, figures: SearchFigures) -> None:
         "The cheapest map within each relative loss, on the samples searched on.",
         html_table(head, rows),
     )
-    bars = {
-        kind: [
-            Bar(name, (float(pair[index] or 0),), f"{pair[index]} bit")
-            for name, pair in best.bits.items()
-            if pair[index] is not None
-        ]
-        for index, kind in enumerate(("weights", "data"))
-    }
     page.section(
         "Bits per layer",
         f"Of the map for {best.label}; the table has weights/data of the others.",
-        *(bar_chart(rows_, [f"bits of {kind}"]) for kind, rows_ in bars.items() if rows_),
+        *_bit_bars(best),
         html_table(["layer", *(choice.label for choice in figures.choices)], bits),
     )
+
+
+def _bit_bars(choice: Choice) -> Iterator[str]:
+    """A chart of the bits of weights, and one of those of data."""
+    for index, kind in enumerate(("weights", "data")):
+        rows = [
+            Bar(name, (float(pair[index] or 0),), f"{pair[index]} bit")
+            for name, pair in choice.bits.items()
+            if pair[index] is not None
+        ]
+        if rows:
+            yield bar_chart(rows, [f"bits of {kind}"])
 
 
 def _sizes(page: Page, figures: SearchFigures) -> None:

@@ -72,12 +72,7 @@ def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
     acc = ints_at(acc_at, ow * channels)
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
-    steps = (
-        size * dh * width * channels,
-        size * dw * channels,
-        4 * kw * channels,
-        4 * channels,
-    )
+    steps = size * dh * width * channels, size * dw * channels, 4 * kw * channels, 4 * channels
     eights = channels // 8 * 8
     for ox in range(ow):
         first_x = ox * sw - pw

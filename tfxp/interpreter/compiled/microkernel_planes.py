@@ -31,6 +31,37 @@ def _in_pixel_order(half: int) -> list[int]:
     return order[half * LANES : (half + 1) * LANES]
 
 
+def _two_weights_more(
+    b: Any, running: list[Any], i: Any, codes: Any, distances: Any, weights: Any
+) -> list[Any]:
+    """Four interleaved sums with the products of listed weights i and i + 1 added."""
+    both = b.load(b.bitcast(b.gep(weights, [i]), I32.as_pointer()), align=2)
+    pair = b.bitcast(splat(b, both, LANES), _SHORTS)
+    rows = []
+    for step in (0, 1):
+        distance = b.load(b.gep(distances, [b.add(i, constant64(step))]), align=4)
+        rows.append(b.gep(codes, [b.sext(distance, ir.IntType(64))]))
+    result = []
+    for block in (0, 1):
+        at = constant64(2 * LANES * block)
+        loaded = [
+            b.load(b.bitcast(b.gep(row, [at]), _SHORTS.as_pointer()), align=2) for row in rows
+        ]
+        for half in (0, 1):
+            mixed = b.shuffle_vector(*loaded, indices(interleaved(half)))
+            result.append(multiply_add(b, running[2 * block + half], mixed, pair))
+    return result
+
+
+def _store_in_pixel_order(b: Any, final: list[Any], sums: Any) -> None:
+    for number in range(4):
+        block, half = divmod(number, 2)
+        picks = indices(_in_pixel_order(half))
+        vector = b.shuffle_vector(final[2 * block], final[2 * block + 1], picks)
+        address = b.add(sums, constant64(4 * LANES * number))
+        b.store(vector, b.inttoptr(address, INTS.as_pointer()), align=4)
+
+
 @intrinsic
 def add_weights(typing: Any, sums: Any, bias: Any, planes: Any, offsets: Any, values: Any,
                 first: Any, end: Any) -> Any:  # fmt: skip
@@ -54,24 +85,7 @@ def add_weights(typing: Any, sums: Any, bias: Any, planes: Any, offsets: Any, va
         i = b.phi(ir.IntType(64))
         i.add_incoming(first, entry)
         running = [b.phi(INTS) for _ in range(4)]
-        both = b.load(b.bitcast(b.gep(weights, [i]), I32.as_pointer()), align=2)
-        pair = b.bitcast(splat(b, both, LANES), _SHORTS)
-        rows = []
-        for step in (0, 1):
-            distance = b.load(b.gep(distances, [b.add(i, constant64(step))]), align=4)
-            rows.append(b.gep(codes, [b.sext(distance, ir.IntType(64))]))
-        result = []
-        for block in (0, 1):
-            loaded = [
-                b.load(
-                    b.bitcast(b.gep(row, [constant64(2 * LANES * block)]), _SHORTS.as_pointer()),
-                    align=2,
-                )
-                for row in rows
-            ]
-            for half in (0, 1):
-                mixed = b.shuffle_vector(*loaded, indices(interleaved(half)))
-                result.append(multiply_add(b, running[2 * block + half], mixed, pair))
+        result = _two_weights_more(b, running, i, codes, distances, weights)
         following = b.add(i, constant64(2))
         i.add_incoming(following, loop)
         for phi, total in zip(running, result, strict=True):
@@ -83,12 +97,7 @@ def add_weights(typing: Any, sums: Any, bias: Any, planes: Any, offsets: Any, va
         for phi, total in zip(final, result, strict=True):
             phi.add_incoming(start, entry)
             phi.add_incoming(total, loop)
-        for number in range(4):
-            block, half = divmod(number, 2)
-            picks = indices(_in_pixel_order(half))
-            vector = b.shuffle_vector(final[2 * block], final[2 * block + 1], picks)
-            address = b.add(sums, constant64(4 * LANES * number))
-            b.store(vector, b.inttoptr(address, INTS.as_pointer()), align=4)
+        _store_in_pixel_order(b, final, sums)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen

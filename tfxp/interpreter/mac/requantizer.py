@@ -92,21 +92,7 @@ def build_requantizer(
         UnsupportedOpError: an activation that cannot be fused.
         TfliteFormatError: an output without a positive scale, or scales of another count.
     """
-    input_scale, weight_scales, output_scale = scales
-    if not output_scale > 0 or not input_scale > 0:
-        raise TfliteFormatError(
-            f"scales of {what}: got {input_scale} in and {output_scale} out; expected positive ones"
-        )
-    if weight_scales.size not in (1, channels):
-        raise TfliteFormatError(
-            f"weight scales of {what}: got {weight_scales.size}; expected 1 or {channels}"
-        )
-    per_channel = np.broadcast_to(weight_scales, (channels,))
-    if mode == "float32":
-        single = np.float32(input_scale) * per_channel / np.float32(output_scale)
-        real = single.astype(np.float64)
-    else:
-        real = np.float64(input_scale) * per_channel.astype(np.float64) / np.float64(output_scale)
+    real = _multipliers(mode, scales, channels, what)
     fixed = [QuantizedMultiplier.of(float(m)) for m in real]
     if mode == "reduced" and any(m.shift > 14 for m in fixed):
         raise UnsupportedOpError(f"{what} has a scale ratio above 2^14, which no LiteRT kernel has")
@@ -128,3 +114,23 @@ def build_requantizer(
         high < type_high,
         output.dtype,
     )
+
+
+def _multipliers(
+    mode: str, scales: tuple[float, NDArray[np.float32], float], channels: int, what: str
+) -> NDArray[np.float64]:
+    """Real multipliers, one per output channel."""
+    input_scale, weight_scales, output_scale = scales
+    if not output_scale > 0 or not input_scale > 0:
+        raise TfliteFormatError(
+            f"scales of {what}: got {input_scale} in and {output_scale} out; expected positive ones"
+        )
+    if weight_scales.size not in (1, channels):
+        raise TfliteFormatError(
+            f"weight scales of {what}: got {weight_scales.size}; expected 1 or {channels}"
+        )
+    per_channel = np.broadcast_to(weight_scales, (channels,))
+    if mode == "float32":
+        single = np.float32(input_scale) * per_channel / np.float32(output_scale)
+        return single.astype(np.float64)
+    return np.float64(input_scale) * per_channel.astype(np.float64) / np.float64(output_scale)

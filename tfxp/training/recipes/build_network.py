@@ -11,7 +11,6 @@ import numpy as np
 from tfxp.data import ModelData, input_shapes
 from tfxp.data.input_scaling import read_scalings
 from tfxp.errors import ConfigError
-from tfxp.files import find_config
 from tfxp.formats import WrpnFormat
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
@@ -22,13 +21,9 @@ from tfxp.quantization import load_model, quantize_model, wrpn_precision
 from tfxp.quantization.plan import prepare
 from tfxp.quantizers import UnitRange
 from tfxp.training.fixed_point.prepare_training import with_float_biases
-from tfxp.training.recipes.fixed_point_recipe import (
-    backward_settings,
-    is_training_map,
-    is_variant,
-    training_variant,
-)
+from tfxp.training.recipes.fixed_point_recipe import backward_settings
 from tfxp.training.recipes.recipe import TrainingRecipe
+from tfxp.training.recipes.recipe_precision import given_map, is_training_map
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.wrpn.rescale import rescale_for_wrpn
 from tfxp.transforms.wrpn.widen import widen_model
@@ -124,31 +119,16 @@ def _given_network(recipe: TrainingRecipe) -> KerasModel:
     return build_model(recipe.model["name"], **recipe.model.get("settings", {}))
 
 
-def precision_for(wanted: Any, model: Any) -> PrecisionMap | None:
+def precision_for(wanted: Any, model: KerasModel) -> PrecisionMap | None:
     """The precision map that a recipe's `precision` stands for in a network; None for float."""
-    if wanted is None:
-        return None
-    if isinstance(wanted, str):
-        path = str(find_config(wanted, "precision")) if wanted.endswith(".json") else wanted
-        return PrecisionMap.parse(path)
-    if is_variant(wanted):
-        return training_variant(wanted)
-    if isinstance(wanted, Mapping) and set(wanted) == {"wrpn"}:
-        try:
-            return wrpn_precision(model, **wanted["wrpn"])
-        except TypeError as error:  # an argument that it does not have
-            raise ConfigError(
-                f"precision: got {dict(wanted)}; expected weights, activations and perhaps edges, "
-                f"signed, per_channel ({error})."
-            ) from None
-    return PrecisionMap.from_dict(wanted, "precision of the recipe")
+    if isinstance(wanted, Mapping) and "wrpn" in wanted:
+        return wrpn_precision(model, **wanted["wrpn"])
+    return given_map(wanted)
 
 
 def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
     """The map of a recipe that trains in fixed point; None for any other."""
-    if isinstance(recipe.precision, Mapping) and "wrpn" in recipe.precision:
-        return None
-    precision = precision_for(recipe.precision, None)
+    precision = given_map(recipe.precision)
     return precision if is_training_map(precision) else None
 
 

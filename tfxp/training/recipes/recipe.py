@@ -11,6 +11,7 @@ from typing import Any
 from tfxp.errors import ConfigError, DataError, check_fields, did_you_mean
 from tfxp.files import read_json, write_json
 from tfxp.models.keras_models import check_settings
+from tfxp.training.recipes.recipe_precision import given_map
 
 SCHEMA = 1
 OPTIMIZERS = ("adam", "sgd")
@@ -119,6 +120,7 @@ class TrainingRecipe:
             raise ConfigError("training recipe: " + "; ".join(wrong) + ". Change these fields.")
         if "name" in self.model:
             check_settings(self.model["name"], self.model.get("settings", {}))
+        given_map(self.precision)
 
     def _wrong_choices(self) -> list[str]:
         choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": AUGMENTS}

@@ -105,12 +105,7 @@ def _train_held(
     progress: Report | None,
 ) -> dict[str, Any]:
     """`train_recipe` in a folder that no other process trains in."""
-    start, end = recipe.model.get("file"), folder / MODEL
-    if start is not None and end.exists() and os.path.exists(start) and end.samefile(start):
-        raise ConfigError(
-            f"output folder: got {str(folder)!r}, whose {MODEL} is the model that the training "
-            "starts from; expected another folder."
-        )
+    _check_start(recipe, folder / MODEL)
     recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
     if train.y is None:
@@ -139,6 +134,15 @@ def _train_held(
     result = _result(recipe, meta, model, answers, train, evaluation, command)
     _write(folder, recipe, model, result)
     return result
+
+
+def _check_start(recipe: TrainingRecipe, end: Path) -> None:
+    start = recipe.model.get("file")
+    if start is not None and end.exists() and os.path.exists(start) and end.samefile(start):
+        raise ConfigError(
+            f"output folder: got {str(end.parent)!r}, whose {MODEL} is the model that the training "
+            "starts from; expected another folder."
+        )
 
 
 def _write(
