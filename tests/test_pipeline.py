@@ -129,6 +129,10 @@ BAD = {
     "absent map": (lambda f, t: dict(precision="absent.json"), "absent.json"),
     "unwritable output": (lambda f, t: dict(output="/proc/none/q.keras"), "/proc/none/q.keras"),
     "output is a folder": (lambda f, t: dict(output=t), "folder"),
+    "equalized unfolded": (
+        lambda f, t: dict(equalize="true", fold_batch_norm="false"),
+        "--nofold_batch_norm",
+    ),
     "unwritable figures": (lambda f, t: dict(json="/dev/null/x.json"), "/dev/null/x.json"),
 }
 

@@ -71,6 +71,13 @@ _CALIBRATE = _FLAGS.choice_or_none(
     "Choose binary points by the network's output and centre biases; adaround also learns whether "
     "each weight is rounded up or down (minutes).",
 )
+_ACCUMULATOR_BITS = _FLAGS.DEFINE_integer(
+    "accumulator_bits",
+    None,
+    "Shrink kernels so that no input overflows accumulators of these bits, in training too.",
+    lower_bound=8,
+    upper_bound=32,
+)
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bound=0)
 _RATE = _FLAGS.DEFINE_float("learning_rate", 1e-2, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
@@ -128,6 +135,9 @@ def main() -> None:
     if _CALIBRATE.value != "none" and calibration is not None:
         figures["output_error"] = _calibrate(qmodel, calibration)
         _evaluate("calibrated", qmodel, evaluation, figures)
+    if _ACCUMULATOR_BITS.value is not None:
+        figures["accumulator_bits"] = _bound(qmodel)
+        _evaluate("bounded", qmodel, evaluation, figures)
     if training is not None and _EPOCHS.value:
         figures["losses"] = _fine_tune(qmodel, model, training)
         _evaluate("fine-tuned", qmodel, evaluation, figures)
@@ -193,6 +203,15 @@ def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
     steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
     print(f"relative squared output error: {steps} ({seconds:.1f} s)")
     return result
+
+
+def _bound(qmodel: Any) -> dict[str, int]:
+    from tfxp.training import bound_accumulators
+
+    found = bound_accumulators(qmodel, _ACCUMULATOR_BITS.value)
+    shown = ", ".join(f"{name} {bits}" for name, bits in found.items())
+    print(f"bits of accumulators in the worst case: {shown}")
+    return found
 
 
 def _settings() -> Any:

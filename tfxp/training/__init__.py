@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfxp.training.recipes.grid import TrainingGrid as TrainingGrid
     from tfxp.training.recipes.recipe import TrainingRecipe as TrainingRecipe
     from tfxp.training.recipes.train import train_recipe as train_recipe
+    from tfxp.training.repair.accumulator_bound import bound_accumulators as bound_accumulators
     from tfxp.training.repair.adaround import RoundingSettings as RoundingSettings
     from tfxp.training.repair.calibrate import calibrate_model as calibrate_model
     from tfxp.training.repair.fine_tune import AUGMENTATIONS as AUGMENTATIONS
@@ -34,6 +35,7 @@ _NAMES = {
     "TrainingGrid": "recipes.grid",
     "TrainingRecipe": "recipes.recipe",
     "UpdatePrecision": "fixed_point.tensor_precision",
+    "bound_accumulators": "repair.accumulator_bound",
     "build_network": "recipes.build_network",
     "calibrate_model": "repair.calibrate",
     "fine_tune": "repair.fine_tune",
