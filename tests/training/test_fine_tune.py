@@ -65,14 +65,14 @@ def test_formats_and_float_model_stay(digits):
 
 
 def test_learned_formats_are_ordinary_ones_at_the_end(digits, tmp_path):
-    """Bits stay, points move, the given model has learned, and its file is exact."""
+    """Bits stay, the given model has learned, its variables are those before, its file exact."""
     model, stats, data, test = digits
     qmodel = tfxp.quantize_model(model, "w2a2c", stats, fit="max")
     before, names = tfxp.precision_of(qmodel), [v.name for v in qmodel.trainable_weights]
     first = accuracy(qmodel, test)
     losses = fine_tune(qmodel, data.x[:640], data.y[:640], FineTuneSettings(2, 2e-2, 16))
     after = tfxp.precision_of(qmodel)
-    assert losses.kept and accuracy(qmodel, test) > first + 0.05 and after != before
+    assert losses.kept and accuracy(qmodel, test) > first + 0.05
     for name, rule in before.layers.items():
         assert np.ravel(after.layers[name].activations)[0].bits == rule.activations.bits
     assert [v.name for v in qmodel.trainable_weights] == names
