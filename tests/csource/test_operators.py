@@ -103,6 +103,17 @@ def convolutions(cases):
                           {"fused_activation_function": fused}, scale, shape=(1, 6))  # fmt: skip
 
 
+def odd_counts_of_few_bits(cases):
+    """Rows of packed weights that begin and end inside a byte."""
+    for bits, units in itertools.product((2, 3, 4, 5), (1, 5, 7)):
+        limit = 1 << (bits - 1)
+        weights = codes((units, 9), -limit, limit)
+        weights.flat[:2] = -limit, limit - 1
+        bias = DRAWS.integers(-99, 99, units)
+        cases.convolution("FULLY_CONNECTED", cases.input((1, 9)), weights, bias, {}, (0.25, 0.5),
+                          shape=(1, units))  # fmt: skip
+
+
 def portable(cases):
     """Codes f w and biases f b + r, with and without channels that have no rest."""
     for factor, rest, output in itertools.product((2, 4), (0, 1, 2, 3, None), (0.5, 1.0, 8.0)):
