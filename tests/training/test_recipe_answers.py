@@ -62,7 +62,7 @@ def test_smoothing_is_for_class_numbers(tmp_path):
     ("fields", "words"),
     [
         ({"precision": "w4b4"}, "w4b4"),
-        ({"precision": {"layers": {"a": {"wieghts": 4}}}}, "Did you mean 'weights'"),
+        ({"precision": {"schema": 1, "layers": {"a": {"wieghts": 4}}}}, "Did you mean 'weights'"),
         ({"precision": {"wrpn": {"wieghts": 2}}}, "Did you mean 'weights'"),
         ({"precision": "missing.json"}, "missing.json"),
         ({"model": {"name": "resnet8", "settings": {"width": "half"}}}, "width in the settings of"),
