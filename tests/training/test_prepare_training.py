@@ -259,3 +259,24 @@ def test_what_cannot_be():
         BackwardSettings(backward_weights="both")
     with pytest.raises(ConfigError, match="gradient_rounding"):
         BackwardSettings(gradient_rounding="nearest")
+
+
+def test_what_is_not_trained_needs_no_formats():
+    """A frozen layer, and the ones in front of a BatchNormalization that stands alone."""
+    x = inputs = keras.Input((3,))
+    for name in ("cold", "warm"):
+        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+        x = layers.Dense(3, name=name, trainable=name == "warm")(layers.ReLU()(x))
+    everywhere = PrecisionMap(FIRST, {"@inputs": LayerPrecision(activations="Q1.3")}, "half_away")
+    ready = prepare_training(keras.Model(inputs, x), everywhere, loss="mse", learning_rate=RATE)
+    assert list(ready.optimizer.precision) == ["warm"]
+    before = ready.get_weights()
+    ready.fit(np.ones((8, 3)), np.ones((8, 3)), epochs=1, verbose=0)
+    names = [weight.name for weight in ready.weights]
+    changed = [
+        name
+        for name, old, new in zip(names, before, ready.get_weights(), strict=True)
+        if not np.array_equal(old, new)
+    ]
+    assert any("warm_norm" in name for name in changed)
+    assert not any("cold/" in name or "depthwise" in name for name in changed)

@@ -95,7 +95,7 @@ def prepare_training(
 
 
 def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[str, str]]:
-    """What `FixedPointSGD` needs of a map: layer -> names of formats.
+    """What `FixedPointSGD` needs of a map: layer -> names of formats, where kernels are trained.
 
     Args:
         quantized: what `quantize_model` made of the network; has the formats of weights that the
@@ -110,6 +110,8 @@ def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[
     found = precision_of(quantized).layers if is_quantized(quantized) else {}
     result = {}
     for name in plan.macs:
+        if not plan.graph.layers[name].is_trainable:  # frozen, or ones before a normalization
+            continue
         rule = rules[name]
         if isinstance(rule.weights, int) and name in found:
             rule = rule.updated(LayerPrecision(weights=found[name].weights))
