@@ -190,7 +190,7 @@ def test_engine_rounding_keeps_its_files(tmp_path):
 @pytest.mark.parametrize("seed", [1, 5])
 def test_random_networks(seed, tmp_path):
     kind, words = outcome(seed, tmp_path / "m.tflite", RUNTIMES)
-    assert kind in ("same", "announced", "refused"), words
+    assert not kind.startswith("differs"), words
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_random_networks(seed, tmp_path):
 def test_more_random_networks(first, tmp_path):
     for seed in range(first, first + 10):
         kind, words = outcome(seed, tmp_path / "m.tflite", RUNTIMES)
-        assert kind in ("same", "announced", "refused"), (seed, words)
+        assert not kind.startswith("differs"), (seed, words)
 
 
 def test_every_written_operator_has_a_verdict():
