@@ -3,6 +3,7 @@
 The oracle is LiteRT's default engine or the interpreter; the C kernels share no code with either.
 """
 
+import functools
 import json
 import shutil
 import subprocess
@@ -30,11 +31,16 @@ STRICT = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror"
 SLOW = [name for name in CASES if name not in ("everything", "several_inputs_and_outputs")]
 
 
+@functools.cache
+def quantized(name):
+    model = built(name)
+    return tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, inputs_of(model, 16)))
+
+
 def graph_and_codes(name, precision, count=64):
     """A case's integer graph, and random codes for its inputs: extremes as often as the middle."""
-    model = built(name)
-    stats = tfxp.measure_model(model, inputs_of(model, 16))
-    graph = integer_graph_of(tfxp.quantize_model(model, precision, stats))
+    tfxp.set_precision(quantized(name), precision)
+    graph = integer_graph_of(quantized(name))
     draws = np.random.default_rng(3)
     shapes = [graph.tensors[index].shape[1:] for index in graph.inputs]
     return graph, [draws.integers(-128, 128, (count, *shape)).astype(np.int8) for shape in shapes]
@@ -47,15 +53,19 @@ def make(folder, target):
     return done.stdout
 
 
+def compare(graph, codes, folder):
+    """Every output of the program is the interpreter's."""
+    want = Interpreter(graph).predict_codes(codes)
+    want = want if isinstance(want, list) else [want]
+    for ours, theirs in zip(run_graph(graph, codes, folder), want, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @needs_cc
 @pytest.mark.parametrize("name", ["everything", "several_inputs_and_outputs"])
 @pytest.mark.parametrize("precision", ["w4a4c", "w3a8"])
 def test_same_codes_as_the_interpreter(name, precision, tmp_path):
-    graph, codes = graph_and_codes(name, precision)
-    done = write_c_source(graph, tmp_path / "c", codes)
-    assert done.samples == 64
-    assert "64 samples, 0 of" in make(tmp_path / "c", "test")
-    assert ", 0 of" in make(tmp_path / "c", "test_dense")
+    compare(*graph_and_codes(name, precision), tmp_path / "c")
 
 
 @needs_cc
@@ -63,18 +73,15 @@ def test_same_codes_as_the_interpreter(name, precision, tmp_path):
 @pytest.mark.parametrize("name", SLOW)
 @pytest.mark.parametrize("precision", ["w8a8", "w2a2c"])
 def test_every_case(name, precision, tmp_path):
-    graph, codes = graph_and_codes(name, precision)
-    want = Interpreter(graph).predict_codes(codes)
-    want = want if isinstance(want, list) else [want]
-    for ours, theirs in zip(run_graph(graph, codes, tmp_path / "c"), want, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    compare(*graph_and_codes(name, precision), tmp_path / "c")
 
 
 @needs_cc
-def test_no_undefined_behaviour(tmp_path):
-    graph, codes = graph_and_codes("everything", "w4a4", 8)
-    write_c_source(graph, tmp_path / "c", codes)
-    assert "8 samples, 0 of" in make(tmp_path / "c", "sanitize")
+def test_the_targets_of_the_makefile(tmp_path):
+    graph, codes = graph_and_codes("several_inputs_and_outputs", "w4a4", 8)
+    assert write_c_source(graph, tmp_path / "c", codes).samples == 8
+    for target in ("test", "test_dense", "sanitize"):
+        assert "8 samples, 0 of" in make(tmp_path / "c", target)
 
 
 needs_arm = pytest.mark.skipif(

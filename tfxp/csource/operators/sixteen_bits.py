@@ -55,7 +55,7 @@ def absorb(site: Site) -> None:
         terms = (*one.terms, *((sign * multiplier, index) for multiplier, index in two.terms))
         result = ExactSum(terms, one.bias + sign * two.bias, one.largest + two.largest)
     else:
-        raise site.refusal("16 bits; expected those of a portable sum")
+        raise site.refusal("output of type INT16; expected INT8, or a sum of a portable file")
     activation = site.node.options.get("fused_activation_function", "NONE")
     if result.largest > _LARGEST or activation != "NONE":
         raise site.refusal("16 bits that saturate; expected room for the exact sum")
