@@ -122,6 +122,12 @@ def portable(cases):
         bias += np.arange(8) % factor if rest is None else rest % factor
         weights = factor * codes((8, 12), -8, 8).astype(np.int64)
         cases.convolution("FULLY_CONNECTED", x, weights, bias, {}, (0.25, output), shape=(1, 8))
+    nearly = float(np.nextafter(np.float32(1), np.float32(0)))
+    for output, size in itertools.product((0.25, 0.5, 8.0, 2.0**11), (6, 63)):
+        weights = 2 * codes((8, 12), -size, size + 1).astype(np.int64)
+        bias = 2 * DRAWS.integers(-50, 50, 8) + 1
+        cases.convolution("FULLY_CONNECTED", cases.input((1, 12), scale=0.5), weights, bias, {},
+                          (0.25 * nearly, output), shape=(1, 8))  # fmt: skip
     image = cases.input((1, 4, 4, 5), scale=0.5, zero=-128)
     options = {"padding": "VALID", "stride_h": 1, "stride_w": 1, "depth_multiplier": 1,
                "dilation_h_factor": 1, "dilation_w_factor": 1}  # fmt: skip

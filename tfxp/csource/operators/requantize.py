@@ -10,7 +10,8 @@ and the sum is none. So
 
     round((f a + r) / 2^s) = floor((f a + r + 2^(s-1)) / 2^s) = floor((a + 2^(s-k-1)) / 2^(s-k)),
 
-which is half-up rounding of the sum without factor and remainder.
+which is half-up rounding of the sum without factor and remainder. 7-bit weights have f = 2 and a
+scale just below 2^-s, which moves no sum across a tie while s is at most 15.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FLOAT32, TWICE = "TFXP_FLOAT32", "TFXP_TWICE"
 _WHOLE = 2**24
 #: Codes are at most this far apart.
 _SPAN = 256
+#: Right shifts up to which a scale of (2^24 - 1) / 2^24 of a power of two rounds as that power.
+_MOST_SHIFT = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,7 @@ def split_factor(layer: MacLayer) -> tuple[NDArray[Any], NDArray[np.int64], Roun
     rest = layer.bias % factor
     if rounded.rounding == TWICE or factor == 1:
         return layer.weights, layer.bias, rounded
+    rounded = _without_nearly(rounded, rest, bits)
     fewer = dataclasses.replace(rounded, shifts=rounded.shifts - bits)
     if not rest.any():
         return layer.weights // factor, layer.bias // factor, fewer
@@ -102,6 +106,18 @@ def split_factor(layer: MacLayer) -> tuple[NDArray[Any], NDArray[np.int64], Roun
         up = dataclasses.replace(fewer, rounding=HALF_UP)
         return layer.weights // factor, layer.bias // factor, up
     return layer.weights, layer.bias, rounded
+
+
+def _without_nearly(rounded: Rounded, rest: NDArray[np.int64], bits: int) -> Rounded:
+    """A shift for scales just below powers of two, where no sum is a multiple of the factor."""
+    multipliers = rounded.multipliers
+    if rounded.rounding != FLOAT32 or multipliers is None or not rest.all():
+        return rounded
+    shifts = rounded.shifts - 24
+    between = (bits < shifts) & (shifts <= _MOST_SHIFT)
+    if (multipliers != _WHOLE - 1).any() or not between.all():
+        return rounded
+    return Rounded(HALF_EVEN, shifts)
 
 
 def requantizer_fields(
