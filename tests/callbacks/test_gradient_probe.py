@@ -258,3 +258,12 @@ def test_what_cannot_be(tmp_path):
         jacobian_singular_values(flat, x * np.nan)
     with pytest.raises(ConfigError, match="form of the Jacobian"):
         jacobian_singular_values(flat, x, form="dense")
+
+
+def test_a_normalization_that_stands_alone_is_refused_by_name():
+    inputs = keras.Input((6,))
+    x = layers.Dense(4, name="first")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="alone")(layers.ReLU()(x)))
+    model = keras.Model(inputs, layers.Dense(3, name="last")(x))
+    with pytest.raises(ModelError, match="layers alone: got scales of channels that stand"):
+        training_taps(model)

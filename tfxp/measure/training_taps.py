@@ -12,6 +12,7 @@ from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, prepare
+from tfxp.transforms.fold_batch_norm import is_channel_scale
 from tfxp.transforms.layer_graph import Ref
 from tfxp.transforms.normalize.normalize import is_relu
 
@@ -106,9 +107,18 @@ def training_taps(model: Any) -> TrainingTaps:
 
     Raises:
         UnsupportedLayerError: some layers are not supported; all are named.
-        ModelError: a layer with weights is called several times.
+        ModelError: a layer with weights is called several times, or a BatchNormalization stands
+            alone: no weight gradient bounds the noise of the gradient behind it.
     """
     plan = prepare(model, fold=False)
+    layers = plan.graph.layers
+    alone = [n for n in plan.macs if is_channel_scale(layers[n]) and not layers[n].is_trainable]
+    if alone:
+        raise ModelError(
+            f"layers {', '.join(alone)}: got scales of channels that stand alone, such as "
+            "BatchNormalization in front of a block; expected them behind layers with weights, "
+            "whose gradients say how fine theirs must be. Give the formats by hand instead."
+        )
     shared = [name for name in plan.macs if len(plan.graph.uses(name)) > 1]
     if shared:
         raise ModelError(
