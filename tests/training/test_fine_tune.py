@@ -93,7 +93,7 @@ def test_steps_are_shares_of_sizes(rng):
     wanted = np.sqrt((kernel**2).mean(0))
     wanted[0] = 0.01 * np.sqrt((kernel**2).mean())  # far below the others
     assert found["kernel"].ravel() == pytest.approx(wanted)
-    assert found["bias"] == pytest.approx(3.5 / 64) and found["kernel_tqt"] == 0.1
+    assert found["bias"] == pytest.approx(3.5 / 64) and found["kernel_tqt"] == 1
     optimizer = RelativeAdam(0.01, relative_sizes(qmodel))
     optimizer.build(qmodel.trainable_weights)
     before = [v.numpy() for v in qmodel.trainable_weights]

@@ -41,7 +41,8 @@ class FineTuneSettings:
 
     Args:
         epochs: passes over the data.
-        learning_rate: largest relative step, 0.01 = 1 % of the size of a channel or tensor.
+        learning_rate: largest relative step, 0.01 = 1 % of the size of a channel or tensor, and
+            0.01 in log2 of a threshold.
         batch_size: samples per step.
         augment: "none", "flip" (left-right) or "flip_crop" (pad by 4, crop, flip); images only.
         teacher_weight: share of the loss that compares with the float model's outputs, 0 to 1.
@@ -58,7 +59,7 @@ class FineTuneSettings:
     """
 
     epochs: int = 2
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     batch_size: int = 64
     augment: str = "none"
     teacher_weight: float = 1.0

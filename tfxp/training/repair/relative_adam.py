@@ -19,9 +19,6 @@ from tfxp.quantizers import KernelQuantizer, LearnedFormat
 _SMALLEST_TENSOR = 1e-3
 # A channel far below the others moves as if it were this share of them, so that it can come back.
 _SMALLEST_CHANNEL = 0.01
-# Of a threshold's octave; at a step of 1 % a thousandth. At ten times that, formats jump faster
-# than weights follow (docs/results_learned.md).
-_THRESHOLD_SHARE = 0.1
 # A bias moves what its layer computes; at a step of 1 % by 1/6400 of the output's range.
 _BIAS_SHARE = 1 / 64
 
@@ -66,8 +63,7 @@ def relative_sizes(qmodel: KerasModel) -> list[np.ndarray]:
     - Kernels: the root mean square of each output channel. Folding BatchNormalization spreads them
       over orders of magnitude.
     - Biases: a 64th of the range of the layer's output.
-    - Thresholds in log2: 0.1. Steps and clipping points: a tenth of their values times ln 2, which
-      is the same.
+    - Thresholds in log2: 1. Steps and clipping points: their values times ln 2, which is the same.
     - Everything else: the root mean square of the tensor.
     """
     network, known = read_network(qmodel), dict[int, np.ndarray]()
@@ -104,8 +100,7 @@ def _add_trained(known: dict[int, np.ndarray], quantizer: LearnedFormat, variabl
     trained = variables["trained"]
     values = trained.numpy()
     log2 = quantizer.method == "tqt"
-    sizes = np.ones_like(values) if log2 else np.log(2) * np.abs(values)
-    known[id(trained)] = _THRESHOLD_SHARE * sizes
+    known[id(trained)] = np.ones_like(values) if log2 else np.log(2) * np.abs(values)
 
 
 def _add_bias(
