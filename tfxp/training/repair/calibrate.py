@@ -60,7 +60,8 @@ def calibrate_model(
        grid such that the layer's output behind the activation function stays nearest to the float
        one. The weights become the chosen values of the grid.
     3. Biases: layer by layer, b += E[y_float] - E[y_quantized] per channel, the mean taken over
-       samples and positions before the activation function.
+       samples and positions before the activation function. Where formats are chosen too, biases
+       are centred before them as well: shifted means hide what a binary point is worth.
 
     Some samples are held back. A step is undone, and a `TrainingWarning` says so where nothing is
     left, if these samples do not come nearer, or if a network with a final softmax decides fewer
@@ -101,7 +102,10 @@ def calibrate_model(
     task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
     result = {"before": task.error()}
     if refine_formats:
-        task.attempt("formats", lambda: task.refine(sweeps))
+        if correct_bias:  # shifted means hide what a binary point is worth
+            task.attempt("first biases", task.correct_biases)
+        if not task.interrupted:
+            task.attempt("formats", lambda: task.refine(sweeps))
     result["after_formats"] = task.error()
     if method == "adaround" and not task.interrupted:
         settings = rounding or RoundingSettings(seed=seed)
