@@ -122,7 +122,7 @@ def test_what_ends_the_c_program_is_a_sentence(monkeypatch, codes, script, outco
         return program
 
     monkeypatch.setattr(c_engine, "compile_c_program", compiled)
-    with open_runtime("c", relu(), patience=0.5) as runner:
+    with open_runtime("c", relu(), patience=0.5 if outcome == "timeout" else 60) as runner:
         with pytest.raises(EngineError, match=sentence) as error:
             runner.run([codes])
     assert error.value.outcome == outcome
