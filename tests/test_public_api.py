@@ -59,6 +59,12 @@ def test_import_resolves_nothing():
     assert done.stdout.strip() == "['tfxp.version', 'tfxp']"
 
 
+def test_folders_are_there_without_an_import_of_their_own():
+    command = "import tfxp; print(tfxp.formats.FixedPointFormat.__name__)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip() == "FixedPointFormat", done.stderr
+
+
 FOLDERS = [
     module.name for module in pkgutil.iter_modules(tfxp.__path__, "tfxp.") if module.ispkg
 ]

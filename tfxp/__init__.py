@@ -8,6 +8,7 @@ Public names are resolved on first use (PEP 562), so that `import tfxp` costs no
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 from tfxp.version import __version__
@@ -102,6 +103,8 @@ __all__ = ["__version__", *_MODULES]
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
+        if not name.startswith("_") and importlib.util.find_spec(f"tfxp.{name}") is not None:
+            return importlib.import_module(f"tfxp.{name}")  # tfxp.callbacks and the like
         from tfxp.errors import did_you_mean
 
         hint = did_you_mean(name, _MODULES)
