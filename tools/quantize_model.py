@@ -120,13 +120,9 @@ def main() -> None:
     figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
     stats = _measure(model, calibration)
     qmodel = tfxp.quantize_model(
-        model,
-        precision,
-        stats,
-        fold_batch_norm=_FOLD.value,
-        fit=_FIT.value,
-        rounding=_ROUNDING.value,
-    )
+        model, precision, stats,
+        fold_batch_norm=_FOLD.value, fit=_FIT.value, rounding=_ROUNDING.value,
+    )  # fmt: skip
     _evaluate("float", model, evaluation, figures)
     _evaluate("quantized", qmodel, evaluation, figures)
     for data in (calibration, training, evaluation):
