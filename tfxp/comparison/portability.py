@@ -231,16 +231,11 @@ INPUT_STEPS = {"LOGISTIC": (2.0**-6, 1.0), "TANH": (2.0**-7, 4.0)}
 
 def _table(graph: IntegerGraph, operator: Operator) -> str:
     source = graph.tensors[operator.inputs[0]]
-    if source.type == "INT8" and is_same_table(operator.name, source.scale):
-        return ""
     finest, coarsest = INPUT_STEPS[operator.name]
+    power = math.frexp(source.scale)[0] == 0.5
+    if source.type == "INT8" and power and finest <= source.scale <= coarsest:
+        return ""
     return f"TFLM's codes are its own where an input step is not {finest:g} to {coarsest:g}"
-
-
-def is_same_table(operator: str, step: float) -> bool:
-    """Whether a function of 8-bit codes is the same on every runtime, at this step of the input."""
-    finest, coarsest = INPUT_STEPS.get(operator, (math.inf, 0.0))
-    return finest <= step <= coarsest and math.frexp(step)[0] == 0.5
 
 
 def _leaky(graph: IntegerGraph, operator: Operator) -> str:

@@ -151,12 +151,12 @@ class GraphBuilder(GraphParts):
         saturates = fmt.qmax + self.zero_point(fmt) == LIMITS[self.storage][1]
         return None if saturates else fmt.qmax
 
-    def requantized(self, value: Value, fmt: Format, name: str, exact: bool = True) -> Value:
+    def requantized(self, value: Value, fmt: Format, name: str) -> Value:
         """The tensor in another format, ties up."""
         if value.fmt == fmt:
             return value
         result = self.activation(name, self.free_shape(value), fmt)
-        if exact and needs_room(self, [value], result):
+        if needs_room(self, [value], result):
             write_half_up(self, [value], result, name)
         else:
             self.emit("QUANTIZE", [value.index], result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.comparison.portability import is_same_table
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.graph_parts import Options, Value
 from tfxp.export.operators.writers import writes
@@ -65,10 +64,7 @@ def _write_fixed(
     shape = call.output_shapes[0]
     output = builder.activation(spec.name, shape, _FIXED_OUTPUT[operator, builder.storage])
     builder.emit(operator, [source.index], output, options)
-    # Where runtimes have tables of their own, one operator less is as good.
-    same = is_same_table(operator, source.fmt.scale)
-    name = f"{spec.name}_requantized"
-    builder.put(number, builder.requantized(output, wanted, name, exact=same))
+    builder.put(number, builder.requantized(output, wanted, f"{spec.name}_requantized"))
 
 
 @writes("l2_normalize", operators="L2_NORMALIZATION, QUANTIZE")
