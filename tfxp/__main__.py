@@ -2,4 +2,5 @@
 
 from tfxp.cli.one_command import run
 
-run()
+if __name__ == "__main__":
+    run()

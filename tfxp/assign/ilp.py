@@ -48,7 +48,7 @@ class IlpAssigner:
         >>> from tfxp.models import count_network
         >>> stats = count_network("sakr_convnet")
         >>> loss = {("dense1", "weights"): {2: 9, 8: 0}, ("dense2", "weights"): {2: 1, 8: 0}}
-        >>> result = IlpAssigner(loss, "model_size_bits", 4_400_000).assign(stats)
+        >>> result = IlpAssigner(loss, "model_size_bits", 12_320_000).assign(stats)
         >>> result.map.layers["dense1"].weights, result.map.layers["dense2"].weights
         (8, 2)
 
