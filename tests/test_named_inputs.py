@@ -64,7 +64,7 @@ def spied(function, seen):
 
 def tuned(model, qmodel, data):
     before = qmodel.get_weights()
-    fine_tune(qmodel, data, None, FineTuneSettings(1, batch_size=20), teacher=model)
+    fine_tune(qmodel, data, None, FineTuneSettings(8, batch_size=10), teacher=model)
     after = qmodel.get_weights()
     qmodel.set_weights(before)
     return after
@@ -106,7 +106,7 @@ def test_fine_tuning_takes_batches_with_labels(made):
     pairs = tf.data.Dataset.from_tensor_slices((arrays, y))
     named = pairs.map(lambda x, y: (x, {"answer": y}))
     for x, labels in ((arrays, y), (pairs.batch(16), None), (named.batch(40), None)):
-        found.append(fine_tune(qmodel, x, labels, FineTuneSettings(1, batch_size=20)))
+        found.append(fine_tune(qmodel, x, labels, FineTuneSettings(8, batch_size=10)))
         qmodel.set_weights(before)
     assert found[0] == found[1] == found[2]
     plain = tf.data.Dataset.from_tensor_slices(arrays).batch(8)
@@ -122,7 +122,7 @@ def test_fine_tuning_takes_batches_with_labels(made):
         ((item for item in plain), None, "expected arrays or a tf.data.Dataset"),
     ):
         with pytest.raises(DataError, match=words):
-            fine_tune(qmodel, data, labels, FineTuneSettings(1, batch_size=20))
+            fine_tune(qmodel, data, labels, FineTuneSettings(8, batch_size=10))
 
 
 def test_batches_whose_samples_differ_in_shape(rng):
@@ -214,6 +214,7 @@ def test_retracing_is_not_the_users_business(made, caplog):
 
     _, arrays, _, qmodel = made
     logger = logging.getLogger("tensorflow")
+    caplog.set_level(logging.WARNING, "tensorflow")  # tools silence it in this process
     logger.addHandler(caplog.handler)
     for size in range(20, 26):
         tfxp.calibrate_model(

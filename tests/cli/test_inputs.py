@@ -109,7 +109,7 @@ def test_trainings_are_checked_before_tensorflow_is_loaded(tmp_path):
         ({"callbacks": {"SaturationAlert": {}}}, {}, "callbacks: got SaturationAlert"),
         ({"model": {"name": "lenett"}}, {}, "Did you mean 'lenet'?"),
         ({"model": {"name": "lenet", "settings": {"widht": 1}}}, {}, "Did you mean 'width'?"),
-        ({"model": {"name": "lenet", "settings": [1]}}, {}, "got [1]; expected an object"),
+        ({"model": {"name": "lenet", "settings": [1]}}, {}, "got list; expected an object"),
         ({"model": {"file": "absent.keras"}}, {}, "'absent.keras': no such file"),
         ({}, {"model": "absent.h5"}, "'absent.h5': no such file"),
         ({"batch_size": 9}, {}, "got 8 samples; expected at least a batch of 9"),

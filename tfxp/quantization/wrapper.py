@@ -116,9 +116,13 @@ class FormatWrapper(QuantizeWrapperV2):
             path: quantizer(_resolve(self.layer, path), training, self.current_weight(path))
             for path, quantizer in self.quantize_config.weight_quantizers.items()
         }
-        if self.half_step is not None and self._bias:
-            weights[self._bias] += self._current_half()
-        return weights
+        return self.carrying_half_steps(weights)
+
+    def carrying_half_steps(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """Weights on their grids, half a step added to the bias where sums carry one."""
+        if self.half_step is None or not self._bias:
+            return weights
+        return {**weights, self._bias: weights[self._bias] + self._current_half()}
 
     def call_with(
         self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any

@@ -158,6 +158,7 @@ class LayerRounding:
         rounded = {**self._others, **weights}
         if self._bias in self._others:  # on the accumulator's grid
             rounded[str(self._bias)] = self._quantized(str(self._bias), weights[str(self._bias)])
+            rounded = self.wrapper.carrying_half_steps(rounded)
         y = self.wrapper.call_with(rounded, x, False)
         y = y[0] if isinstance(y, list | tuple) else y
         for layer in self._behind:
