@@ -79,7 +79,8 @@ def test_every_quantizer_is_a_case():
         if isinstance(kind, type) and issubclass(kind, q.FormatQuantizer)
     }
     bases = {q.FormatQuantizer, q.KernelQuantizer, q.UnaryQuantizer}
-    bases |= {kind for kind in kinds if "Learned" in kind.__name__}  # tests/quantizers/test_learned.py
+    # Learned ones have tests/quantizers/test_learned.py.
+    bases |= {kind for kind in kinds if "Learned" in kind.__name__}
     assert kinds - bases == {type(quantizer) for quantizer, *_ in CASES}
 
 
