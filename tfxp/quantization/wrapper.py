@@ -96,9 +96,10 @@ class FormatWrapper(QuantizeWrapperV2):
         """The wrapper and its layer; registered classes are found in .h5 files as well.
 
         Reading those, Keras looks for the layer's class by its short name, without the package
-        that it was registered with.
+        that it was registered with, and takes no registered function as an activation.
         """
-        layer = config["layer"]
+        layer = _with_registered_activation(config["layer"])
+        config = {**config, "layer": layer}
         found = keras.utils.get_registered_object(layer.get("registered_name") or "")
         known = {} if found is None else {layer["class_name"]: found}
         with keras.utils.custom_object_scope(known):
@@ -318,6 +319,18 @@ class QuantizeInput(keras.layers.Layer):
         if not isinstance(quantizer, FormatQuantizer):
             quantizer = keras.utils.legacy.deserialize_keras_object(quantizer)
         return cls(**{**config, "quantizer": quantizer})
+
+
+def _with_registered_activation(layer: dict[str, Any]) -> dict[str, Any]:
+    """A layer's saved form with the function itself where its registered name stands."""
+    saved = layer.get("config", {})
+    activation = saved.get("activation")
+    if not isinstance(activation, dict) or activation.get("class_name") != "function":
+        return layer
+    function = keras.utils.get_registered_object(str(activation.get("config")))
+    if function is None:
+        return layer
+    return {**layer, "config": {**saved, "activation": function}}
 
 
 def _build_projections(attention: Any) -> None:
