@@ -13,7 +13,6 @@ from tfxp.csource.operators import LOWERINGS, Site
 from tfxp.csource.operators.moves import VIEWS
 from tfxp.csource.operators.sixteen_bits import ExactSum, absorb, emit
 from tfxp.csource.program import Step, identifiers
-from tfxp.csource.sixteen_bits import without_16_bits
 from tfxp.errors import UnsupportedOpError
 from tfxp.graph import IntegerGraph, Tensor
 from tfxp.interpreter.executor import Executor, Settings
@@ -29,7 +28,7 @@ def lower(graph: IntegerGraph) -> tuple[IntegerGraph, list[Step]]:
         UnsupportedOpError: an operator, type, shape or scale that the C kernels lack; all are
             named.
     """
-    graph = without_16_bits(without_float_ends(graph))
+    graph = without_float_ends(graph)
     _require_sizes(graph)
     executor = Executor(graph, Settings("litert", "reference"))
     graph = executor.graph  # its own, to which steps may add tensors
