@@ -154,6 +154,27 @@ def test_sigmoids_inside(precision, tmp_path):
         assert all(row.exact for row in report.verification.runtimes)
 
 
+@pytest.mark.parametrize(("nearly", "factor", "rest"), [(False, 4, 2), (True, 2, 1)])
+def test_a_verdict_of_same_is_never_wrong(nearly, factor, rest):
+    """Sums in portable form, by every number of bits shifted out: as few as make them ties, too."""
+    codes = np.arange(-128, 128, dtype=np.int8)[:, None]
+    below = np.nextafter(np.float32(1), np.float32(0)) if nearly else 1
+    for shift in range(-1, 6):
+        graph = IntegerGraph()
+        scheme = Quantization([2.0**-4 * below], [0])
+        x = graph.add_tensor(Tensor("x", (1, 1), "INT8", Quantization([1.0], [0])))
+        w = graph.add_tensor(Tensor("w", (1, 1), "INT8", scheme, np.array([[factor]], np.int8)))
+        b = graph.add_tensor(Tensor("b", (1,), "INT32", scheme, np.array([rest], np.int32)))
+        y = graph.add_tensor(Tensor("y", (1, 1), "INT8", Quantization([2.0 ** (shift - 4)], [0])))
+        options = {"keep_num_dims": True, "fused_activation_function": "NONE"}
+        graph.add_operator(Operator("FULLY_CONNECTED", [x, w, b], [y], options, 5))
+        graph.inputs, graph.outputs = [x], [y]
+        whole = shift < (2 if not nearly else 1)
+        assert bool(not_portable(graph)) == (not whole and 2**shift <= factor), shift
+        if not not_portable(graph):
+            agrees(graph, [codes])
+
+
 def test_eight_bits_are_listed_and_refused(tmp_path):
     model = built("conv_valid_relu")
     x = inputs_of(model, 16)

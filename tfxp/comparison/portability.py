@@ -130,9 +130,10 @@ def _products(graph: IntegerGraph, operator: Operator) -> str:
     shift = -np.rint(np.log2(ratios))
     modulus = np.gcd.reduce(codes, axis=0)
     whole = _divides(modulus, bias, np.exp2(np.maximum(shift, 0)).astype(np.int64))
-    # How many last bits decide: one with a scale just below a power of two, else one more.
+    # Sums of 4 a + 2, or of 2 a + 1 with a scale just below a power of two; where no more bits
+    # than these are shifted out, they are the ties.
     bits = np.where(mantissas == 0.5, 4, 2)
-    between = (modulus % bits == 0) & (bias % bits == bits // 2)
+    between = (modulus % bits == 0) & (bias % bits == bits // 2) & (2.0**shift > bits)
     sums = 255 * np.abs(codes).sum(axis=0) + np.abs(bias)
     exact = (shift <= _MOST_SHIFT) | (sums < _WHOLE_SUMS)
     if np.all((whole | between) & exact):
@@ -199,7 +200,8 @@ def _quantize(graph: IntegerGraph, operator: Operator) -> str:
         return ""
     modulus, residue = _residue(graph, operator.inputs[0])
     divisor = round(1 / ratio)
-    if (modulus % 4 == 0 and residue % 4 == 2) or (modulus % divisor, residue % divisor) == (0, 0):
+    between = modulus % 4 == 0 and residue % 4 == 2 and divisor > 4
+    if between or (modulus % divisor, residue % divisor) == (0, 0):
         return ""
     return "runtimes round what gets coarser otherwise"
 

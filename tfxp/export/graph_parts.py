@@ -146,3 +146,8 @@ class GraphParts:
         while unique in taken:
             unique, count = f"{name}_{count}", count + 1
         return unique
+
+
+def zero_centred(scale: float) -> Quantization:
+    """One scale, and no zero point: constants, biases and 16-bit tensors."""
+    return Quantization(np.array([scale], np.float32), np.array([0]))

@@ -5,7 +5,7 @@ others. Sixteen bits have room for the exact sum and half a step below its last 
 
     QUANTIZE to steps of s / 4,    ADD 2,    ADD the other tensor,    QUANTIZE: (4 a + 2) 2^-(k + 2)
 
-which is never a tie, and the same in every runtime (tests/export/test_sixteen_bits.py).
+which is never a tie, and the same in every runtime (tests/export/test_portable.py).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfxp.export.graph_parts import GraphParts, Value
+from tfxp.export.graph_parts import GraphParts, Value, zero_centred
 from tfxp.formats import has_power_of_two
-from tfxp.graph import Quantization, Tensor
+from tfxp.graph import Tensor
 
 _LARGEST = 2**15 - 1
 _FINER = 4
@@ -54,7 +54,7 @@ def write_half_up(
     scale = min(value.fmt.scale for value in values) / _FINER
     wide = [_widened(parts, value, scale, f"{name}_16_bits") for value in values]
     half = parts.constant(
-        f"half_of_{scale:g}", np.array([_FINER // 2], np.int16), "INT16", _scheme(scale)
+        f"half_of_{scale:g}", np.array([_FINER // 2], np.int16), "INT16", zero_centred(scale)
     )
     options = {"fused_activation_function": "NONE", "pot_scale_int16": False}
     total = _like(parts, wide[0], scale, f"{name}_half_up")
@@ -66,17 +66,13 @@ def write_half_up(
     return parts.emit("QUANTIZE", [total.index], output)
 
 
-def _scheme(scale: float) -> Quantization:
-    return Quantization(np.array([scale], np.float32), np.array([0]))
-
-
 def _widened(parts: GraphParts, value: Value, scale: float, name: str) -> Value:
     tensor = parts.graph.tensors[value.index]
     if tensor.data is None:
         return parts.emit("QUANTIZE", [value.index], _like(parts, value, scale, name))
     codes = np.asarray(tensor.data, np.int64) - tensor.zero_point
     wide = (codes * round(value.fmt.scale / scale)).astype(np.int16)
-    return Value(parts.constant(name, wide, "INT16", _scheme(scale)), value.fmt)
+    return Value(parts.constant(name, wide, "INT16", zero_centred(scale)), value.fmt)
 
 
 def _like(parts: GraphParts, value: Value, scale: float, name: str) -> Value:
@@ -86,7 +82,7 @@ def _like(parts: GraphParts, value: Value, scale: float, name: str) -> Value:
         parts.unique(name),
         tensor.shape,
         "INT16",
-        _scheme(scale),
+        zero_centred(scale),
         shape_signature=tensor.shape_signature,
     )
     return Value(parts.graph.add_tensor(wide), value.fmt)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.export.graph_builder import GraphBuilder
-from tfxp.export.graph_parts import Value
+from tfxp.export.graph_parts import Value, zero_centred
 from tfxp.formats import MEAN_WEIGHT, portable_mean_bias
-from tfxp.graph import Quantization
 from tfxp.precision import PORTABLE
 from tfxp.quantization.registry import mean_count
 from tfxp.transforms.layer_graph import LayerSpec, Shape
@@ -74,11 +73,8 @@ def _constants(
     scale = 1 / (MEAN_WEIGHT * mean_count(builder.plan.graph, spec.name))
     weights = np.full(shape, MEAN_WEIGHT, np.int8)
     bias = np.full(channels, _bias(builder, spec, source), np.int32)
+    step = zero_centred(scale * source.fmt.scale)
     return [
-        builder.constant(f"{spec.name}/mean", weights, "INT8", _scheme(scale)),
-        builder.constant(f"{spec.name}/half", bias, "INT32", _scheme(scale * source.fmt.scale)),
+        builder.constant(f"{spec.name}/mean", weights, "INT8", zero_centred(scale)),
+        builder.constant(f"{spec.name}/half", bias, "INT32", step),
     ]
-
-
-def _scheme(scale: float) -> Quantization:
-    return Quantization(np.array([scale], np.float32), np.array([0]))
