@@ -15,6 +15,7 @@ import tfxp
 from tests.cases import CASES, built, inputs_of
 from tests.csource.building import needs_cc, run_graph
 from tfxp.csource import run_c_program, write_c_source
+from tfxp.csource.code_ranges import code_ranges
 from tfxp.csource.packing import pack_codes
 from tfxp.errors import (
     DataError,
@@ -148,6 +149,24 @@ def test_refusals_name_every_layer(tmp_path):
     with pytest.raises(UnsupportedOpError, match="type INT16"):
         write_c_source(one_operator("RELU", type_="INT16"), tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_codes_keep_to_what_a_maximum_leaves_them():
+    graph = one_operator("MAXIMUM")
+    least = Tensor("least", (1,), "INT8", Quantization([0.5], [0]), np.array([-3], np.int8))
+    graph.operators[0].inputs.append(graph.add_tensor(least))
+    view, pool, other = (
+        graph.add_tensor(Tensor(name, (1, 4), "INT8", Quantization([scale], [0])))
+        for name, scale in (("view", 0.5), ("pool", 0.5), ("other", 1.0))
+    )
+    graph.add_operator(Operator("RESHAPE", [1], [view]))
+    relu = {"fused_activation_function": "RELU"}  # its zeros may lie outside of its input's codes
+    graph.add_operator(Operator("MAX_POOL_2D", [view], [pool], relu))
+    graph.add_operator(Operator("RESHAPE", [view], [other]))
+    assert code_ranges(graph) == {
+        0: (-128, 127), 1: (-3, 127), 2: (-3, -3), view: (-3, 127),
+        pool: (-128, 127), other: (-128, 127),
+    }  # fmt: skip
 
 
 def test_samples_of_another_shape(tmp_path):

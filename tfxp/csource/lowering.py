@@ -8,6 +8,7 @@ are exact by construction.
 
 from __future__ import annotations
 
+from tfxp.csource.code_ranges import code_ranges
 from tfxp.csource.float_ends import without_float_ends
 from tfxp.csource.operators import LOWERINGS, Site
 from tfxp.csource.operators.moves import VIEWS
@@ -36,9 +37,10 @@ def lower(graph: IntegerGraph) -> tuple[IntegerGraph, list[Step]]:
     refusals: list[str] = []
     names = identifiers(tensor.name for tensor in graph.tensors)
     sums: dict[int, ExactSum] = {}
+    ranges = code_ranges(graph)
     for node in executor.nodes:
         try:
-            steps += _lower_node(Site(node, names[node.operator.outputs[0]], sums))
+            steps += _lower_node(Site(node, names[node.operator.outputs[0]], sums, ranges))
         except UnsupportedOpError as error:
             refusals.append(str(error))
     if refusals:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.csource.code_ranges import CodeRange
 from tfxp.csource.program import Constant, Step, Structure
 from tfxp.errors import UnsupportedOpError
 from tfxp.graph import Quantization, Tensor
@@ -23,11 +24,13 @@ class Site:
         node: in the arithmetic of LiteRT's default engine.
         c_name: prefix of its constants; no other operator's begin so.
         sums: what is known of 16-bit tensors, by their numbers; all operators share it.
+        ranges: the codes that tensors can hold, by their numbers.
     """
 
     node: Node
     c_name: str
     sums: dict[int, Any] = dataclasses.field(default_factory=dict)
+    ranges: Mapping[int, CodeRange] = dataclasses.field(default_factory=dict)
 
     @property
     def operator(self) -> str:

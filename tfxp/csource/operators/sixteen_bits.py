@@ -91,7 +91,8 @@ def _widened(site: Site) -> ExactSum:
     ratio = x.scale / y.scale
     if ratio != int(ratio) or y.zero_point:
         raise site.refusal(f"16 bits in steps of {ratio} input steps; expected finer ones")
-    largest = max(127 - x.zero_point, 128 + x.zero_point)
+    low, high = site.ranges.get(site.index(0), (-128, 127))
+    largest = max(high - x.zero_point, x.zero_point - low)
     return ExactSum(((int(ratio), site.index(0)),), -int(ratio) * x.zero_point,
                     int(ratio) * largest)  # fmt: skip
 
