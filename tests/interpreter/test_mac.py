@@ -34,6 +34,22 @@ def test_equals_litert(case, arithmetic, rng):
     check_equal(case.model(), rng, arithmetic, [drawn(case, rng)])
 
 
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+@pytest.mark.parametrize("types", ["INT8", "UINT8"])
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"])
+def test_scales_whose_product_float32_rounds_to_a_tie(op, types, arithmetic, rng):
+    """Input scale 1 / 49, weights 49 / 1024: 2^-10 in float32, a little less exactly."""
+    assert np.float32(1 / 49) * np.float32(49) == 1 and float(np.float32(1 / 49)) * 49 < 1
+    out = (40, 40) if op == C else None
+    case = Case(op, (1, 40, 40, 16), 16, x=types, w=types, per_channel=False, out=out)
+    model = case.model()
+    fed = model.fed[0]
+    fed.scale, model.inputs[1].scale, model.outputs[0].scale = 1 / 49, [49 / 1024], 1.0
+    if op != C:
+        model.inputs[2].scale = [1 / 1024]
+    check_equal(model, rng, arithmetic)
+
+
 @pytest.mark.parametrize("skip", [True, False], ids=["skip", "all"])
 @pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
 @pytest.mark.parametrize("case", [*SAME_EVERYWHERE, *OURS_ALONE], ids=str)

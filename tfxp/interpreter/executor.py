@@ -144,9 +144,7 @@ class Executor:
             results = self.call(node, kernel, self.arguments(node, values))
         except DataError:  # zeros are not what this operator is meant for; their shape is
             known = node.cache.get("output_shapes", {})
-            results = [
-                np.zeros(known.get(i, t.shape), t.dtype) for i, t in enumerate(node.outputs)
-            ]
+            results = [np.zeros(known.get(i, t.shape), t.dtype) for i, t in enumerate(node.outputs)]
         for tensor, index, result in zip(node.outputs, node.operator.outputs, results, strict=True):
             tensor.shape, values[index] = np.shape(result), np.asarray(result)
         node.counters, node.step = Counters(), None
@@ -310,9 +308,7 @@ def _last_uses(graph: IntegerGraph) -> dict[int, int]:
 def _check_order(graph: IntegerGraph) -> None:
     """Every input is fed, constant, a variable or computed before; nothing is computed twice."""
     known = set(graph.inputs)
-    known |= {
-        i for i, t in enumerate(graph.tensors) if t.data is not None or t.is_variable
-    }
+    known |= {i for i, t in enumerate(graph.tensors) if t.data is not None or t.is_variable}
     for position, operator in enumerate(graph.operators):
         where = f"operator {position} ({operator.name})"
         for index in operator.inputs:

@@ -58,9 +58,7 @@ def _list_row(
         for k in range(0, eights, 8):
             at = row_at + (first + k) * size
             to_p, to_v = positions_at + 4 * count, values_at + 2 * count
-            count += compress8(
-                kind, at, zero, take_all, to_p, to_v, k, tables[0], tables[1]
-            )
+            count += compress8(kind, at, zero, take_all, to_p, to_v, k, tables[0], tables[1])
         for k in range(eights, block):
             if kind == R.WIDE:
                 value = np.int64(wide[first + k]) - zero

@@ -185,10 +185,6 @@ def store_row(
         counts: (executed, input zeros, output zeros, saturations, lowest, highest), added to.
     """
     if record[R.MODE] == _FLOAT32:
-        _store_float32(
-            acc_at, restart_at, pixels, padded, channels, record, sums_at, size, out_at
-        )
+        _store_float32(acc_at, restart_at, pixels, padded, channels, record, sums_at, size, out_at)
     else:
-        _store_fixed(
-            acc_at, restart_at, pixels, padded, channels, record, size, out_at, counts
-        )
+        _store_fixed(acc_at, restart_at, pixels, padded, channels, record, size, out_at, counts)

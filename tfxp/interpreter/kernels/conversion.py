@@ -41,8 +41,19 @@ _QUANTIZE = {
     "INT32": ("INT8", "INT16"),
 }
 _DEQUANTIZE = ("INT8", "UINT8", "INT16", "INT4", "UINT4", "INT2", "FLOAT16")
-_CAST = ("FLOAT32", "FLOAT16", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64",
-         "BOOL", "FLOAT64")
+_CAST = (
+    "FLOAT32",
+    "FLOAT16",
+    "INT8",
+    "UINT8",
+    "INT16",
+    "UINT16",
+    "INT32",
+    "UINT32",
+    "INT64",
+    "BOOL",
+    "FLOAT64",
+)
 
 
 def _per_channel(tensor: Tensor) -> bool:
@@ -146,9 +157,7 @@ def _quantize_floats_xnnpack(output: Tensor, inverse: Any) -> Unary:
     return apply
 
 
-def _requantize_builtin(
-    source: Tensor, output: Tensor, mode: str = "double_rounding"
-) -> Unary:
+def _requantize_builtin(source: Tensor, output: Tensor, mode: str = "double_rounding") -> Unary:
     by = QuantizedMultiplier.of(source.scale / output.scale)
     limits, dtype = CODE_LIMITS[output.type], output.dtype
 

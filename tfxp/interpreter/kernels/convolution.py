@@ -183,9 +183,7 @@ def _prepare_transposed(node: Node) -> None:
         node.cache["layer"] = layer
 
 
-def _transposed_axes(
-    node: Node, shape: Sequence[int], output: Sequence[int]
-) -> tuple[Axis, Axis]:
+def _transposed_axes(node: Node, shape: Sequence[int], output: Sequence[int]) -> tuple[Axis, Axis]:
     if len(output) != 4:
         raise TfliteFormatError(f"output shape of {node.name}: got {list(output)}; expected four")
     _, kh, kw, _ = tensor_at(node, 1, "weights").shape

@@ -94,9 +94,11 @@ def quantize_symmetric(x: Floats) -> Rows:
 def is_dynamic_range(node: Node) -> bool:
     """Whether a FULLY_CONNECTED has float activations and integer weights."""
     x, weights = node.inputs[0], node.inputs[1]
-    return x is not None and weights is not None and (x.type, weights.type) in [
-        ("FLOAT32", kind) for kind in _WEIGHTS
-    ]
+    return (
+        x is not None
+        and weights is not None
+        and (x.type, weights.type) in [("FLOAT32", kind) for kind in _WEIGHTS]
+    )
 
 
 def prepare_dynamic_range(node: Node) -> None:

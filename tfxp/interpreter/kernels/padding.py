@@ -69,9 +69,7 @@ def pad(node: Node, inputs: Sequence[Any]) -> list[Array]:
     x, pairs = inputs[0], node.cache["pairs"]
     shape = [n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True)]
     result = np.full(shape, fill, x.dtype)
-    inside = tuple(
-        slice(before, before + n) for n, (before, _) in zip(x.shape, pairs, strict=True)
-    )
+    inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, pairs, strict=True))
     result[inside] = x
     return [result]
 

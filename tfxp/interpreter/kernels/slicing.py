@@ -250,8 +250,10 @@ def _prepare_concatenation(node: Node) -> None:
     rank = len(tensors[0].shape)
     axis = need.require_axis(node, int(node.options["axis"]), rank)
     outside = [(*t.shape[:axis], *t.shape[axis + 1 :]) for t in tensors]
-    if any(shape != outside[0] or len(t.shape) != rank for shape, t in
-           zip(outside, tensors, strict=True)):
+    if any(
+        shape != outside[0] or len(t.shape) != rank
+        for shape, t in zip(outside, tensors, strict=True)
+    ):
         shapes = [list(t.shape) for t in tensors]
         raise need.malformed(node, "input shapes", shapes, f"equal shapes but for axis {axis}")
     total = sum(t.shape[axis] for t in tensors)

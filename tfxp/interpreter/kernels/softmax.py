@@ -187,9 +187,7 @@ def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -
 def _softmax_int16(source: Tensor, beta: float) -> Unary:
     span = 65535
     exp = table_int16(10.0 / span, 32767, 2.0 / span, 0, np.exp, np.float64)
-    inverse = table_int16(
-        1.0 / span, -32768, 2.0 / span, 0, lambda x: 1.0 / (1.0 + x), np.float64
-    )
+    inverse = table_int16(1.0 / span, -32768, 2.0 / span, 0, lambda x: 1.0 / (1.0 + x), np.float64)
     scaled = float(np.float32(source.scale) * np.float32(beta)) / (10.0 / 65535.0)
     by = QuantizedMultiplier.of(scaled)
 

@@ -114,9 +114,7 @@ def _add_saturating(
     return clamped
 
 
-def _narrow(
-    layer: MacLayer, accumulators: Ints, overflowed: NDArray[np.bool_]
-) -> tuple[Ints, int]:
+def _narrow(layer: MacLayer, accumulators: Ints, overflowed: NDArray[np.bool_]) -> tuple[Ints, int]:
     """Accumulators as the hardware holds them: 32 bits wrapping, or the narrower one studied."""
     bits, overflows = layer.accumulator_bits, 0
     if bits is not None and bits < 64:

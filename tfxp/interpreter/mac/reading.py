@@ -142,7 +142,7 @@ def build_layer(
     channels = weights.shape[3]
     requantizer = build_requantizer(
         mode,
-        (x.scale, source.quantization.scale, y.scale),
+        (*_product_of_scales(node, x, source.quantization.scale), y.scale),
         channels,
         y,
         str(node.options.get("fused_activation_function", "NONE")),
@@ -162,6 +162,16 @@ def build_layer(
         accumulator_overflow=node.accumulator_overflow,
         skip_zeros=node.skip_zeros,
     )
+
+
+def _product_of_scales(
+    node: Node, x: Tensor, weight_scales: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """Two factors whose exact product is the scale of an accumulator."""
+    if x.type == "UINT8" and node.operator.name != "FULLY_CONNECTED":
+        # LiteRT's kernels for one scale per tensor multiply in float32, before they widen
+        return 1.0, np.float32(x.scale) * weight_scales
+    return x.scale, weight_scales
 
 
 def _narrow(weights: NDArray[Any]) -> NDArray[Any]:

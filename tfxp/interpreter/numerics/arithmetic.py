@@ -207,9 +207,7 @@ def _no_such_mode(mode: str) -> ConfigError:
     )
 
 
-def requantize(
-    x: NDArray[Any], by: QuantizedMultiplier, mode: str = "double_rounding"
-) -> Codes:
+def requantize(x: NDArray[Any], by: QuantizedMultiplier, mode: str = "double_rounding") -> Codes:
     """Vectorised `requantize_scalar`.
 
     Args:
@@ -244,8 +242,9 @@ def requantize_channels(
     q, s = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
     if mode == "double_eights":
         whole = x.shape[-1] // 8 * 8
-        parts = [requantize_channels(x, q, s, second) for second in ("double_half_up",
-                                                                     "double_rounding")]
+        parts = [
+            requantize_channels(x, q, s, second) for second in ("double_half_up", "double_rounding")
+        ]
         return np.concatenate([parts[0][..., :whole], parts[1][..., whole:]], axis=-1)
     if mode in _SECOND:
         left, right = np.maximum(s, 0), np.maximum(-s, 0)

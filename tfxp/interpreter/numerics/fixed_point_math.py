@@ -111,8 +111,10 @@ def exp_of_negative(a: Raw, integer_bits: int, bits: int = 32) -> Raw:
             reduced = multiply(result, _constant(factor, bits), bits)
             result = np.where(chosen != 0, reduced, result)
     if integer_bits > 5:
-        clamp = -(np.int64(1) << (36 - integer_bits)) if bits == 32 else _constant(
-            -(1 << (36 - integer_bits)), bits
+        clamp = (
+            -(np.int64(1) << (36 - integer_bits))
+            if bits == 32
+            else _constant(-(1 << (36 - integer_bits)), bits)
         )
         result = np.where(a < clamp, 0, result)
     return np.where(a == 0, _limits(bits)[1], result)
@@ -121,9 +123,7 @@ def exp_of_negative(a: Raw, integer_bits: int, bits: int = 32) -> Raw:
 def _reciprocal_newton(a: Raw, bits: int) -> Raw:
     """2 / (1 + a) for a in [0, 1]; two integer bits out (three Newton-Raphson steps)."""
     half_denominator = _half_sum(np.asarray(a, np.int64), _limits(bits)[1])
-    x = _constant(1515870810, bits) + multiply(
-        half_denominator, _constant(-1010580540, bits), bits
-    )
+    x = _constant(1515870810, bits) + multiply(half_denominator, _constant(-1010580540, bits), bits)
     one = 1 << (bits - 3)
     for _ in range(3):
         error = one - multiply(half_denominator, x, bits)
@@ -169,7 +169,7 @@ def logistic(a: Raw, integer_bits: int, bits: int = 16) -> Raw:
 
 @functools.cache
 def word_table(function: str, integer_bits: int) -> Raw:
-    """"tanh" or "logistic" of all 16-bit values in order, -32768 first; no integer bits out.
+    """ "tanh" or "logistic" of all 16-bit values in order, -32768 first; no integer bits out.
 
     Example:
         >>> word_table("tanh", 3)[[0, 32768, 65535]].tolist()
@@ -230,9 +230,7 @@ def log_of_at_least_one(x: Raw, input_bits: int, output_bits: int) -> Raw:
     q = wrap(2 * (r - sqrt_sqrt_half), 32)
     square = multiply(q, q)
     numerator = multiply(q, r) + multiply(multiply(q, square), 117049297)
-    denominator = multiply(p, 1057819769 + q + multiply(127690142, square)) + multiply(
-        638450708, q
-    )
+    denominator = multiply(p, 1057819769 + q + multiply(127690142, square)) + multiply(638450708, q)
     fraction = multiply(
         scale_by_power(numerator, -accumulator_bits), one_over_one_plus(denominator)
     )
