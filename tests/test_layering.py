@@ -40,6 +40,7 @@ NUMPY_COLUMN = {
     "cli": {"data", "precision"},
 }
 TENSORFLOW_COLUMN = {
+    "streams": {"data"},
     "quantizers": {"formats", "interpreter"},
     "transforms": {"data"},
     "quantization": {"formats", "precision", "data", "quantizers", "transforms"},

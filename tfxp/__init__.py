@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tfxp.quantization.set_precision import set_precision as set_precision
     from tfxp.quantization.strip import strip as strip
     from tfxp.search import PrecisionSearch as PrecisionSearch
+    from tfxp.streams import open_data as open_data
     from tfxp.training import calibrate_model as calibrate_model
     from tfxp.training import fine_tune as fine_tune
     from tfxp.training import prepare_training as prepare_training
@@ -71,6 +72,7 @@ _PUBLIC = {
     "measure_model": "tfxp.measure.measure_model",
     "measure_sqnr": "tfxp.measure",
     "ModelStats": "tfxp.precision",
+    "open_data": "tfxp.streams",
     "parse_format": "tfxp.formats",
     "precision_of": "tfxp.quantization",
     "PrecisionMap": "tfxp.precision",

@@ -88,18 +88,10 @@ class Dataset:
             >>> Dataset(np.zeros((5, 28, 28))).shaped((28, 28, 1)).x.shape
             (5, 28, 28, 1)
         """
-        got = self.x.shape[1:]
-        if fits(got, shape):
+        wanted = conforming_shape(self.x.shape[1:], shape, self.name)
+        if fits(self.x.shape[1:], wanted):
             return self
-        size = math.prod(got)
-        wanted = tuple(n for n in shape if n is not None)
-        long_axes = [[n for n in axes if n != 1] for axes in (got, wanted)]
-        if len(wanted) == len(shape) and (wanted == (size,) or long_axes[0] == long_axes[1]):
-            return replace(self, x=self.x.reshape(len(self.x), *wanted))
-        raise DataError(
-            f"shape of {self.name}: got {tuple(got)} a sample; expected {tuple(shape)}."
-            " Use data made for this model."
-        )
+        return replace(self, x=self.x.reshape(len(self.x), *(n for n in wanted if n is not None)))
 
     def labels(self, classes: int | None = None) -> NDArray[np.int64]:
         """Class numbers, from integers, whole floats or one-hot rows.
@@ -131,6 +123,39 @@ class Dataset:
                 f"labels of {self.name}: got {result.min()} … {result.max()}; expected {span}."
             )
         return result
+
+
+def conforming_shape(
+    got: Sequence[int | None], shape: Sequence[int | None], name: str
+) -> tuple[int | None, ...]:
+    """A sample's shape as a model takes it: its own, or the model's that holds the same numbers.
+
+    Args:
+        got: the sample's shape; None stands for a length that is not known yet.
+        shape: the model's; None stands for any length.
+        name: what error messages call the samples.
+
+    Raises:
+        DataError: the shapes cannot be reconciled.
+
+    Example:
+        >>> conforming_shape((28, 28), (28, 28, 1), "digits")
+        (28, 28, 1)
+    """
+    wanted = tuple(n for n in shape if n is not None)
+    if None in got:  # nothing is known before the samples are read
+        if len(got) == len(shape):
+            return tuple(shape)
+    elif fits(known := [n for n in got if n is not None], shape):
+        return tuple(known)
+    elif len(wanted) == len(shape):
+        long_axes = [[n for n in axes if n != 1] for axes in (got, wanted)]
+        if wanted == (math.prod(known),) or long_axes[0] == long_axes[1]:
+            return wanted
+    raise DataError(
+        f"shape of {name}: got {tuple(got)} a sample; expected {tuple(shape)}."
+        " Use data made for this model."
+    )
 
 
 def check_array(array: NDArray[Any], what: str) -> None:

@@ -1,16 +1,12 @@
-"""The scaling that inputs need before a network sees them, and its place in saved models.
+"""The scaling that inputs need before a network sees them, a note that the model carries.
 
-A network that was trained on x / 255 says so wherever it goes: the scaling is an attribute of the
-Keras model, `tfxp.json` inside a `.keras` file or SavedModel, the attribute `tfxp` of an `.h5`
-file, and a part of the metadata of an exported file.
+A network that was trained on x / 255 says so wherever it goes (`tfxp.data.model_notes`).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.data.model_notes import keep_notes, notes_in, notes_of, read_notes
 from tfxp.errors import ConfigError
-from tfxp.files import write_text
 
-_KEY, _FILE = "input_scaling", "tfxp.json"
+_KEY = "input_scaling"
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ Scalings = Mapping[str, InputScaling]
 
 def scalings_of(model: Any) -> dict[str, InputScaling]:
     """What the inputs of a Keras model need; empty where nothing is known."""
-    return dict(getattr(model, "_tfxp_input_scaling", {}))
+    return scalings_in_notes(notes_of(model))
 
 
 def keep_scalings(model: Any, scalings: Scalings) -> Any:
@@ -104,35 +100,26 @@ def keep_scalings(model: Any, scalings: Scalings) -> Any:
         >>> scalings_of(keep_scalings(model, scaling)) == scaling
         True
     """
-    needed = {name: scaling for name, scaling in scalings.items() if not scaling.is_one}
-    known = hasattr(model, "_tfxp_input_scaling")
-    if not needed and not known:
-        return model
-    model._tfxp_input_scaling = needed
-    if not known:
-        save = model.save
-
-        def save_with_scalings(filepath: Any, *args: Any, **kwargs: Any) -> None:
-            save(filepath, *args, **kwargs)
-            write_scalings(filepath, scalings_of(model))
-
-        model.save = save_with_scalings
-    return model
+    needed = {name: item.to_dict() for name, item in scalings.items() if not item.is_one}
+    return keep_notes(model, {_KEY: needed})
 
 
-def write_scalings(path: str | os.PathLike[str], scalings: Scalings) -> None:
-    """Add what inputs need to a saved Keras model: `.keras`, `.h5` or a SavedModel's folder."""
-    text = json.dumps({_KEY: {name: scaling.to_dict() for name, scaling in scalings.items()}})
-    if os.path.isdir(path):
-        write_text(os.path.join(path, _FILE), text)
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(_FILE, text)
-    else:
-        import h5py
+def scalings_in_notes(notes: Mapping[str, Any]) -> dict[str, InputScaling]:
+    """Input name -> scaling, from the notes that a model carries.
 
-        with h5py.File(path, "a") as file:
-            file.attrs["tfxp"] = text
+    Raises:
+        ConfigError: they say something that is no scaling.
+
+    Example:
+        >>> scalings_in_notes({"input_scaling": {"x": {"scale": [0.5], "shift": [0]}}})["x"].scale
+        (0.5,)
+        >>> scalings_in_notes({"schema": 1})
+        {}
+    """
+    found = notes.get(_KEY, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"input scaling of the model: got {found!r}; expected an object.")
+    return {str(name): InputScaling.from_dict(data) for name, data in found.items()}
 
 
 def read_scalings(path: str | os.PathLike[str]) -> dict[str, InputScaling]:
@@ -141,27 +128,7 @@ def read_scalings(path: str | os.PathLike[str]) -> dict[str, InputScaling]:
     Raises:
         ConfigError: it says something that is no scaling.
     """
-    text = _text_in(path)
-    return {} if text is None else parse_scalings(text)
-
-
-def parse_scalings(text: str) -> dict[str, InputScaling]:
-    """Input name -> scaling, from the JSON that a model carries.
-
-    Raises:
-        ConfigError: it is something else.
-
-    Example:
-        >>> parse_scalings('{"input_scaling": {"x": {"scale": [0.5], "shift": [0]}}}')["x"].scale
-        (0.5,)
-        >>> parse_scalings('{"schema": 1}')
-        {}
-    """
-    try:
-        found = json.loads(text).get(_KEY, {})
-        return {str(name): InputScaling.from_dict(data) for name, data in found.items()}
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"input scaling of the model: cannot be read ({error}).") from None
+    return scalings_in_notes(read_notes(path))
 
 
 def scalings_in(metadata: Mapping[str, bytes]) -> dict[str, InputScaling]:
@@ -170,32 +137,7 @@ def scalings_in(metadata: Mapping[str, bytes]) -> dict[str, InputScaling]:
     Raises:
         ConfigError: they cannot be read.
     """
-    content = metadata.get("tfxp", b"{}")
-    return parse_scalings(content.decode("utf-8", "replace"))
-
-
-def scalings_to_dict(scalings: Scalings) -> dict[str, Any]:
-    """The entry of a model's metadata; nothing where no input needs any."""
-    return {_KEY: {k: v.to_dict() for k, v in scalings.items()}} if scalings else {}
-
-
-def _text_in(path: str | os.PathLike[str]) -> str | None:
-    if os.path.isdir(path):
-        file = os.path.join(path, _FILE)
-        if not os.path.isfile(file):
-            return None
-        with open(file, encoding="utf-8") as opened:
-            return opened.read()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(_FILE).decode() if _FILE in archive.namelist() else None
-    import h5py
-
-    if not h5py.is_hdf5(path):
-        return None
-    with h5py.File(path, "r") as file:
-        found = file.attrs.get("tfxp")
-        return None if found is None else str(found)
+    return scalings_in_notes(notes_in(metadata))
 
 
 def crushed_columns(low: NDArray[Any], high: NDArray[Any], deviation: NDArray[Any]) -> list[int]:

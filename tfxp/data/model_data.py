@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from tfxp.data.dataset import Dataset
 from tfxp.data.input_scaling import InputScaling, Scalings
 from tfxp.data.named_inputs import ordered_inputs
 from tfxp.data.npz import read_npz
+from tfxp.data.source import Batch
 from tfxp.errors import DataError
 
 
@@ -72,9 +73,40 @@ class ModelData:
             tuple(Dataset(part, labels, title) for part, title in zip(arrays, titles, strict=True))
         )
 
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return len(self)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether there are labels or targets."""
+        return self.y is not None
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All samples in order, `size` at a time; the last batch may be smaller.
+
+        Example:
+            >>> data = ModelData((Dataset(np.zeros((5, 8)), np.arange(5)),))
+            >>> [len(batch) for batch in data.batches(2)]
+            [2, 2, 1]
+        """
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            answers = None if self.y is None else self.y[rows]
+            yield Batch([part.x[rows] for part in self.parts], answers)
+
     def take(self, limit: int | None) -> ModelData:
         """The first `limit` samples (all of them for None)."""
         return ModelData(tuple(part.take(limit) for part in self.parts))
+
+    def skip(self, count: int) -> ModelData:
+        """All but the first `count` samples.
+
+        Raises:
+            DataError: none would be left.
+        """
+        return self._cut(slice(count, None))
 
     def without_last(self, count: int) -> tuple[ModelData, ModelData]:
         """All samples but the last `count`, and those.
@@ -151,9 +183,11 @@ class ModelData:
                 f"scaling of {self.name}: got {scale:g} and {shift:g} for {len(self.parts)} inputs;"
                 " expected neither. Scale the arrays in the file."
             )
-        return ModelData(
-            tuple(replace(part, x=part.inputs(scale, shift)) for part in self.parts)
-        )
+        return ModelData(tuple(replace(part, x=part.inputs(scale, shift)) for part in self.parts))
+
+    def scaled_by(self, names: Sequence[str], scalings: Scalings) -> ModelData:
+        """Inputs as float32, each as its network wants it; see `scaled_inputs`."""
+        return scaled_inputs(self, names, scalings)
 
 
 def scaled_inputs(data: ModelData, names: Sequence[str], scalings: Scalings) -> ModelData:

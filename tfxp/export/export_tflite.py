@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from tfxp.comparison.portability import Verdict, not_portable
-from tfxp.data.input_scaling import Scalings, scalings_of, scalings_to_dict
+from tfxp.data.model_notes import notes_of
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, ExportError
 from tfxp.export.check_exportable import check_exportable
@@ -158,7 +158,7 @@ def export_tflite(
     network = read_network(qmodel)
     check_exportable(network)
     notes = exactness_notes(network, pack_int4)
-    options = pack_int4, fine_bias, bool(portable), scalings_of(qmodel)
+    options = pack_int4, fine_bias, bool(portable), notes_of(qmodel)
     tracer = _tracer(network, softmax, *options)
     logits = _tracer(network, False, *options) if softmax and verify is not None else tracer
     differing = not_portable(tracer.graph)
@@ -272,7 +272,7 @@ def integer_graph_of(
     """
     network = read_network(qmodel)
     check_exportable(network)
-    return _tracer(network, softmax, pack_int4, fine_bias, True, scalings_of(qmodel)).graph
+    return _tracer(network, softmax, pack_int4, fine_bias, True, notes_of(qmodel)).graph
 
 
 def _tracer(
@@ -281,16 +281,16 @@ def _tracer(
     pack_int4: bool,
     fine_bias: bool,
     portable: bool,
-    scalings: Scalings,
+    model_notes: Mapping[str, Any],
 ) -> KerasTracer:
-    """The graph of a network that was checked; formats and input scaling in its metadata."""
+    """The graph of a network that was checked; formats and the model's notes in its metadata."""
     builder = GraphBuilder(network, softmax, pack_int4, fine_bias, portable)
     graph = write_layers(builder)
     content = {
         "schema": 1,
         "tensors": builder.tensor_formats,
         "precision": network.precision.to_dict(),
-        **scalings_to_dict(scalings),
+        **model_notes,
     }
     graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
     return KerasTracer.of_export(builder, graph)

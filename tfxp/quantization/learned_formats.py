@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfxp.data.input_scaling import keep_scalings, scalings_of
+from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.backward_settings import BackwardSettings
@@ -121,7 +121,7 @@ def _rebuilt(
     rebuilt = wrap_layers(network, backward).to_model(qmodel.name)
     network.of_model(rebuilt).assign_formats()
     rebuilt._tfxp_stats = getattr(qmodel, "_tfxp_stats", None)
-    return keep_scalings(rebuilt, scalings_of(qmodel))
+    return keep_notes(rebuilt, notes_of(qmodel))
 
 
 def _turned(

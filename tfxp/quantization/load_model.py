@@ -6,7 +6,7 @@ import os
 import zipfile
 from typing import Any
 
-from tfxp.data.input_scaling import keep_scalings, read_scalings
+from tfxp.data.model_notes import keep_notes, read_notes
 from tfxp.errors import ModelError
 from tfxp.file_kind import file_kind, is_keras
 from tfxp.keras import keras, keras3
@@ -51,8 +51,7 @@ def load_model(
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
     model = _load(name, custom_objects, safe_mode)
-    keep_scalings(model, read_scalings(name))
-    return model
+    return keep_notes(model, read_notes(name))
 
 
 def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> KerasModel:
@@ -120,9 +119,7 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None, safe_mode: bo
             "the model with tf_keras."
         )
     known = {**_operations_of(module), **(custom_objects or {})}
-    model = module.saving.load_model(
-        name, custom_objects=known, compile=False, safe_mode=safe_mode
-    )
+    model = module.saving.load_model(name, custom_objects=known, compile=False, safe_mode=safe_mode)
     return as_tf_keras(model)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from typing import Any
 
-from tfxp.data.input_scaling import keep_scalings, scalings_of
+from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
@@ -72,7 +72,7 @@ def quantize_model(
         precision = PrecisionMap.parse(precision)
     if precision.rounding is None:
         precision = dataclasses.replace(precision, rounding=rounding)
-    scalings = scalings_of(model)
+    notes = notes_of(model)
     if is_quantized(model):
         model = plan_of(model).graph.to_model(model.name)
     plan = prepare(model, fold_batch_norm)
@@ -84,7 +84,7 @@ def quantize_model(
             "leaves these layers to tfmot."
         )
     quantized = quantize_plan(plan, precision, stats, fit=fit, backward=backward)
-    return keep_scalings(quantized, scalings)
+    return keep_notes(quantized, notes)
 
 
 def quantize_plan(

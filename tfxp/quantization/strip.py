@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfxp.data.input_scaling import keep_scalings, scalings_of
+from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper
@@ -39,7 +39,7 @@ def strip(qmodel: KerasModel) -> KerasModel:
     plan.graph.output_names = None  # a model that keeps other names in a file is none of Keras'
     model = plan.graph.to_model(qmodel.name)
     name_outputs(model, qmodel.output_names)
-    return keep_scalings(model, scalings_of(qmodel))
+    return keep_notes(model, notes_of(qmodel))
 
 
 def quantized_arrays(layer: FormatWrapper, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
