@@ -1,13 +1,10 @@
 """Repeated runs: the same integers and counts as operator by operator, whatever came before."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor
 from tfxp.interpreter import Interpreter
-from tfxp.interpreter.compiled import program
 
 CONV = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "fused_activation_function": "RELU"}
 POOL = {"padding": "VALID", "stride_h": 2, "stride_w": 2, "filter_height": 2, "filter_width": 2}
@@ -148,10 +145,3 @@ def test_resized_inputs(rng):
             results.append(runner.get_tensor(4))
         np.testing.assert_array_equal(*results)
     assert fast.report().to_dict() == slow.report().to_dict()
-
-
-def test_compiled_code_on_disk_goes_by_all_files_it_is_made_of():
-    """Numba's own stamp is of one file, and would keep what another file said before."""
-    names = {name for name, _, _ in program.run_program._cache._cache_file._source_stamp}
-    folder = Path(program.__file__).parent
-    assert names == {path.name for path in folder.glob("*.py")} | {"arithmetic.py", "step.py"}

@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: What `program.py` knows how to run.
-SCATTER, PLANES, DEPTHWISE, ADD, AVERAGE_POOL, SOFTMAX = range(6)
-
 
 @dataclass(frozen=True)
 class Step:
     """What a kernel has just run as compiled code, on which memory.
 
     Args:
-        opcode: one of the names above.
+        kernel: one of `compiled.native.KERNELS`.
         inputs: the one or two arrays it read.
         output: the array it wrote.
         count: images, elements or rows, as the operator counts.
@@ -28,7 +25,7 @@ class Step:
         book: takes six counts and a number of runs, and books them; None where nothing is counted.
     """
 
-    opcode: int
+    kernel: str
     inputs: tuple[NDArray[Any], ...]
     output: NDArray[Any]
     count: int
@@ -38,11 +35,11 @@ class Step:
     book: Callable[[list[int], int], None] | None = None
 
     def row(self, scratch_at: int) -> tuple[int, ...]:
-        """This step as `run_program` takes it, working in memory at `scratch_at`."""
+        """What the kernel is given besides counts, working in memory at `scratch_at`; then 0."""
         addresses = [array.ctypes.data for array in (*self.inputs, self.output)]
         second = addresses[1] if len(self.inputs) > 1 else 0
         record = self.record.ctypes.data
-        return self.opcode, addresses[0], second, addresses[-1], self.count, record, scratch_at, 0
+        return addresses[0], second, addresses[-1], self.count, record, scratch_at, 0
 
 
 def cache_line(memory: NDArray[np.uint8]) -> int:

@@ -8,7 +8,8 @@ others, nothing at all for those that only show an input in another shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,20 @@ from tfxp.interpreter.step import Step, cache_line
 class _Program:
     """Consecutive steps."""
 
-    def __init__(self, run: Callable[..., None]) -> None:
+    def __init__(self) -> None:
         self.steps: list[Step] = []
-        self._run = run
-        self._table: NDArray[np.int64] | None = None
+        self._table: NDArray[np.int64] = np.zeros((0, 8), np.int64)
         self.counts = np.zeros((0, 6), np.int64)
         self.runs = 0
 
     def finish(self, scratch_at: int) -> None:
         """Writes the table, once all steps are known."""
-        rows = [step.row(scratch_at) for step in self.steps]
-        self._table = np.array(rows, np.int64)
-        self.counts = np.zeros((len(rows), 6), np.int64)
+        self._table = _running().table_of(self.steps, scratch_at)
+        self.counts = np.zeros((len(self.steps), 6), np.int64)
 
     def run(self) -> None:
         """Runs all steps."""
-        self._run(self._table, self.counts)
+        _running().run_table(self._table, self.counts)
         self.runs += 1
 
     def settle(self) -> None:
@@ -58,11 +57,8 @@ class Tape:
     """
 
     def __init__(self, executor: Executor, feeds: dict[int, Array]) -> None:
-        from tfxp.interpreter.compiled.program import run_program
-
         self._executor = executor
         self.values = dict(feeds)
-        self._run_program = run_program
         self._parts: list[_Program | tuple[Node, Kernel]] = []
         self._skipped: list[Node] = []
         self._runs = 0
@@ -88,7 +84,7 @@ class Tape:
             assert node.step is not None
             program = self._parts[-1] if self._parts else None
             if not isinstance(program, _Program):
-                program = _Program(self._run_program)
+                program = _Program()
                 self._parts.append(program)
             program.steps.append(node.step)
             self._skipped.append(node)
@@ -130,6 +126,14 @@ class Tape:
         for node in self._skipped:
             node.counters.runs += self._runs
         self._runs = 0
+
+
+@cache
+def _running() -> ModuleType:
+    """The way into compiled kernels, imported when first needed."""
+    from tfxp.interpreter.compiled import running
+
+    return running
 
 
 def _is_view(result: Any, arguments: list[Any]) -> bool:

@@ -1,10 +1,11 @@
 """Compiled twins of kernels, by Numba: the same integers and counts as their NumPy definitions.
 
-- `layer.py`: which kernel a convolution takes; `program.py`: running steps, the only way in
+- `layer.py`: which kernel a convolution takes; `running.py`: running steps, the only way in
+- `native.py`: machine code, from disk or compiled; `program.py`: a table of steps
 - `scatter.py`, `planes.py`, `depthwise.py`: kernels that skip zero activations, zero weights, and
   neither; `plain.py`: what 32 bits do not hold; `elementwise.py`: short operators
 - `scatter_layout.py`, `planes_layout.py`, `packing.py`: layers laid out for them
-- `record.py`: the constants of a kernel by name
-- `store.py`, `counting.py`: requantizing and counting, which all convolutions share
-- `microkernel*.py`: inner loops in LLVM IR; `memory.py`: arrays over addresses, and decorators
+- `record.py`: the constants of a kernel by name; `lanes.py`: vectors of this processor
+- `store.py`, `store_scalar.py`, `counting.py`: requantizing and counting, by all convolutions
+- `microkernel*.py`: inner loops in LLVM IR; `memory.py`: memory by address, calls, decorators
 """

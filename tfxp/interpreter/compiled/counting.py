@@ -2,86 +2,121 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     fill_ints,
+    inlined,
     ints_at,
     longs_at,
     shared,
     shorts_at,
+    unsigned_bytes_at,
 )
-from tfxp.interpreter.compiled.record import Record
+
+#: Rows whose non-zero codes are counted in 8 bits.
+_ROWS = 255
 
 
 @shared
-def code_bytes(record: Record) -> int:
+def code_bytes(record: Any) -> int:
     """Bytes of a code."""
     return 2 if record[R.CODE_KIND] == R.WIDE else 1
 
 
-@shared
-def clear_visits(record: Record, seen_at: int) -> None:
-    """Nothing seen yet, in any class of rows."""
-    fill_ints(seen_at, record[R.ROW_CLASSES] * record[R.WIDTH] * record[R.CHANNELS], 0)
+@inlined
+def _count_rows(image_at: int, first: int, kind: int, record: Any, seen_at: int) -> Any:
+    """How often each place of a row is not zero, over some rows of a class.
 
-
-@shared
-def count_row(y: int, row_at: int, record: Record, seen_at: int) -> None:
-    """Adds 1 to `seen` wherever a code of an input row is not zero.
-
-    Args:
-        y: which row.
-        row_at: its codes.
-        record: of the layer.
-        seen_at: int32 (row classes, columns * channels), added to.
+    Returns:
+        The row to go on with.
     """
-    size = record[R.WIDTH] * record[R.CHANNELS]
-    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
-    seen = ints_at(seen_at + 4 * longs_at(record[R.ROW_CLASS], record[R.HEIGHT])[y] * size, size)
-    if kind == R.WIDE:
-        wide, wanted_wide = shorts_at(row_at, size), np.int16(zero)
-        for i in range(size):
-            seen[i] = np.int32(seen[i] + (wide[i] != wanted_wide))
-    else:
-        codes, wanted = bytes_at(row_at, size), np.int8(zero)  # of uint8 the same bits
-        for i in range(size):
-            seen[i] = np.int32(seen[i] + (codes[i] != wanted))
+    height, size = record[R.HEIGHT], record[R.WIDTH] * record[R.CHANNELS]
+    classes, zero = longs_at(record[R.ROW_CLASS]), record[R.INPUT_ZERO]
+    wide = record[R.CODE_KIND] == R.WIDE
+    seen = unsigned_bytes_at(seen_at)
+    for i in range(size):
+        seen[i] = np.uint8(0)
+    y, taken = first, 0
+    while y < height and taken < _ROWS:
+        if classes[y] == kind:
+            taken += 1
+            if wide:
+                longer, wanted_long = shorts_at(image_at + 2 * y * size), np.int16(zero)
+                for i in range(size):
+                    seen[i] += np.uint8(longer[i] != wanted_long)
+            else:
+                codes, wanted = bytes_at(image_at + y * size), np.int8(zero)  # uint8: same bits
+                for i in range(size):
+                    seen[i] += np.uint8(codes[i] != wanted)
+        y += 1
+    return y
 
 
-@shared
-def count_image(image_at: int, record: Record, seen_at: int) -> None:
-    """`count_row` for every row of an image."""
-    row_size = code_bytes(record) * record[R.WIDTH] * record[R.CHANNELS]
-    for y in range(record[R.HEIGHT]):
-        count_row(y, image_at + y * row_size, record, seen_at)
-
-
-@shared
-def book_visits(seen_at: int, record: Record, elements: int, counts: Record) -> None:
-    """Executed MACs and zeros from the rows counted by `count_row`.
-
-    Args:
-        seen_at: int32 (row classes, columns * channels).
-        record: of the layer.
-        elements: codes that were looked at.
-        counts: (executed, input zeros, ...), added to.
-    """
+@inlined
+def _book_rows(kind: int, record: Any, seen_at: int, counts: Any) -> Any:
+    """Adds the MACs of counted codes; returns how many codes were not zero."""
     columns, channels = record[R.WIDTH], record[R.CHANNELS]
-    row_classes, classes = record[R.ROW_CLASSES], record[R.COLUMN_CLASSES]
-    seen = ints_at(seen_at, row_classes * columns * channels)
-    column_class = longs_at(record[R.COLUMN_CLASS], columns)
-    macs = longs_at(record[R.VISIT_MACS], row_classes * classes * channels)
+    column_class = longs_at(record[R.COLUMN_CLASS])
     executed = nonzero = np.int64(0)
-    for a in range(row_classes):
-        for x in range(columns):
-            at = (a * columns + x) * channels
-            first = (a * classes + column_class[x]) * channels
-            for c in range(channels):
-                visits = np.int64(seen[at + c])
-                executed += visits * macs[first + c]
-                nonzero += visits
+    for x in range(columns):
+        seen = unsigned_bytes_at(seen_at + x * channels)
+        row = (kind * record[R.COLUMN_CLASSES] + column_class[x]) * channels
+        macs = longs_at(record[R.VISIT_MACS] + 8 * row)
+        for c in range(channels):
+            executed += np.int64(seen[c]) * macs[c]
+            nonzero += np.int64(seen[c])
     counts[R.EXECUTED] += executed
-    counts[R.INPUT_ZEROS] += elements - nonzero
+    return nonzero
+
+
+@inlined
+def _book_sums(sums_at: int, record: Any, counts: Any) -> None:
+    """Adds what vectors of codes counted; see `microkernel_store`."""
+    sums = ints_at(sums_at)
+    for part in range(2):
+        lanes, first = (16, 0) if part == 0 else (8, 5 * 16)
+        for lane in range(first, first + lanes):
+            counts[R.SATURATIONS] += record[R.COUNT_LOW] * sums[lane]
+            counts[R.SATURATIONS] += record[R.COUNT_HIGH] * sums[lane + lanes]
+            counts[R.OUTPUT_ZEROS] += sums[lane + 2 * lanes]
+            counts[R.LOWEST] = min(counts[R.LOWEST], np.int64(sums[lane + 3 * lanes]))
+            counts[R.HIGHEST] = max(counts[R.HIGHEST], np.int64(sums[lane + 4 * lanes]))
+
+
+@shared
+def clear_sums(record: Any, scratch_at: int) -> None:
+    """Nothing counted yet."""
+    fill_ints(scratch_at + record[R.SUMS_PART], R.SUMS, 0)
+
+
+def count(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """Executed MACs and zeros of the codes that a convolution read and wrote; see `native.KERNELS`.
+
+    Args:
+        x_at: codes (N, H, W, C).
+        y_at, out_at: not used.
+        images: N.
+        record_at: of the layer.
+        scratch_at: what the layer's kernel worked in.
+        counts_at: six int64, see `record.EXECUTED` and those behind it; added to.
+    """
+    record, counts = longs_at(record_at), longs_at(counts_at)
+    seen_at = scratch_at + record[R.VISITS_PART]
+    codes = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    nonzero = np.int64(0)
+    for n in range(images):
+        image_at = x_at + n * codes * code_bytes(record)
+        for kind in range(record[R.ROW_CLASSES]):
+            y = np.int64(0)
+            while y < record[R.HEIGHT]:
+                y = _count_rows(image_at, y, kind, record, seen_at)
+                nonzero += _book_rows(kind, record, seen_at, counts)
+    counts[R.INPUT_ZEROS] += images * codes - nonzero
+    _book_sums(scratch_at + record[R.SUMS_PART], record, counts)

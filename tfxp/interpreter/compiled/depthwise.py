@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import code_bytes, count_image
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
+from tfxp.interpreter.compiled.lanes import LANES
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
-    cached,
+    call,
     copy_ints,
     inlined,
     ints_at,
+    longs_at,
     shared,
     shorts_at,
 )
-from tfxp.interpreter.compiled.microkernel import LANES
 from tfxp.interpreter.compiled.microkernel_depthwise import depthwise_block
-from tfxp.interpreter.compiled.record import Record
-from tfxp.interpreter.compiled.store import store_row
 
 
 @shared
@@ -47,13 +46,13 @@ def _taps_inside(first: int, step: int, taps: int, size: int) -> Any:
 def _value(x_at: int, kind: int, index: int) -> Any:
     """One code."""
     if kind == R.WIDE:
-        return np.int32(shorts_at(x_at + 2 * index, 1)[0])
-    code = bytes_at(x_at + index, 1)[0]
+        return np.int32(shorts_at(x_at + 2 * index)[0])
+    code = bytes_at(x_at + index)[0]
     return np.int32(np.uint8(code)) if kind == R.UNSIGNED else np.int32(code)
 
 
 @inlined
-def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
+def _row_of_outputs(oy: int, x_at: int, record: Any, acc_at: int) -> None:
     """Accumulators of one output row, one filter per channel.
 
     Args:
@@ -68,8 +67,8 @@ def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
     kh, sh, dh, ph = record[R.TAPS_Y], record[R.STRIDE_Y], record[R.DILATION_Y], record[R.PAD_Y]
     kw, sw, dw, pw = record[R.TAPS_X], record[R.STRIDE_X], record[R.DILATION_X], record[R.PAD_X]
     weight_at, bias_at = record[R.WEIGHTS], record[R.BIAS]
-    weights, bias = ints_at(weight_at, kh * kw * channels), ints_at(bias_at, channels)
-    acc = ints_at(acc_at, ow * channels)
+    weights, bias = ints_at(weight_at), ints_at(bias_at)
+    acc = ints_at(acc_at)
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     steps = size * dh * width * channels, size * dw * channels, 4 * kw * channels, 4 * channels
@@ -101,19 +100,19 @@ def _row_of_outputs(oy: int, x_at: int, record: Record, acc_at: int) -> None:
 
 
 @inlined
-def _row_of_multiples(oy: int, x_at: int, record: Record, acc_at: int) -> None:
+def _row_of_multiples(oy: int, x_at: int, record: Any, acc_at: int) -> None:
     """Accumulators of one output row, several filters per channel; see `_row_of_outputs`."""
     height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
     zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
     ow, oc = record[R.OUT_WIDTH], record[R.OUT_CHANNELS]
     kh, sh, dh, ph = record[R.TAPS_Y], record[R.STRIDE_Y], record[R.DILATION_Y], record[R.PAD_Y]
     kw, sw, dw, pw = record[R.TAPS_X], record[R.STRIDE_X], record[R.DILATION_X], record[R.PAD_X]
-    weights = ints_at(record[R.WEIGHTS], kh * kw * oc)
+    weights = ints_at(record[R.WEIGHTS])
     multiples = oc // channels
     first_y = oy * sh - ph
     ky, rows = _taps_inside(first_y, dh, kh, height)
     for ox in range(ow):
-        part = ints_at(acc_at + 4 * ox * oc, oc)
+        part = ints_at(acc_at + 4 * ox * oc)
         copy_ints(acc_at + 4 * ox * oc, record[R.BIAS], oc)
         first_x = ox * sw - pw
         kx, columns = _taps_inside(first_x, dw, kw, width)
@@ -127,18 +126,33 @@ def _row_of_multiples(oy: int, x_at: int, record: Record, acc_at: int) -> None:
                         part[j] += value * np.int32(np.int16(weights[row + j]))
 
 
-@cached
-def depthwise_image(
-    x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record
-) -> None:
-    """A depthwise convolution of an image; see `program.convolve`."""
+@inlined
+def _image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: int) -> None:
+    """One image."""
+    record = longs_at(record_at)
     ow, oc, size = record[R.OUT_WIDTH], record[R.OUT_CHANNELS], code_bytes(record)
     acc_at = scratch_at + record[R.ACCUMULATORS_PART]
-    count_image(x_at, record, scratch_at + record[R.VISITS_PART])
     for oy in range(record[R.OUT_HEIGHT]):
         if oc == record[R.CHANNELS]:
             _row_of_outputs(oy, x_at, record, acc_at)
         else:
             _row_of_multiples(oy, x_at, record, acc_at)
-        store_row(acc_at, acc_at, ow, oc, oc, record, scratch_at + record[R.SUMS_PART], size,
-                  out_at + size * oy * ow * oc, counts)  # fmt: skip
+        call(record[R.STORE_KERNEL], acc_at, acc_at, out_at + size * oy * ow * oc, ow, record_at,
+             scratch_at, counts_at)  # fmt: skip
+
+
+def depthwise(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """A depthwise convolution.
+
+    Args: as `scatter.scatter`.
+    """
+    record = longs_at(record_at)
+    size = code_bytes(record)
+    codes = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
+    clear_sums(record, scratch_at)
+    for n in range(images):
+        _image(x_at + n * codes, out_at + n * written, record_at, scratch_at, counts_at)
+    call(record[R.COUNT_KERNEL], x_at, 0, 0, images, record_at, scratch_at, counts_at)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.memory import (
@@ -19,52 +18,51 @@ from tfxp.interpreter.compiled.memory import (
     floats_at,
     inlined,
     ints_at,
+    longs_at,
     unsigned_bytes_at,
 )
-from tfxp.interpreter.compiled.record import Record
-
-Codes = NDArray[np.int8] | NDArray[np.uint8]
 
 
 @inlined
-def _add(x: Any, y: Codes, out: Any, record: Record) -> None:
+def _add(x: Any, y: Any, out: Any, size: int, record: Any) -> None:
     m_x, m_y = np.int32(record[R.MULTIPLIER_A]), np.int32(record[R.MULTIPLIER_B])
     b, s = np.int32(record[R.ADD_BIAS]), np.int32(record[R.ADD_SHIFT])
     z = np.int32(record[R.ADD_ZERO])
     least, most = np.int32(record[R.ADD_LOW]), np.int32(record[R.ADD_HIGH])
-    for i in range(x.size):
+    for i in range(size):
         total = np.int32(np.int32(x[i]) * m_x + np.int32(y[i]) * m_y + b)
         code = np.int32((total >> s) + z)
         out[i] = min(max(code, least), most)
 
 
-@inlined
-def add_codes(x_at: int, y_at: int, out_at: int, size: int, record: Record) -> None:
-    """out = clip(((x * ma + y * mb + bias) >> shift) + zero, low, high).
+def add(
+    x_at: int, y_at: int, out_at: int, size: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """out = clip(((x * ma + y * mb + bias) >> shift) + zero, low, high); see `native.KERNELS`.
 
     Args:
         x_at, y_at, out_at: `size` codes each.
         size: how many.
-        record: of the operator.
+        record_at: of the operator.
+        scratch_at, counts_at: not used.
     """
+    record = longs_at(record_at)
     if record[R.ADD_UNSIGNED]:
-        _add(
-            unsigned_bytes_at(x_at, size), unsigned_bytes_at(y_at, size),
-            unsigned_bytes_at(out_at, size), record,
-        )  # fmt: skip
+        _add(unsigned_bytes_at(x_at), unsigned_bytes_at(y_at), unsigned_bytes_at(out_at), size,
+             record)  # fmt: skip
     else:
-        _add(bytes_at(x_at, size), bytes_at(y_at, size), bytes_at(out_at, size), record)
+        _add(bytes_at(x_at), bytes_at(y_at), bytes_at(out_at), size, record)
 
 
 @inlined
-def _average(x: Any, out: Any, scratch_at: int, images: int, record: Record) -> None:
+def _average(x: Any, out: Any, scratch_at: int, images: int, record: Any) -> None:
     height, width, channels = record[R.POOL_HEIGHT], record[R.POOL_WIDTH], record[R.POOL_CHANNELS]
     oh, ow, low, high = (
         record[R.POOL_OUT_HEIGHT], record[R.POOL_OUT_WIDTH], record[R.POOL_LOW], record[R.POOL_HIGH]
     )  # fmt: skip
     kh, sh, ph = record[R.WINDOW_Y], record[R.POOL_STRIDE_Y], record[R.POOL_PAD_Y]
     kw, sw, pw = record[R.WINDOW_X], record[R.POOL_STRIDE_X], record[R.POOL_PAD_X]
-    total = ints_at(scratch_at, channels)
+    total = ints_at(scratch_at)
     at = 0
     for n in range(images):
         for row in range(oh):
@@ -91,33 +89,30 @@ def _average(x: Any, out: Any, scratch_at: int, images: int, record: Record) -> 
                 at += channels
 
 
-@inlined
-def average_windows(x_at: int, out_at: int, images: int, record: Record, scratch_at: int) -> None:
+def average_pool(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
     """Mean of each window of NHWC codes over the elements inside the image, halves away from 0.
 
     Args:
         x_at, out_at: codes.
         images: N.
-        record: of the operator.
+        record_at: of the operator.
         scratch_at: int32 (C,).
+        y_at, counts_at: not used.
     """
-    pixels = images * record[R.POOL_CHANNELS]
-    size = pixels * record[R.POOL_HEIGHT] * record[R.POOL_WIDTH]
-    written = pixels * record[R.POOL_OUT_HEIGHT] * record[R.POOL_OUT_WIDTH]
+    record = longs_at(record_at)
     if record[R.POOL_UNSIGNED]:
-        _average(
-            unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, written), scratch_at,
-            images, record,
-        )  # fmt: skip
+        _average(unsigned_bytes_at(x_at), unsigned_bytes_at(out_at), scratch_at, images, record)
     else:
-        _average(bytes_at(x_at, size), bytes_at(out_at, written), scratch_at, images, record)
+        _average(bytes_at(x_at), bytes_at(out_at), scratch_at, images, record)
 
 
 @inlined
-def _softmax(x: Any, out: Any, rows: int, record: Record) -> None:
+def _softmax(x: Any, out: Any, rows: int, record: Any) -> None:
     classes, zero, cut = record[R.CLASSES], record[R.SOFTMAX_ZERO], record[R.CUTS]
     low, high = record[R.SOFTMAX_LOW], record[R.SOFTMAX_HIGH]
-    table, scale = floats_at(record[R.EXPONENTIALS], 256), floats_at(record[R.SOFTMAX_SCALE], 1)[0]
+    table, scale = floats_at(record[R.EXPONENTIALS]), floats_at(record[R.SOFTMAX_SCALE])[0]
     half = np.float32(0.5)
     for r in range(rows):
         first = r * classes
@@ -140,17 +135,19 @@ def _softmax(x: Any, out: Any, rows: int, record: Record) -> None:
             out[first + c] = min(max(code, low), high)
 
 
-@inlined
-def softmax_rows(x_at: int, out_at: int, rows: int, record: Record) -> None:
+def softmax(
+    x_at: int, y_at: int, out_at: int, rows: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
     """Rows of codes to rows of probabilities, by a float32 table of exponentials.
 
     Args:
         x_at, out_at: codes (rows, classes).
         rows: how many.
-        record: of the operator.
+        record_at: of the operator.
+        y_at, scratch_at, counts_at: not used.
     """
-    size = rows * record[R.CLASSES]
+    record = longs_at(record_at)
     if record[R.SOFTMAX_UNSIGNED]:
-        _softmax(unsigned_bytes_at(x_at, size), unsigned_bytes_at(out_at, size), rows, record)
+        _softmax(unsigned_bytes_at(x_at), unsigned_bytes_at(out_at), rows, record)
     else:
-        _softmax(bytes_at(x_at, size), bytes_at(out_at, size), rows, record)
+        _softmax(bytes_at(x_at), bytes_at(out_at), rows, record)

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.compiled import plain as compiled_plain
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
-from tfxp.interpreter.compiled.program import run_step
 from tfxp.interpreter.compiled.record import Record
+from tfxp.interpreter.compiled.running import run_step
 from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
 from tfxp.interpreter.mac.booking import booking, positions_of
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 from tfxp.interpreter.registry import Node
-from tfxp.interpreter.step import DEPTHWISE, PLANES, SCATTER, Step
+from tfxp.interpreter.step import Step
 
 #: Weights are listed where their products alone take less than this share of all.
 _WORTH_LISTING = 0.9
@@ -44,16 +43,16 @@ class Plan:
         if depthwise:
             keeper = Keeper()
             self.record, self._held = _depthwise_record(layer, rows, columns, keeper), keeper.kept
-            self.opcode = DEPTHWISE
+            self.kernel = "depthwise"
         else:
             layout = ScatterLayout(layer, rows, columns)
             self.record, self._held = scatter_record(layout, rows, columns), layout.kept
-            self.opcode = SCATTER
+            self.kernel = "scatter"
             share = cost_share(layer, rows, columns)
             if share is not None and share < _WORTH_LISTING:
                 lists = WeightLists(layer, rows, columns, self.record)
                 self.record, self._held = lists.record, [*layout.kept, *lists.kept]
-                self.opcode = PLANES
+                self.kernel = "planes"
         self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
 
 
@@ -72,12 +71,14 @@ def run_compiled(
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
         plan = node.cache["plan"] = Plan(layer, rows, columns)
     if not plan.exact:
-        return compiled_plain.run_plain(layer, x, rows, columns)
+        from tfxp.interpreter.compiled.plain import run_plain  # loads Numba
+
+        return run_plain(layer, x, rows, columns)
     if not x.flags.c_contiguous:
         x = np.ascontiguousarray(x)
     out = np.empty((x.shape[0], *plan.shape), plan.dtype)
     scratch = plan.scratch_bytes
-    step = Step(plan.opcode, (x,), out, x.shape[0], plan.record, plan, scratch)
+    step = Step(plan.kernel, (x,), out, x.shape[0], plan.record, plan, scratch)
     result = MacResult.of(out, run_step(step).tolist())
     positions = positions_of(layer, x, rows, columns)
     node.step = replace(step, book=booking(node, layer, result, x.size, positions))
@@ -93,6 +94,7 @@ def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper
         R.PAD_Y: rows.pad, R.TAPS_X: columns.taps, R.STRIDE_X: columns.stride,
         R.DILATION_X: columns.dilation, R.PAD_X: columns.pad,
         R.WEIGHTS: keeper.keep(weights), R.BIAS: keeper.keep(start),
+        R.PADDED: layer.channels_out,
     }  # fmt: skip
     scratch = {R.ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}
     return layer_record(layer, (rows, columns), keeper, own, late, columns.out, scratch)

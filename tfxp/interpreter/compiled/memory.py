@@ -1,113 +1,72 @@
-"""Arrays over addresses, inside compiled code.
+"""Memory by address, inside compiled code.
 
 Compiled kernels take addresses instead of arrays: handing an array to compiled code costs a third
 of a microsecond, a kernel wants some twenty, and addresses can stand in a table that a whole
-network runs from. Who fills the table keeps the arrays alive; see `layer.Plan`.
+network runs from. Who fills the table keeps the arrays alive; see `layer.Plan`. An address becomes
+a plain pointer, not an array: Numba's arrays bring counting of references, negative indices and
+errors, which take three quarters of the time that a kernel needs to compile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
-import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 #: For parts of a kernel that one place calls: taken into it before anything is compiled, where a
 #: function of its own would be optimised again at every level of calls above it.
-inlined = numba.njit(nogil=True, inline="always")
+inlined = numba.njit(nogil=True, inline="always", error_model="numpy")
 #: For what many places call: compiled once, and for the optimiser to take into its callers.
-shared = numba.njit(nogil=True)
+shared = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def cached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For what stays compiled on disk until a file that it is made of changes.
+def _pointer_to(kind: Any) -> Callable[[int], Any]:
+    @intrinsic
+    def pointer(typing: Any, address: int) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(types.CPointer(kind)))
 
-    Numba itself looks at the function's own file only, and would go on running what other files
-    said when it compiled.
-    """
-    dispatcher = numba.njit(cache=True, nogil=True)(function)
-    kept = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if kept is not None:
-        kept._source_stamp = _SOURCES
-    return dispatcher
+        return types.CPointer(kind)(types.int64), codegen
+
+    return pointer
 
 
-def _sources() -> tuple[tuple[str, int, int], ...]:
-    folder = Path(__file__).parent
-    constants = folder.parent / "numerics" / "arithmetic.py", folder.parent / "step.py"
-    states = ((path, path.stat()) for path in (*folder.glob("*.py"), *constants))
-    return tuple(sorted((p.name, state.st_mtime_ns, state.st_size) for p, state in states))
-
-
-_SOURCES = _sources()
+#: Elements that begin at an address, by their type.
+bytes_at, unsigned_bytes_at = _pointer_to(types.int8), _pointer_to(types.uint8)
+shorts_at, ints_at, longs_at = (_pointer_to(t) for t in (types.int16, types.int32, types.int64))
+floats_at, doubles_at = _pointer_to(types.float32), _pointer_to(types.float64)
 
 
 @intrinsic
-def _pointer(typing: Any, address: int) -> Any:
+def call(typing: Any, address: Any, x_at: Any, y_at: Any, out_at: Any, count: Any, record_at: Any,
+         scratch_at: Any, counts_at: Any) -> Any:  # fmt: skip
+    """Runs the kernel at an address; see `native.KERNELS` for what it takes."""
+
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+        address, *others = arguments
+        plain = context.get_value_type(types.int64)
+        kind = ir.FunctionType(ir.VoidType(), [plain] * len(others))
+        builder.call(builder.inttoptr(address, kind.as_pointer()), others)
+        return context.get_dummy_value()
 
-    return types.voidptr(types.int64), codegen
-
-
-@shared
-def bytes_at(address: int, size: int) -> NDArray[np.int8]:
-    """int8 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.int8)
-
-
-@shared
-def unsigned_bytes_at(address: int, size: int) -> NDArray[np.uint8]:
-    """uint8 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.uint8)
-
-
-@shared
-def shorts_at(address: int, size: int) -> NDArray[np.int16]:
-    """int16 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.int16)
-
-
-@shared
-def ints_at(address: int, size: int) -> NDArray[np.int32]:
-    """int32 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.int32)
-
-
-@shared
-def longs_at(address: int, size: int) -> NDArray[np.int64]:
-    """int64 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.int64)
-
-
-@shared
-def floats_at(address: int, size: int) -> NDArray[np.float32]:
-    """float32 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.float32)
-
-
-@shared
-def doubles_at(address: int, size: int) -> NDArray[np.float64]:
-    """float64 array of `size` elements."""
-    return numba.carray(_pointer(address), (size,), np.float64)
+    return types.void(*[types.int64] * 8), codegen
 
 
 @shared
 def fill_ints(address: int, size: int, value: int) -> None:
-    """Sets int32 elements to a value; `array[:] = value` would compile error messages as well."""
-    array = ints_at(address, size)
+    """Sets int32 elements to a value."""
+    elements = ints_at(address)
     for i in range(size):
-        array[i] = value
+        elements[i] = value
 
 
 @shared
 def copy_ints(to: int, source: int, size: int) -> None:
     """Copies int32 elements."""
-    array, values = ints_at(to, size), ints_at(source, size)
+    elements, values = ints_at(to), ints_at(source)
     for i in range(size):
-        array[i] = values[i]
+        elements[i] = values[i]

@@ -14,15 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import llvmlite.binding as llvm
-import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
+from tfxp.interpreter.compiled.lanes import LANES, SCATTER_SIZES, USE_AVX2, interleaved
 from tfxp.interpreter.compiled.record import SIGNED, UNSIGNED, WIDE
 
 T = TypeVar("T")
@@ -32,41 +29,9 @@ V8I32 = ir.VectorType(I32, 8)
 _V16I8 = ir.VectorType(_I8, 16)
 
 
-def _host_has(feature: str) -> bool:
-    if numba.config.CPU_FEATURES is not None:
-        return f"+{feature}" in numba.config.CPU_FEATURES.split(",")
-    if numba.config.CPU_NAME or not numba.config.ENABLE_AVX:
-        return False  # code is compiled for another processor than this one
-    return bool(llvm.get_host_cpu_features().get(feature, False))
-
-
-#: Whether x86 instructions are used; else plain integer arithmetic of the same result.
-USE_AVX2 = _host_has("avx2")
-USE_AVX512 = USE_AVX2 and _host_has("avx512bw") and _host_has("avx512vl")
-#: int32 lanes of a vector register.
-LANES = 16 if USE_AVX512 else 8
+#: A vector register of codes in 16 bits, and of sums.
 _SHORTS = ir.VectorType(_I16, 2 * LANES)
 INTS = ir.VectorType(I32, LANES)
-#: What `scatter_pixels` has loops for: groups of 16 accumulators that fit the registers together.
-SCATTER_SIZES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18) if USE_AVX512 else (1, 2, 3, 4, 6)
-
-
-def interleaved(half: int) -> list[int]:
-    """How two vectors interleave within 128-bit lanes (x86 vpunpcklwd, vpunpckhwd)."""
-    places = [8 * lane + 4 * half + i for lane in range(LANES // 4) for i in range(4)]
-    return [place for p in places for place in (p, p + 2 * LANES)]
-
-
-def row_order(vectors: int) -> NDArray[np.int64]:
-    """Which of `16 * vectors` outputs sits in each place of a weight row; -1 is padding.
-
-    The order undoes the interleaving, so that accumulators come out in the order of outputs.
-    """
-    lanes = np.arange(vectors * 16).reshape(-1, LANES)  # one row per register of accumulators
-    if len(lanes) % 2:
-        lanes = np.concatenate([lanes, np.full((1, LANES), -1)])
-    fours = lanes.reshape(len(lanes) // 2, 2, LANES // 4, 4)
-    return fours.transpose(0, 2, 1, 3).reshape(-1)
 
 
 def indices(values: list[int]) -> ir.Constant:
@@ -285,18 +250,3 @@ def _store_places(b: Any, mask: Any, places: Any, positions: Any, base: Any) -> 
     offsets = b.zext(b.load(b.gep(table, [mask]), align=1), V8I32)
     numbered = b.add(offsets, splat(b, b.trunc(base, I32), 8))
     b.store(numbered, b.inttoptr(positions, V8I32.as_pointer()), align=4)
-
-
-def _tables() -> tuple[Any, Any]:
-    """Per 8-bit mask: the places of its set bits, and the byte shuffle that brings them up."""
-    places = np.zeros((256, 8), np.uint8)
-    shuffles = np.full((256, 16), 0x80, np.uint8)
-    for mask in range(256):
-        bits = [i for i in range(8) if mask >> i & 1]
-        places[mask, : len(bits)] = bits
-        for target, bit in enumerate(bits):
-            shuffles[mask, 2 * target : 2 * target + 2] = (2 * bit, 2 * bit + 1)
-    return places, shuffles
-
-
-PLACES, SHUFFLES = _tables()

@@ -9,9 +9,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tfxp.interpreter.compiled.lanes import LANES
 from tfxp.interpreter.compiled.microkernel import (
     I32,
-    LANES,
     constant64,
     multiply_add,
     splat,

@@ -8,19 +8,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tfxp.interpreter.compiled.lanes import LANES, interleaved
 from tfxp.interpreter.compiled.microkernel import (
     I32,
     INTS,
-    LANES,
     constant64,
     indices,
-    interleaved,
     multiply_add,
     splat,
 )
 
-#: Pixels that one call computes.
-PIXELS = 4 * LANES
 _SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 
 

@@ -1,4 +1,10 @@
-"""Requantizing a vector of accumulators the way XNNPACK does, as LLVM IR."""
+"""Requantizing vectors of accumulators, as LLVM IR: XNNPACK's rounding and those of fixed point.
+
+Fixed point rounds twice: high = half_up(acc * 2^left * factor / 2^31), and then high / 2^right
+with halves up or, in the lanes of a mask, away from zero. With r the remainder of high by 2^right,
+the second rounding adds 1 where r > (2^right - 1) >> 1, one more for a negative high that rounds
+away.
+"""
 
 from __future__ import annotations
 
@@ -11,92 +17,150 @@ from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.microkernel import I32, constant64, splat
 
+_I64 = ir.IntType(64)
 
-def store_vectors(code_type: str, lanes: int) -> Callable[..., None]:
-    """Requantizes accumulators `lanes` at a time, and counts what it sees.
 
-    The returned intrinsic takes (accumulators, scales, restart, out, vectors, limits, sums):
-    addresses of int32 accumulators, of float32 scales, of int32 values that the accumulators start
-    again from, and of codes; how many vectors; the address of seven float32 limits relative to the
-    zero point (least, most, type low, type high, low, high, zero point), and of 5 x `lanes` int32
-    sums (below, above, zeros, smallest, largest), updated.
+def store_vectors(fixed: bool, code_bits: int) -> Callable[..., None]:
+    """Requantizes accumulators 16 and then 8 at a time, and counts what it sees.
+
+    The returned intrinsic takes (accumulators, restart, out, length, limits, sums, factors, lefts,
+    rights, aways): addresses of int32 accumulators, of int32 values that they start again from, and
+    of codes; how many, of which what is left of an 8 is not touched; the address of seven limits
+    relative to the zero point (least, most, type low, type high, low, high, zero point); of 5 x 16
+    and 5 x 8 int32 sums (below, above, zeros, smallest, largest), updated; and of the factors.
 
     Args:
-        code_type: "int8", "uint8" or "int16": how wide a code is stored.
-        lanes: 8 or 16.
+        fixed: whether factors are int32 with shifts to the left and right and masks of lanes that
+            round halves away from zero, limits int32; else factors and limits are float32, and the
+            last three arguments are not used.
+        code_bits: 8 or 16.
     """
-    element = ir.IntType(16 if code_type == "int16" else 8)
 
     @intrinsic
-    def store(typing: Any, accumulators: Any, scales: Any, restart: Any, out: Any, vectors: Any,
-              limits: Any, sums: Any) -> Any:  # fmt: skip
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _StoreVectors(builder, element, lanes, arguments).build()
+    def store(typing: Any, accumulators: Any, restart: Any, out: Any, length: Any, limits: Any,
+              sums: Any, factors: Any, lefts: Any, rights: Any, aways: Any) -> Any:  # fmt: skip
+        def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+            sixteens = b.ashr(arguments[3], constant64(4))
+            done = b.shl(sixteens, constant64(4))
+            eights = b.ashr(b.sub(arguments[3], done), constant64(3))
+            kind = fixed, code_bits
+            _StoreVectors(b, *kind, 16, constant64(0), sixteens, arguments).build()
+            _StoreVectors(b, *kind, 8, done, eights, arguments).build()
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return store
 
 
 class _StoreVectors:
-    """Builds the IR of the requantizing loop."""
+    """Builds the IR of a loop over vectors.
 
-    def __init__(self, builder: Any, element: Any, lanes: int, arguments: Any) -> None:
-        self.b = builder
-        self.lanes = lanes
-        self.ints, self.floats = ir.VectorType(I32, lanes), ir.VectorType(ir.FloatType(), lanes)
-        accumulators, scales, restart, out, self.vectors, limits, sums = arguments
-        self.accumulators = builder.inttoptr(accumulators, self.ints.as_pointer())
-        self.scales = builder.inttoptr(scales, self.floats.as_pointer())
-        self.restart = builder.inttoptr(restart, self.ints.as_pointer())
-        self.codes = ir.VectorType(element, lanes)
-        self.out = builder.inttoptr(out, self.codes.as_pointer())
-        self.element_bytes = element.width // 8
-        floats = builder.inttoptr(limits, ir.FloatType().as_pointer())
+    Args:
+        b: the builder.
+        fixed, code_bits: see `store_vectors`.
+        lanes: 16 or 8.
+        first: where the vectors begin, in elements.
+        vectors: how many.
+        arguments: of the intrinsic.
+    """
+
+    def __init__(
+        self, b: Any, fixed: bool, code_bits: int, lanes: int, first: Any, vectors: Any,
+        arguments: Any
+    ) -> None:  # fmt: skip
+        self.b, self.fixed, self.lanes, self.vectors = b, fixed, lanes, vectors
+        self.ints = ir.VectorType(I32, lanes)
+        self.number = self.ints if fixed else ir.VectorType(ir.FloatType(), lanes)
+        self.codes = ir.VectorType(ir.IntType(code_bits), lanes)
+        self.code_bytes = code_bits // 8
+        accumulators, restart, out, _, limits, sums, *factors = arguments
+        self.accumulators = self._vectors_at(accumulators, first, self.ints)
+        self.restart = self._vectors_at(restart, first, self.ints)
+        self.out = self._vectors_at(out, first, self.codes)
+        self.factors = [self._vectors_at(factors[0], first, self.number)]
+        if fixed:
+            self.factors += [self._vectors_at(f, first, self.ints) for f in factors[1:]]
+        element = b.inttoptr(limits, self.number.element.as_pointer())
         self.limits = [
-            splat(builder, builder.load(builder.gep(floats, [constant64(i)]), align=4), lanes)
-            for i in range(7)
+            splat(b, b.load(b.gep(element, [constant64(i)]), align=4), lanes) for i in range(7)
         ]
-        self.sums = builder.inttoptr(sums, self.ints.as_pointer())
+        part = constant64(0 if lanes == 16 else 4 * 5 * 16)
+        self.sums = b.inttoptr(b.add(sums, part), self.ints.as_pointer())
 
-    def _pick(self, condition: Any, first: Any, second: Any) -> Any:
-        return self.b.select(condition, first, second)
+    def _vectors_at(self, address: Any, first: Any, kind: Any) -> Any:
+        offset = self.b.mul(
+            first, constant64(kind.element.width // 8 if kind.element != (ir.FloatType()) else 4)
+        )
+        return self.b.inttoptr(self.b.add(address, offset), kind.as_pointer())
+
+    def _compare(self, how: str, left: Any, right: Any) -> Any:
+        compare = self.b.icmp_signed if self.fixed else self.b.fcmp_ordered
+        return compare(how, left, right)
+
+    def _clamp(self, value: Any, low: Any, high: Any) -> Any:
+        value = self.b.select(self._compare("<", value, low), low, value)
+        return self.b.select(self._compare(">", value, high), high, value)
+
+    def _load(self, pointer: Any, i: Any) -> Any:
+        return self.b.load(self.b.gep(pointer, [i]), align=4)
+
+    def _scaled(self, i: Any, acc: Any) -> Any:
+        """The accumulator times its scale, within the outermost limits, rounded."""
+        b, (least, most) = self.b, self.limits[:2]
+        if self.fixed:
+            return self._clamp(self._rounded_twice(acc, *(self._load(f, i) for f in self.factors)),
+                               least, most)  # fmt: skip
+        v = b.fmul(b.sitofp(acc, self.number), self._load(self.factors[0], i))
+        v = self._clamp(v, least, most)
+        # adding and taking away 1.5 * 2^23 leaves no fractional bits, ties to even
+        magic = ir.Constant(self.number, [12582912.0] * self.lanes)
+        return b.fsub(b.fadd(v, magic), magic)
+
+    def _rounded_twice(self, acc: Any, factor: Any, left: Any, right: Any, away: Any) -> Any:
+        b, longs = self.b, ir.VectorType(_I64, self.lanes)
+
+        def constant(kind: Any, value: int) -> Any:
+            return ir.Constant(kind, [value] * self.lanes)
+
+        product = b.mul(b.sext(b.shl(acc, left), longs), b.sext(factor, longs))
+        product = b.add(product, constant(longs, 1 << 30))
+        high = b.trunc(b.lshr(product, constant(longs, 31)), self.ints)
+        one, zero = constant(self.ints, 1), constant(self.ints, 0)
+        mask = b.sub(b.shl(one, right), one)
+        negative = b.sext(b.icmp_signed("<", high, zero), self.ints)
+        threshold = b.sub(b.lshr(mask, one), b.and_(negative, away))
+        more = b.sext(b.icmp_signed(">", b.and_(high, mask), threshold), self.ints)
+        return b.sub(b.ashr(high, right), more)
 
     def _step(self, i: Any, sums: list[Any]) -> list[Any]:
         b = self.b
-        least, most, type_low, type_high, low, high, zero = self.limits
+        type_low, type_high, low, high, zero = self.limits[2:]
         slot = b.gep(self.accumulators, [i])
         acc = b.load(slot, align=4)
-        b.store(b.load(b.gep(self.restart, [i]), align=4), slot, align=4)
-        scale = b.load(b.gep(self.scales, [i]), align=4)
-        v = b.fmul(b.sitofp(acc, self.floats), scale)
-        v = self._pick(b.fcmp_ordered("<", v, least), least, v)
-        v = self._pick(b.fcmp_ordered(">", v, most), most, v)
-        # adding and taking away 1.5 * 2^23 leaves no fractional bits, ties to even
-        magic = ir.Constant(self.floats, [12582912.0] * self.lanes)
-        v = b.fsub(b.fadd(v, magic), magic)
-        below, above = b.fcmp_ordered("<", v, type_low), b.fcmp_ordered(">", v, type_high)
-        v = self._pick(b.fcmp_ordered("<", v, low), low, v)
-        v = self._pick(b.fcmp_ordered(">", v, high), high, v)
-        is_zero = b.fcmp_ordered("==", v, ir.Constant(self.floats, [0.0] * self.lanes))
-        code = b.fptosi(b.fadd(v, zero), self.ints)
-        b.store(b.trunc(code, self.codes), b.gep(self.out, [i]), align=self.element_bytes)
+        b.store(self._load(self.restart, i), slot, align=4)
+        v = self._scaled(i, acc)
+        below, above = self._compare("<", v, type_low), self._compare(">", v, type_high)
+        v = self._clamp(v, low, high)
+        nothing = 0 if self.fixed else 0.0
+        is_zero = self._compare("==", v, ir.Constant(self.number, [nothing] * self.lanes))
+        code = b.add(v, zero) if self.fixed else b.fptosi(b.fadd(v, zero), self.ints)
+        b.store(b.trunc(code, self.codes), b.gep(self.out, [i]), align=self.code_bytes)
         seen = [b.sub(s, b.sext(flag, self.ints)) for s, flag in zip(
             sums[:3], (below, above, is_zero), strict=True
         )]  # fmt: skip
         smaller, larger = b.icmp_signed("<", acc, sums[3]), b.icmp_signed(">", acc, sums[4])
-        return [*seen, self._pick(smaller, acc, sums[3]), self._pick(larger, acc, sums[4])]
+        return [*seen, b.select(smaller, acc, sums[3]), b.select(larger, acc, sums[4])]
 
     def build(self) -> None:
-        """A loop over vectors."""
+        """The loop."""
         b, function, entry = self.b, self.b.function, self.b.block
         slots = [b.gep(self.sums, [constant64(k)]) for k in range(5)]
-        start = [b.load(slot, align=4) for slot in slots]
         loop, end = function.append_basic_block("vectors"), function.append_basic_block("stored")
+        start = [b.load(slot, align=4) for slot in slots]
         b.cbranch(b.icmp_signed(">", self.vectors, constant64(0)), loop, end)
         b.position_at_end(loop)
-        i = b.phi(ir.IntType(64))
+        i = b.phi(_I64)
         i.add_incoming(constant64(0), entry)
         running = [b.phi(self.ints) for _ in slots]
         after = self._step(i, running)

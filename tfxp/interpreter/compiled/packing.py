@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.record import Record, make_record, share_scratch
-from tfxp.interpreter.compiled.store import SUMS
+from tfxp.interpreter.compiled.native import address_of
+from tfxp.interpreter.compiled.record import SUMS, Record, make_record, share_scratch
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 from tfxp.interpreter.numerics.arithmetic import MODES, reduced_multiplier
+
+#: Which kernel requantizes, by rounding.
+_STORES = {
+    "float32": "store_float32", "double_rounding": "store_fixed",
+    "double_half_up": "store_fixed", "double_eights": "store_fixed",
+}  # fmt: skip
 
 
 class Keeper:
@@ -77,7 +83,7 @@ def layer_record(
     """
     rows, columns = axes
     table = visit_table(layer, rows, columns)
-    visits = 4 * len(table.macs) * columns.size * layer.channels_in
+    visits = columns.size * layer.channels_in
     common = {
         R.HEIGHT: rows.size, R.WIDTH: columns.size, R.CHANNELS: layer.channels_in,
         R.GROUPS: layer.groups,
@@ -86,7 +92,7 @@ def layer_record(
         R.CODE_KIND: R.KINDS.index(layer.input_type),
         R.ROW_CLASS: keeper.keep(table.row_class), R.COLUMN_CLASS: keeper.keep(table.column_class),
         R.ROW_CLASSES: table.macs.shape[0], R.COLUMN_CLASSES: table.macs.shape[1],
-        R.VISIT_MACS: keeper.keep(table.macs),
+        R.VISIT_MACS: keeper.keep(table.macs), R.COUNT_KERNEL: address_of("count"),
     }  # fmt: skip
     requantizer = _requantizer_fields(layer, late, repeats, keeper)
     parts = share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **scratch})
@@ -100,10 +106,13 @@ def _requantizer_fields(
     r = layer.requantizer
     multiplier = reduced_multiplier(r.multiplier) if r.mode == "reduced" else r.multiplier
     zero = r.zero_point
+    repeated = np.tile(np.arange(len(r.shift)), repeats)
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
     limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,
               r.low - zero, r.high - zero, zero]  # fmt: skip
+    away = np.array([-(r.rounds_away(channel)) for channel in range(len(r.shift))], np.int32)
     return {
+        R.STORE_KERNEL: address_of(_STORES.get(r.mode, "store_scalar")),
         R.MODE: MODES.index(r.mode), R.ZERO: zero, R.LOW: r.low, R.HIGH: r.high,
         R.TYPE_LOW: r.type_low, R.TYPE_HIGH: r.type_high,
         R.COUNT_LOW: int(not r.clamps_low), R.COUNT_HIGH: int(not r.clamps_high),
@@ -113,6 +122,11 @@ def _requantizer_fields(
         R.SHIFTS: keeper.keep(r.shift.astype(np.int64)),
         R.LATE_BIAS: keeper.keep(late.astype(np.int64)),
         R.FLOAT_LIMITS: keeper.keep(np.array(limits, np.float32)),
+        R.MULTIPLIERS32: keeper.keep(multiplier.astype(np.int32)[repeated]),
+        R.LEFT32: keeper.keep(np.maximum(r.shift, 0).astype(np.int32)[repeated]),
+        R.RIGHT32: keeper.keep(np.maximum(-r.shift, 0).astype(np.int32)[repeated]),
+        R.AWAY32: keeper.keep(away[repeated]),
+        R.INT_LIMITS: keeper.keep(np.array(limits, np.int32)),
     }  # fmt: skip
 
 

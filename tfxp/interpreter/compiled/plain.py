@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.interpreter.compiled.memory import cached
 from tfxp.interpreter.compiled.packing import visit_table
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 
+_cached = numba.njit(cache=True, nogil=True)
 
-@cached
+
+@_cached
 def _add(acc: Any, value: Any, limit: int, overflowed: Any, at: int) -> Any:
     """acc + value, which saturates and notes that it did."""
     acc += value
@@ -27,7 +29,7 @@ def _add(acc: Any, value: Any, limit: int, overflowed: Any, at: int) -> Any:
     return acc
 
 
-@cached
+@_cached
 def _accumulate_plain(
     x: Any, geometry: Any, weights: Any, limit: int, acc: Any, overflowed: Any
 ) -> None:

@@ -11,33 +11,30 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import code_bytes, count_image
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
+from tfxp.interpreter.compiled.lanes import PIXELS
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
-    cached,
+    call,
     fill_ints,
     inlined,
     ints_at,
     longs_at,
-    shared,
     shorts_at,
 )
-from tfxp.interpreter.compiled.microkernel_planes import PIXELS, add_weights
-from tfxp.interpreter.compiled.record import Record
-from tfxp.interpreter.compiled.store import store_row
+from tfxp.interpreter.compiled.microkernel_planes import add_weights
 
 
 @inlined
-def _lay_out(image_at: int, record: Record, planes_at: int) -> None:
+def _lay_out(image_at: int, record: Any, planes_at: int) -> None:
     """Codes of an image minus their zero, channel by channel, between zeros."""
     height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
     zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
     plane, row = record[R.PLANE], record[R.PLANE_ROW]
     top, left = record[R.PAD_ABOVE], record[R.PAD_LEFT]
-    planes = shorts_at(planes_at, channels * plane + PIXELS)
+    planes = shorts_at(planes_at)
     fill_ints(planes_at, (channels * plane + PIXELS) // 2, 0)
-    size = height * width * channels
-    codes, wide = bytes_at(image_at, size), shorts_at(image_at, size)
+    codes, wide = bytes_at(image_at), shorts_at(image_at)
     for y in range(height):
         for c in range(channels):
             to, source = c * plane + (y + top) * row + left, y * width * channels + c
@@ -52,49 +49,71 @@ def _lay_out(image_at: int, record: Record, planes_at: int) -> None:
 
 
 @inlined
-def _multiply(record: Record, planes_at: int, tile_at: int, acc_at: int) -> None:
+def _multiply(record: Any, planes_at: int, tile_at: int, acc_at: int) -> None:
     """Accumulators (pixels, OC) of an image, a block of pixels at a time."""
     oc, span = record[R.OUT_CHANNELS], record[R.SPAN]
-    starts, bias = longs_at(record[R.LIST_STARTS], oc + 1), ints_at(record[R.LIST_BIAS], oc)
+    starts, bias = longs_at(record[R.LIST_STARTS]), ints_at(record[R.LIST_BIAS])
     for first in range(0, span, PIXELS):
         for channel in range(oc):
             add_weights(
                 tile_at + 4 * channel * PIXELS, np.int64(bias[channel]), planes_at + 2 * first,
                 record[R.DISTANCES], record[R.LISTED_WEIGHTS], starts[channel], starts[channel + 1],
             )  # fmt: skip
-        tile = ints_at(tile_at, oc * PIXELS)
-        acc = ints_at(acc_at + 4 * first * oc, oc * PIXELS)
+        tile = ints_at(tile_at)
+        acc = ints_at(acc_at + 4 * first * oc)
         for pixel in range(PIXELS):
             for channel in range(oc):
                 acc[pixel * oc + channel] = tile[channel * PIXELS + pixel]
 
 
-@shared
-def prefers_scatter(image_at: int, record: Record) -> Any:
+@inlined
+def _prefers_scatter(image_at: int, record: Any) -> Any:
     """Whether an image has so few non-zero codes that listing these is cheaper."""
     size = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
     zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
     count = np.int64(0)
     if kind == R.WIDE:
-        wide, wanted_wide = shorts_at(image_at, size), np.int16(zero)
+        wide, wanted_wide = shorts_at(image_at), np.int16(zero)
         for i in range(size):
             count += wide[i] != wanted_wide
     else:
-        codes, wanted = bytes_at(image_at, size), np.int8(zero)
+        codes, wanted = bytes_at(image_at), np.int8(zero)
         for i in range(size):
             count += codes[i] != wanted
     return count * R.SHARE <= record[R.SCATTER_SHARE] * size
 
 
-@cached
-def planes_image(x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record) -> None:
-    """A convolution of an image, weight by weight; see `program.convolve`."""
+@inlined
+def _image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: int) -> None:
+    """One image, weight by weight."""
+    record = longs_at(record_at)
     ow, oc, size = record[R.OUT_WIDTH], record[R.OUT_CHANNELS], code_bytes(record)
     planes_at, acc_at = scratch_at + record[R.PLANES_PART], scratch_at + record[R.ACCUMULATORS_PART]
-    count_image(x_at, record, scratch_at + record[R.VISITS_PART])
+    clear_sums(record, scratch_at)
     _lay_out(x_at, record, planes_at)
     _multiply(record, planes_at, scratch_at + record[R.TILE_PART], acc_at)
     for oy in range(record[R.OUT_HEIGHT]):
         row_at = acc_at + 4 * oy * record[R.PLANE_ROW] * oc
-        store_row(row_at, row_at, ow, oc, oc, record, scratch_at + record[R.SUMS_PART], size,
-                  out_at + size * oy * ow * oc, counts)  # fmt: skip
+        call(record[R.STORE_KERNEL], row_at, row_at, out_at + size * oy * ow * oc, ow, record_at,
+             scratch_at, counts_at)  # fmt: skip
+    call(record[R.COUNT_KERNEL], x_at, 0, 0, 1, record_at, scratch_at, counts_at)
+
+
+def planes(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """A convolution with many zero weights, each image the way that is cheaper for it.
+
+    Args: as `scatter.scatter`.
+    """
+    record = longs_at(record_at)
+    size = code_bytes(record)
+    codes = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
+    for n in range(images):
+        image_at, to_at = x_at + n * codes, out_at + n * written
+        if _prefers_scatter(image_at, record):
+            call(record[R.SCATTER_KERNEL], image_at, 0, to_at, 1, record[R.SCATTER_RECORD],
+                 scratch_at, counts_at)  # fmt: skip
+        else:
+            _image(image_at, to_at, record_at, scratch_at, counts_at)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.microkernel_planes import PIXELS
+from tfxp.interpreter.compiled.lanes import PIXELS
+from tfxp.interpreter.compiled.native import address_of
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
 from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.mac.geometry import Axis
@@ -67,7 +68,8 @@ class WeightLists(Keeper):
             R.PAD_LEFT: columns.pad, R.SPAN: span,
             R.LIST_STARTS: self.keep(starts), R.DISTANCES: self.keep(distances),
             R.LISTED_WEIGHTS: self.keep(weights), R.LIST_BIAS: self.keep(start),
-            R.SCATTER_RECORD: self.keep(scatter), R.SCATTER_SHARE: int(limit * R.SHARE),
+            R.SCATTER_RECORD: self.keep(scatter), R.SCATTER_KERNEL: address_of("scatter"),
+            R.PADDED: layer.channels_out, R.SCATTER_SHARE: int(limit * R.SHARE),
         }  # fmt: skip
         scratch = {
             R.PLANES_PART: 2 * (layer.channels_in * plane + PIXELS),

@@ -19,19 +19,18 @@ Record = NDArray[np.int64]
 (HEIGHT, WIDTH, CHANNELS, GROUPS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS, INPUT_ZERO, TAKE_ALL,
  CODE_KIND) = range(10)  # fmt: skip
 
-#: Listing activations: accumulators per pixel, of which per group; unfinished rows; pixels per row
-#: of accumulators; bytes of accumulators and list blocks per input pixel; pixels left of the image;
+#: Listing activations: accumulators of a group per pixel; unfinished rows; pixels per row of
+#: accumulators; bytes of accumulators and list blocks per input pixel; pixels left of the image;
 #: addresses of the row schedule, complete rows, passes (and their number), tables for listing, and
 #: start values.
-(PADDED, GROUP_PADDED, RING, ROW_PIXELS, PIXEL_STEP, START_STEP, MARGIN, ROW_SCHEDULE,
- COMPLETE_ROWS, PASSES, PASS_COUNT, PLACES_TABLE, SHUFFLES_TABLE,
- START_VALUES) = range(10, 24)  # fmt: skip
+(GROUP_PADDED, RING, ROW_PIXELS, PIXEL_STEP, START_STEP, MARGIN, ROW_SCHEDULE, COMPLETE_ROWS,
+ PASSES, PASS_COUNT, PLACES_TABLE, SHUFFLES_TABLE, START_VALUES) = range(10, 23)  # fmt: skip
 
 #: Listing weights: codes of a plane and of a row of it; padding above and to the left; pixels from
-#: first to last; addresses of list starts, distances, weights and start values; the record for
-#: listing activations, and the share of them (in SHARE) up to which that is taken.
+#: first to last; addresses of list starts, distances, weights and start values; record and kernel
+#: for listing activations, and the share of them (in SHARE) up to which that is taken.
 (PLANE, PLANE_ROW, PAD_ABOVE, PAD_LEFT, SPAN, LIST_STARTS, DISTANCES, LISTED_WEIGHTS, LIST_BIAS,
- SCATTER_RECORD, SCATTER_SHARE) = range(10, 21)  # fmt: skip
+ SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE) = range(10, 22)  # fmt: skip
 
 #: Depthwise: taps, stride, dilation and padding of both directions; addresses.
 (TAPS_Y, STRIDE_Y, DILATION_Y, PAD_Y, TAPS_X, STRIDE_X, DILATION_X, PAD_X, WEIGHTS,
@@ -40,20 +39,30 @@ Record = NDArray[np.int64]
 #: The visit table: addresses of the classes of rows and columns, their numbers, address of MACs.
 ROW_CLASS, COLUMN_CLASS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 29)
 
-#: The requantizer: which of `arithmetic.MODES`; zero point; limits; limits of the type, and which
-#: of those count as saturation; addresses of scales in both floats, multipliers, shifts, bias that
-#: is added late, limits in float32.
-(MODE, ZERO, LOW, HIGH, TYPE_LOW, TYPE_HIGH, COUNT_LOW, COUNT_HIGH, SCALES32, SCALES64, MULTIPLIERS,
- SHIFTS, LATE_BIAS, FLOAT_LIMITS) = range(32, 46)  # fmt: skip
+#: Addresses of the kernels that requantize and that count.
+STORE_KERNEL, COUNT_KERNEL = 29, 30
+
+#: The requantizer: accumulators per pixel; which of `arithmetic.MODES`; zero point; limits; limits
+#: of the type, and which of those count as saturation; addresses of scales in both floats,
+#: multipliers, shifts, bias that is added late, limits in float32; for the vectors of fixed-point
+#: roundings addresses of multipliers, shifts to the left and right, masks of the lanes that round
+#: halves away from zero, limits in int32.
+(PADDED, MODE, ZERO, LOW, HIGH, TYPE_LOW, TYPE_HIGH, COUNT_LOW, COUNT_HIGH, SCALES32, SCALES64,
+ MULTIPLIERS, SHIFTS, LATE_BIAS, FLOAT_LIMITS, MULTIPLIERS32, LEFT32, RIGHT32, AWAY32,
+ INT_LIMITS) = range(32, 52)  # fmt: skip
 
 #: Byte offsets of the parts of scratch memory, and its size.
 (SUMS_PART, VISITS_PART, POSITIONS_PART, VALUES_PART, STARTS_PART, OFFSETS_PART,
- ACCUMULATORS_PART) = range(48, 55)  # fmt: skip
+ ACCUMULATORS_PART) = range(52, 59)  # fmt: skip
 PLANES_PART, TILE_PART = POSITIONS_PART, VALUES_PART
-SCRATCH_BYTES = 55
+SCRATCH_BYTES = 59
 
 #: Length of every record.
-LENGTH = 56
+LENGTH = 60
+
+#: int32 elements of SUMS_PART: five of 16 lanes, then five of 8; see
+#: `microkernel_store.store_vectors`.
+SUMS = 5 * 16 + 5 * 8
 
 #: ADD: whether codes are unsigned; multipliers, bias and shift; zero point and limits.
 (ADD_UNSIGNED, MULTIPLIER_A, MULTIPLIER_B, ADD_BIAS, ADD_SHIFT, ADD_ZERO, ADD_LOW,
@@ -84,7 +93,7 @@ def make_record(fields: Mapping[int, int]) -> Record:
     Example:
         >>> record = make_record({HEIGHT: 5, CODE_KIND: WIDE})
         >>> int(record[HEIGHT]), int(record[CODE_KIND]), record.size
-        (5, 2, 56)
+        (5, 2, 60)
     """
     record = np.zeros(LENGTH, np.int64)
     for place, value in fields.items():

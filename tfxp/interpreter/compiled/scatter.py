@@ -8,23 +8,23 @@ input row has passed are requantized and their accumulators used again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import code_bytes, count_row
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
+from tfxp.interpreter.compiled.lanes import USE_AVX2
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
-    cached,
+    call,
     copy_ints,
     inlined,
     ints_at,
     longs_at,
-    shared,
     shorts_at,
 )
-from tfxp.interpreter.compiled.microkernel import USE_AVX2, compress8, scatter_pixels
-from tfxp.interpreter.compiled.record import Record
-from tfxp.interpreter.compiled.store import store_row
+from tfxp.interpreter.compiled.microkernel import compress8, scatter_pixels
 
 _VECTOR = USE_AVX2
 
@@ -48,10 +48,9 @@ def _list_row(
     count = np.int64(0)
     size = 2 if kind == R.WIDE else 1
     eights = (block // 8) * 8 if _VECTOR else 0
-    room = blocks * (block + 1) + 8
-    positions, values = ints_at(positions_at, room), shorts_at(values_at, room)
-    starts = longs_at(starts_at, blocks + 1)
-    codes, wide = bytes_at(row_at, blocks * block), shorts_at(row_at, blocks * block)
+    positions, values = ints_at(positions_at), shorts_at(values_at)
+    starts = longs_at(starts_at)
+    codes, wide = bytes_at(row_at), shorts_at(row_at)
     for i in range(blocks):
         starts[i] = count
         first = i * block
@@ -78,20 +77,20 @@ def _list_row(
 
 @inlined
 def _add_row(
-    iy: int, record: Record, acc_at: int, row_bytes: int, positions_at: int, values_at: int,
+    iy: int, record: Any, acc_at: int, row_bytes: int, positions_at: int, values_at: int,
     starts_at: int, offsets_at: int
 ) -> None:  # fmt: skip
     """Adds the listed activations of input row `iy` to the accumulators they meet."""
     groups, oh, ring = record[R.GROUPS], record[R.OUT_HEIGHT], record[R.RING]
-    rows = longs_at(record[R.ROW_SCHEDULE] + 16 * iy, 2)  # phase, first output row
-    passes = longs_at(record[R.PASSES], record[R.PASS_COUNT] * 8)
-    offsets = longs_at(offsets_at, 64)
+    rows = longs_at(record[R.ROW_SCHEDULE] + 16 * iy)  # phase, first output row
+    offsets = longs_at(offsets_at)
     for p in range(record[R.PASS_COUNT]):
-        one = passes[8 * p : 8 * p + 8]
-        phase, first, pixels, base, group, vectors, weights_at, table_at = one
+        one = longs_at(record[R.PASSES] + 64 * p)
+        phase, first, pixels, base, group, vectors = one[0], one[1], one[2], one[3], one[4], one[5]
         if phase != rows[0] or pixels == 0:
             continue
-        table = longs_at(table_at, 2 * vectors)
+        weights_at, table_at = one[6], one[7]
+        table = longs_at(table_at)
         for v in range(vectors):
             oy = rows[1] + table[2 * v]
             slot = oy % ring if 0 <= oy < oh else ring  # the last slot takes what nobody reads
@@ -107,7 +106,7 @@ def _add_row(
 def _join_groups(row_at: int, pixels: int, padded: int, group_padded: int, groups: int,
                  each: int) -> None:  # fmt: skip
     """Moves the channels of all groups together, over the padding between them."""
-    acc = ints_at(row_at, pixels * padded)
+    acc = ints_at(row_at)
     for p in range(pixels):
         for g in range(groups):
             for j in range(each):
@@ -116,9 +115,11 @@ def _join_groups(row_at: int, pixels: int, padded: int, group_padded: int, group
 
 @inlined
 def _store_rows(
-    done: int, until: int, record: Record, acc_at: int, sums_at: int, image_at: int, counts: Record
+    done: int, until: int, record_at: int, acc_at: int, scratch_at: int, image_at: int,
+    counts_at: int
 ) -> None:  # fmt: skip
     """Requantizes output rows `done` to `until`, which no later input row meets."""
+    record = longs_at(record_at)
     groups, ow, oc = record[R.GROUPS], record[R.OUT_WIDTH], record[R.OUT_CHANNELS]
     padded, ring, size = record[R.PADDED], record[R.RING], code_bytes(record)
     row_size, shift = record[R.ROW_PIXELS] * padded, 4 * record[R.MARGIN] * padded
@@ -126,24 +127,24 @@ def _store_rows(
         first = acc_at + 4 * (row % ring) * row_size
         if groups > 1:
             _join_groups(first + shift, ow, padded, record[R.GROUP_PADDED], groups, oc // groups)
-        store_row(first + shift, record[R.START_VALUES], ow, padded, oc, record, sums_at, size,
-                  image_at + size * row * ow * oc, counts)  # fmt: skip
+        call(record[R.STORE_KERNEL], first + shift, record[R.START_VALUES],
+             image_at + size * row * ow * oc, ow, record_at, scratch_at, counts_at)  # fmt: skip
         if groups > 1:
             copy_ints(first, record[R.START_VALUES], row_size)
 
 
-@shared
-def start_accumulators(record: Record, scratch_at: int) -> None:
+@inlined
+def _start_accumulators(record: Any, acc_at: int) -> None:
     """Sets all accumulators to what they start from, which each stored row is set to again."""
     row_size = record[R.ROW_PIXELS] * record[R.PADDED]
     for slot in range(record[R.RING]):
-        to = scratch_at + record[R.ACCUMULATORS_PART] + 4 * slot * row_size
-        copy_ints(to, record[R.START_VALUES], row_size)
+        copy_ints(acc_at + 4 * slot * row_size, record[R.START_VALUES], row_size)
 
 
-@cached
-def scatter_image(x_at: int, out_at: int, record: Record, scratch_at: int, counts: Record) -> None:
-    """A grouped convolution, plain or transposed, of an image; see `program.convolve`."""
+@inlined
+def _image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: int) -> None:
+    """One image."""
+    record = longs_at(record_at)
     height, width, groups = record[R.HEIGHT], record[R.WIDTH], record[R.GROUPS]
     row_bytes = code_bytes(record) * width * record[R.CHANNELS]
     positions_at, values_at, starts_at = (
@@ -151,18 +152,41 @@ def scatter_image(x_at: int, out_at: int, record: Record, scratch_at: int, count
         scratch_at + record[R.STARTS_PART],
     )  # fmt: skip
     offsets_at = scratch_at + record[R.OFFSETS_PART]
-    acc_at, sums_at = scratch_at + record[R.ACCUMULATORS_PART], scratch_at + record[R.SUMS_PART]
-    rows = longs_at(record[R.ROW_SCHEDULE], 2 * height)
-    until = longs_at(record[R.COMPLETE_ROWS], height)
+    acc_at = scratch_at + record[R.ACCUMULATORS_PART]
+    rows, until = longs_at(record[R.ROW_SCHEDULE]), longs_at(record[R.COMPLETE_ROWS])
     done = np.int64(0)
     for iy in range(height):
-        row_at = x_at + iy * row_bytes
-        count_row(iy, row_at, record, scratch_at + record[R.VISITS_PART])
         if rows[2 * iy] >= 0:
-            _list_row(row_at, record[R.CODE_KIND], width * groups, record[R.CHANNELS] // groups,
-                      record[R.INPUT_ZERO], record[R.TAKE_ALL], positions_at, values_at, starts_at,
+            _list_row(x_at + iy * row_bytes, record[R.CODE_KIND], width * groups,
+                      record[R.CHANNELS] // groups, record[R.INPUT_ZERO], record[R.TAKE_ALL],
+                      positions_at, values_at, starts_at,
                       (record[R.PLACES_TABLE], record[R.SHUFFLES_TABLE]))  # fmt: skip
             _add_row(iy, record, acc_at, 4 * record[R.ROW_PIXELS] * record[R.PADDED], positions_at,
                      values_at, starts_at, offsets_at)  # fmt: skip
-        _store_rows(done, until[iy], record, acc_at, sums_at, out_at, counts)
+        _store_rows(done, until[iy], record_at, acc_at, scratch_at, out_at, counts_at)
         done = until[iy]
+
+
+def scatter(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """A grouped convolution, plain or transposed; see `native.KERNELS`.
+
+    Args:
+        x_at: codes (N, H, W, C).
+        y_at: not used.
+        out_at: codes (N, OH, OW, OC), written.
+        images: N.
+        record_at: of the layer.
+        scratch_at: memory of the size that the record asks for, on a cache line.
+        counts_at: six int64, see `record.EXECUTED` and those behind it; added to.
+    """
+    record = longs_at(record_at)
+    size = code_bytes(record)
+    codes = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
+    clear_sums(record, scratch_at)
+    _start_accumulators(record, scratch_at + record[R.ACCUMULATORS_PART])
+    for n in range(images):
+        _image(x_at + n * codes, out_at + n * written, record_at, scratch_at, counts_at)
+    call(record[R.COUNT_KERNEL], x_at, 0, 0, images, record_at, scratch_at, counts_at)

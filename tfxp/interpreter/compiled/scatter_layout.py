@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.microkernel import PLACES, SCATTER_SIZES, SHUFFLES, row_order
+from tfxp.interpreter.compiled.lanes import PLACES, SCATTER_SIZES, SHUFFLES, row_order
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
 from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.mac.geometry import Axis

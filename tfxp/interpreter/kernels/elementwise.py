@@ -40,7 +40,7 @@ from tfxp.interpreter.numerics.arithmetic import (
     requantize_float32,
 )
 from tfxp.interpreter.registry import Array, Node, kernel
-from tfxp.interpreter.step import ADD, Step
+from tfxp.interpreter.step import Step
 
 Binary = Callable[[Array, Array], Array]
 _PLAIN = ("FLOAT32", "INT32", "INT64")
@@ -245,7 +245,7 @@ def _add_compiled(
 ) -> Binary:
     """`_add_xnnpack` for equal shapes, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled.program import run_step
+    from tfxp.interpreter.compiled.running import run_step
 
     parameters = add_xnnpack_parameters(a, b, output, sign)
     broadcast = _add_xnnpack(a, b, output, limits, sign)
@@ -261,7 +261,7 @@ def _add_compiled(
         if x.shape != y.shape:
             return broadcast(x, y)
         x, y, out = np.ascontiguousarray(x), np.ascontiguousarray(y), np.empty(x.shape, x.dtype)
-        node.step = Step(ADD, (x, y), out, x.size, record)
+        node.step = Step("add", (x, y), out, x.size, record)
         run_step(node.step)
         return out
 

@@ -17,7 +17,7 @@ from tfxp.interpreter.compiled.record import make_record
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.registry import Array, Node, kernel
-from tfxp.interpreter.step import AVERAGE_POOL, Step
+from tfxp.interpreter.step import Step
 
 #: Along one dimension: (output size, padding before, padding after).
 Extent = tuple[int, int, int]
@@ -120,7 +120,7 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
 
 def _average_compiled(node: Node, x: Array) -> Array:
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled.program import run_step
+    from tfxp.interpreter.compiled.running import run_step
 
     o = node.options
     rows, columns = _extents(node, x.shape[1], x.shape[2])
@@ -135,7 +135,7 @@ def _average_compiled(node: Node, x: Array) -> Array:
             R.POOL_PAD_Y: rows[1], R.POOL_PAD_X: columns[1], R.POOL_LOW: low, R.POOL_HIGH: high,
         }
     )  # fmt: skip
-    node.step = Step(AVERAGE_POOL, (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
+    node.step = Step("average_pool", (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
     run_step(node.step)
     return out
 

@@ -58,7 +58,7 @@ def _known_shape(node: Node) -> bool:
 
 @kernel("RESHAPE", prepare=_prepare_reshape, batch=_known_shape)
 def reshape(node: Node, inputs: Sequence[Any]) -> list[Array]:
-    """The same elements in another shape; a multiple of the images multiplies the first dimension."""
+    """The same elements in another shape; several images multiply the first dimension."""
     x = inputs[0]
     if "shape" not in node.cache:
         return [x.reshape(resolve_shape(node, as_ints(inputs[1]), x.size))]

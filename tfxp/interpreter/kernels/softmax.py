@@ -35,7 +35,7 @@ from tfxp.interpreter.numerics.arithmetic import (
     wrap_int32,
 )
 from tfxp.interpreter.registry import Array, Node, kernel
-from tfxp.interpreter.step import SOFTMAX, Step
+from tfxp.interpreter.step import Step
 
 Unary = Callable[[Array], Array]
 #: Integer bits of scaled differences and of sums of exponentials.
@@ -159,7 +159,7 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
 def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
     """`_softmax_table`, compiled."""
     # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled.program import run_step
+    from tfxp.interpreter.compiled.running import run_step
 
     table, scale = exp_table(source, beta), np.array([output.scale], np.float32)
     unsigned, limits = int(output.type == "UINT8"), CODE_LIMITS[output.type]
@@ -177,7 +177,7 @@ def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -
             }
         )  # fmt: skip
         rows = x.size // x.shape[-1]
-        node.step = Step(SOFTMAX, (x,), out, rows, record, (table, scale))
+        node.step = Step("softmax", (x,), out, rows, record, (table, scale))
         run_step(node.step)
         return out
 

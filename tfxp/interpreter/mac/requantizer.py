@@ -62,6 +62,12 @@ class Requantizer:
             saturated += int(np.count_nonzero(codes < self.type_low))
         return np.clip(codes, self.low, self.high).astype(self.dtype), saturated
 
+    def rounds_away(self, channel: int) -> bool:
+        """Whether the second of two fixed-point roundings takes halves away from zero there."""
+        whole_eights = self.shift.size // 8 * 8
+        tail = self.mode == "double_eights" and channel >= whole_eights
+        return tail or self.mode == "double_rounding"
+
     def _rounded(self, accumulators: NDArray[Any]) -> NDArray[np.int64]:
         if self.mode == "float32":
             return requantize_float32(accumulators, self.scale, 0, -(2**31), 2**31)
