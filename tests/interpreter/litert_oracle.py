@@ -20,8 +20,13 @@ from tfxp.interpreter import Interpreter
 RESOLVERS = {"builtin": OpResolverType.BUILTIN_REF, "litert": OpResolverType.AUTO}
 LIMITS = {"INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767)}
 DTYPES = {
-    "INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32,
-    "INT64": np.int64, "FLOAT32": np.float32, "BOOL": np.bool_,
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FLOAT32": np.float32,
+    "BOOL": np.bool_,
 }
 
 

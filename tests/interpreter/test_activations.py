@@ -78,9 +78,12 @@ def test_hard_swish(kind, arithmetic, rng):
 
 
 OUTPUTS = {
-    ("LOGISTIC", "INT8"): (1 / 256, -128), ("LOGISTIC", "UINT8"): (1 / 256, 0),
-    ("LOGISTIC", "INT16"): (1 / 32768, 0), ("TANH", "INT8"): (1 / 128, 0),
-    ("TANH", "UINT8"): (1 / 128, 128), ("TANH", "INT16"): (1 / 32768, 0),
+    ("LOGISTIC", "INT8"): (1 / 256, -128),
+    ("LOGISTIC", "UINT8"): (1 / 256, 0),
+    ("LOGISTIC", "INT16"): (1 / 32768, 0),
+    ("TANH", "INT8"): (1 / 128, 0),
+    ("TANH", "UINT8"): (1 / 128, 128),
+    ("TANH", "INT16"): (1 / 32768, 0),
 }
 
 
@@ -90,8 +93,10 @@ def test_logistic_and_tanh(op, kind, arithmetic, rng):
     output = T((65536,) if kind == "INT16" else (256,), kind, *OUTPUTS[op, kind])
     codes = np.arange(LIMITS[kind][0], LIMITS[kind][1] + 1).astype(draw(output, rng).dtype)
     for trial in range(6):
-        step = [2.0**-12, 2.0**-11, scale(rng, -15, -10)][trial % 3] if kind == "INT16" else (
-            scale(rng, -8, -2)
+        step = (
+            [2.0**-12, 2.0**-11, scale(rng, -15, -10)][trial % 3]
+            if kind == "INT16"
+            else (scale(rng, -8, -2))
         )
         source = T(output.shape, kind, step, zero(kind, rng))
         version = 2 if op == "TANH" else 1
@@ -149,8 +154,10 @@ def test_rsqrt_of_a_negative_number_is_refused():
 
 
 SOFTMAX = {
-    ("INT8", "INT8"): (1 / 256, -128), ("UINT8", "UINT8"): (1 / 256, 0),
-    ("INT8", "INT16"): (1 / 32768, 0), ("INT16", "INT16"): (1 / 32768, 0),
+    ("INT8", "INT8"): (1 / 256, -128),
+    ("UINT8", "UINT8"): (1 / 256, 0),
+    ("INT8", "INT16"): (1 / 32768, 0),
+    ("INT16", "INT16"): (1 / 32768, 0),
 }
 
 
@@ -176,9 +183,14 @@ def test_log_softmax(kind, high, arithmetic, rng):
 
 
 FLOATS = [
-    ("RELU", None, {}), ("RELU6", None, {}), ("LEAKY_RELU", "LeakyReluOptions", {"alpha": 0.2}),
-    ("HARD_SWISH", None, {}), ("LOGISTIC", None, {}), ("TANH", None, {}),
-    ("SOFTMAX", "SoftmaxOptions", {"beta": 1.0}), ("LOG_SOFTMAX", "LogSoftmaxOptions", {}),
+    ("RELU", None, {}),
+    ("RELU6", None, {}),
+    ("LEAKY_RELU", "LeakyReluOptions", {"alpha": 0.2}),
+    ("HARD_SWISH", None, {}),
+    ("LOGISTIC", None, {}),
+    ("TANH", None, {}),
+    ("SOFTMAX", "SoftmaxOptions", {"beta": 1.0}),
+    ("LOG_SOFTMAX", "LogSoftmaxOptions", {}),
 ]
 
 

@@ -7,10 +7,20 @@ from tests.interpreter.litert_oracle import LIMITS, Model, T, check_equal, draw
 
 ARITHMETICS = ("builtin", "litert")
 PAIRS = [
-    ("FLOAT32", "INT8"), ("FLOAT32", "UINT8"), ("FLOAT32", "INT16"), ("INT8", "INT8"),
-    ("INT8", "UINT8"), ("INT8", "INT16"), ("UINT8", "INT8"), ("UINT8", "UINT8"),
-    ("UINT8", "INT16"), ("INT16", "INT8"), ("INT16", "INT16"), ("INT16", "INT32"),
-    ("INT32", "INT8"), ("INT32", "INT16"),
+    ("FLOAT32", "INT8"),
+    ("FLOAT32", "UINT8"),
+    ("FLOAT32", "INT16"),
+    ("INT8", "INT8"),
+    ("INT8", "UINT8"),
+    ("INT8", "INT16"),
+    ("UINT8", "INT8"),
+    ("UINT8", "UINT8"),
+    ("UINT8", "INT16"),
+    ("INT16", "INT8"),
+    ("INT16", "INT16"),
+    ("INT16", "INT32"),
+    ("INT32", "INT8"),
+    ("INT32", "INT16"),
 ]
 
 
@@ -31,8 +41,9 @@ def test_quantize(source, result, arithmetic, rng):
             ties = rng.integers(-400, 400, shape) * np.float32(0.5) * np.float32(output.scale)
             x = ties.astype(np.float32)
             x.reshape(-1)[:7] = [np.inf, -np.inf, 1e20, -1e20, 3e9, -3e9, np.nan]
-        check_equal(Model("QUANTIZE", [given], [output], "QuantizeOptions", version=3), rng,
-                    arithmetic, [x])
+        check_equal(
+            Model("QUANTIZE", [given], [output], "QuantizeOptions", version=3), rng, arithmetic, [x]
+        )
 
 
 @pytest.mark.parametrize("kind", ["INT8", "UINT8"])
@@ -57,15 +68,28 @@ def test_per_channel(arithmetic, rng):
     case = Model("DEQUANTIZE", [source], [T((3, 7), "FLOAT32")], "DequantizeOptions")
     check_equal(case, rng, arithmetic)
     output = T((4, 3), "INT8", [0.1, 0.2, 0.3], [1, 2, 3], axis=1)
-    check_equal(Model("QUANTIZE", [T((4, 3), "FLOAT32")], [output], "QuantizeOptions", version=3),
-                rng, arithmetic)
+    check_equal(
+        Model("QUANTIZE", [T((4, 3), "FLOAT32")], [output], "QuantizeOptions", version=3),
+        rng,
+        arithmetic,
+    )
 
 
 CASTS = [
-    ("FLOAT32", "INT8"), ("FLOAT32", "INT16"), ("FLOAT32", "INT32"), ("FLOAT32", "INT64"),
-    ("FLOAT32", "UINT8"), ("FLOAT32", "BOOL"), ("INT8", "FLOAT32"), ("INT32", "INT8"),
-    ("INT32", "FLOAT32"), ("INT32", "BOOL"), ("INT16", "INT32"), ("UINT8", "INT16"),
-    ("BOOL", "INT32"), ("INT64", "INT32"),
+    ("FLOAT32", "INT8"),
+    ("FLOAT32", "INT16"),
+    ("FLOAT32", "INT32"),
+    ("FLOAT32", "INT64"),
+    ("FLOAT32", "UINT8"),
+    ("FLOAT32", "BOOL"),
+    ("INT8", "FLOAT32"),
+    ("INT32", "INT8"),
+    ("INT32", "FLOAT32"),
+    ("INT32", "BOOL"),
+    ("INT16", "INT32"),
+    ("UINT8", "INT16"),
+    ("BOOL", "INT32"),
+    ("INT64", "INT32"),
 ]
 
 

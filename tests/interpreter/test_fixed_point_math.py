@@ -45,7 +45,9 @@ def test_leading_zeros_of_every_power():
 
 def test_power_scaling_saturates_and_rounds():
     assert F.scale_by_power(np.array([1 << 30, -(1 << 30), 3]), 2).tolist() == [
-        2**31 - 1, -(2**31), 12,
+        2**31 - 1,
+        -(2**31),
+        12,
     ]
     assert F.scale_by_power(np.array([3, -3, 1]), -1).tolist() == [2, -2, 1]
     assert math.isclose(F.one_over_one_plus(np.array([2**31 - 1]))[0] * 2.0**-31, 0.5, abs_tol=1e-8)

@@ -63,8 +63,15 @@ def lstm(rng, cifg, peephole, norm, projection, time_major, clip):
         fusedActivationFunction=4, timeMajor=time_major, cellClip=clip, projClip=clip / 4
     )
     output = T((*sides, outputs), "INT8", 0.008, -5)
-    return Model("UNIDIRECTIONAL_SEQUENCE_LSTM", tensors, [output],
-                 "UnidirectionalSequenceLSTMOptions", options, 2, scratch)
+    return Model(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        tensors,
+        [output],
+        "UnidirectionalSequenceLSTMOptions",
+        options,
+        2,
+        scratch,
+    )
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

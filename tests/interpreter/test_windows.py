@@ -34,8 +34,12 @@ def test_pooling(op, kind, arithmetic, rng):
         ]
         scale, point = step(kind, rng), zero(kind, rng)
         options = dict(
-            padding=padding, strideH=stride[0], strideW=stride[1], filterHeight=window[0],
-            filterWidth=window[1], fusedActivationFunction=0 if kind == "INT16" else trial % 4,
+            padding=padding,
+            strideH=stride[0],
+            strideW=stride[1],
+            filterHeight=window[0],
+            filterWidth=window[1],
+            fusedActivationFunction=0 if kind == "INT16" else trial % 4,
         )
         tensors = [
             T(shape, kind, scale, point) for shape in ((2, height, width, 5), (2, *sizes, 5))
@@ -45,7 +49,10 @@ def test_pooling(op, kind, arithmetic, rng):
 
 
 REDUCED = [
-    ((2, 5, 6, 7), (1, 2)), ((1, 8, 8, 16), (2, 1)), ((3, 40), (-1,)), ((4, 3, 2, 5), (0, 3)),
+    ((2, 5, 6, 7), (1, 2)),
+    ((1, 8, 8, 16), (2, 1)),
+    ((3, 40), (-1,)),
+    ((4, 3, 2, 5), (0, 3)),
 ]
 
 
@@ -106,10 +113,12 @@ def test_floats_agree_to_a_few_units_in_the_last_place(arithmetic, rng):
     cases = [
         Model("AVERAGE_POOL_2D", [image], [T((1, 5, 4, 3), "FLOAT32")], "Pool2DOptions", pool),
         Model("MAX_POOL_2D", [image], [T((1, 5, 4, 3), "FLOAT32")], "Pool2DOptions", pool),
-        Model("MEAN", [image, T((2,), "INT32", data=[1, 2])], [T((1, 3), "FLOAT32")],
-              "ReducerOptions"),
-        Model("RESIZE_BILINEAR", [image, size], [T((1, 17, 5, 3), "FLOAT32")],
-              "ResizeBilinearOptions"),
+        Model(
+            "MEAN", [image, T((2,), "INT32", data=[1, 2])], [T((1, 3), "FLOAT32")], "ReducerOptions"
+        ),
+        Model(
+            "RESIZE_BILINEAR", [image, size], [T((1, 17, 5, 3), "FLOAT32")], "ResizeBilinearOptions"
+        ),
     ]
     for case in cases:
         assert differences(case, rng, arithmetic)[1] < 3e-6
