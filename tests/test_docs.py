@@ -18,6 +18,8 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "tfxp").rglob("*.py")
 )
+
+
 def _page_id(page):
     return str(page.relative_to(ROOT))
 

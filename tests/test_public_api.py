@@ -65,9 +65,7 @@ def test_folders_are_there_without_an_import_of_their_own():
     assert done.stdout.strip() == "FixedPointFormat", done.stderr
 
 
-FOLDERS = [
-    module.name for module in pkgutil.iter_modules(tfxp.__path__, "tfxp.") if module.ispkg
-]
+FOLDERS = [module.name for module in pkgutil.iter_modules(tfxp.__path__, "tfxp.") if module.ispkg]
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -40,9 +40,7 @@ _BATCH_SIZE = _FLAGS.batch_size(64)
 _PRECISION = _FLAGS.precision()
 _BITS = _FLAGS.DEFINE_list("candidate_bits", ["4", "6", "8", "16"], "Word lengths for --json.")
 _OUTPUT = _FLAGS.output("Statistics file to write (.json).", ".json")
-_HTML = _FLAGS.output(
-    "Save a page with the ranges and all figures (.html).", ".html", name="html"
-)
+_HTML = _FLAGS.output("Save a page with the ranges and all figures (.html).", ".html", name="html")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 _TENSORS = ("activations", "pre_activations", "weights", "bias")
@@ -86,9 +84,7 @@ def word_lengths() -> list[int]:
     return [int(text) for text in _BITS.value]
 
 
-def measured(
-    model: Any, data: ModelData
-) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
+def measured(model: Any, data: ModelData) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
     """Statistics before and after quantization, and the formats; after is None without any."""
     from tfxp.measure import is_quantized
 

@@ -89,9 +89,7 @@ _FORMATS = _FLAGS.DEFINE_enum(
 )
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
-_OUTPUT = _FLAGS.output(
-    "Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True
-)
+_OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True)
 _SAVE_PRECISION = _FLAGS.output(
     "Write the formats as a precision map (.json).", ".json", name="save_precision"
 )
@@ -229,9 +227,7 @@ def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
 
     labels = None if data.y is None else _labels(data)
     with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
-        losses = fine_tune(
-            qmodel, data.x, labels, _settings(), teacher=model, progress=bar.reach
-        )
+        losses = fine_tune(qmodel, data.x, labels, _settings(), teacher=model, progress=bar.reach)
     kept = f"; epoch {losses.kept} is kept" if losses.kept else ""
     print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses) + kept)
     return losses

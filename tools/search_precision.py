@@ -33,9 +33,7 @@ _OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_REPORT_DATA = _FLAGS.npz(
-    "report_data", "Other samples (.npz) that the best map is reported on."
-)
+_REPORT_DATA = _FLAGS.npz("report_data", "Other samples (.npz) that the best map is reported on.")
 _CALIBRATION = _FLAGS.npz(
     "calibration_data", "Samples (.npz) to measure on (the first 256 of --data)."
 )

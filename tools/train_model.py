@@ -69,9 +69,7 @@ _STATS = _FLAGS.output(
     name="gradient_stats",
 )
 _TENSORBOARD = _FLAGS.DEFINE_boolean("tensorboard", True, "Write TensorBoard's events.")
-_OUTPUT = _FLAGS.output(
-    "Folder for checkpoint, log, model and result.", required=True, folder=True
-)
+_OUTPUT = _FLAGS.output("Folder for checkpoint, log, model and result.", required=True, folder=True)
 _PLOT = _FLAGS.plot("Picture of a grid: learning curves, or a w x a table")
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()

@@ -158,11 +158,7 @@ def test_tools_open_models_with_layers_of_your_own(tmp_path, capsys):
     from tfxp.keras import keras, layers
 
     source = tmp_path / "mine.py"
-    source.write_text(
-        "from tfxp.keras import layers\n"
-        "class Mine(layers.Dense):\n"
-        "    pass\n"
-    )
+    source.write_text("from tfxp.keras import layers\nclass Mine(layers.Dense):\n    pass\n")
     mine = read_custom_objects(str(source))["Mine"]
     x = keras.Input((4,))
     keras.Model(x, layers.Dense(2)(mine(3)(x))).save(tmp_path / "net.h5")

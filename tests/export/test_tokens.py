@@ -35,9 +35,7 @@ def test_masks_are_refused_where_they_are_read():
 def test_masks_that_nobody_reads_are_exported(tmp_path):
     model = masked(layers.Conv1D(4, 2), layers.GlobalAveragePooling1D(name="mean"))
     x = np.random.default_rng(2).integers(0, 11, (20, 7))
-    report = tfxp.export_tflite(
-        tfxp.quantize_model(model, FIXED), tmp_path / "q.tflite", verify=x
-    )
+    report = tfxp.export_tflite(tfxp.quantize_model(model, FIXED), tmp_path / "q.tflite", verify=x)
     assert report.verification.exact and report.verification.elements == 80 and not report.notes
 
 

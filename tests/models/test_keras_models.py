@@ -60,9 +60,7 @@ def read_by(layer, model):
 @pytest.mark.parametrize("branch_norm", [False, True])
 def test_pre_activation(branch_norm):
     """Sums have no ReLU and are read by normalizations and sums; convolutions read ReLUs."""
-    model = build_model(
-        "preact_resnet8", width=0.5, branch_norm=branch_norm, norm_start=[0.4, 0.3]
-    )
+    model = build_model("preact_resnet8", width=0.5, branch_norm=branch_norm, norm_start=[0.4, 0.3])
     kinds = {layer.name: type(layer).__name__ for layer in model.layers}
     for name in ("conv0", "add1", "add2", "add3"):
         readers = {kinds[layer.name] for layer in read_by(model.get_layer(name), model)}

@@ -203,7 +203,7 @@ def test_losses_that_are_functions_are_named():
     with pytest.warns(UserWarning, match="a function as a loss of 'scores'"):
         tfxp.quantize_model(model, FINE)
     model = sequential((3,), layers.Dense(2))
-    model.add_loss(lambda: tf.reduce_sum(model.layers[0].kernel**2))
+    model.add_loss(lambda: tf.reduce_sum(model.layers[0].kernel ** 2))
     with pytest.warns(UserWarning, match="a function as a loss of 'sequential"):
         tfxp.quantize_model(model, FINE)
 

@@ -56,9 +56,7 @@ def test_same_codes_as_the_operator(right, fractional, rng):
     scales |= {"right_zero_point": int8_zero_point(right)}
     for key, value in scales.items():
         held[key].assign(value)
-    product = tf.matmul(
-        (a * source.scale).astype(np.float32), (b * right.scale).astype(np.float32)
-    )
+    product = tf.matmul((a * source.scale).astype(np.float32), (b * right.scale).astype(np.float32))
     real = tf.function(lambda x: ProductQuantizer()(x, False, held))(product).numpy()
     theirs = litert(a, b, (source, right, wanted))
     assert np.array_equal(np.rint(real / wanted.scale), theirs)

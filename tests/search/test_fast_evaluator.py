@@ -241,9 +241,7 @@ def test_other_outputs_than_one_class(name, rng):
         early = evaluator.evaluate(text, at_least=min(wanted + 0.3, 1.0))
         assert early.complete or early.accuracy < wanted + 0.3
     assert found["w8a8"] >= found["w2a2"]
-    assert evaluator.float_score.accuracy == pytest.approx(
-        evaluator.float_score.correct / 70
-    )
+    assert evaluator.float_score.accuracy == pytest.approx(evaluator.float_score.correct / 70)
 
 
 def test_needed_correct_is_exact():

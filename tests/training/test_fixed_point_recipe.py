@@ -90,7 +90,7 @@ def test_float_kernels_are_clipped_where_it_is_asked_for(path):
         assert max(largest) == bound
     fixed = build_network(recipe(path, clip_weights="all", input_scale=2.0**-8), data().x)
     assert np.abs(fixed.get_layer("conv0").layer.kernel).max() <= 1
-    with pytest.raises(ConfigError, match='clip_weights: got \'some\'; expected true, false or'):
+    with pytest.raises(ConfigError, match="clip_weights: got 'some'; expected true, false or"):
         recipe(None, clip_weights="some")
 
 

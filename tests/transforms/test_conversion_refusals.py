@@ -50,9 +50,7 @@ def attention():
     layer = L3.MultiHeadAttention(2, 3)
     model = randomize(keras3.Model(inputs, layer(inputs, inputs)))
     layer._query_dense.enable_lora(2)
-    layer._query_dense.lora_kernel_b.assign(
-        RNG.normal(size=layer._query_dense.lora_kernel_b.shape)
-    )
+    layer._query_dense.lora_kernel_b.assign(RNG.normal(size=layer._query_dense.lora_kernel_b.shape))
     return model
 
 
@@ -129,9 +127,7 @@ def test_spectral_normalization_of_tf_keras():
 
 
 def test_any_failure_names_its_layer():
-    graph = LayerGraph.from_model(
-        keras.Sequential([layers.Dense(2, input_shape=(3,), name="odd")])
-    )
+    graph = LayerGraph.from_model(keras.Sequential([layers.Dense(2, input_shape=(3,), name="odd")]))
     graph.layers["odd"].config["units"] = -1
     with pytest.raises(ModelError, match=r"layer 'odd' \(Dense\): cannot be built again \("):
         graph.to_model()

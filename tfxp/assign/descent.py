@@ -263,9 +263,7 @@ class JuddDescent:
                     known = scored(evaluate, self.space.to_map(entry.configuration), floor)
                     ledger.put(key, *known)
                 accuracy, complete = known
-                self.visited[key] = dataclasses.replace(
-                    entry, accuracy=accuracy, complete=complete
-                )
+                self.visited[key] = dataclasses.replace(entry, accuracy=accuracy, complete=complete)
 
     def _open_choice(self, tolerance: float) -> Evaluation | None:
         """The cheapest incomplete configuration that might be the choice for a tolerance."""

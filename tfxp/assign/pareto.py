@@ -55,9 +55,7 @@ def cheapest_within(
     return min(good, key=lambda p: (cost(p), -score(p)), default=None)
 
 
-def tolerance_with_margin(
-    tolerance: float, baseline: float, samples: int, margin: float
-) -> float:
+def tolerance_with_margin(tolerance: float, baseline: float, samples: int, margin: float) -> float:
     """A stricter tolerance, so that one that was met by chance on some samples holds on others.
 
     The share d of samples that a map loses varies, from one set of n samples to another, with a

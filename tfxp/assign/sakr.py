@@ -295,9 +295,7 @@ def _gains(stats: TrainingStats) -> dict[tuple[str, str], float]:
     return gains
 
 
-def _feedforward_rules(
-    stats: TrainingStats, b_min: int
-) -> dict[str, dict[str, FixedPointFormat]]:
+def _feedforward_rules(stats: TrainingStats, b_min: int) -> dict[str, dict[str, FixedPointFormat]]:
     rules: dict[str, dict[str, FixedPointFormat]] = {name: {} for name in stats.layers}
     for (name, tensor), bits in feedforward_bits(stats, b_min).items():
         rules[name][tensor] = _feedforward_format(stats.layers[name], tensor, bits)

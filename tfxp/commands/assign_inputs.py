@@ -90,9 +90,7 @@ class AssignInputs:
             return count_model(model), model, None
         data = self.load_data(model, self._data.value, "train")
         with Progress(len(data), "measuring", "sample", self.progress.value) as bar:
-            stats = measure_model(
-                model, data.x, batch_size=self.batch.value, progress=bar.reach
-            )
+            stats = measure_model(model, data.x, batch_size=self.batch.value, progress=bar.reach)
         return stats, model, data
 
     def load_data(self, model: KerasModel, path: str, split: str) -> ModelData:

@@ -210,7 +210,7 @@ def default_options_type(operator: str) -> str:
 
 
 def snake(camel: str) -> str:
-    """"strideH" to "stride_h"."""
+    """ "strideH" to "stride_h"."""
     return re.sub(r"([A-Z])", r"_\1", camel).lower()
 
 

@@ -94,9 +94,7 @@ class NetworkCounter:
         """Add a layer that puts the channels of others side by side."""
         *place, _ = self.shape(sources[0])
         channels = sum(self.shape(source)[-1] for source in sources)
-        return self._add(
-            LayerStats(name, LayerKind.CONCATENATE, sources, (*place, channels))
-        )
+        return self._add(LayerStats(name, LayerKind.CONCATENATE, sources, (*place, channels)))
 
     def stats(self) -> ModelStats:
         """The network so far; its output is the last layer."""

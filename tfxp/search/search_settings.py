@@ -87,9 +87,7 @@ class SearchSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: got {value}; expected at least 1.")
         if self.margin < 0:
-            raise ConfigError(
-                f"margin: got {self.margin}; expected 0 or more standard errors."
-            )
+            raise ConfigError(f"margin: got {self.margin}; expected 0 or more standard errors.")
         if self.fine_tune_steps < 0:
             raise ConfigError(f"fine_tune_steps: got {self.fine_tune_steps}; expected 0 or more.")
         if self.method == "hyperband" and not self.fine_tune_steps:

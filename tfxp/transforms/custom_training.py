@@ -39,9 +39,7 @@ def split_losses(graph: CallGraph) -> None:
     place = {number: -i for i, number in enumerate(sorted(branch), 1)}
     for number, new in place.items():
         call = graph.calls[number]
-        args, kwargs = call.map_refs(
-            lambda ref: Ref(place.get(ref.call, ref.call), ref.index)
-        )
+        args, kwargs = call.map_refs(lambda ref: Ref(place.get(ref.call, ref.call), ref.index))
         graph.loss_calls[new] = Call(call.layer, args, kwargs)
         graph.loss_layers[call.layer] = graph.layers[call.layer]
 

@@ -1,10 +1,10 @@
 """Fold BatchNormalization into the layer before or after it, or turn it into a 1x1 convolution.
 
-    BN(y) = g * y + c,    g = gamma / sqrt(variance + epsilon),    c = beta - g * mean
+BN(y) = g * y + c,    g = gamma / sqrt(variance + epsilon),    c = beta - g * mean
 
-    before:  BN(conv(x, W) + b)  = conv(x, g * W) + g * b + c        (any padding)
-    after:   conv(BN(x), W) + b  = conv(x, W * g) + b + sum(W * c)   (no zero padding, or c = 0)
-    alone:   a depthwise 1x1 convolution with kernel g and bias c
+before:  BN(conv(x, W) + b)  = conv(x, g * W) + g * b + c        (any padding)
+after:   conv(BN(x), W) + b  = conv(x, W * g) + b + sum(W * c)   (no zero padding, or c = 0)
+alone:   a depthwise 1x1 convolution with kernel g and bias c
 """
 
 from __future__ import annotations

@@ -91,9 +91,7 @@ def write_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) 
     builder.put(number, reshaped(builder, done, call.output_shapes[0], spec.name))
 
 
-@writes(
-    "tf.reduce_mean", operators="FULLY_CONNECTED, RESHAPE; or MEAN", exact="sums below 2^23"
-)
+@writes("tf.reduce_mean", operators="FULLY_CONNECTED, RESHAPE; or MEAN", exact="sums below 2^23")
 def write_channel_mean(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The average over the channels."""
     source = builder.read(call)[0]

@@ -104,7 +104,5 @@ def _parts(x: Inputs) -> list[np.ndarray]:
 
 def _scaled(tensors: Sequence[tf.Tensor], recipe: TrainingRecipe) -> Any:
     """What the model takes: a tensor, or a tuple of several, which `ModelData` does not scale."""
-    real = [
-        tf.cast(part, tf.float32) * recipe.input_scale + recipe.input_shift for part in tensors
-    ]
+    real = [tf.cast(part, tf.float32) * recipe.input_scale + recipe.input_shift for part in tensors]
     return tuple(real) if len(real) > 1 else real[0]

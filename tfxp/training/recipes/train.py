@@ -145,9 +145,7 @@ def _check_start(recipe: TrainingRecipe, end: Path) -> None:
         )
 
 
-def _write(
-    folder: Path, recipe: TrainingRecipe, model: KerasModel, result: dict[str, Any]
-) -> None:
+def _write(folder: Path, recipe: TrainingRecipe, model: KerasModel, result: dict[str, Any]) -> None:
     """The model with its scaling, then the result, which says that all is done."""
     scaling = InputScaling((recipe.input_scale,), (recipe.input_shift,))
     keep_scalings(model, {model.input_names[0]: scaling})

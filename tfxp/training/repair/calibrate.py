@@ -34,6 +34,7 @@ from tfxp.training.repair.objective import OutputKind
 METHODS = ("formats", "adaround")
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 
+
 def calibrate_model(
     qmodel: KerasModel,
     data: Samples,

@@ -61,9 +61,7 @@ def _all_layers(layer: Any) -> list[Any]:
 
 
 def _is_changed(layer: Any) -> bool:
-    return bool(
-        getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
-    )
+    return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
 def _own(layer: Any) -> list[Any]:

@@ -80,9 +80,7 @@ def become_batch_norm(spec: LayerSpec, g: np.ndarray, c: np.ndarray) -> None:
     """Make a layer a BatchNormalization that computes g * x + c per channel."""
     spec.become(layers.BatchNormalization(epsilon=0.0))
     zeros = np.zeros(g.shape, np.float32)
-    spec.set_arrays(
-        {"gamma": g, "beta": c, "moving_mean": zeros, "moving_variance": zeros + 1}
-    )
+    spec.set_arrays({"gamma": g, "beta": c, "moving_mean": zeros, "moving_variance": zeros + 1})
 
 
 def _take_real_input(graph: LayerGraph, number: int) -> None:

@@ -132,9 +132,7 @@ class _Parts:
         together = (batch, steps, heads, size)
         turned = self._step("together", layers.Permute, context, _SWAPPED, shape=together)
         merged = (-1 if steps is None else steps, self._heads * size)
-        rows = self._step(
-            "merged", layers.Reshape, turned, merged, shape=(batch, steps, merged[1])
-        )
+        rows = self._step("merged", layers.Reshape, turned, merged, shape=(batch, steps, merged[1]))
         call = self._graph.calls[number]
         self._graph.replace(Ref(number, 1), weights)
         call.read(rows)

@@ -37,8 +37,7 @@ def _rewrite_dot(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     ranks = {len(shape) for shape in shapes}
     axes = spec.config["axes"]
     first, second = (
-        int(axis) % len(shape)
-        for axis, shape in zip(np.broadcast_to(axes, 2), shapes, strict=True)
+        int(axis) % len(shape) for axis, shape in zip(np.broadcast_to(axes, 2), shapes, strict=True)
     )
     if ranks == {3} and first and second:
         options = {name: True for name, used in

@@ -75,9 +75,7 @@ def _split_call(graph: LayerGraph, number: int, shape: Shape, guard: float) -> N
         centered, shape=longer,
         paddings=[[0, 0]] * (len(shape) - 1) + [[0, 1]], constant_values=guard,
     )  # fmt: skip
-    direction = graph.append(
-        function_spec(tf.math.l2_normalize, f"{name}_direction"), row, axis=-1
-    )
+    direction = graph.append(function_spec(tf.math.l2_normalize, f"{name}_direction"), row, axis=-1)
     ends = [*[None] * (len(shape) - 1), channels]
     index = [{"start": None, "stop": end, "step": None} for end in ends]  # as files keep it
     call.read(graph.append(slicing_spec(f"{name}_channels"), direction, index, shape=shape))

@@ -1,7 +1,7 @@
 """Choices between a tensor and another value, by a comparison, as ReLUs.
 
-    x * (x > c), where(x > c, x, 0) = a ReLU with a threshold
-    where(x > 0, f, a * f)          = a leaky ReLU of f, where f is x or elu(x)
+x * (x > c), where(x > c, x, 0) = a ReLU with a threshold
+where(x > 0, f, a * f)          = a leaky ReLU of f, where f is x or elu(x)
 """
 
 from __future__ import annotations
