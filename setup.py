@@ -22,6 +22,7 @@ COMMANDS = {
     "tfxp-export": "export_tflite",
     "tfxp-measure": "measure_model",
     "tfxp-quantize": "quantize_model",
+    "tfxp-report": "report_runs",
     "tfxp-run": "run_tflite",
     "tfxp-train": "train_model",
     "tfxp-search": "search_precision",
@@ -52,7 +53,7 @@ setup(
     package_data={
         "tfxp": ["py.typed"],
         "tfxp.csource": ["kernels/*"],
-        "tfxp.report": ["*.css"],
+        "tfxp.report": ["*.css", "*.js", "vendor/*"],
         "tfxp.configs": ["*.md", "**/*.json"],
     },
     install_requires=[

@@ -68,9 +68,13 @@ def main() -> None:
         stats.save(_OUTPUT.value)
         print(f"Statistics are in {_OUTPUT.value}.")
     if _JSON.value:
-        write_json(_JSON.value, figures(stats, after, bits))
+        run_figures = page_figures(stats, after, precision).run.to_dict()
+        write_json(_JSON.value, {**figures(stats, after, bits), "run": run_figures})
     if _HTML.value:
-        write_page(stats, after, precision)
+        from tfxp.report import model_page
+
+        model_page(page_figures(stats, after, precision)).write(_HTML.value)
+        print(f"Look at {_HTML.value}.")
 
 
 def word_lengths() -> list[int]:
@@ -178,14 +182,14 @@ def split(seen: TensorStats, bits: list[int]) -> dict[int, list[dict[str, object
     return {width: [found.to_dict() for found in candidates(seen, width)] for width in bits}
 
 
-def write_page(stats: ModelStats, after: ModelStats | None, precision: PrecisionMap) -> None:
-    """The page for people."""
-    from tfxp.report import ModelFigures, model_costs, model_page
+def page_figures(stats: ModelStats, after: ModelStats | None, precision: PrecisionMap) -> Any:
+    """What the page shows, and what `tfxp report` compares runs by."""
+    from tfxp.report import ModelFigures, model_costs, provenance
 
     name = _MODEL.value.rstrip("/").split("/")[-1]
     costs = model_costs(stats, precision) if after else {}
-    model_page(ModelFigures(name, stats, precision, after=after, costs=costs)).write(_HTML.value)
-    print(f"Look at {_HTML.value}.")
+    origin = provenance([_MODEL.value, _DATA.value])
+    return ModelFigures(name, stats, precision, after=after, costs=costs, provenance=origin)
 
 
 run = cli.entry_point(main, _FLAGS)

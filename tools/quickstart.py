@@ -200,7 +200,7 @@ class Quickstart:
     def write(self) -> None:
         """The figures for programs, and the page for people."""
         import tfxp
-        from tfxp.report import ModelFigures, model_costs, model_page
+        from tfxp.report import ModelFigures, model_costs, model_page, provenance
 
         precision = tfxp.precision_of(self.qmodel)
         figures = ModelFigures(
@@ -209,6 +209,7 @@ class Quickstart:
             precision=precision,
             after=tfxp.measure_model(self.qmodel, self.test.x),
             costs=model_costs(self.stats, precision),
+            provenance=provenance([self.folder / "digits.npz"], _SEED.value),
             runs=self.counted.to_dict()["layers"],
             accuracies={
                 "float": self.summary["float_accuracy"],

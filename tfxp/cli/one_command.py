@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "run_tflite",
     "view": "view_tflite",
     "cost": "estimate_cost",
+    "report": "report_runs",
     "doctor": "doctor",
 }
 _HELP = ("-h", "-help", "--help", "help")

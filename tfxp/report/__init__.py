@@ -1,15 +1,22 @@
-"""Figures as one self-contained HTML page: no network, no script, light, dark, phone and print."""
+"""Figures as one self-contained HTML page: live, without network; light, dark, phone and print."""
 
 from tfxp.report.charts import (
     Bar,
     Histogram,
+    Pair,
     RangeRow,
     bar_chart,
     histogram_chart,
+    pair_chart,
     range_chart,
 )
+from tfxp.report.compare_report import compare_page
+from tfxp.report.layer_figures import LayerFigures, layer_figures
+from tfxp.report.live_data import compared_data, live_data
 from tfxp.report.model_report import ModelFigures, model_costs, model_page
 from tfxp.report.page import Page, html_table
+from tfxp.report.provenance import provenance
+from tfxp.report.run_figures import RunFigures, read_run
 from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, scatter_chart
 from tfxp.report.search_report import Choice, SearchFigures, search_page
 
@@ -17,20 +24,30 @@ __all__ = [
     "Bar",
     "Choice",
     "Histogram",
+    "LayerFigures",
     "MarkRow",
     "ModelFigures",
     "Page",
+    "Pair",
     "RangeRow",
+    "RunFigures",
     "SearchFigures",
     "Series",
     "bar_chart",
+    "compare_page",
+    "compared_data",
     "heat_map",
     "histogram_chart",
     "html_table",
+    "layer_figures",
+    "live_data",
     "mark_chart",
     "model_costs",
     "model_page",
+    "pair_chart",
+    "provenance",
     "range_chart",
+    "read_run",
     "scatter_chart",
     "search_page",
 ]

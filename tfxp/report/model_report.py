@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfxp.cost import cost_report
-from tfxp.formats import Format, TensorStats, parse_format
+from tfxp.cost import EnergyTable, cost_report
+from tfxp.files import find_config
+from tfxp.formats import Format, TensorStats
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 from tfxp.report.charts import (
     Bar,
     Histogram,
+    Pair,
     RangeRow,
     bar_chart,
     histogram_chart,
+    pair_chart,
     percent,
     range_chart,
 )
+from tfxp.report.layer_figures import (
+    LayerFigures,
+    drawn_format,
+    layer_figures,
+    tensor_before_format,
+)
+from tfxp.report.live_data import decibels, live_data
 from tfxp.report.page import Page, html_table
+from tfxp.report.run_figures import RunFigures
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,8 @@ class ModelFigures:
         elements: output elements compared.
         mismatches: engine -> elements where it differs from Keras.
         after: measurements of the quantized network, for its noise and its zeros.
-        costs: what is counted -> (of this network, of the float one), as `cost_report` totals.
+        costs: what is counted -> (of this network, of the float one), as `model_costs` gives it.
+        provenance: where the figures come from, as `tfxp.report.provenance` gives it.
     """
 
     name: str
@@ -51,14 +64,36 @@ class ModelFigures:
     mismatches: Mapping[str, int] = field(default_factory=dict)
     after: ModelStats | None = None
     costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def layers(self) -> list[LayerFigures]:
+        """Figures of each layer, in the order of the network."""
+        return layer_figures(self.stats, self.precision, self.after, self.runs)
+
+    @property
+    def run(self) -> RunFigures:
+        """The same without distributions, for JSON and for comparing runs."""
+        return RunFigures(
+            self.name,
+            tuple(self.layers),
+            {name: value for value, name in _tiles(self)},
+            dict(self.accuracies),
+            dict(self.costs),
+            dict(self.provenance),
+        )
 
 
+_KIB, _MEGA = 8 * 1024, 1e6  # bits, operations or picojoules
 _COSTS = {
-    "model_size_bits": "weights and biases, bits",
-    "traffic_bits": "traffic, bits",
-    "activation_peak_bits": "most activations at a time, bits",
-    "bit_operations": "bit operations",
+    "model_size_bits": ("flash for weights and biases, KiB", _KIB),
+    "activation_peak_bits": ("RAM for activations at their peak, KiB", _KIB),
+    "traffic_bits": ("traffic, KiB", _KIB),
+    "macs": ("multiplications, million MACs", _MEGA),
+    "bit_operations": ("bit operations, million", _MEGA),
+    "energy_pj": ("energy (Horowitz 2014, 45 nm), µJ", _MEGA),
 }
+_ENERGY = "horowitz_2014_45nm.json"
 
 
 def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[float, float]]:
@@ -67,12 +102,17 @@ def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[f
     Example:
         >>> from tfxp.models import count_network
         >>> net = count_network("sakr_convnet")
-        >>> model_costs(net, PrecisionMap.uniform(8, 8))["traffic, bits"]
-        (13893200.0, 55572800.0)
+        >>> [round(kib) for kib in model_costs(net, PrecisionMap.uniform(8, 8))["traffic, KiB"]]
+        [1696, 6784]
     """
-    own = cost_report(stats, precision).totals
-    base = cost_report(stats, PrecisionMap.uniform("float", "float")).totals
-    return {text: (float(own[key]), float(base[key])) for key, text in _COSTS.items()}
+    energy = EnergyTable.load(find_config(_ENERGY, "energy"))
+    own = cost_report(stats, precision, energy=energy).totals
+    base = cost_report(stats, PrecisionMap.uniform("float", "float"), energy=energy).totals
+    return {
+        text: (own[key] / unit, base[key] / unit)
+        for key, (text, unit) in _COSTS.items()
+        if key in own
+    }
 
 
 def model_page(figures: ModelFigures) -> Page:
@@ -91,6 +131,10 @@ def model_page(figures: ModelFigures) -> Page:
     _macs(page, figures)
     _costs(page, figures)
     _accuracies(page, figures)
+    page.provenance(figures.provenance)
+    run = figures.run.to_dict()
+    del run["layers"]  # they are there already
+    page.live({**live_data(figures.layers), "run": run})
     return page
 
 
@@ -105,7 +149,7 @@ def _tiles(figures: ModelFigures) -> list[tuple[str, str]]:
         )
     if figures.after is not None:
         for name, value in figures.after.output_sqnr.items():
-            tiles.append((f"{value:.1f} dB", f"SQNR at the output {name}"))
+            tiles.append((decibels(value), f"SQNR at the output {name}"))
     total, executed = (_sum(figures.runs, key) for key in ("macs_total", "macs_executed"))
     if total:
         tiles.append((percent(executed / total), "of multiplications have no zero in them"))
@@ -113,36 +157,32 @@ def _tiles(figures: ModelFigures) -> list[tuple[str, str]]:
 
 
 def _layers(page: Page, figures: ModelFigures) -> None:
-    runs = _runs_by_name(figures.runs)
-    header = ["layer", "kind", "output", "weights", "format", "activations", "MACs", "executed"]
-    rows = []
-    for name, layer in figures.stats.layers.items():
-        rule = figures.precision.layers.get(name, LayerPrecision())
-        shape = "x".join(map(str, layer.output_shape))
-        run = runs.get(name)
-        weights = layer.weight_count or None
-        rows.append(
-            [
-                name,
-                layer.kind.replace("_", " "),
-                shape,
-                weights,
-                _format_text(rule.weights) if weights else "",
-                _format_text(rule.activations),
-                layer.macs or None,
-                percent(_share(run, "macs_executed", "macs_total")) if run else "",
-            ]
-        )
-    stats = figures.stats
-    share = _sum(figures.runs, "macs_executed") / max(_sum(figures.runs, "macs_total"), 1)
-    executed = percent(share) if figures.runs else ""
-    total = ["total", "", "", stats.weight_count, "", "", stats.macs, executed]
-    page.section(
-        "Layers",
-        "Qm.f has m integer and f fractional bits and a sign besides; UQm.f has no sign; a trailing"
-        " s leaves out the most negative code. Executed are multiplications with no zero in them.",
-        html_table(header, rows, total),
+    layers = figures.layers
+    columns: list[tuple[str, list[Any], Any]] = [
+        ("layer", [x.name for x in layers], "total"),
+        ("kind", [x.kind.replace("_", " ") for x in layers], ""),
+        ("output", ["x".join(map(str, x.output_shape)) for x in layers], ""),
+        ("weights", [x.weights or None for x in layers], figures.stats.weight_count),
+        ("format", [x.weight_format for x in layers], ""),
+        ("activations", [x.activation_format for x in layers], ""),
+        ("MACs", [x.macs or None for x in layers], figures.stats.macs),
+    ]
+    text = "Qm.f has m integer and f fractional bits and a sign besides; UQm.f has no sign; a"
+    text += " trailing s leaves out the most negative code."
+    if figures.after is not None:
+        columns.append(("SQNR", [decibels(x.sqnr_db) for x in layers], ""))
+    if any(x.executed is not None for x in layers):
+        share = _sum(figures.runs, "macs_executed") / max(_sum(figures.runs, "macs_total"), 1)
+        cells = ["" if x.executed is None else percent(x.executed) for x in layers]
+        columns.append(("executed", cells, percent(share)))
+        text += " Executed are multiplications with no zero in them."
+    table = html_table(
+        [title for title, _, _ in columns],
+        list(zip(*(cells for _, cells, _ in columns), strict=True)),
+        [total for _, _, total in columns],
+        [x.name for x in layers],
     )
+    page.section("Layers", text, table)
 
 
 def _ranges(page: Page, figures: ModelFigures) -> None:
@@ -150,13 +190,12 @@ def _ranges(page: Page, figures: ModelFigures) -> None:
     activations: list[tuple[str, TensorStats, Format | None]] = []
     for name, layer in figures.stats.layers.items():
         rule = figures.precision.layers.get(name, LayerPrecision())
-        before = rule.placement == "pre_activation" and layer.pre_activations is not None
         for rows, stats, precision in (
             (weights, layer.weights, rule.weights),
-            (activations, layer.pre_activations if before else layer.activations, rule.activations),
+            (activations, tensor_before_format(layer, rule), rule.activations),
         ):
             if stats is not None and stats.count:
-                rows.append((name, stats, _format(precision)))
+                rows.append((name, stats, drawn_format(precision)))
     page.section(
         "Ranges of activations",
         "The band is what the format can hold: from half a step to the largest value.",
@@ -193,6 +232,8 @@ def _noise(page: Page, figures: ModelFigures) -> None:
         top = max([value for value in found.values() if math.isfinite(value)], default=1.0)
         bars = [_noise_bar(name, value, max(top, 1.0)) for name, value in found.items()]
         caption = f"SQNR of {what} against the float network, in dB."
+        if any(value == math.inf for value in found.values()):
+            caption += " Pale rows are exact: nothing was lost."
         charts.append(bar_chart(bars, [what], caption, top=max(top, 1.0)))
     page.section(
         "Noise",
@@ -203,17 +244,17 @@ def _noise(page: Page, figures: ModelFigures) -> None:
 
 
 def _noise_bar(name: str, value: float, top: float) -> Bar:
-    """A bar of dB; what lost nothing fills its row."""
-    exact = not math.isfinite(value)
-    length = top if exact else min(max(value, 0.0), top)
-    return Bar(name, (length,), "exact" if exact else f"{value:.1f} dB")
+    """A bar of dB; what lost nothing has no length, and its row is pale."""
+    exact = value == math.inf
+    length = 0.0 if exact else min(max(value, 0.0), top)
+    return Bar(name, (length,), decibels(value), endless=exact)
 
 
 def _costs(page: Page, figures: ModelFigures) -> None:
     if not figures.costs:
         return
     rows = [
-        [name, own, base, percent(own / base) if base else ""]
+        [name, float(own), float(base), percent(own / base) if base else ""]
         for name, (own, base) in figures.costs.items()
     ]
     header = ["", "this network", "in float32", "share"]
@@ -237,21 +278,25 @@ def _zeros(page: Page, figures: ModelFigures) -> None:
 
 def _measured_zeros(page: Page, figures: ModelFigures) -> None:
     """Zeros as measured in Keras, where no integers were run."""
-    both = [(figures.stats, "float")]
-    if figures.after is not None and figures.after is not figures.stats:
-        both.append((figures.after, "quantized"))
+    keys = (("zeros", "quantized_zeros", "activations"),
+            ("weight_zeros", "quantized_weight_zeros", "weights"))  # fmt: skip
+    two = figures.after is not None and figures.after is not figures.stats
     charts = []
-    for tensor in ("activations", "weights"):
-        bars = []
-        for name in figures.stats.layers:
-            for stats, kind in both:
-                seen = getattr(stats[name], tensor)
-                if seen is not None and seen.count:
-                    label = name if len(both) == 1 else f"{name}, {kind}"
-                    share = seen.zero_fraction
-                    bars.append(Bar(label, (share,), percent(share)))
-        if any(bar.parts[0] for bar in bars):
-            charts.append(bar_chart(bars, [f"zeros among {tensor}"], "", top=1.0))
+    for before, after, what in keys:
+        found = [(x.name, getattr(x, before), getattr(x, after)) for x in figures.layers]
+        known = [(name, a, b) for name, a, b in found if a is not None]
+        if not any(a or b for _, a, b in known):
+            continue
+        if two:
+            pairs = [
+                Pair(n, (a, b), " → ".join(percent(v) for v in (a, b) if v is not None))
+                for n, a, b in known
+            ]
+            caption = f"Zeros among {what}."
+            charts.append(pair_chart(pairs, ("float", "quantized"), caption, top=1.0))
+        else:
+            bars = [Bar(name, (a,), percent(a)) for name, a, _ in known]
+            charts.append(bar_chart(bars, [f"zeros among {what}"], "", top=1.0))
     if charts:
         page.section("Zeros", "A zero costs nothing where the hardware skips it.", *charts)
 
@@ -280,32 +325,9 @@ def _accuracies(page: Page, figures: ModelFigures) -> None:
         page.section("Accuracy", "", bar_chart(bars, top=1.0))
 
 
-def _runs_by_name(runs: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {str(run["name"]): run for run in runs}
-
-
 def _sum(runs: Sequence[Mapping[str, Any]], key: str) -> int:
     return sum(int(run[key]) for run in runs)
 
 
 def _share(run: Mapping[str, Any], part: str, whole: str) -> float:
     return run[part] / run[whole] if run[whole] else 0.0
-
-
-def _format(precision: Any) -> Format | None:
-    """The format to draw: of a kernel with one per channel, the one that reaches farthest."""
-    if isinstance(precision, tuple):
-        return max(precision, key=lambda fmt: fmt.max)
-    if isinstance(precision, str):
-        return None if precision == "float" else parse_format(precision)
-    return None if precision is None or isinstance(precision, int) else precision
-
-
-def _format_text(precision: Any) -> str:
-    if isinstance(precision, tuple):
-        names = list(dict.fromkeys(map(str, precision)))
-        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    if precision is None:
-        return ""
-    fmt = _format(precision)
-    return str(precision) if fmt is None else f"{fmt} ({fmt.bits} bits)"

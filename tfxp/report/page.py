@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from tfxp.files import write_text
+from tfxp.files import plain, write_text
+
+_LEAST_CONTENTS = 4  # sections from which a table of contents helps
+_SCRIPTS = ("vendor/dagre.min.js", "vendor/d3-selection.min.js", "live.js")
 
 
 class Page:
@@ -23,22 +28,42 @@ class Page:
     Example:
         >>> page = Page("Digits", "A small network in 4 bits.")
         >>> page.section("Layers", "Two of them.", html_table(["layer"], [["conv"], ["dense"]]))
-        >>> "<h2>Layers</h2>" in page.html()
+        >>> '<h2 id="layers">Layers</h2>' in page.html()
         True
     """
 
     def __init__(self, title: str, lead: str = "") -> None:
         self._title = title
-        self._body = [f"<h1>{html.escape(title)}</h1>"]
-        if lead:
-            self._body.append(f'<p class="lead">{html.escape(lead)}</p>')
+        self._lead = lead
+        self._headings: list[str] = []
+        self._body: list[str] = []
+        self._data: Mapping[str, Any] | None = None
 
     def section(self, heading: str, text: str, *blocks: str) -> None:
         """Add a heading, a paragraph that says how to read what follows, and blocks."""
-        self._body.append(f"<h2>{html.escape(heading)}</h2>")
+        self._headings.append(heading)
+        self._body.append(f'<h2 id="{_anchor(heading)}">{html.escape(heading)}</h2>')
         if text:
             self._body.append(f"<p>{html.escape(text)}</p>")
         self._body.extend(blocks)
+
+    def live(self, data: Mapping[str, Any] | None = None) -> None:
+        """Let tables sort and filter; with layers, draw their graph and let them be selected.
+
+        Args:
+            data: "layers", each with name, kind, inputs, lines of text and figures by key, and
+                "figures", which say what the keys are (`tfxp.report.live_data`).
+        """
+        self._data = data or {"layers": [], "figures": []}
+
+    def provenance(self, facts: Mapping[str, str]) -> None:
+        """Add a last section that says where the figures come from."""
+        if facts:
+            rows = "".join(
+                f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
+                for name, text in facts.items()
+            )
+            self.section("Provenance", "", f'<dl class="facts">{rows}</dl>')
 
     def tiles(self, figures: Sequence[tuple[str, str]]) -> None:
         """Add the few figures that matter most: (value, what it is)."""
@@ -50,14 +75,34 @@ class Page:
 
     def html(self) -> str:
         """The whole page."""
-        style = resources.files("tfxp.report").joinpath("page.css").read_text(encoding="utf-8")
+        lead = f'<p class="lead">{html.escape(self._lead)}</p>' if self._lead else ""
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{html.escape(self._title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+            f"<title>{html.escape(self._title)}</title>\n<style>\n{_asset('page.css')}</style>\n"
+            f"{self._scripts()}</head>\n<body>\n<header>\n<h1>{html.escape(self._title)}</h1>\n"
+            f"{lead}{self._contents()}</header>\n<main>\n"
             + "\n".join(self._body)
-            + "\n</body>\n</html>\n"
+            + "\n</main>\n</body>\n</html>\n"
         )
+
+    def _contents(self) -> str:
+        if len(self._headings) < _LEAST_CONTENTS:
+            return ""
+        links = "".join(
+            f'<a href="#{_anchor(heading)}">{html.escape(heading)}</a>'
+            for heading in self._headings
+        )
+        return f'\n<nav aria-label="Contents">{links}</nav>\n'
+
+    def _scripts(self) -> str:
+        """Libraries, our own script, and what they work on; nothing on a page that is not live."""
+        if self._data is None:
+            return ""
+        # "<" could end the element or open a comment; JSON has another spelling for it.
+        data = json.dumps(plain(self._data), separators=(",", ":")).replace("<", "\\u003c")
+        code = [f"<script>\n{_asset(name)}\n</script>" for name in _SCRIPTS]
+        return "\n".join([f'<script type="application/json" id="data">{data}</script>', *code, ""])
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page, whole or not at all.
@@ -68,8 +113,21 @@ class Page:
         write_text(path, self.html())
 
 
+def _asset(name: str) -> str:
+    """A file beside this one."""
+    return resources.files("tfxp.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _anchor(heading: str) -> str:
+    """The name of a section in addresses."""
+    return re.sub(r"\W+", "-", heading.lower()).strip("-")
+
+
 def html_table(
-    header: Sequence[str], rows: Sequence[Sequence[Any]], total: Sequence[Any] | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    total: Sequence[Any] | None = None,
+    layers: Sequence[str] = (),
 ) -> str:
     """A table; numbers to the right, None as a dash, wide ones scroll by themselves.
 
@@ -77,6 +135,7 @@ def html_table(
         header: column titles.
         rows: cells; text is shown as it is, integers with their thousands apart.
         total: one more row, set apart.
+        layers: of each row, the layer that it is about.
 
     Example:
         >>> "1,234" in html_table(["layer", "MACs"], [["conv", 1234]])
@@ -96,11 +155,14 @@ def html_table(
             parts.append(f"<{tag}{mark}>{html.escape(cell_text(cell))}</{tag}>")
         return f"<tr{kind}>{''.join(parts)}</tr>"
 
-    body = [line(row, "td") for row in rows]
-    if total is not None:
-        body.append(line(total, "td", ' class="total"'))
+    marks = [f' data-layer="{html.escape(name)}"' for name in layers] or [""] * len(rows)
+    body = "".join(line(row, "td", mark) for row, mark in zip(rows, marks, strict=True))
     head = f"<thead>{line(header, 'th')}</thead>"
-    return f'<div class="scroll"><table>{head}<tbody>{"".join(body)}</tbody></table></div>'
+    foot = ""
+    if total is not None:
+        last = line(total, "td", ' class="total"')
+        foot = f"<tfoot>{last}</tfoot>"
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody>{foot}</table></div>'
 
 
 def is_number(value: Any) -> bool:
