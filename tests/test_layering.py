@@ -45,6 +45,7 @@ TENSORFLOW_COLUMN = {
     "transforms": {"data"},
     "quantization": {"formats", "precision", "data", "quantizers", "transforms"},
     "measure": {"formats", "precision", "data", "transforms", "quantization"},
+    "sparsity": {"formats", "precision", "data", "quantizers", "transforms", "quantization"},
     "training": {
         "formats",
         "precision",
@@ -56,6 +57,7 @@ TENSORFLOW_COLUMN = {
         "measure",
         "callbacks",
         "models",
+        "sparsity",
     },
     "export": {
         "formats",
@@ -79,6 +81,7 @@ TENSORFLOW_COLUMN = {
         "assign",
         "measure",
         "export",
+        "sparsity",
     },
     "search": {
         "formats",

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from tfxp.quantization.set_precision import set_precision as set_precision
     from tfxp.quantization.strip import strip as strip
     from tfxp.search import PrecisionSearch as PrecisionSearch
+    from tfxp.sparsity import SparsityMap as SparsityMap
+    from tfxp.sparsity import prune_model as prune_model
     from tfxp.streams import open_data as open_data
     from tfxp.training import calibrate_model as calibrate_model
     from tfxp.training import fine_tune as fine_tune
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
     from tfxp.transforms.wrpn.widen import widen_model as widen_model
 
 # Folders below the TensorFlow line; tfxp.keras loads TensorFlow quietly, so it goes first.
-_TENSORFLOW = {"callbacks", "export", "measure", "quantization", "search", "training", "transforms"}
+_TENSORFLOW = {
+    "callbacks", "export", "measure", "quantization", "search", "training", "transforms",
+}  # fmt: skip
 
 # public name -> module that defines it
 _PUBLIC = {
@@ -78,11 +82,13 @@ _PUBLIC = {
     "PrecisionMap": "tfxp.precision",
     "PrecisionSearch": "tfxp.search",
     "prepare_training": "tfxp.training",
+    "prune_model": "tfxp.sparsity",
     "quantize_model": "tfxp.quantization.quantize_model",
     "read_tflite": "tfxp.graph",
     "rescale_for_wrpn": "tfxp.transforms.wrpn.rescale",
     "Rounding": "tfxp.formats",
     "set_precision": "tfxp.quantization.set_precision",
+    "SparsityMap": "tfxp.sparsity",
     "split_normalization": "tfxp.transforms.split_normalization",
     "strip": "tfxp.quantization.strip",
     "TfxpError": "tfxp.errors",

@@ -23,8 +23,10 @@ with importing("tensorflow-model-optimization"):
         quantize_scope,
     )
     from tensorflow_model_optimization.quantization.keras.quantizers import Quantizer
+    from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
 
 __all__ = [
+    "PolynomialDecay",
     "QuantizeAnnotate",
     "QuantizeConfig",
     "QuantizeLayoutTransform",

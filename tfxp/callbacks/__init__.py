@@ -8,6 +8,7 @@ from tfxp.callbacks.freeze_formats import FreezeFormats
 from tfxp.callbacks.gradient_probe import GradientProbe
 from tfxp.callbacks.observer import Observer
 from tfxp.callbacks.precision_schedule import PrecisionSchedule
+from tfxp.callbacks.pruning_schedule import PruningSchedule
 from tfxp.callbacks.range_logger import RangeLogger
 from tfxp.callbacks.saturation_alarm import SaturationAlarm, SaturationWarning
 from tfxp.callbacks.sparsity_logger import SparsityLogger
@@ -21,6 +22,7 @@ __all__ = [
     "GradientProbe",
     "Observer",
     "PrecisionSchedule",
+    "PruningSchedule",
     "RangeLogger",
     "SaturationAlarm",
     "SaturationWarning",

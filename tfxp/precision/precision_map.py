@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfxp.errors import PrecisionError, check_fields, did_you_mean
+from tfxp.errors import PrecisionError, check_fields
 from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
-from tfxp.precision.selectors import SELECTORS
+from tfxp.precision.selectors import check_rule_keys, rule_targets
 
 SCHEMA = 1
 _SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
@@ -58,15 +58,7 @@ class PrecisionMap:
         LayerPrecision(rounding=self.rounding)  # says what is wrong with the mode
         filled = LayerPrecision(weights=8, activations=8).updated(self.default)
         object.__setattr__(self, "default", filled)
-        for key in self.layers:
-            if key.startswith("@") and key not in SELECTORS:
-                hint = did_you_mean(key, SELECTORS)
-                known = ", ".join(SELECTORS)
-                raise PrecisionError(f"selector: got {key!r}; expected one of {known}.{hint}")
-            try:
-                re.compile(key)
-            except re.error as error:
-                raise PrecisionError(f"pattern {key!r}: {error}.") from None
+        check_rule_keys(self.layers)
 
     @classmethod
     def uniform(
@@ -224,36 +216,8 @@ class PrecisionMap:
             for key in ("@inputs", "@outputs", "@norms"):
                 ends = (selected or {}).get(key, ())
                 result.update({name: edge for name in ends if name in result})
-        unmatched = []
+        targets = rule_targets(self.layers, "precision map", names, aliases, selected or {})
         for key, rule in self.layers.items():
-            targets = self._targets(key, names, aliases, selected or {})
-            if not targets and key not in (selected or {}):  # some networks have no such layer
-                unmatched.append(key)
-            for name in targets:
+            for name in targets[key]:
                 result[name] = result[name].updated(rule)
-        if unmatched:
-            known = [*names, *aliases]
-            hint = did_you_mean(unmatched[0], known)
-            raise PrecisionError(
-                f"layers of the precision map: got {', '.join(map(repr, unmatched))}, which match "
-                f"no layer; expected names or patterns of {', '.join(known)}.{hint}"
-            )
         return result
-
-    @staticmethod
-    def _targets(
-        key: str,
-        names: list[str],
-        aliases: Mapping[str, str],
-        selected: Mapping[str, Iterable[str]],
-    ) -> list[str]:
-        if key.startswith("@"):
-            return [name for name in selected.get(key, ()) if name in names]
-        if key in names:
-            return [key]
-        pattern = re.compile(key)
-        hits = [name for name in names if pattern.fullmatch(name)]
-        folded = [aliases[name] for name in aliases if pattern.fullmatch(name)]
-        if key in aliases:
-            hits, folded = [], [aliases[key]]
-        return list(dict.fromkeys(hits + [name for name in folded if name in names]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from tfxp.errors import PrecisionError, did_you_mean
 from tfxp.precision.layer_kind import LayerKind
 
 SELECTORS = {
@@ -167,3 +169,71 @@ def _norm_parts(nodes: Mapping[Key, Node[Key]]) -> list[Node[Key]]:
             parts += [*before, *(part for part in operands if part.kind == LayerKind.MEAN)]
         found += reversed(parts)
     return found
+
+
+def check_rule_keys(keys: Iterable[str]) -> None:
+    """Complain about keys of a map's rules that are neither names, selectors nor patterns.
+
+    Raises:
+        PrecisionError: an unknown selector, or a pattern that is none.
+    """
+    for key in keys:
+        if key.startswith("@") and key not in SELECTORS:
+            known = ", ".join(SELECTORS)
+            hint = did_you_mean(key, SELECTORS)
+            raise PrecisionError(f"selector: got {key!r}; expected one of {known}.{hint}")
+        try:
+            re.compile(key)
+        except re.error as error:
+            raise PrecisionError(f"pattern {key!r}: {error}.") from None
+
+
+def rule_targets(
+    keys: Iterable[str],
+    what: str,
+    names: Sequence[str],
+    aliases: Mapping[str, str],
+    selected: Mapping[str, Iterable[str]],
+) -> dict[str, list[str]]:
+    """The layers that each key of a map's rules means.
+
+    Args:
+        keys: layer names, selectors, or patterns that must match a whole name.
+        what: "precision map", for complaints.
+        names: the network's layers.
+        aliases: folded layer -> the layer it went into.
+        selected: selector -> the layers it stands for, none perhaps: an input of indices has no
+            format.
+
+    Raises:
+        PrecisionError: keys match no layer; all of them are named.
+    """
+    targets = {key: _targets(key, names, aliases, selected) for key in keys}
+    # some networks have no layer behind a selector
+    unmatched = [key for key, found in targets.items() if not found and key not in selected]
+    if unmatched:
+        known = [*names, *aliases]
+        hint = did_you_mean(unmatched[0], known)
+        raise PrecisionError(
+            f"layers of the {what}: got {', '.join(map(repr, unmatched))}, which match "
+            f"no layer; expected names or patterns of {', '.join(known)}.{hint}"
+        )
+    return targets
+
+
+def _targets(
+    key: str,
+    names: Sequence[str],
+    aliases: Mapping[str, str],
+    selected: Mapping[str, Iterable[str]],
+) -> list[str]:
+    if key.startswith("@"):
+        return [name for name in selected.get(key, ()) if name in names]
+    if key in names:
+        return [key]
+    pattern = re.compile(key)
+    hits = [name for name in names if pattern.fullmatch(name)]
+    folded = [aliases[name] for name in aliases if pattern.fullmatch(name)]
+    if key in aliases:
+        hits, folded = [], [aliases[key]]
+    return list(dict.fromkeys(hits + [name for name in folded if name in names]))

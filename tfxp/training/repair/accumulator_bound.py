@@ -124,7 +124,10 @@ class _BoundedLayer:
         """Make the kernel fit, and keep it so after every step of an optimizer."""
 
         def centered(values: tf.Tensor) -> tf.Tensor:
-            return values - tf.reduce_mean(values, self._taps, keepdims=True)
+            # Weights of zero may be held there by a mask.
+            part = tf.cast(values != 0, values.dtype)
+            count = tf.maximum(tf.reduce_sum(part, self._taps, keepdims=True), 1)
+            return values - part * tf.reduce_sum(values, self._taps, keepdims=True) / count
 
         def clipped(values: tf.Tensor) -> tf.Tensor:
             limit = np.float32(self._room * self._step)

@@ -204,7 +204,9 @@ class LayerRounding:
 
     def _value(self, path: str, codes: tf.Tensor) -> tf.Tensor:
         grid = self.wrapper.weight_variables[path]
-        return tf.clip_by_value(codes, grid["qmin"], grid["qmax"]) * grid["scale"]
+        values = tf.clip_by_value(codes, grid["qmin"], grid["qmax"]) * grid["scale"]
+        # A weight of zero is on every grid, and may be held there by a mask.
+        return tf.where(self.wrapper.variable(path) == 0, 0.0, values)
 
     def _quantized(self, path: str, value: tf.Tensor) -> tf.Tensor:
         quantizer = self.wrapper.quantize_config.weight_quantizers[path]

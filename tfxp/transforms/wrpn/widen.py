@@ -27,6 +27,7 @@ from tfxp.transforms.wrpn.layer_rules import (
     uneven_groups,
 )
 from tfxp.transforms.wrpn.plan import ChannelPlan, before_outputs
+from tfxp.transforms.zero_mask import drop_masks
 
 INITIALIZATIONS = ("fresh", "preserve")
 Factor = float | Mapping[str, float]
@@ -98,6 +99,7 @@ def widen_model(
             spec.set_arrays(_with_noise(spec, layer, arrays, noise, seed))
         if layer is not None:
             configure(spec, layer)
+            drop_masks(spec)
     return graph.to_model()
 
 
