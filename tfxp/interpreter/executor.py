@@ -20,8 +20,8 @@ from tfxp.interpreter.shape_arithmetic import ShapeArithmetic
 
 #: No computed tensor may be larger: a damaged shape must not exhaust memory.
 MAX_TENSOR_BYTES = 2**30
-#: Memory for the activations of the images that pass together.
-_PASS_BYTES = 2**25
+#: Bytes of activations, and images, that one pass over a stack has at most.
+_PASS_BYTES, _PASS_IMAGES = 2**21, 16
 #: Elements of the largest tensor of a graph whose stated sizes are placeholders.
 _SMALL = 2**16
 _DAMAGED = (
@@ -221,11 +221,9 @@ class Executor:
         return nodes
 
     def images_per_pass(self) -> int:
-        """How many images run together: as many as keep activations within tens of MB."""
-        largest = max(
-            (t.size * t.dtype.itemsize for t in self.graph.tensors if t.data is None), default=1
-        )
-        return int(max(1, min(256, _PASS_BYTES // max(1, largest))))
+        """How many images run together: as many as stay in the nearest caches."""
+        activations = sum(t.size * t.dtype.itemsize for t in self.graph.tensors if t.data is None)
+        return int(max(1, min(_PASS_IMAGES, _PASS_BYTES // max(1, activations))))
 
 
 def prepare(

@@ -15,7 +15,7 @@ from tfxp.graph import IntegerGraph, Tensor, read_tflite
 from tfxp.interpreter.details import tensor_details
 from tfxp.interpreter.encoding import decode_output, encode_input
 from tfxp.interpreter.executor import Executor, Settings, prepare
-from tfxp.interpreter.prediction import Rows, predict_rows, rows_by_input
+from tfxp.interpreter.prediction import Batches, Rows, rows_by_input
 from tfxp.interpreter.registry import Arithmetic, Array, Engine
 from tfxp.interpreter.report import Report, layer_row
 from tfxp.interpreter.signature import SignatureRunner
@@ -97,6 +97,7 @@ class Interpreter:
         self._values: dict[int, Array] = {}
         self._fed: dict[int, Array] = {}
         self._tape: Tape | None = None
+        self._batches: Batches | None = None
 
     # --- the calls of tf.lite.Interpreter -------------------------------------------------------
 
@@ -112,6 +113,7 @@ class Interpreter:
         if self._executor is None or self._resized:
             before = self._executor
             self._executor = prepare(self.graph, self._settings, self._shapes)
+            self._batches = None
             if before is not None:
                 self._executor.take_counters(before)
             self._resized = False
@@ -206,7 +208,7 @@ class Interpreter:
         self._forget_tape()
         self._fed = {i: np.require(a, requirements=["C", "W"]) for i, a in self._fed.items()}
         if self._settings.engine == "fast":
-            self._tape = Tape(executor, self._fed)
+            self._tape = Tape(executor, self._fed, executor.nodes)
             self._values = self._tape.values
         else:
             self._values = executor.run(dict(self._fed))
@@ -321,7 +323,10 @@ class Interpreter:
                     f"{tensor.dtype} (N, {', '.join(map(str, shape[1:]))}) with a model input of "
                     f"leading dimension 1 (it is {shape})"
                 )
-        return predict_rows(self._ready(), feeds, batch_size, self._threads)
+        executor = self._ready()
+        if self._batches is None:
+            self._batches = Batches(executor)
+        return self._batches.predict(feeds, batch_size, self._threads)
 
     def input_shape(self, tensor_index: int) -> tuple[int, ...]:
         """The shape that a model input has now, resized or not."""

@@ -1,14 +1,10 @@
-"""Many images through a graph made for one: a stack per operator where it permits.
-
-A stacked value holds the images along its leading dimension: (N * d0, d1, ...) for a tensor of
-shape (d0, d1, ...). Operators whose stacked tensors all have d0 = 1, and whose kernel says so, run
-once on the whole stack; others run image by image on slices.
-"""
+"""Many images through a graph made for one: remembered runs of a few images each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +12,9 @@ from numpy.typing import ArrayLike
 from tfxp.errors import DataError, did_you_mean
 from tfxp.graph import IntegerGraph
 from tfxp.interpreter.executor import Executor
-from tfxp.interpreter.registry import Array, Kernel, Node
+from tfxp.interpreter.registry import Array, Node
+from tfxp.interpreter.stack import Stack
+from tfxp.interpreter.tape import Tape
 
 #: Rows of every model input: an array, a list in the model's order, or a dictionary by name.
 Rows = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
@@ -73,40 +71,84 @@ def _is_one_array(graph: IntegerGraph, x: Rows) -> bool:
     return not (len(x) == 1 and np.ndim(x[0]) == rank)
 
 
-def predict_rows(
-    executor: Executor, feeds: dict[int, Array], batch_size: int | None, threads: int
-) -> list[Array]:
-    """Output codes (N, ...), one array per model output.
+class Batches:
+    """Runs of an executor on many images; remembers them from one call to the next.
 
     Args:
         executor: the prepared graph.
-        feeds: codes (N, ...) by model input.
-        batch_size: images per pass; None for as many as fit some tens of MB.
-        threads: passes side by side.
     """
-    count = next(iter(feeds.values())).shape[0]
-    size = batch_size or executor.images_per_pass()
-    if threads > 1:
-        size = max(1, min(size, -(-count // threads)))
-    starts = range(0, count, size)
 
-    def part(start: int) -> list[Array]:
-        piece = {index: rows[start : start + size] for index, rows in feeds.items()}
-        return run_stacked(executor, piece)
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._tapes: dict[int, SimpleQueue[Tape]] = {}
 
-    if threads > 1 and len(starts) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            results = list(pool.map(part, starts))
-    else:
-        results = [part(start) for start in starts]
-    if not results:
-        tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
-        return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
-    return [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
+    def predict(self, feeds: dict[int, Array], batch_size: int | None, threads: int) -> list[Array]:
+        """Output codes (N, ...), one array per model output.
+
+        Args:
+            feeds: codes (N, ...) by model input.
+            batch_size: images per pass; None for as many as stay near the processor.
+            threads: passes side by side.
+        """
+        executor, count = self._executor, next(iter(feeds.values())).shape[0]
+        size = batch_size or executor.images_per_pass()
+        if threads > 1:
+            size = max(1, min(size, -(-count // threads)))
+        whole = count // size * size
+        if batch_size is None:  # the rest one by one: a run of one image is remembered for any rest
+            starts = [(start, size) for start in range(0, whole, size)]
+            starts += [(start, 1) for start in range(whole, count)]
+        else:
+            starts = [(start, min(size, count - start)) for start in range(0, count, size)]
+
+        def part(piece: tuple[int, int]) -> list[Array]:
+            start, images = piece
+            return self._pass(
+                {i: rows[start : start + images] for i, rows in feeds.items()}, images
+            )
+
+        if threads > 1 and len(starts) > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                results = list(pool.map(part, starts))
+        else:
+            results = [part(piece) for piece in starts]
+        if not results:
+            tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
+            return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
+        return [np.concatenate(pieces) for pieces in zip(*results, strict=True)]
+
+    def _pass(self, feeds: dict[int, Array], images: int) -> list[Array]:
+        """Outputs of some images."""
+        executor = self._executor
+        if executor.variables or executor.settings.engine != "fast":
+            return run_stacked(executor, feeds)
+        idle = self._tapes.setdefault(images, SimpleQueue())
+        try:
+            tape = idle.get_nowait()
+        except Empty:
+            own = {i: np.array(rows, order="C") for i, rows in feeds.items()}
+            tape = Tape(executor, own, executor.private_nodes(), images)
+        else:
+            for index, rows in feeds.items():
+                np.copyto(tape.values[index], rows)
+            if not tape.run():  # a size depends on the data
+                tape.settle()
+                self._book(tape.nodes)
+                return run_stacked(executor, feeds)
+        outputs = [tape.stack.output(tape.values, i) for i in executor.graph.outputs]
+        tape.settle()
+        self._book(tape.nodes)
+        idle.put(tape)
+        return [np.array(o) for o in outputs]
+
+    def _book(self, nodes: list[Node]) -> None:
+        self._executor.count(nodes)
+        for node in nodes:
+            node.counters.reset()
 
 
 def run_stacked(executor: Executor, feeds: dict[int, Array]) -> list[Array]:
-    """Outputs for a stack of images.
+    """Outputs for a stack of images, operator by operator.
 
     Args:
         executor: the prepared graph.
@@ -121,23 +163,14 @@ def run_stacked(executor: Executor, feeds: dict[int, Array]) -> list[Array]:
         outputs = [_run_alone(executor, nodes, feeds, i) for i in range(count)]
         stacked = [np.concatenate(rows) for rows in zip(*outputs, strict=True)]
     else:
-        values = dict(feeds)
-        stack = set(feeds)
+        values, stack = dict(feeds), Stack(executor, set(feeds), count)
         for node, kernel in zip(nodes, executor.kernels, strict=True):
-            _run_operator(executor, node, kernel, values, stack, count)
+            results = stack.run(node, kernel, executor.arguments(node, values))
+            values.update(zip(node.operator.outputs, results, strict=False))
             executor.drop_used(node, values)
-        stacked = [
-            values[i] if i in stack else np.concatenate([_constant(executor, values, i)] * count)
-            for i in executor.graph.outputs
-        ]
+        stacked = [stack.output(values, i) for i in executor.graph.outputs]
     executor.count(nodes)
     return stacked
-
-
-def _constant(executor: Executor, values: dict[int, Array], index: int) -> Array:
-    value = values.get(index, executor.graph.tensors[index].data)
-    assert value is not None  # the executor has checked that every output is computed or constant
-    return np.atleast_1d(value)
 
 
 def _run_alone(
@@ -151,55 +184,3 @@ def _run_alone(
         node.counters.runs += 1
         values.update(zip(node.operator.outputs, results, strict=False))
     return [np.atleast_1d(values[index]) for index in executor.graph.outputs]
-
-
-def _run_operator(
-    executor: Executor,
-    node: Node,
-    kernel: Kernel,
-    values: dict[int, Array],
-    stack: set[int],
-    count: int,
-) -> None:
-    stacked = [i for i in node.operator.inputs if i in stack]
-    arguments = executor.arguments(node, values)
-    if not stacked:
-        results = executor.call(node, kernel, arguments)
-        node.counters.runs += 1
-    elif _permits(executor, node, kernel, stacked):
-        results = executor.call(node, kernel, arguments)
-        node.counters.runs += count
-    else:
-        results = _image_by_image(executor, node, kernel, arguments, stack, count)
-    if stacked:
-        stack.update(node.operator.outputs)
-    values.update(zip(node.operator.outputs, results, strict=False))
-
-
-def _permits(executor: Executor, node: Node, kernel: Kernel, stacked: list[int]) -> bool:
-    tensors = executor.graph.tensors
-    involved = [tensors[i].shape for i in (*stacked, *node.operator.outputs)]
-    return all(shape[:1] == (1,) for shape in involved) and kernel.batches(node)
-
-
-def _image_by_image(
-    executor: Executor,
-    node: Node,
-    kernel: Kernel,
-    arguments: list[Array | None],
-    stack: set[int],
-    count: int,
-) -> list[Array]:
-    parts = []
-    for image in range(count):
-        mine = []
-        for index, array in zip(node.operator.inputs, arguments, strict=True):
-            if array is not None and index in stack:
-                rank = len(executor.graph.tensors[index].shape)
-                rows = array.shape[0] // count
-                array = array[image * rows : (image + 1) * rows]
-                array = array.reshape(()) if rank == 0 else array
-            mine.append(array)
-        parts.append(executor.call(node, kernel, mine))
-        node.counters.runs += 1
-    return [np.concatenate([np.atleast_1d(a) for a in rows]) for rows in zip(*parts, strict=True)]

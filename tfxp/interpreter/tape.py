@@ -1,6 +1,6 @@
 """A run remembered: memory kept, consecutive compiled operators run as one call.
 
-The first `invoke` for some input shapes runs operator by operator. Its arrays become the tensors'
+The first run for some input shapes goes operator by operator. Its arrays become the tensors'
 memory, and what compiled kernels say they did (`Step`) becomes programs over these addresses. Later
 runs copy nothing and look nothing up: a program per stretch of compiled operators, Python for the
 others, nothing at all for those that only show an input in another shape.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tfxp.interpreter.executor import Executor
 from tfxp.interpreter.registry import Array, Kernel, Node
+from tfxp.interpreter.stack import Stack
 from tfxp.interpreter.step import Step, cache_line
 
 
@@ -53,16 +54,22 @@ class Tape:
 
     Args:
         executor: whose operators.
-        feeds: arrays of the model inputs, which become their memory.
+        feeds: arrays of the model inputs, which become their memory; stacks of `images` of them.
+        nodes: the executor's own, or private copies of them for one thread.
+        images: how many images a run takes, stacked as in `stack.py`.
     """
 
-    def __init__(self, executor: Executor, feeds: dict[int, Array]) -> None:
+    def __init__(
+        self, executor: Executor, feeds: dict[int, Array], nodes: list[Node], images: int = 1
+    ) -> None:
         self._executor = executor
         self.values = dict(feeds)
+        self.nodes = nodes
+        self.stack = Stack(executor, set(feeds), images)
         self._parts: list[_Program | tuple[Node, Kernel]] = []
-        self._skipped: list[Node] = []
+        self._skipped: list[tuple[Node, int]] = []
         self._runs = 0
-        for node, kernel in zip(executor.nodes, executor.kernels, strict=True):
+        for node, kernel in zip(nodes, executor.kernels, strict=True):
             self._record(node, kernel)
         programs = [part for part in self._parts if isinstance(part, _Program)]
         sizes = [step.scratch_bytes for program in programs for step in program.steps]
@@ -74,12 +81,15 @@ class Tape:
         executor = self._executor
         arguments = executor.arguments(node, self.values)
         node.step = None
-        results = executor.call(node, kernel, arguments)
-        node.counters.runs += 1
+        before = node.counters.runs
+        results = self.stack.run(node, kernel, arguments)
+        runs = node.counters.runs - before
         given = [a for a in arguments if a is not None]
+        # a view is for good if nothing that a run computes decides its shape or may change it
         stateful = any(index in executor.variables for index in node.operator.inputs)
-        if not stateful and results and all(_is_view(r, given) for r in results):
-            self._skipped.append(node)
+        shaped = any(i in self.values for i in node.operator.inputs[1:])
+        if not stateful and not shaped and results and all(_is_view(r, given) for r in results):
+            self._skipped.append((node, runs))
         elif _repeatable(node.step, given, results):
             assert node.step is not None
             program = self._parts[-1] if self._parts else None
@@ -87,7 +97,7 @@ class Tape:
                 program = _Program()
                 self._parts.append(program)
             program.steps.append(node.step)
-            self._skipped.append(node)
+            self._skipped.append((node, runs))
         else:
             results = [np.array(r, order="C") for r in results]  # memory of their own
             self._parts.append((node, kernel))
@@ -109,8 +119,7 @@ class Tape:
         return True
 
     def _run_node(self, node: Node, kernel: Kernel) -> bool:
-        results = self._executor.call(node, kernel, self._executor.arguments(node, self.values))
-        node.counters.runs += 1
+        results = self.stack.run(node, kernel, self._executor.arguments(node, self.values))
         for index, result in zip(node.operator.outputs, results, strict=False):
             memory = self.values[index]
             if memory.shape != np.shape(result):
@@ -123,8 +132,8 @@ class Tape:
         for part in self._parts:
             if isinstance(part, _Program):
                 part.settle()
-        for node in self._skipped:
-            node.counters.runs += self._runs
+        for node, runs in self._skipped:
+            node.counters.runs += self._runs * runs
         self._runs = 0
 
 

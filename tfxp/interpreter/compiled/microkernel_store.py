@@ -53,6 +53,25 @@ def store_vectors(fixed: bool, code_bits: int) -> Callable[..., None]:
     return store
 
 
+def rounded_twice(b: Any, acc: Any, factor: Any, left: Any, right: Any, away: Any) -> Any:
+    """The two roundings in fixed point of a vector of int32; all arguments but `b` are such."""
+    lanes, ints = acc.type.count, acc.type
+    longs = ir.VectorType(_I64, lanes)
+
+    def constant(kind: Any, value: int) -> Any:
+        return ir.Constant(kind, [value] * lanes)
+
+    product = b.mul(b.sext(b.shl(acc, left), longs), b.sext(factor, longs))
+    product = b.add(product, constant(longs, 1 << 30))
+    high = b.trunc(b.lshr(product, constant(longs, 31)), ints)
+    one, zero = constant(ints, 1), constant(ints, 0)
+    mask = b.sub(b.shl(one, right), one)
+    negative = b.sext(b.icmp_signed("<", high, zero), ints)
+    threshold = b.sub(b.lshr(mask, one), b.and_(negative, away))
+    more = b.sext(b.icmp_signed(">", b.and_(high, mask), threshold), ints)
+    return b.sub(b.ashr(high, right), more)
+
+
 class _StoreVectors:
     """Builds the IR of a loop over vectors.
 
@@ -109,29 +128,13 @@ class _StoreVectors:
         """The accumulator times its scale, within the outermost limits, rounded."""
         b, (least, most) = self.b, self.limits[:2]
         if self.fixed:
-            return self._clamp(self._rounded_twice(acc, *(self._load(f, i) for f in self.factors)),
-                               least, most)  # fmt: skip
+            factors = (self._load(f, i) for f in self.factors)
+            return self._clamp(rounded_twice(b, acc, *factors), least, most)
         v = b.fmul(b.sitofp(acc, self.number), self._load(self.factors[0], i))
         v = self._clamp(v, least, most)
         # adding and taking away 1.5 * 2^23 leaves no fractional bits, ties to even
         magic = ir.Constant(self.number, [12582912.0] * self.lanes)
         return b.fsub(b.fadd(v, magic), magic)
-
-    def _rounded_twice(self, acc: Any, factor: Any, left: Any, right: Any, away: Any) -> Any:
-        b, longs = self.b, ir.VectorType(_I64, self.lanes)
-
-        def constant(kind: Any, value: int) -> Any:
-            return ir.Constant(kind, [value] * self.lanes)
-
-        product = b.mul(b.sext(b.shl(acc, left), longs), b.sext(factor, longs))
-        product = b.add(product, constant(longs, 1 << 30))
-        high = b.trunc(b.lshr(product, constant(longs, 31)), self.ints)
-        one, zero = constant(self.ints, 1), constant(self.ints, 0)
-        mask = b.sub(b.shl(one, right), one)
-        negative = b.sext(b.icmp_signed("<", high, zero), self.ints)
-        threshold = b.sub(b.lshr(mask, one), b.and_(negative, away))
-        more = b.sext(b.icmp_signed(">", b.and_(high, mask), threshold), self.ints)
-        return b.sub(b.ashr(high, right), more)
 
     def _step(self, i: Any, sums: list[Any]) -> list[Any]:
         b = self.b

@@ -37,6 +37,7 @@ KERNELS = {
     "scatter": "scatter", "planes": "planes", "depthwise": "depthwise",
     "store_float32": "store", "store_fixed": "store", "store_scalar": "store_scalar",
     "add": "elementwise", "average_pool": "elementwise", "softmax": "elementwise",
+    "add_fixed": "fixed_point", "softmax_fixed": "fixed_point",
 }  # fmt: skip
 
 _PARAMETERS = 7

@@ -67,14 +67,20 @@ SUMS = 5 * 16 + 5 * 8
 #: ADD: whether codes are unsigned; multipliers, bias and shift; zero point and limits.
 (ADD_UNSIGNED, MULTIPLIER_A, MULTIPLIER_B, ADD_BIAS, ADD_SHIFT, ADD_ZERO, ADD_LOW,
  ADD_HIGH) = range(8)  # fmt: skip
-#: AVERAGE_POOL_2D: likewise; sizes, window, strides, padding before, limits.
+#: ADD in fixed point: the same sign, zero point and limits; zero point, factor and shift to the
+#: right of both inputs; shift to the left, factor and shift to the right of the sum.
+(ZERO_A, FACTOR_A, RIGHT_A, ZERO_B, FACTOR_B, RIGHT_B, SUM_LEFT, SUM_FACTOR,
+ SUM_RIGHT) = range(8, 17)  # fmt: skip
+#: AVERAGE_POOL_2D: like ADD; sizes, window, strides, padding before, limits.
 (POOL_UNSIGNED, POOL_HEIGHT, POOL_WIDTH, POOL_CHANNELS, POOL_OUT_HEIGHT, POOL_OUT_WIDTH, WINDOW_Y,
  WINDOW_X, POOL_STRIDE_Y, POOL_STRIDE_X, POOL_PAD_Y, POOL_PAD_X, POOL_LOW,
  POOL_HIGH) = range(14)  # fmt: skip
 #: SOFTMAX: likewise; classes; zero point; whether 1/2 is added and the rest cut off; limits;
-#: addresses of float32 exp(-step * d) for d = 0 ... 255 and of the output's scale.
+#: addresses of float32 exp(-step * d) for d = 0 ... 255 and of the output's scale; or, in fixed
+#: point, of exponentials in int32 (-1: too small) and of what they add to the sum.
 (SOFTMAX_UNSIGNED, CLASSES, SOFTMAX_ZERO, CUTS, SOFTMAX_LOW, SOFTMAX_HIGH, EXPONENTIALS,
  SOFTMAX_SCALE) = range(8)  # fmt: skip
+SUMMANDS = SOFTMAX_SCALE
 
 #: Kinds of code.
 SIGNED, UNSIGNED, WIDE = range(3)

@@ -28,7 +28,7 @@ import numpy as np
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.record import make_record
+from tfxp.interpreter.compiled.record import Record, make_record
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS
 from tfxp.interpreter.kernels import requirements as need
 from tfxp.interpreter.numerics.arithmetic import (
@@ -96,8 +96,11 @@ def _prepare_codes(node: Node, activation: str) -> Binary:
         low, high = need.activation_code_limits(node, activation, output)
         build = _multiply_builtin if multiplies else _choose_add(node)
     sign = -1 if node.operator.name == "SUB" else 1
-    if build is _add_xnnpack and node.engine == "fast" and a.shape == b.shape:
-        return _add_compiled(node, a, b, output, (low, high), sign)
+    if node.engine == "fast" and a.shape == b.shape and output.type in need.BYTE_TYPES:
+        if build is _add_xnnpack:
+            node.cache["step"] = "add", _add_record(a, b, output, (low, high), sign)
+        elif build is _add_builtin and sign == 1:
+            node.cache["step"] = "add_fixed", _sum_record(a, b, output, (low, high))
     return build(a, b, output, (low, high), sign)
 
 
@@ -179,14 +182,27 @@ def _add_int16_vectorised(
     return apply
 
 
+def _headroom(output: Tensor) -> int:
+    """By how many bits codes are shifted before they are scaled."""
+    return 15 if output.type == "INT16" else 20
+
+
+def _sum_multipliers(
+    a: Tensor, b: Tensor, output: Tensor
+) -> tuple[QuantizedMultiplier, QuantizedMultiplier, QuantizedMultiplier]:
+    """What scales the shifted codes of both inputs, and their sum."""
+    twice = 2.0 * max(a.scale, b.scale)
+    over_output = twice / (2.0 ** _headroom(output) * output.scale)
+    factors = a.scale / twice, b.scale / twice, over_output
+    by_a, by_b, by_output = (QuantizedMultiplier.of(factor) for factor in factors)
+    return by_a, by_b, by_output
+
+
 def _add_builtin(
     a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
 ) -> Binary:
-    left = 15 if output.type == "INT16" else 20
-    twice = 2.0 * max(a.scale, b.scale)
-    by_a, by_b = QuantizedMultiplier.of(a.scale / twice), QuantizedMultiplier.of(b.scale / twice)
-    by_output = QuantizedMultiplier.of(twice / (2.0**left * output.scale))
-    dtype = output.dtype
+    left, dtype = _headroom(output), output.dtype
+    by_a, by_b, by_output = _sum_multipliers(a, b, output)
 
     def apply(x: Array, y: Array) -> Array:
         scaled_x = requantize((x.astype(np.int64) - a.zero_point) << left, by_a)
@@ -240,32 +256,43 @@ def _add_xnnpack(
     return apply
 
 
-def _add_compiled(
-    node: Node, a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int
-) -> Binary:
-    """`_add_xnnpack` for equal shapes, compiled."""
-    # imported here so that loading the interpreter does not load Numba
-    from tfxp.interpreter.compiled.running import run_step
-
+def _add_record(a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int], sign: int) -> Record:
+    """`_add_xnnpack` for the compiled kernel."""
     parameters = add_xnnpack_parameters(a, b, output, sign)
-    broadcast = _add_xnnpack(a, b, output, limits, sign)
-    unsigned = int(output.type == "UINT8")
-    record = make_record(
+    return make_record(
         {
-            R.ADD_UNSIGNED: unsigned, **dict(zip(_ADD_PARAMETERS, parameters, strict=True)),
+            R.ADD_UNSIGNED: int(output.type == "UINT8"),
+            **dict(zip(_ADD_PARAMETERS, parameters, strict=True)),
             R.ADD_ZERO: output.zero_point, R.ADD_LOW: limits[0], R.ADD_HIGH: limits[1],
         }
     )  # fmt: skip
 
-    def apply(x: Array, y: Array) -> Array:
-        if x.shape != y.shape:
-            return broadcast(x, y)
-        x, y, out = np.ascontiguousarray(x), np.ascontiguousarray(y), np.empty(x.shape, x.dtype)
-        node.step = Step("add", (x, y), out, x.size, record)
-        run_step(node.step)
-        return out
 
-    return apply
+def _sum_record(a: Tensor, b: Tensor, output: Tensor, limits: tuple[int, int]) -> Record:
+    """`_add_builtin` for the compiled kernel."""
+    by_a, by_b, by_output = _sum_multipliers(a, b, output)
+    return make_record(
+        {
+            R.ADD_UNSIGNED: int(output.type == "UINT8"), R.ADD_ZERO: output.zero_point,
+            R.ADD_LOW: limits[0], R.ADD_HIGH: limits[1],
+            R.ZERO_A: a.zero_point, R.FACTOR_A: by_a.multiplier, R.RIGHT_A: -by_a.shift,
+            R.ZERO_B: b.zero_point, R.FACTOR_B: by_b.multiplier, R.RIGHT_B: -by_b.shift,
+            R.SUM_FACTOR: by_output.multiplier, R.SUM_LEFT: max(by_output.shift, 0),
+            R.SUM_RIGHT: max(-by_output.shift, 0),
+        }
+    )  # fmt: skip
+
+
+def _add_compiled(node: Node, x: Array, y: Array) -> Array:
+    """A sum of equal shapes."""
+    # imported here so that loading the interpreter does not load Numba
+    from tfxp.interpreter.compiled.running import run_step
+
+    x, y, out = np.ascontiguousarray(x), np.ascontiguousarray(y), np.empty(x.shape, x.dtype)
+    name, record = node.cache["step"]
+    node.step = Step(name, (x, y), out, x.size, record)
+    run_step(node.step)
+    return out
 
 
 def _multiply_builtin(
@@ -299,6 +326,8 @@ def _multiply_xnnpack(
 @kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=_blocks_permit)
 def combine(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """ADD, SUB or MUL: see the module for the arithmetic of each type."""
+    if "step" in node.cache and inputs[0].shape == inputs[1].shape:
+        return [_add_compiled(node, *inputs)]
     return [node.cache["apply"](*inputs)]
 
 

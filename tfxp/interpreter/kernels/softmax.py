@@ -40,6 +40,8 @@ from tfxp.interpreter.step import Step
 Unary = Callable[[Array], Array]
 #: Integer bits of scaled differences and of sums of exponentials.
 _DIFFERENCE_BITS, _SUM_BITS = 5, 12
+#: Sums of this many exponentials of 2^19 may leave 32 bits.
+_CLASSES_IN_32_BITS = 1 << (31 - (31 - _SUM_BITS))
 
 
 def _prepare(node: Node) -> None:
@@ -63,14 +65,30 @@ def _prepare(node: Node) -> None:
         need.require_symmetric(node, source, output)
         node.cache["apply"] = _softmax_int16(source, beta)
     elif node.arithmetic == "litert":
-        fast = node.engine == "fast" and output.type == kind
-        node.cache["apply"] = (
-            _softmax_compiled(node, source, output, beta)
-            if fast
-            else _softmax_table(source, output, beta)
-        )
+        node.cache["apply"] = _softmax_table(source, output, beta)
+        exponential = exp_table(source, beta)
+        second = np.array([output.scale], np.float32)
+        _prepare_step(node, "softmax", source, exponential, second)
     else:
         node.cache["apply"] = _softmax_fixed(node, source, output, beta)
+        exponential, second, used = _fixed_tables(node, source, beta)
+        marked = np.where(used, exponential, -1).astype(np.int32)
+        if source.shape[-1] < _CLASSES_IN_32_BITS:
+            _prepare_step(node, "softmax_fixed", source, marked, second.astype(np.int32))
+
+
+def _prepare_step(node: Node, name: str, source: Tensor, first: Array, second: Array) -> None:
+    """Lays a softmax of bytes to bytes out for a compiled kernel."""
+    output = node.outputs[0]
+    if node.engine != "fast" or output.type != source.type:
+        return
+    unsigned, limits = int(output.type == "UINT8"), CODE_LIMITS[output.type]
+    fields = {
+        R.SOFTMAX_UNSIGNED: unsigned, R.SOFTMAX_ZERO: output.zero_point, R.CUTS: unsigned,
+        R.SOFTMAX_LOW: limits[0], R.SOFTMAX_HIGH: limits[1],
+        R.EXPONENTIALS: first.ctypes.data, R.SOFTMAX_SCALE: second.ctypes.data,
+    }  # fmt: skip
+    node.cache["step"] = name, fields, (first, second)
 
 
 def _require_unit_output(node: Node, output: Tensor) -> None:
@@ -109,11 +127,16 @@ def scaled_differences(node: Node, source: Tensor, beta: float) -> tuple[Array, 
     return doubling_high_mul(wrap_int32(differences << by.shift), by.multiplier), smallest
 
 
-def _softmax_fixed(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
+def _fixed_tables(node: Node, source: Tensor, beta: float) -> tuple[Array, Array, Array]:
+    """By distance from the largest code: exponential, its share of the sum, whether it is used."""
     raw, smallest = scaled_differences(node, source, beta)
     used = -np.arange(256) >= smallest
     exponential = np.where(used, fixed.exp_of_negative(np.where(used, raw, 0), 5), 0)
-    summand = np.where(used, fixed.scale_by_power(exponential, -_SUM_BITS), 0)
+    return exponential, np.where(used, fixed.scale_by_power(exponential, -_SUM_BITS), 0), used
+
+
+def _softmax_fixed(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
+    exponential, summand, used = _fixed_tables(node, source, beta)
     low, high = CODE_LIMITS[output.type]
     bits, dtype = 16 if output.type == "INT16" else 8, output.dtype
 
@@ -156,32 +179,16 @@ def _softmax_table(source: Tensor, output: Tensor, beta: float) -> Unary:
     return apply
 
 
-def _softmax_compiled(node: Node, source: Tensor, output: Tensor, beta: float) -> Unary:
-    """`_softmax_table`, compiled."""
+def _softmax_compiled(node: Node, x: Array) -> Array:
     # imported here so that loading the interpreter does not load Numba
     from tfxp.interpreter.compiled.running import run_step
 
-    table, scale = exp_table(source, beta), np.array([output.scale], np.float32)
-    unsigned, limits = int(output.type == "UINT8"), CODE_LIMITS[output.type]
-
-    def apply(x: Array) -> Array:
-        x, out = np.ascontiguousarray(x), np.empty(x.shape, output.dtype)
-        if not x.size:
-            return out
-        record = make_record(
-            {
-                R.SOFTMAX_UNSIGNED: unsigned, R.CLASSES: x.shape[-1],
-                R.SOFTMAX_ZERO: output.zero_point,
-                R.CUTS: unsigned, R.SOFTMAX_LOW: limits[0], R.SOFTMAX_HIGH: limits[1],
-                R.EXPONENTIALS: table.ctypes.data, R.SOFTMAX_SCALE: scale.ctypes.data,
-            }
-        )  # fmt: skip
-        rows = x.size // x.shape[-1]
-        node.step = Step("softmax", (x,), out, rows, record, (table, scale))
-        run_step(node.step)
-        return out
-
-    return apply
+    name, fields, held = node.cache["step"]
+    x, out = np.ascontiguousarray(x), np.empty(x.shape, node.outputs[0].dtype)
+    record = make_record({**fields, R.CLASSES: x.shape[-1]})
+    node.step = Step(name, (x,), out, x.size // x.shape[-1], record, held)
+    run_step(node.step)
+    return out
 
 
 def _softmax_int16(source: Tensor, beta: float) -> Unary:
@@ -215,6 +222,8 @@ def _outer(node: Node) -> bool:
 @kernel("SOFTMAX", prepare=_prepare, batch=_outer)
 def softmax(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """exp(beta * x) over its sum along the last dimension: see the module."""
+    if "step" in node.cache and inputs[0].size:
+        return [_softmax_compiled(node, inputs[0])]
     return [node.cache["apply"](inputs[0])]
 
 
