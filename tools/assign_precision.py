@@ -34,6 +34,7 @@ The model is a Keras model, statistics that measure_model wrote (.json), or a pa
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tfxp import cli
@@ -50,7 +51,7 @@ from tfxp.commands import (
 from tfxp.cost import CostSettings, cost_report, weight_bits
 from tfxp.files import write_json
 from tfxp.precision import ModelStats
-from tfxp.report import search_page
+from tfxp.report import provenance, search_page
 from tfxp.report.assign_plots import plot_profile, plot_result
 from tfxp.report.search_figures import search_figures
 
@@ -115,7 +116,11 @@ def write(
         plot_profile(result.figures["profile"], _JUDD.profile.value)
     if _REPORT.value:
         title, tolerance = name.rstrip("/").split("/")[-1], _INPUTS.tolerance.value
-        search_page(search_figures(figures, title, tolerance)).write(_REPORT.value)
+        origin = provenance([path for path in (name, _FLAGS.values["data"].value) if path])
+        page = search_page(
+            dataclasses.replace(search_figures(figures, title, tolerance), provenance=origin)
+        )
+        page.write(_REPORT.value)
     if _JSON.value:
         write_json(_JSON.value, figures)
 

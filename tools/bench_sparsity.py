@@ -145,7 +145,7 @@ def plot(results: dict[str, Any], path: str) -> None:
     axes.set_ylabel("zeros in the output, %")
     axes.tick_params(axis="x", rotation=60)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
     pyplot.close(figure)

@@ -187,7 +187,7 @@ def plot_costs(report: CostReport, path: str) -> None:
         start = [a + b for a, b in zip(start, widths, strict=True)]
     left.invert_yaxis()
     left.set_xlabel("traffic per sample, kB")
-    left.legend(fontsize="small")
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     right.barh(names, [row["compute_cost"] / 1e6 for row in rows], color="#2b6cb0")
     right.set_xlabel("MACs x (weight + activation bits), million")
     with atomic_path(path) as temporary:

@@ -143,7 +143,7 @@ def plot_macs(report: Report, path: str) -> None:
         left += widths
     axes.invert_yaxis()
     axes.set_xlabel("million multiply-accumulates")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
     pyplot.close(figure)

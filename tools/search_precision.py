@@ -204,7 +204,8 @@ def report_on(search: Any, model: Any, pmap: PrecisionMap) -> Any:
 
 def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
     """One HTML page: the trials, the front, and the bits of its best maps."""
-    from tfxp.report.search_report import Choice, SearchFigures, search_page
+    from tfxp.cost import cost_heading
+    from tfxp.report import Choice, SearchFigures, provenance, search_page
 
     name, goal = result.goal.cost, result.goal
 
@@ -228,7 +229,7 @@ def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
         method=f"{search.settings.method} search",
         baseline=goal.baseline,
         metric=search.evaluator.metric,
-        cost=f"{name}, % of float",
+        cost=f"{cost_heading(name)}, % of float",
         visited=[point(t) for t in result.trials if t.complete],
         front=[point(t) for t in result.front],
         choices=choices,
@@ -239,6 +240,7 @@ def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
             f"{sum(not t.complete for t in result.trials)} of them were cut short, since they "
             "could not matter, and are not shown.",
         ],
+        provenance=provenance([_MODEL.value, _DATA.value]),
     )
     search_page(figures).write(_REPORT.value)
 

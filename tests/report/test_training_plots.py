@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfxp.errors import DataError
-from tfxp.report.training_plots import bits_table, plot_trainings
+from tfxp.report.training_plots import _last_epochs, bits_table, plot_trainings
 
 
 def run(*accuracies):
@@ -27,6 +27,16 @@ def test_pictures(names, tmp_path):
     path = tmp_path / "plot.png"
     plot_trainings({name: run(0.3, 0.6) for name in names}, path)
     assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_one_epoch_is_a_bar_and_not_an_empty_plot():
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    runs = {name: run(value) for name, value in (("a_seed0", 0.2), ("a_seed1", 0.4), ("b", 0.9))}
+    _last_epochs(axes, runs)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([30, 90])
+    pyplot.close(figure)
 
 
 def test_nothing_to_show(tmp_path):

@@ -4,7 +4,7 @@ from tfxp.cost.bits import tensor_bits
 from tfxp.cost.cost_report import CostReport, Figure
 from tfxp.cost.energy import EnergyTable
 from tfxp.cost.graph_stats import graph_precision, graph_stats
-from tfxp.cost.inference import CostSettings, cost_report, total_traffic
+from tfxp.cost.inference import CostSettings, cost_heading, cost_report, total_traffic
 from tfxp.cost.measured_run import executed_macs
 from tfxp.cost.memory import memory_bits
 from tfxp.cost.selection import resolve_precision, select_layers, weight_bits
@@ -22,6 +22,7 @@ __all__ = [
     "Stage",
     "ZeroSkipMachine",
     "ZeroSkipRow",
+    "cost_heading",
     "cost_report",
     "executed_macs",
     "graph_precision",

@@ -208,6 +208,16 @@ def cost_report(
     return CostReport(tuple(rows), totals, FIGURES, info)
 
 
+def cost_heading(name: str) -> str:
+    """What a total is called where people read.
+
+    Example:
+        >>> cost_heading("traffic_batch_bits"), cost_heading("own_figure")
+        ('traffic in batches', 'own figure')
+    """
+    return FIGURES[name].heading if name in FIGURES else name.replace("_", " ")
+
+
 def total_traffic(
     model: ModelStats,
     precision: PrecisionMap | Mapping[str, LayerPrecision],

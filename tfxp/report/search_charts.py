@@ -26,12 +26,14 @@ class Series:
         points: the points.
         joined: whether a line joins them, in the order given.
         faint: whether they are drawn small and pale, as a background.
+        marked: whether they are drawn large, in a colour of warnings, since all depends on them.
     """
 
     label: str
     points: Sequence[tuple[float, float]]
     joined: bool = False
     faint: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,12 @@ def scatter_chart(
         y = place(low_x, level[0])[1]
         shapes.append(f'<line class="level" x1="0" x2="100" y1="{y:.2f}" y2="{y:.2f}"/>')
     for one, points, colour in zip(series, shown, _COLOURS, strict=False):
-        shapes += _marks(one, [place(*point) for point in points], colour)
-    legend = [(one.label, colour) for one, colour in zip(series, _COLOURS, strict=False)]
+        tips = [f"{one.label}: {x_label} {x:.4g}, {y_label} {y:.4g}" for x, y in points]
+        shapes += _marks(one, [place(*point) for point in points], colour, tips)
+    legend = [
+        (one.label, "bad" if one.marked else colour)
+        for one, colour in zip(series, _COLOURS, strict=False)
+    ]
     if level:
         legend.append((f"dashed: {level[1]}", "level"))
     plot = (
@@ -94,10 +100,12 @@ def scatter_chart(
     return chart_figure(chart_legend(legend), [plot], caption)
 
 
-def _marks(series: Series, placed: list[tuple[float, float]], colour: str) -> list[str]:
+def _marks(
+    series: Series, placed: list[tuple[float, float]], colour: str, tips: list[str]
+) -> list[str]:
     """Points of one kind, joined by a line if they are to be."""
-    kind = "faint" if series.faint else ""
-    dots = [_dot(x, y, colour, kind) for x, y in placed]
+    kind = "faint" if series.faint else "marked" if series.marked else ""
+    dots = [_dot(x, y, colour, kind, tip) for (x, y), tip in zip(placed, tips, strict=True)]
     if not series.joined or len(placed) < 2:
         return dots
     path = " L".join(f"{x:.2f} {y:.2f}" for x, y in placed)
@@ -167,9 +175,11 @@ def mark_chart(rows: Sequence[MarkRow], legend: Sequence[str], caption: str = ""
     return chart_figure(keys, [*lines, axis], caption)
 
 
-def _dot(x: float, y: float, colour: str, kind: str) -> str:
+def _dot(x: float, y: float, colour: str, kind: str, tip: str = "") -> str:
+    hover = f' data-tip="{html.escape(tip)}"' if tip else ""
     return (
-        f'<line class="dot {colour} {kind}" x1="{x:.2f}" x2="{x:.2f}" y1="{y:.2f}" y2="{y:.2f}"/>'
+        f'<line class="dot {colour} {kind}" x1="{x:.2f}" x2="{x:.2f}" y1="{y:.2f}" y2="{y:.2f}"'
+        f"{hover}/>"
     )
 
 

@@ -57,6 +57,7 @@ class SearchFigures:
         saving: (share saved, accuracy) where allocation saves most below saturation.
         report_baseline: score of the float network on samples that the search has not seen.
         notes: sentences on how it was done.
+        provenance: where the figures come from, as `tfxp.report.provenance` gives it.
     """
 
     name: str
@@ -73,6 +74,7 @@ class SearchFigures:
     saving: tuple[float, float] | None = None
     report_baseline: float | None = None
     notes: Sequence[str] = field(default_factory=tuple)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def search_page(figures: SearchFigures) -> Page:
@@ -92,6 +94,8 @@ def search_page(figures: SearchFigures) -> Page:
     _sizes(page, figures)
     _profile(page, figures)
     _sqnr(page, figures)
+    page.provenance(figures.provenance)
+    page.live()
     return page
 
 
@@ -119,7 +123,7 @@ def _front(page: Page, figures: SearchFigures) -> None:
     series = [
         Series("every map visited", figures.visited, faint=True),
         Series("Pareto front", sorted(figures.front), joined=True),
-        Series("chosen", chosen),
+        Series("chosen", chosen, marked=True),
     ]
     bottom = _SHOWN_SHARE * figures.baseline
     hidden = sum(score < bottom for _, score in figures.visited)
@@ -165,7 +169,7 @@ def _choices(page: Page, figures: SearchFigures) -> None:
         "Bits per layer",
         f"Of the map for {best.label}; the table has weights/data of the others.",
         *_bit_bars(best),
-        html_table(["layer", *(choice.label for choice in figures.choices)], bits),
+        html_table(["layer", *(choice.label for choice in figures.choices)], bits, layers=layers),
     )
 
 

@@ -109,7 +109,9 @@ def plot_trainings(results: Mapping[str, Any], path: str | os.PathLike[str]) -> 
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     table = bits_table(results)
-    if table is None:
+    if table is None and all(len(result["epochs"]) <= 1 for result in results.values()):
+        _last_epochs(axes, results)
+    elif table is None:
         _curves(axes, results)
     else:
         _heat(axes, *table)
@@ -140,6 +142,17 @@ def _curves(axes: Any, results: Mapping[str, Any]) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize="small", ncols=2, loc="lower right")
+
+
+def _last_epochs(axes: Any, results: Mapping[str, Any]) -> None:
+    """Where there is one epoch, no curve: a bar per row, and a line from its least to its most."""
+    rows = {name: 100 * values for name, values in accuracy_by_row(results).items()}
+    means = np.array([values.mean() for values in rows.values()])
+    ends = np.array([(values.min(), values.max()) for values in rows.values()])
+    errors = np.abs(ends - means[:, None]).T
+    axes.barh(list(rows), means, xerr=errors, color="#2b6cb0", ecolor="#dd8452", capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy, %")
 
 
 def _heat(axes: Any, down: list[str], across: list[str], table: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxp.assign.pareto import relative_error
-from tfxp.cost import CostSettings, EnergyTable, cost_report
+from tfxp.cost import CostSettings, EnergyTable, cost_heading, cost_report
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.precision import ModelStats, PrecisionMap
 
@@ -113,9 +113,10 @@ class SearchGoal:
 
     def describe(self) -> str:
         """The goal in words."""
+        cost = cost_heading(self.cost)
         if self.tolerance is not None:
-            return f"least {self.cost} within {100 * self.tolerance:g} % of {self.baseline:.4f}"
-        return f"best accuracy with {self.cost} <= {self.budget:g}"
+            return f"least {cost} within {100 * self.tolerance:g} % of {self.baseline:.4f}"
+        return f"best accuracy with {cost} <= {self.budget:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
