@@ -101,6 +101,8 @@ TENSORFLOW_COLUMN = {
         "cost",
         "data",
         "export",
+        "graph",
+        "interpreter",
         "measure",
         "models",
         "precision",

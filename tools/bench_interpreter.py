@@ -1,11 +1,16 @@
 """Time the interpreter against LiteRT: one process, one thread, interleaved rounds, medians.
 
     tools/bench_interpreter.py --model=resnet8.tflite --data=cifar10_test.npz
+    tools/bench_interpreter.py --suite=models/,net.tflite --suite_data=samples/
     tools/bench_interpreter.py --sweep --json=bench.json
 
-A model is timed image by image on real data (natural zeros). The sweep times one 3x3 convolution,
-64 to 64 channels, at 0 to 95 % zero activations and with ternary and pruned weights, skipping on
-and off.
+A model is timed image by image on real data (natural zeros). A suite is any number of files and
+folders, each file in a process of its own, on NAME.npz from the folder of samples or on drawn
+codes; its columns are the time of an image in litert arithmetic; how many times faster that is than
+LiteRT's default engine, its builtin kernels and BUILTIN_REF; executed MACs; the time in builtin
+arithmetic, and over litert; images per second of predict_codes over single invokes, on one and on
+two threads. The sweep times one 3x3 convolution, 64 to 64 channels, at 0 to 95 % zero activations
+and with ternary and pruned weights, skipping on and off.
 Times are processor time of the one thread that works, which other processes on the machine
 disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs
 or machines do not.
@@ -15,13 +20,14 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
+from tfxp.commands.interpreter_suite import find_suite, suite_table, time_suite
+from tfxp.commands.interpreter_timing import Runs, interleave, litert_run, tfxp_run
 from tfxp.data import load_npz
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
@@ -38,6 +44,9 @@ _LIMIT = _FLAGS.limit()
 _INPUT_SCALE = _FLAGS.input_scale()
 _INPUT_SHIFT = _FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
+_SUITE = _FLAGS.DEFINE_list("suite", None, "Files and folders of .tflite files to time.")
+_SUITE_DATA = _FLAGS.DEFINE_string("suite_data", None, "Folder with NAME.npz for NAME.tflite.")
+_BATCHES = _FLAGS.DEFINE_boolean("batches", True, "Time predict_codes in a suite.")
 _SWEEP = _FLAGS.DEFINE_boolean("sweep", False, "Time the sweep over zeros as well.")
 _SIZE = _FLAGS.DEFINE_integer("size", 32, "Height and width in the sweep.", lower_bound=3)
 _ROUNDS = _FLAGS.DEFINE_integer("rounds", 31, "Interleaved rounds.", lower_bound=3)
@@ -45,70 +54,16 @@ _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
-Runs = dict[str, Callable[[int], Any]]
-
-
-def litert_run(content: bytes, codes: NDArray[Any], resolver: str) -> Callable[[int], Any]:
-    """One image through LiteRT with a named operator resolver."""
-    from ai_edge_litert.interpreter import Interpreter as LiteRT
-    from ai_edge_litert.interpreter import OpResolverType
-
-    kind = getattr(OpResolverType, resolver)
-    runner = LiteRT(model_content=content, experimental_op_resolver_type=kind, num_threads=1)
-    runner.allocate_tensors()
-    index = runner.get_input_details()[0]["index"]
-
-    def run(image: int) -> Any:
-        runner.set_tensor(index, codes[image : image + 1])
-        runner.invoke()
-
-    return run
-
-
-def tfxp_run(content: bytes, codes: NDArray[Any], **settings: Any) -> Callable[[int], Any]:
-    """One image through tfxp's compiled kernels."""
-    runner = Interpreter(model_content=content, **settings)
-    runner.allocate_tensors()
-    index = runner.graph.inputs[0]
-
-    def run(image: int) -> Any:
-        runner.set_tensor(index, codes[image : image + 1])
-        runner.invoke()
-
-    return run
-
 
 def all_runs(content: bytes, codes: NDArray[Any]) -> Runs:
     """Everything that is compared, by name."""
     return {
-        "tfxp": tfxp_run(content, codes),
-        "tfxp, no skipping": tfxp_run(content, codes, skip_zeros=False),
-        "LiteRT default": litert_run(content, codes, "AUTO"),
-        "LiteRT builtin": litert_run(content, codes, "BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
-        "LiteRT BUILTIN_REF": litert_run(content, codes, "BUILTIN_REF"),
+        "tfxp": tfxp_run(content, [codes]),
+        "tfxp, no skipping": tfxp_run(content, [codes], skip_zeros=False),
+        "LiteRT default": litert_run(content, [codes], "AUTO"),
+        "LiteRT builtin": litert_run(content, [codes], "BUILTIN_WITHOUT_DEFAULT_DELEGATES"),
+        "LiteRT BUILTIN_REF": litert_run(content, [codes], "BUILTIN_REF"),
     }
-
-
-def interleave(runs: Runs, images: int, rounds: int, bar: Progress) -> dict[str, float]:
-    """Median seconds an image of each, all of them timed in every round."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run(0)  # compiles, allocates
-    # slow runs get few images a round, fast ones more, so that a round is some 5 ms of each
-    repeats = {}
-    for name, run in runs.items():
-        began = time.thread_time()
-        run(0)
-        repeats[name] = int(np.clip(0.005 / max(time.thread_time() - began, 1e-6), 1, 20))
-    for number in range(rounds):
-        for name, run in runs.items():
-            run(number % images)  # brings code and data back into the caches
-            began = time.thread_time()
-            for i in range(repeats[name]):
-                run((number + i) % images)
-            seconds[name].append((time.thread_time() - began) / repeats[name])
-        bar.step()
-    return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
 def convolution(size: int, rng: np.random.Generator, kind: str, zeros: float) -> bytes:
@@ -200,10 +155,23 @@ def main() -> None:
     """Time what is asked for, print tables."""
     if _MODEL.value is not None and _DATA.value is None:
         raise ConfigError("data: got none; expected an .npz file to run the model on")
-    if _MODEL.value is None and not _SWEEP.value:
-        raise ConfigError("nothing to time: expected --model with --data, or --sweep")
+    if _MODEL.value is None and not _SWEEP.value and not _SUITE.value:
+        raise ConfigError("nothing to time: expected --model with --data, --suite, or --sweep")
     steps = _ROUNDS.value * ((_MODEL.value is not None) + len(SWEEP) * _SWEEP.value)
     figures: dict[str, Any] = {}
+    if _SUITE.value:
+        batches = bool(_BATCHES.value)
+        suite = find_suite(_SUITE.value, _SUITE_DATA.value, _ROUNDS.value, _SEED.value, batches)
+        figures["suite"] = time_suite(suite, _PROGRESS.value)
+        print(suite_table(figures["suite"]))
+    if steps:
+        time_one(figures, steps)
+    if _JSON.value:
+        write_json(_JSON.value, figures)
+
+
+def time_one(figures: dict[str, Any], steps: int) -> None:
+    """Time a model and the sweep, print their table, add the figures."""
     named: list[tuple[str, dict[str, float]]] = []
     with Progress(steps, "timing", "round", _PROGRESS.value) as bar:
         if _MODEL.value is not None:
@@ -223,8 +191,6 @@ def main() -> None:
             f"executed MACs {model['executed_share']:.1%}, start {model['start_seconds']:.2f} s, "
             f"peak memory {model['peak_memory_mib']:.0f} MiB"
         )
-    if _JSON.value:
-        write_json(_JSON.value, figures)
 
 
 run = cli.entry_point(main, _FLAGS)

@@ -1,6 +1,7 @@
 """The tools that run and show models: on a small one, and on real data where that is present."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +90,21 @@ def test_accuracy_on_real_data(model, data, right, of, shared, tmp_path):
     assert exit_of("run_tflite", *flags, f"--json={report}") in (0, None)
     figures = json.loads(report.read_text())
     assert figures["samples"] == of and round(figures["accuracy"] * of) == right
+
+
+def test_suite_times_files_and_names_those_it_cannot(files, tmp_path, capsys):
+    (tmp_path / "broken.tflite").write_bytes(b"no model")
+    report = tmp_path / "suite.json"
+    flags = ["--rounds=3", "--nobatches", f"--json={report}", f"--suite_data={tmp_path}"]
+    assert exit_of("bench_interpreter", f"--suite={tmp_path}", *flags) in (0, None)
+    out = capsys.readouterr().out
+    assert "not timed: broken.tflite" in out
+    rows = {Path(r["model"]).name: r for r in json.loads(report.read_text())["suite"]}
+    assert "error" in rows.pop("broken.tflite")
+    (row,) = rows.values()
+    assert row["seconds"]["tfxp builtin"] > 0 and 0 < row["executed_share"] <= 1
+
+
+def test_a_suite_of_nothing_is_refused(tmp_path, capsys):
+    assert exit_of("bench_interpreter", f"--suite={tmp_path}") not in (0, None)
+    assert "expected some" in capsys.readouterr().err
