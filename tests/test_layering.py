@@ -108,6 +108,8 @@ TENSORFLOW_COLUMN = {
         "precision",
         "quantization",
         "search",
+        "sparsity",
+        "training",
         "transforms",
     },
 }

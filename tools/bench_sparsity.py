@@ -1,4 +1,4 @@
-"""How zeros grow as bits get fewer: shares per layer, skipped operations, accuracy.
+"""How zeros grow as bits get fewer, and as networks are trained for them.
 
     tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \
         --eval_data=cifar10_test.npz --images=100 --json=sparsity.json --plot=sparsity.svg
@@ -8,6 +8,14 @@ before it (--placements), with no weight clips and one activation in a thousand.
 Keras on --limit samples of --data, evaluated on all of --eval_data, exported, and run in the
 interpreter on --images of --eval_data, which counts the operations that it skips. Nothing is
 calibrated or fine-tuned.
+
+    tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \
+        --train_data=cifar10_train.npz --eval_data=cifar10_test.npz --epochs=2 --augment=flip \
+        --rows=w8a8,w8a8/0.5,w8a8/2:4,w8a8/hoyer=0.1 --files=rows --json=rows.json --plot=rows.svg
+
+With --rows every row is a precision and what makes zeros: a pattern of weights, a price of
+activations (l1=, hoyer=). It is calibrated, fine-tuned, exported to --files, and the file is run on
+all of --eval_data. Rows that --json has already are not repeated.
 """
 
 from __future__ import annotations
@@ -24,11 +32,13 @@ import numpy as np
 import tfxp
 from tfxp import cli
 from tfxp.assign import AdaptionAssigner
-from tfxp.data import evaluate_metric, load_npz
+from tfxp.commands.sparse_rows import SparseRow, SparseTrainings, progress_line
+from tfxp.data import evaluate_metric, input_shapes, load_model_data, load_npz
 from tfxp.errors import ConfigError
 from tfxp.export import KerasTracer
-from tfxp.files import atomic_path, write_json
+from tfxp.files import atomic_path, read_json, write_json
 from tfxp.precision import PLACEMENTS, ModelStats
+from tfxp.training import FineTuneSettings
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
@@ -48,13 +58,22 @@ _PLACEMENTS = _FLAGS.DEFINE_list(
 )
 _IMAGES = _FLAGS.DEFINE_integer("images", 200, "Samples for the interpreter.", lower_bound=1)
 _EVAL_LIMIT = _FLAGS.DEFINE_integer("eval_limit", None, "Samples of --eval_data (default: all).")
-_PLOT = _FLAGS.plot("Save the shares of zeros as a picture")
+_ROWS = _FLAGS.DEFINE_list("rows", [], "Networks to train; see above.")
+_TRAIN = _FLAGS.train_data()
+_EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of every row.", lower_bound=1)
+_AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
+_FILES = _FLAGS.output("Folder for the rows' files.", name="files", folder=True)
+_SEED = _FLAGS.seed()
+_PLOT = _FLAGS.plot("Save the shares of zeros, or accuracy by MACs, as a picture")
 _JSON = _FLAGS.json()
 _CLIP = 1e-3
 
 
 def main() -> None:
-    """Convert, measure, run, print."""
+    """Convert, measure, run, print; or train, export, run, print."""
+    if _ROWS.value:
+        train_rows()
+        return
     if not all(text.isdigit() for text in _BITS.value):
         raise ConfigError(f"bits: got {_BITS.value}; expected whole numbers.")
     wrong = [name for name in _PLACEMENTS.value if name not in PLACEMENTS]
@@ -85,6 +104,68 @@ def main() -> None:
         plot(results, _PLOT.value)
     if _JSON.value:
         write_json(_JSON.value, results)
+
+
+def train_rows() -> None:
+    """Every row that is not there yet, each written as soon as it is done."""
+    rows = [SparseRow.parse(text) for text in _ROWS.value]
+    if _TRAIN.value is None or _FILES.value is None:
+        raise ConfigError("rows: got no --train_data or no --files; expected both.")
+    done = read_json(_JSON.value, "rows") if _JSON.value and Path(_JSON.value).exists() else {}
+    model = tfxp.load_model(_MODEL.value)
+    calibration, training, tests = (
+        load_model_data(path, input_shapes(model), None, limit, split, labels).scaled(
+            _INPUT_SCALE.value, _INPUT_SHIFT.value
+        )
+        for path, limit, split, labels in (
+            (_DATA.value, _LIMIT.value, "train", False),
+            (_TRAIN.value, None, "train", False),
+            (_EVAL.value, _EVAL_LIMIT.value, "test", True),
+        )
+    )
+    settings = FineTuneSettings(_EPOCHS.value, augment=_AUGMENT.value, seed=_SEED.value)
+    Path(_FILES.value).mkdir(parents=True, exist_ok=True)
+    work = SparseTrainings(model, calibration, training, tests, settings, Path(_FILES.value))
+    for row in rows:
+        if row.name not in done:
+            done[row.name] = work.run(row)
+            progress_line(done[row.name])
+            if _JSON.value:
+                write_json(_JSON.value, done)
+    show_rows([done[row.name] for row in rows])
+    if _PLOT.value:
+        plot_rows([done[row.name] for row in rows], _PLOT.value)
+
+
+def show_rows(results: list[dict[str, Any]]) -> None:
+    """Accuracy and what was executed, a line per row."""
+    shares = ("accuracy", "executed", "skipped_activation", "skipped_weight")
+    lines = [
+        [r["row"], *(f"{r[key]:.2%}" for key in shares), f"{r['bits_compressed'] / 8192:.1f}"]
+        for r in results
+    ]
+    header = ["row", "top-1", "MACs executed", "zero activation", "zero weight", "KiB compressed"]
+    print(cli.format_table(header, lines))
+
+
+def plot_rows(results: list[dict[str, Any]], path: str) -> None:
+    """Accuracy against executed MACs, a point per row."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for result in results:
+        place = 100 * result["executed"], 100 * result["accuracy"]
+        axes.plot(*place, "o", ms=5)
+        axes.annotate(result["row"], place, textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axes.set_xlabel("executed MACs, % of the dense network's")
+    axes.set_ylabel("top-1 of the exported file, %")
+    axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+    pyplot.close(figure)
 
 
 def accuracy(model: Any, tests: Any, scale: tuple[float, float]) -> float:

@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tfxp.sparsity.activation_penalty import ActivationZeros as ActivationZeros
+    from tfxp.sparsity.activation_penalty import regularize_activations as regularize_activations
+    from tfxp.sparsity.channels import remove_channels as remove_channels
     from tfxp.sparsity.masks import make_mask as make_mask
     from tfxp.sparsity.pattern import SparsityPattern as SparsityPattern
     from tfxp.sparsity.pruning import prune_model as prune_model
@@ -17,11 +20,14 @@ if TYPE_CHECKING:
 
 # public name -> module
 _NAMES = {
+    "ActivationZeros": "tfxp.sparsity.activation_penalty",
     "SparsityMap": "tfxp.sparsity.sparsity_map",
     "SparsityPattern": "tfxp.sparsity.pattern",
     "ZeroMask": "tfxp.transforms.zero_mask",
     "make_mask": "tfxp.sparsity.masks",
     "prune_model": "tfxp.sparsity.pruning",
+    "remove_channels": "tfxp.sparsity.channels",
+    "regularize_activations": "tfxp.sparsity.activation_penalty",
 }
 _PLAIN = ("SparsityMap", "SparsityPattern", "make_mask")
 

@@ -74,6 +74,18 @@ class ZeroMask(keras.constraints.Constraint):
 keras.utils.get_custom_objects()["ZeroMask"] = ZeroMask
 
 
+def refresh_masks(spec: LayerSpec) -> None:
+    """Hold the zeros that a layer's weights have now, where it held zeros before."""
+    arrays = spec.arrays()
+    for key, value in spec.config.items():
+        if isinstance(value, dict) and value.get("class_name") == "ZeroMask":
+            weight = key.removesuffix("_constraint")
+            array = arrays.get(weight, arrays.get(f"{weight}_kernel"))
+            if array is not None:
+                mask = ZeroMask.of(array != 0, value["config"].get("before"))
+                spec.config[key] = keras.constraints.serialize(mask)
+
+
 def drop_masks(spec: LayerSpec) -> None:
     """Let go of the masks of a layer whose weights get another shape."""
     for key, value in spec.config.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report, reporter
 from tfxp.quantization.learned_formats import freeze_formats, is_learning, learn_formats
+from tfxp.sparsity.activation_penalty import ActivationPenalty
+from tfxp.sparsity.prunable import copy_masks
+from tfxp.sparsity.pruning import GradualPruning
+from tfxp.sparsity.sparsity_map import SparsityMap
 from tfxp.training.repair.held_back import HeldBack, split
 from tfxp.training.repair.objective import Objective
 from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
@@ -53,6 +58,10 @@ class FineTuneSettings:
         optimizer: "adam" (steps are shares of each channel's size) or "adafactor" (of each
             tensor's; for models whose channels must not drift apart).
         warm_up: share of the steps in which the rate rises.
+        sparsity: zeros to make in the first half of the steps, by the cubic schedule of
+            `tfxp.callbacks.PruningSchedule`; masks that the model has already hold without it.
+        activation_l1, activation_hoyer: strengths of `tfxp.sparsity.ActivationZeros` for every
+            ReLU.
 
     Raises:
         ConfigError: a value outside its range.
@@ -68,6 +77,9 @@ class FineTuneSettings:
     formats: str = "learned"
     optimizer: str = "adam"
     warm_up: float = 0.1
+    sparsity: SparsityMap | str | float | None = None
+    activation_l1: float = 0.0
+    activation_hoyer: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
@@ -80,6 +92,11 @@ class FineTuneSettings:
         for name, share in (("held_back", self.held_back), ("warm_up", self.warm_up)):
             if not 0 <= share < 1:
                 raise ConfigError(f"{name}: got {share}; expected 0 to below 1.")
+        for name in ("activation_l1", "activation_hoyer"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}: got {getattr(self, name)}; expected 0 or more.")
+        if self.sparsity is not None:
+            object.__setattr__(self, "sparsity", SparsityMap.of(self.sparsity))
         for name, word, known in (
             ("augment", self.augment, AUGMENTATIONS),
             ("formats", self.formats, FORMATS),
@@ -87,6 +104,11 @@ class FineTuneSettings:
         ):
             if word not in known:
                 raise ConfigError(f"{name}: got {word!r}; expected one of {known}.")
+
+    @property
+    def makes_zeros(self) -> bool:
+        """Whether the network is to have more zeros than before."""
+        return bool(self.sparsity is not None or self.activation_l1 or self.activation_hoyer)
 
 
 def check_samples(settings: FineTuneSettings, data: ModelData) -> None:
@@ -123,13 +145,15 @@ def fine_tune(
 ) -> Losses:
     """Train a quantized model in place for a few epochs, and keep the best of them.
 
-        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x))
+        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x)) + P
 
     L is the cross-entropy of a softmax, at every position, or of sigmoids, and the squared error
-    of other outputs; R is what the network adds itself, its regularizers and `add_loss`. Some
-    samples are held back. The model ends with the weights of the epoch, or of the beginning, that
-    decides most of them rightly (by the labels, or without them as the float model does), with the
-    smaller loss among equals. Ctrl-C ends the training and keeps the best so far.
+    of other outputs; R is what the network adds itself, its regularizers and `add_loss`; P is the
+    settings' price of activations that are not zero. Some samples are held back. The model ends
+    with the weights of the epoch, or of the beginning, that decides most of them rightly (by the
+    labels, or without them as the float model does), with the smaller loss among equals. Where the
+    training makes zeros, only epochs count that end with all of them. Ctrl-C ends the training and
+    keeps the best so far.
 
     Args:
         qmodel: what `quantize_model` returned, with one output.
@@ -160,19 +184,22 @@ def fine_tune(
         raise DataError("training data: got labels in the batches and as y; expected one of them.")
     y = labels if y is None else np.asarray(y)
     trained = _trained(qmodel, settings)
-    objective = Objective(trained, y, teacher, settings.teacher_weight)
+    objective = Objective(trained, y, teacher, settings.teacher_weight, _penalty(trained, settings))
     data = ModelData.of((inputs, y), qmodel.input_names, "training data")
     data = data.shaped(input_shapes(qmodel))
     settings = _with_fixed_batch(settings, signature.batch)
     check_samples(settings, data)
     arrays = [part.x for part in data.parts]
     learned, held = split(len(data), settings.batch_size, settings.held_back, settings.seed)
-    judge = HeldBack(trained, objective, arrays, data.y, held, settings.batch_size)
+    start = not settings.makes_zeros
+    judge = HeldBack(trained, objective, arrays, data.y, held, settings.batch_size, start)
     training = [part[learned] for part in arrays], None if data.y is None else data.y[learned]
     losses = Losses(_epochs(trained, objective, training, settings, judge, reporter(progress)))
     losses.kept = judge.finish("fine-tuning")
     if trained is not qmodel and losses.kept:
         qmodel.set_weights(freeze_formats(trained).get_weights())
+        if settings.sparsity is not None:
+            copy_masks(trained, qmodel)
     return losses
 
 
@@ -193,8 +220,8 @@ def _epochs(
     """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
     (arrays, y), before = training, qmodel.get_weights()
     steps = len(arrays[0]) // settings.batch_size
+    steering = _Steering(qmodel, settings, steps * settings.epochs)
     step = objective.step(_optimizer(qmodel, settings, steps * settings.epochs))
-    freezing = _freezing(qmodel, steps * settings.epochs)
     for epoch in range(settings.epochs):
         total = 0.0
         try:
@@ -206,11 +233,15 @@ def _epochs(
                         f"fine-tuning: the loss became NaN in step {done} of epoch {epoch + 1}; "
                         "the model is as it was. Use a smaller learning rate."
                     )
-                freezing.on_train_batch_end(done)
+                steering.after_step(epoch * steps + done)
                 loss = f"loss {total / done:.4f}"
                 progress(epoch * steps + done, steps * settings.epochs, loss)
-            judge.look(epoch + 1)
+            if steering.has_zeros:
+                judge.look(epoch + 1)
         except KeyboardInterrupt:
+            if not judge.has_looked:
+                steering.make_zeros()
+                judge.look(epoch + 1)
             return
         yield total / steps
 
@@ -241,12 +272,49 @@ def _optimizer(qmodel: KerasModel, settings: FineTuneSettings, steps: int) -> An
     return RelativeAdam(schedule, relative_sizes(qmodel))
 
 
-def _freezing(qmodel: KerasModel, steps: int) -> FreezeFormats:
-    """Holds learned formats from the middle of the training on; all are held in its last fourth."""
-    freezing = FreezeFormats(steps // 2, max(steps // 40, 1), max(3 * steps // 4, steps // 2))
-    freezing.set_model(qmodel)
-    freezing.on_train_begin()
-    return freezing
+class _Steering:
+    """What changes during a training besides the weights: zeros and formats.
+
+    Zeros are made in its first half. Learned formats are held from the middle on, and all of them
+    in its last fourth.
+
+    Args:
+        qmodel: the model in training.
+        settings: which zeros.
+        steps: of the whole training.
+    """
+
+    def __init__(self, qmodel: KerasModel, settings: FineTuneSettings, steps: int) -> None:
+        often = max(steps // 40, 1)
+        self._freezing = FreezeFormats(steps // 2, often, max(3 * steps // 4, steps // 2))
+        self._freezing.set_model(qmodel)
+        self._freezing.on_train_begin()
+        self._pruning = None
+        if settings.sparsity is not None:
+            self._pruning = GradualPruning(qmodel, settings.sparsity, 0, steps // 2, often)
+            self._pruning.hold()  # before the step is compiled
+
+    def after_step(self, done: int) -> None:
+        """Change what is due after so many steps."""
+        self._freezing.on_train_batch_end(done)
+        if self._pruning is not None:
+            self._pruning.update(done)
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether all zeros are there that were asked for."""
+        return self._pruning is None or self._pruning.is_finished
+
+    def make_zeros(self) -> None:
+        """Make all of them now."""
+        if self._pruning is not None:
+            self._pruning.finish()
+
+
+def _penalty(qmodel: KerasModel, settings: FineTuneSettings) -> ActivationPenalty | None:
+    """The price of activations that are not zero, if there is one."""
+    strengths = {"l1": settings.activation_l1, "hoyer": settings.activation_hoyer}
+    return ActivationPenalty(qmodel, strengths) if any(strengths.values()) else None
 
 
 def _with_fixed_batch(settings: FineTuneSettings, batch: int | None) -> FineTuneSettings:

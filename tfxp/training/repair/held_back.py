@@ -30,7 +30,7 @@ def split(samples: int, batch_size: int, share: float, seed: int) -> tuple[np.nd
 
 
 class HeldBack:
-    """Keeps the weights that judge best on some samples; those before the training count too.
+    """Keeps the weights that judge best on some samples.
 
     Args:
         qmodel: the model in training.
@@ -39,6 +39,8 @@ class HeldBack:
         y: labels, or None.
         rows: the numbers of the samples to judge by.
         batch_size: samples a step.
+        start: whether the weights before the training count. Not those of a network that the
+            training is to fill with zeros.
     """
 
     def __init__(
@@ -49,19 +51,26 @@ class HeldBack:
         y: np.ndarray | None,
         rows: np.ndarray,
         batch_size: int,
+        start: bool = True,
     ) -> None:
         self._qmodel, self._objective = qmodel, objective
         self._rows, self._arrays = rows, arrays
         self._y = np.zeros(len(arrays[0]), np.int64) if y is None else y
         self._batch_size = batch_size
         self._seen: dict[int, tuple[float, float]] = {}
-        self.look(0)
+        if start:
+            self.look(0)
 
     def look(self, epoch: int) -> None:
         """Judge the model as it is."""
         self._seen[epoch] = self._score()
         if epoch == self.best:
             self._weights = self._qmodel.get_weights()
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether there are weights to choose from."""
+        return bool(self._seen)
 
     @property
     def best(self) -> int:

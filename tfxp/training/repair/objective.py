@@ -15,6 +15,7 @@ from tfxp.errors import DataError, ModelError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import is_quantized, plan_of
+from tfxp.sparsity.activation_penalty import ActivationPenalty
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import is_softmax
 from tfxp.transforms.training_only import TRAINING_ONLY
@@ -123,17 +124,19 @@ class OutputKind:
 class Objective:
     """The loss of a quantized network against labels and against its float twin.
 
-        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x))
+        loss = (1 - t) * (L(y, q(x)) + R) + t * L(float(x), q(x)) + P
 
     R is what the network adds itself: its regularizers, and losses of `add_loss`. It was chosen
     for a training on labels, and for kernels before BatchNormalization was folded into them; the
-    teacher alone asks for no other output than its own.
+    teacher alone asks for no other output than its own. P is what was asked for with the training:
+    the price of activations that are not zero. It is left out where samples are judged.
 
     Args:
         qmodel: the quantized model.
         y: all labels or targets, to see whether they fit; None for the teacher alone.
         teacher: the float model; None for labels alone.
         share: t where there are both, 0 to 1.
+        penalty: P; None for none.
 
     Raises:
         DataError: neither labels nor a teacher, or labels that do not fit the output.
@@ -146,12 +149,13 @@ class Objective:
         y: np.ndarray | None,
         teacher: Callable[..., Any] | None,
         share: float,
+        penalty: ActivationPenalty | None = None,
     ) -> None:
         if teacher is None and y is None:
             raise DataError(
                 "fine-tuning: got neither labels nor a float model; expected one of them."
             )
-        self._qmodel, self._teacher = qmodel, teacher
+        self._qmodel, self._teacher, self._penalty = qmodel, teacher, penalty
         self._share = 0.0 if teacher is None else 1.0 if y is None else share
         self.kind = OutputKind.of(qmodel).for_targets(y)
         self._labelled, self._numbered = y is not None, self.kind.are_numbers(y)
@@ -165,12 +169,19 @@ class Objective:
         @tf.function(reduce_retracing=True)
         def step(x: Any, y: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
-                loss = self._loss(x, y, self.kind.rows(self._qmodel(x, training=True)))
+                outputs, paid = self._forward(x)
+                loss = self._loss(x, y, self.kind.rows(outputs)) + paid
             gradients = tape.gradient(loss, variables)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
         return step
+
+    def _forward(self, x: Any) -> tuple[Any, tf.Tensor]:
+        """The network's outputs in training, and P."""
+        if self._penalty is None:
+            return self._qmodel(x, training=True), tf.constant(0.0)
+        return self._penalty.run(x)
 
     def examine(self, x: Any, y: tf.Tensor) -> tuple[float, float]:
         """Decisions of a batch that are right (by the labels, or else by the teacher); its loss."""
