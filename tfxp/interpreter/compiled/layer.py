@@ -94,6 +94,7 @@ def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper
         R.PAD_Y: rows.pad, R.TAPS_X: columns.taps, R.STRIDE_X: columns.stride,
         R.DILATION_X: columns.dilation, R.PAD_X: columns.pad,
         R.WEIGHTS: keeper.keep(weights), R.BIAS: keeper.keep(start),
+        R.NO_WEIGHTS: keeper.keep(np.zeros(columns.taps * layer.channels_out, np.int32)),
         R.PADDED: layer.channels_out,
     }  # fmt: skip
     scratch = {R.ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}

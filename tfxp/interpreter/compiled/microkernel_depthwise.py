@@ -1,4 +1,8 @@
-"""The inner loop of depthwise convolutions, as LLVM IR: all taps of a few channels in registers."""
+"""The inner loops of depthwise convolutions, as LLVM IR.
+
+`depthwise_block` does all taps of a few channels of one pixel, `depthwise_row` windows of 3x3 of many
+pixels with the weights of a few channels in registers.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +85,60 @@ def _block(b: Any, bits: int, signed: bool, lanes: int, vectors: int, arguments:
     for k, slot in enumerate(sums):
         address = b.add(accumulators, constant64(4 * lanes * k))
         b.store(b.load(slot), b.inttoptr(address, ints.as_pointer()), align=4)
+
+
+@intrinsic
+def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias: Any,
+                  sources: Any, weights: Any, pixels: Any, steps: Any, zero: Any) -> Any:  # fmt: skip
+    """Windows of three rows of three taps, all inside, of some channels of neighbouring pixels.
+
+    Takes (kind, channels, accumulators, bias, sources, weights, pixels, steps, zero): one of
+    `record.KINDS`; LANES or 8; addresses of int32 accumulators and start values; of the codes of the
+    first window's three rows; of the weights of three rows, as in `depthwise_block`; how many
+    pixels; (bytes between accumulators, source bytes to the next pixel, source and weight bytes to
+    the next tap); and the zero point.
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        kind, channels, *others = arguments
+        blocks = {block: block for block in {LANES, 8}}
+        cases = {
+            code << 16 | block: (_CODES[code], lanes)
+            for code in _CODES for block, lanes in blocks.items()
+        }  # fmt: skip
+        which = b.or_(b.shl(kind, constant64(16)), channels)
+        switch(b, which, cases, lambda case: _row(b, *case[0], case[1], others))
+        return context.get_dummy_value()
+
+    plain = types.int64
+    return types.void(*[plain] * 4, sources, weights, plain, steps, plain), codegen
+
+
+def _row(b: Any, bits: int, signed: bool, lanes: int, arguments: Any) -> None:
+    accumulators, bias, sources, weights, pixels, steps, zero = arguments
+    codes, ints = ir.VectorType(ir.IntType(bits), lanes), ir.VectorType(I32, lanes)
+    shorts = ir.VectorType(ir.IntType(16), 2 * lanes)
+    next_sum, next_pixel, next_tap, next_weight = (b.extract_value(steps, i) for i in range(4))
+    zeros = b.bitcast(splat(b, b.trunc(b.sub(constant64(0), zero), I32), lanes), shorts)
+    start, kernel = _load(b, bias, 0, ints, 4), []
+    for row in range(3):
+        at = b.extract_value(weights, row)
+        for _ in range(3):
+            kernel.append(_load(b, at, 0, shorts, 4))
+            # all taps see the zero point, so what it adds is known before
+            start = multiply_add(b, start, zeros, kernel[-1])
+            at = b.add(at, next_weight)
+    with cgutils.for_range(b, pixels) as loop:
+        offset, total = b.mul(loop.index, next_pixel), start
+        for row in range(3):
+            at = b.add(b.extract_value(sources, row), offset)
+            for tap in range(3):
+                raw = _load(b, at, 0, codes, bits // 8)
+                wide = b.sext(raw, ints) if signed else b.zext(raw, ints)
+                total = multiply_add(b, total, b.bitcast(wide, shorts), kernel[3 * row + tap])
+                at = b.add(at, next_tap)
+        address = b.add(accumulators, b.mul(loop.index, next_sum))
+        b.store(total, b.inttoptr(address, ints.as_pointer()), align=4)
 
 
 def _load(b: Any, address: Any, offset: int, kind: Any, align: int) -> Any:

@@ -32,9 +32,10 @@ Record = NDArray[np.int64]
 (PLANE, PLANE_ROW, PAD_ABOVE, PAD_LEFT, SPAN, LIST_STARTS, DISTANCES, LISTED_WEIGHTS, LIST_BIAS,
  SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE) = range(10, 22)  # fmt: skip
 
-#: Depthwise: taps, stride, dilation and padding of both directions; addresses.
+#: Depthwise: taps, stride, dilation and padding of both directions; addresses of
+#: weights, start values and a row of weights that are zero.
 (TAPS_Y, STRIDE_Y, DILATION_Y, PAD_Y, TAPS_X, STRIDE_X, DILATION_X, PAD_X, WEIGHTS,
- BIAS) = range(10, 20)  # fmt: skip
+ BIAS, NO_WEIGHTS) = range(10, 21)  # fmt: skip
 
 #: The visit table: addresses of the classes of rows and columns, their numbers, address of MACs.
 ROW_CLASS, COLUMN_CLASS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 29)
