@@ -40,6 +40,7 @@ class Case:
     weight_zeros: float = 0.3
     keep: bool = False
     seed: int = 0
+    zero: int | None = None
 
     def __str__(self) -> str:
         usual = Case()
@@ -69,7 +70,7 @@ class Case:
     @property
     def input_zero(self) -> int:
         """Zero point of the input."""
-        return {"INT8": 3, "UINT8": 120, "INT16": 0}[self.x]
+        return {"INT8": 3, "UINT8": 120, "INT16": 0}[self.x] if self.zero is None else self.zero
 
     @property
     def out_channels(self) -> int:

@@ -62,6 +62,30 @@ def test_engines_agree_on_codes_and_counts(case, arithmetic, skip, rng):
     assert fast_row == slow_row
 
 
+DENSE = [
+    Case(shape=(1, 9, 8, 3), units=8, stride=2, weight_zeros=0),
+    Case(shape=(2, 9, 11, 3), units=70, padding=1, dilation=1, weight_zeros=0),
+    Case(shape=(1, 6, 6, 5), units=40, taps=(1, 1), weight_zeros=0),
+    Case(shape=(2, 8, 6, 16), units=24, taps=(1, 1), stride=2, weight_zeros=0, zero=-128),
+    Case(shape=(2, 8, 6, 16), units=24, weight_zeros=0, zero=-128),
+    Case(shape=(1, 8, 9, 4), units=17, taps=(5, 3), weight_zeros=0),
+    Case(shape=(1, 7, 9, 6), units=33, x="UINT8", w="UINT8", per_channel=False, weight_zeros=0),
+    Case(shape=(1, 7, 5, 6), units=16, x="INT16", bias="INT64", weight_zeros=0),
+]
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.7], ids=str)
+@pytest.mark.parametrize("case", DENSE, ids=str)
+def test_layers_that_multiply_everything(case, zeros, rng):
+    """Dense or listing, by the zeros of each image: the same codes and counts."""
+    x = drawn(case, rng, zeros)
+    fast, fast_row = run(case, x, engine="fast")
+    slow, slow_row = run(case, x, engine="reference")
+    np.testing.assert_array_equal(fast, slow)
+    assert fast_row == slow_row
+    check_equal(case.model(), rng, "litert", [x])
+
+
 def brute_force(case, x):
     """MACs by four nested loops over pixels and taps: total, executed, by activation, by weight."""
     weights = case.weights()

@@ -94,6 +94,25 @@ def clear_sums(record: Any, scratch_at: int) -> None:
     fill_ints(scratch_at + record[R.SUMS_PART], R.SUMS, 0)
 
 
+@shared
+def prefers_scatter(image_at: int, record: Any) -> Any:
+    """Whether an image has so few non-zero codes that listing these is cheaper."""
+    size = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
+    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
+    count = np.int64(0)
+    if record[R.SCATTER_SHARE] < 0:
+        return False
+    if kind == R.WIDE:
+        wide, wanted_wide = shorts_at(image_at), np.int16(zero)
+        for i in range(size):
+            count += wide[i] != wanted_wide
+    else:
+        codes, wanted = bytes_at(image_at), np.int8(zero)
+        for i in range(size):
+            count += codes[i] != wanted
+    return count * R.SHARE <= record[R.SCATTER_SHARE] * size
+
+
 def count(
     x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
 ) -> None:  # fmt: skip

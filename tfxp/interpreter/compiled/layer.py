@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.compiled import record as R
+from tfxp.interpreter.compiled.dense_layout import DenseLayout, suits_dense
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.record import Record
@@ -20,8 +22,9 @@ from tfxp.interpreter.mac.layer import MacLayer, MacResult
 from tfxp.interpreter.registry import Node
 from tfxp.interpreter.step import Step
 
-#: Weights are listed where their products alone take less than this share of all.
-_WORTH_LISTING = 0.9
+#: Weights are listed where their products alone take less than this share of what listing
+#: activations takes; multiplying everything, where a layer suits that, takes half of it.
+_WORTH_LISTING, _WORTH_LISTING_BESIDE_DENSE = 0.9, 0.5
 
 
 class Plan:
@@ -30,30 +33,42 @@ class Plan:
     Args:
         layer: weights and constants.
         rows, columns: where taps fall.
+        zeros_likely: whether to prepare for activations that are mostly zero.
     """
 
-    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
+    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis, zeros_likely: bool) -> None:
         self.layer, self.axes = layer, (rows, columns)
-        depthwise = layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed
         self.exact = fits_32_bits(layer)
         self.dtype = layer.requantizer.dtype
         self.shape = (rows.out, columns.out, layer.channels_out)
-        if not self.exact:
-            return
-        if depthwise:
+        if self.exact:
+            self._lay_out(layer, rows, columns, zeros_likely)
+            self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
+
+    def _lay_out(self, layer: MacLayer, rows: Axis, columns: Axis, zeros_likely: bool) -> None:
+        if layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed:
             keeper = Keeper()
             self.record, self._held = _depthwise_record(layer, rows, columns, keeper), keeper.kept
             self.kernel = "depthwise"
-        else:
+            return
+        dense, share = suits_dense(layer, rows, columns), cost_share(layer, rows, columns)
+        worth = _WORTH_LISTING_BESIDE_DENSE if dense else _WORTH_LISTING
+        lists_weights = share is not None and share < worth
+        scatter, self._held = None, []
+        if lists_weights or zeros_likely or not dense:
             layout = ScatterLayout(layer, rows, columns)
-            self.record, self._held = scatter_record(layout, rows, columns), layout.kept
-            self.kernel = "scatter"
-            share = cost_share(layer, rows, columns)
-            if share is not None and share < _WORTH_LISTING:
-                lists = WeightLists(layer, rows, columns, self.record)
-                self.record, self._held = lists.record, [*layout.kept, *lists.kept]
-                self.kernel = "planes"
-        self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
+            scatter, self._held = scatter_record(layout, rows, columns), layout.kept
+        if lists_weights:
+            assert scatter is not None
+            lists = WeightLists(layer, rows, columns, scatter)
+            self.record, self.kernel, kept = lists.record, "planes", lists.kept
+        elif dense:
+            packed = DenseLayout(layer, rows, columns, scatter)
+            self.record, self.kernel, kept = packed.record, "dense", packed.kept
+        else:
+            assert scatter is not None
+            self.record, self.kernel, kept = scatter, "scatter", []
+        self._held = [*self._held, *kept]
 
 
 def run_compiled(
@@ -69,7 +84,7 @@ def run_compiled(
     """
     plan = node.cache.get("plan")
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
-        plan = node.cache["plan"] = Plan(layer, rows, columns)
+        plan = node.cache["plan"] = Plan(layer, rows, columns, _zeros_likely(node))
     if not plan.exact:
         from tfxp.interpreter.compiled.plain import run_plain  # loads Numba
 
@@ -85,6 +100,22 @@ def run_compiled(
     return result
 
 
+def _zeros_likely(node: Node) -> bool:
+    """Whether the input comes out of a ReLU, or its zero is the lowest code.
+
+    Weights laid out for an input that is hardly ever zero would take memory for nothing.
+    """
+    index = node.operator.inputs[2 if node.operator.name == "TRANSPOSE_CONV" else 0]
+    source = node.graph.tensors[index]
+    if source.type in CODE_LIMITS and source.zero_point == CODE_LIMITS[source.type][0]:
+        return True
+    makers = [o for o in node.graph.operators if index in o.outputs]
+    return any(
+        "RELU" in f"{maker.name} {maker.options.get('fused_activation_function', '')}"
+        for maker in makers
+    )
+
+
 def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper) -> Record:
     """The record of a layer for `depthwise_image`."""
     start, late = pack_bias(layer, layer.channels_out // layer.groups)
@@ -98,4 +129,4 @@ def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper
         R.PADDED: layer.channels_out,
     }  # fmt: skip
     scratch = {R.ACCUMULATORS_PART: 4 * columns.out * layer.channels_out}
-    return layer_record(layer, (rows, columns), keeper, own, late, columns.out, scratch)
+    return layer_record(layer, (rows, columns), keeper, own, late, scratch)

@@ -1,7 +1,7 @@
 """The inner loops of depthwise convolutions, as LLVM IR.
 
-`depthwise_block` does all taps of a few channels of one pixel, `depthwise_row` windows of 3x3 of many
-pixels with the weights of a few channels in registers.
+`depthwise_block` does all taps of a few channels of one pixel, `depthwise_row` windows of 3x3 of
+many pixels with the weights of a few channels in registers.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ def _block(b: Any, bits: int, signed: bool, lanes: int, vectors: int, arguments:
 
 
 @intrinsic
-def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias: Any,
-                  sources: Any, weights: Any, pixels: Any, steps: Any, zero: Any) -> Any:  # fmt: skip
+def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias: Any, sources: Any,
+                  weights: Any, pixels: Any, steps: Any, zero: Any) -> Any:  # fmt: skip
     """Windows of three rows of three taps, all inside, of some channels of neighbouring pixels.
 
     Takes (kind, channels, accumulators, bias, sources, weights, pixels, steps, zero): one of
-    `record.KINDS`; LANES or 8; addresses of int32 accumulators and start values; of the codes of the
-    first window's three rows; of the weights of three rows, as in `depthwise_block`; how many
+    `record.KINDS`; LANES or 8; addresses of int32 accumulators and start values; of the codes of
+    the first window's three rows; of the weights of three rows, as in `depthwise_block`; how many
     pixels; (bytes between accumulators, source bytes to the next pixel, source and weight bytes to
     the next tap); and the zero point.
     """

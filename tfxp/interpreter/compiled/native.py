@@ -34,7 +34,7 @@ from tfxp.interpreter.compiled.lanes import cpu_features, cpu_name
 #: requantize take accumulators, values to restart from, codes, pixels, record, scratch, counts.
 KERNELS = {
     "program": "program", "count": "counting",
-    "scatter": "scatter", "planes": "planes", "depthwise": "depthwise",
+    "scatter": "scatter", "planes": "planes", "depthwise": "depthwise", "dense": "dense",
     "store_float32": "store", "store_fixed": "store", "store_scalar": "store_scalar",
     "add": "elementwise", "average_pool": "elementwise", "softmax": "elementwise",
     "add_fixed": "fixed_point", "softmax_fixed": "fixed_point",

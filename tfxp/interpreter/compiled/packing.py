@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ _STORES = {
     "float32": "store_float32", "double_rounding": "store_fixed",
     "double_half_up": "store_fixed", "double_eights": "store_fixed",
 }  # fmt: skip
+
+
+#: Accumulators that are requantized in one go, if their pixels stand close.
+_RUN = 512
 
 
 class Keeper:
@@ -67,7 +72,6 @@ def layer_record(
     keeper: Keeper,
     own: Mapping[int, int],
     late: NDArray[np.int64],
-    repeats: int,
     scratch: Mapping[int, int],
 ) -> Record:
     """The record of a convolution.
@@ -76,9 +80,8 @@ def layer_record(
         layer: weights and constants.
         axes: where taps fall, vertically and horizontally.
         keeper: holds the arrays that the record points to.
-        own: fields of the kernel.
+        own: fields of the kernel, PADDED among them.
         late: int64 (OC,), added to accumulators.
-        repeats: how many pixels of scales stand one behind the other.
         scratch: bytes of the parts of scratch memory that the kernel has besides the common ones.
     """
     rows, columns = axes
@@ -94,9 +97,16 @@ def layer_record(
         R.ROW_CLASSES: table.macs.shape[0], R.COLUMN_CLASSES: table.macs.shape[1],
         R.VISIT_MACS: keeper.keep(table.macs), R.COUNT_KERNEL: address_of("count"),
     }  # fmt: skip
+    repeats = _pixels_of_a_run(layer.channels_out) if own[R.PADDED] == layer.channels_out else 1
     requantizer = _requantizer_fields(layer, late, repeats, keeper)
     parts = share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **scratch})
     return make_record({**common, **own, **requantizer, **parts})
+
+
+def _pixels_of_a_run(channels: int) -> int:
+    """Pixels whose factors stand one behind the other, so that few channels fill vectors too."""
+    whole = 16 // math.gcd(channels, 16)
+    return whole * max(1, _RUN // (whole * channels)) if channels < _RUN else 1
 
 
 def _requantizer_fields(
@@ -112,6 +122,7 @@ def _requantizer_fields(
               r.low - zero, r.high - zero, zero]  # fmt: skip
     away = np.array([-(r.rounds_away(channel)) for channel in range(len(r.shift))], np.int32)
     return {
+        R.RUN_PIXELS: repeats,
         R.STORE_KERNEL: address_of(_STORES.get(r.mode, "store_scalar")),
         R.MODE: MODES.index(r.mode), R.ZERO: zero, R.LOW: r.low, R.HIGH: r.high,
         R.TYPE_LOW: r.type_low, R.TYPE_HIGH: r.type_high,

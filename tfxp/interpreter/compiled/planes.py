@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes, prefers_scatter
 from tfxp.interpreter.compiled.lanes import PIXELS
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -67,23 +67,6 @@ def _multiply(record: Any, planes_at: int, tile_at: int, acc_at: int) -> None:
 
 
 @inlined
-def _prefers_scatter(image_at: int, record: Any) -> Any:
-    """Whether an image has so few non-zero codes that listing these is cheaper."""
-    size = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
-    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
-    count = np.int64(0)
-    if kind == R.WIDE:
-        wide, wanted_wide = shorts_at(image_at), np.int16(zero)
-        for i in range(size):
-            count += wide[i] != wanted_wide
-    else:
-        codes, wanted = bytes_at(image_at), np.int8(zero)
-        for i in range(size):
-            count += codes[i] != wanted
-    return count * R.SHARE <= record[R.SCATTER_SHARE] * size
-
-
-@inlined
 def _image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: int) -> None:
     """One image, weight by weight."""
     record = longs_at(record_at)
@@ -112,7 +95,7 @@ def planes(
     written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
     for n in range(images):
         image_at, to_at = x_at + n * codes, out_at + n * written
-        if _prefers_scatter(image_at, record):
+        if prefers_scatter(image_at, record):
             call(record[R.SCATTER_KERNEL], image_at, 0, to_at, 1, record[R.SCATTER_RECORD],
                  scratch_at, counts_at)  # fmt: skip
         else:

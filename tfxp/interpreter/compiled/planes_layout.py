@@ -76,7 +76,7 @@ class WeightLists(Keeper):
             R.TILE_PART: 4 * layer.channels_out * PIXELS,
             R.ACCUMULATORS_PART: 4 * -(-span // PIXELS) * PIXELS * layer.channels_out,
         }
-        self.record = layer_record(layer, (rows, columns), self, own, late, columns.out, scratch)
+        self.record = layer_record(layer, (rows, columns), self, own, late, scratch)
         either = max(self.record[R.SCRATCH_BYTES], scatter[R.SCRATCH_BYTES])
         self.record[R.SCRATCH_BYTES] = either
 

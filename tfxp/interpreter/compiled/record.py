@@ -32,6 +32,13 @@ Record = NDArray[np.int64]
 (PLANE, PLANE_ROW, PAD_ABOVE, PAD_LEFT, SPAN, LIST_STARTS, DISTANCES, LISTED_WEIGHTS, LIST_BIAS,
  SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE) = range(10, 22)  # fmt: skip
 
+#: Multiplying everything: rows of codes and 16-bit codes in each; addresses of weights and start
+#: values; pairs in a row of a window; rows of a window; codes from an output row, a row of a window
+#: and an output pixel to the next. What is common with listing weights stands in the same places.
+(DENSE_ROWS, DENSE_ROW) = range(10, 12)
+(DENSE_WEIGHTS, DENSE_BIAS, DENSE_PAIRS, DENSE_TAP_ROWS, DENSE_STEP_Y) = range(14, 19)
+(DENSE_TAP_STEP, DENSE_STEP_X) = range(22, 24)
+
 #: Depthwise: taps, stride, dilation and padding of both directions; addresses of
 #: weights, start values and a row of weights that are zero.
 (TAPS_Y, STRIDE_Y, DILATION_Y, PAD_Y, TAPS_X, STRIDE_X, DILATION_X, PAD_X, WEIGHTS,
@@ -40,8 +47,8 @@ Record = NDArray[np.int64]
 #: The visit table: addresses of the classes of rows and columns, their numbers, address of MACs.
 ROW_CLASS, COLUMN_CLASS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 29)
 
-#: Addresses of the kernels that requantize and that count.
-STORE_KERNEL, COUNT_KERNEL = 29, 30
+#: Addresses of the kernels that requantize and that count; pixels that are requantized in one go.
+STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(29, 32)
 
 #: The requantizer: accumulators per pixel; which of `arithmetic.MODES`; zero point; limits; limits
 #: of the type, and which of those count as saturation; addresses of scales in both floats,

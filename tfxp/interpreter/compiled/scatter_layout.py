@@ -208,6 +208,5 @@ def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> Record:
         R.PLACES_TABLE: PLACES.ctypes.data, R.SHUFFLES_TABLE: SHUFFLES.ctypes.data,
         R.START_VALUES: layout.keep(np.tile(start, layout.row_pixels)),
     }  # fmt: skip
-    repeats = columns.out if layout.padded == layer.channels_out else 1
     scratch = layout.scratch_sizes(columns.size)
-    return layer_record(layer, (rows, columns), layout, own, late, repeats, scratch)
+    return layer_record(layer, (rows, columns), layout, own, late, scratch)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
@@ -25,13 +23,6 @@ _fixed_bytes = store_vectors(fixed=True, code_bits=8)
 _fixed_shorts = store_vectors(fixed=True, code_bits=16)
 #: Which of the sums, in lanes; see `store_vectors`.
 _BELOW, _ABOVE, _ZEROS, _SMALLEST, _LARGEST = (16 * k for k in range(5))
-
-
-@inlined
-def _rows(pixels: int, record: Any) -> Any:
-    """(how many runs of accumulators without padding between them, how long each)."""
-    padded, channels = record[R.PADDED], record[R.OUT_CHANNELS]
-    return (1, pixels * channels) if padded == channels else (pixels, channels)
 
 
 @inlined
@@ -61,12 +52,13 @@ def store_float32(
     scale_at, limits_at, size = record[R.SCALES32], record[R.FLOAT_LIMITS], code_bytes(record)
     sums_at = scratch_at + record[R.SUMS_PART]
     limits, sums, scale = floats_at(limits_at), ints_at(sums_at), floats_at(scale_at)
-    rows, length = _rows(pixels, record)
-    vectors = length // 8 * 8
-    for p in range(rows):
+    channels, together = record[R.OUT_CHANNELS], record[R.RUN_PIXELS]
+    for p in range(0, pixels, together):
         step = 4 * p * record[R.PADDED]
+        length = min(together, pixels - p) * channels
+        vectors = length // 8 * 8
         acc, restart = ints_at(acc_at + step), ints_at(restart_at + step)
-        to_at = out_at + size * p * length
+        to_at = out_at + size * p * channels
         if size == 1:
             _float_bytes(acc_at + step, restart_at + step, to_at, length, limits_at, sums_at,
                          scale_at, 0, 0, 0)  # fmt: skip
@@ -106,12 +98,13 @@ def store_fixed(
     factor, left, right, away = (
         ints_at(factors_at), ints_at(lefts_at), ints_at(rights_at), ints_at(aways_at)
     )  # fmt: skip
-    rows, length = _rows(pixels, record)
-    vectors = length // 8 * 8
-    for p in range(rows):
+    channels, together = record[R.OUT_CHANNELS], record[R.RUN_PIXELS]
+    for p in range(0, pixels, together):
         step = 4 * p * record[R.PADDED]
+        length = min(together, pixels - p) * channels
+        vectors = length // 8 * 8
         acc, restart = ints_at(acc_at + step), ints_at(restart_at + step)
-        to_at = out_at + size * p * length
+        to_at = out_at + size * p * channels
         if size == 1:
             _fixed_bytes(acc_at + step, restart_at + step, to_at, length, limits_at, sums_at,
                          factors_at, lefts_at, rights_at, aways_at)  # fmt: skip

@@ -1,0 +1,81 @@
+"""The inner loop of dense convolutions, as LLVM IR: sums of a tile of pixels in registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES
+from tfxp.interpreter.compiled.microkernel import (
+    I32,
+    INTS,
+    constant64,
+    multiply_add,
+    splat,
+    switch,
+)
+
+_I64 = ir.IntType(64)
+_SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
+
+
+@intrinsic
+def dense_tile(typing: Any, pixels: Any, vectors: Any, accumulators: Any, bias: Any, source: Any,
+               weights: Any, shape: Any, steps: Any) -> Any:  # fmt: skip
+    """Sums over a window of `pixels` neighbouring pixels and `vectors` * LANES channels.
+
+    Takes (pixels, vectors, accumulators, bias, source, weights, shape, steps): one of DENSE_PIXELS
+    and one of DENSE_VECTORS; addresses of int32 accumulators, of start values, of the first
+    window's int16 codes, and of weights: for each pair of neighbouring codes two int16 per channel;
+    (rows of the window, pairs of codes in a row); bytes (from the accumulators of a pixel to the
+    next, from its codes to the next, from a row of codes to the next).
+    """
+
+    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        pixels, vectors, *others = arguments
+        cases = {p << 8 | v: (p, v) for p in DENSE_PIXELS for v in DENSE_VECTORS}
+        which = b.or_(b.shl(pixels, constant64(8)), vectors)
+        switch(b, which, cases, lambda case: _tile(b, *case, others))
+        return context.get_dummy_value()
+
+    plain = types.int64
+    return types.void(*[plain] * 6, shape, steps), codegen
+
+
+def _tile(b: Any, pixels: int, vectors: int, arguments: Any) -> None:
+    accumulators, bias, source, weights, shape, steps = arguments
+    rows, pairs = (b.extract_value(shape, i) for i in range(2))
+    next_sum, next_pixel, next_row = (b.extract_value(steps, i) for i in range(3))
+    start = [_vector(b, bias, 4 * LANES * v, INTS) for v in range(vectors)]
+    # these become registers: nothing else takes their address
+    sums = [[cgutils.alloca_once_value(b, value) for value in start] for _ in range(pixels)]
+    for line in sums:
+        for slot, value in zip(line, start, strict=True):
+            b.store(value, slot)
+    row_weights = b.mul(pairs, constant64(4 * LANES * vectors))
+    with cgutils.for_range(b, rows) as row:
+        row_at = b.add(source, b.mul(row.index, next_row))
+        weight_row = b.add(weights, b.mul(row.index, row_weights))
+        with cgutils.for_range(b, pairs) as pair:
+            at = b.add(row_at, b.mul(pair.index, constant64(4)))
+            weight_at = b.add(weight_row, b.mul(pair.index, constant64(4 * LANES * vectors)))
+            factors = [_vector(b, weight_at, 4 * LANES * v, _SHORTS) for v in range(vectors)]
+            for p, line in enumerate(sums):
+                pixel_at = b.add(at, b.mul(next_pixel, constant64(p)))
+                both = b.load(b.inttoptr(pixel_at, I32.as_pointer()), align=2)
+                codes = b.bitcast(splat(b, both, LANES), _SHORTS)
+                for slot, factor in zip(line, factors, strict=True):
+                    b.store(multiply_add(b, b.load(slot), codes, factor), slot)
+    for p, line in enumerate(sums):
+        pixel_sums = b.add(accumulators, b.mul(next_sum, constant64(p)))
+        for v, slot in enumerate(line):
+            address = b.add(pixel_sums, constant64(4 * LANES * v))
+            b.store(b.load(slot), b.inttoptr(address, INTS.as_pointer()), align=4)
+
+
+def _vector(b: Any, address: Any, offset: int, kind: Any) -> Any:
+    return b.load(b.inttoptr(b.add(address, constant64(offset)), kind.as_pointer()), align=2)
