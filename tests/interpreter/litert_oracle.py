@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as S
 from ai_edge_litert.interpreter import Interpreter as LiteRT
 from ai_edge_litert.interpreter import OpResolverType
+from flatbuffers import flexbuffers
 
 from tfxp.interpreter import Interpreter
 
@@ -27,6 +28,7 @@ DTYPES = {
     "INT64": np.int64,
     "FLOAT32": np.float32,
     "BOOL": np.bool_,
+    "COMPLEX64": np.complex64,
 }
 
 
@@ -54,11 +56,15 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 2
     intermediates: list[T] = field(default_factory=list)
+    custom: dict[str, Any] | None = None  # options of a custom operator
 
     def bytes(self) -> bytes:
         """The file."""
         model, graph, op, code = S.ModelT(), S.SubGraphT(), S.OperatorT(), S.OperatorCodeT()
-        code.builtinCode = getattr(S.BuiltinOperator, self.op)
+        code.builtinCode = getattr(S.BuiltinOperator, "CUSTOM" if self.custom else self.op)
+        if self.custom:
+            code.customCode = self.op.encode()
+            op.customOptions = np.frombuffer(flexbuffers.Dumps(self.custom), np.uint8)
         code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), self.version
         model.version, model.operatorCodes, model.buffers = 3, [code], [S.BufferT()]
         graph.name, graph.tensors, graph.inputs, graph.outputs = "main", [], [], []
@@ -141,7 +147,10 @@ def ours(content: bytes, inputs: list[np.ndarray], arithmetic: str, engine: str 
     runner.allocate_tensors()
     for turned in (1, 0):
         for detail, array in zip(runner.get_input_details(), inputs, strict=True):
-            runner.set_tensor(detail["index"], np.roll(array, turned))
+            whole = array.dtype.kind == "i" and array.dtype.itemsize > 2 and array.ndim
+            # coordinates stay together
+            turn = np.roll(array, turned, axis=0 if whole else None)
+            runner.set_tensor(detail["index"], turn)
         runner.reset_all_variables()
         runner.invoke()
     return [runner.get_tensor(d["index"]) for d in runner.get_output_details()]
