@@ -33,9 +33,9 @@ import tfxp
 from tfxp import cli
 from tfxp.assign import AdaptionAssigner
 from tfxp.commands.sparse_rows import SparseRow, SparseTrainings, progress_line
+from tfxp.commands.zero_counts import counts_of_model
 from tfxp.data import evaluate_metric, input_shapes, load_model_data, load_npz
 from tfxp.errors import ConfigError
-from tfxp.export import KerasTracer
 from tfxp.files import atomic_path, read_json, write_json
 from tfxp.precision import PLACEMENTS, ModelStats
 from tfxp.training import FineTuneSettings
@@ -61,6 +61,7 @@ _EVAL_LIMIT = _FLAGS.DEFINE_integer("eval_limit", None, "Samples of --eval_data 
 _ROWS = _FLAGS.DEFINE_list("rows", [], "Networks to train; see above.")
 _TRAIN = _FLAGS.train_data()
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of every row.", lower_bound=1)
+_RATE = _FLAGS.DEFINE_float("learning_rate", 5e-3, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
 _FILES = _FLAGS.output("Folder for the rows' files.", name="files", folder=True)
 _SEED = _FLAGS.seed()
@@ -123,7 +124,9 @@ def train_rows() -> None:
             (_EVAL.value, _EVAL_LIMIT.value, "test", True),
         )
     )
-    settings = FineTuneSettings(_EPOCHS.value, augment=_AUGMENT.value, seed=_SEED.value)
+    settings = FineTuneSettings(
+        _EPOCHS.value, _RATE.value, augment=_AUGMENT.value, seed=_SEED.value
+    )
     Path(_FILES.value).mkdir(parents=True, exist_ok=True)
     work = SparseTrainings(model, calibration, training, tests, settings, Path(_FILES.value))
     for row in rows:
@@ -141,7 +144,7 @@ def show_rows(results: list[dict[str, Any]]) -> None:
     """Accuracy and what was executed, a line per row."""
     shares = ("accuracy", "executed", "skipped_activation", "skipped_weight")
     lines = [
-        [r["row"], *(f"{r[key]:.2%}" for key in shares), f"{r['bits_compressed'] / 8192:.1f}"]
+        [r["row"], *(f"{r[key]:.2%}" for key in shares), f"{r['kib_compressed']:.1f}"]
         for r in results
     ]
     header = ["row", "top-1", "MACs executed", "zero activation", "zero weight", "KiB compressed"]
@@ -184,18 +187,11 @@ def zeros_of(stats: ModelStats) -> dict[str, float]:
 
 def skipped(qmodel: Any, images: np.ndarray) -> dict[str, Any]:
     """What the interpreter executed and skipped, counted in its run."""
-    tracer = KerasTracer(qmodel)
-    runner = tfxp.Interpreter(tracer.graph)
-    runner.allocate_tensors()
-    runner.predict_codes(tracer.codes([images])[0])
-    report = runner.report()
-    rows = report.to_dict()["layers"]
-    return {
-        "macs": report.macs_total // len(images),
-        "executed": report.macs_executed / report.macs_total,
-        "skipped_activation": sum(r["macs_skipped_activation"] for r in rows) / report.macs_total,
-        "skipped_weight": sum(r["macs_skipped_weight"] for r in rows) / report.macs_total,
-    }
+    found = counts_of_model(qmodel, images)
+    if isinstance(found, str):
+        raise ConfigError(found)
+    names = ("macs", "executed", "skipped_activation", "skipped_weight")
+    return {name: found[name] for name in names}
 
 
 def show(results: dict[str, Any]) -> None:

@@ -6,7 +6,12 @@
         --precision=w4a4 --train_data=cifar10_train.npz --epochs=2 --augment=flip \
         --output=resnet8_w4a4.keras --eval_data=cifar10_test.npz
 
-The output is a Keras model with quantizers, for export_tflite.py or your own training.
+    tools/quantize_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \
+        --precision=w8a8 --sparsity=0.75 --activation_hoyer=0.1 --train_data=cifar10_train.npz \
+        --output=resnet8_sparse.keras --eval_data=cifar10_test.npz
+
+The output is a Keras model with quantizers, for export_tflite.py or your own training. With
+--sparsity or a price of activations, zeros and executed operations are counted before and after.
 """
 
 from __future__ import annotations
@@ -87,6 +92,18 @@ _TEACHER = _FLAGS.DEFINE_float(
 _FORMATS = _FLAGS.DEFINE_enum(
     "formats", "learned", ["learned", "fixed"], "Whether fine-tuning moves binary points."
 )
+_SPARSITY = _FLAGS.DEFINE_string(
+    "sparsity",
+    None,
+    "Zeros among weights: 0.75, 2:4, blocks:0.75, channels:0.5 or a sparsity map (.json); made "
+    "during fine-tuning, or at once without it.",
+)
+_ACTIVATION_L1 = _FLAGS.DEFINE_float(
+    "activation_l1", 0.0, "Price of ReLUs' outputs by their mean, in fine-tuning.", lower_bound=0.0
+)
+_ACTIVATION_HOYER = _FLAGS.DEFINE_float(
+    "activation_hoyer", 0.0, "The same by Hoyer's ratio.", lower_bound=0.0
+)
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
 _OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True)
@@ -96,6 +113,7 @@ _SAVE_PRECISION = _FLAGS.output(
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
+_COUNTED = 200  # samples that zeros are counted on
 
 
 def main() -> None:
@@ -112,8 +130,11 @@ def main() -> None:
     from tfxp.keras import keras
     from tfxp.training.repair.fine_tune import check_samples
 
+    settings = _settings()
     if training is not None and _EPOCHS.value:
-        check_samples(_settings(), training)
+        check_samples(settings, training)
+    elif _ACTIVATION_L1.value or _ACTIVATION_HOYER.value:
+        raise ConfigError("price of activations: got no training; expected --train_data.")
     keras.utils.set_random_seed(_SEED.value)
     figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
     stats = _measure(model, calibration)
@@ -132,9 +153,15 @@ def main() -> None:
     if _ACCUMULATOR_BITS.value is not None:
         figures["accumulator_bits"] = _bound(qmodel)
         _evaluate("bounded", qmodel, evaluation, figures)
+    counted = evaluation if settings.makes_zeros else None
+    _count_zeros("before", qmodel, counted, figures)
     if training is not None and _EPOCHS.value:
         figures["losses"] = _fine_tune(qmodel, model, training)
         _evaluate("fine-tuned", qmodel, evaluation, figures)
+    elif settings.sparsity is not None:
+        tfxp.prune_model(qmodel, settings.sparsity)
+        _evaluate("pruned", qmodel, evaluation, figures)
+    _count_zeros("after", qmodel, counted, figures)
     _write(qmodel, figures)
 
 
@@ -212,13 +239,16 @@ def _settings() -> Any:
     from tfxp.training import FineTuneSettings
 
     return FineTuneSettings(
-        _EPOCHS.value,
+        max(_EPOCHS.value, 1),
         _RATE.value,
         _BATCH_SIZE.value,
         _AUGMENT.value,
         _TEACHER.value,
         _SEED.value,
         formats=_FORMATS.value,
+        sparsity=_SPARSITY.value,
+        activation_l1=_ACTIVATION_L1.value,
+        activation_hoyer=_ACTIVATION_HOYER.value,
     )
 
 
@@ -249,6 +279,24 @@ def _evaluate(step: str, model: Any, data: ModelData | None, figures: dict[str, 
     figures.setdefault(metric, {})[step] = value
     text = f"{step}: {metric} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)"
     print(text, flush=True)
+
+
+def _count_zeros(step: str, qmodel: Any, data: ModelData | None, figures: dict[str, Any]) -> None:
+    """Zeros and executed operations of some samples, counted in the interpreter's run."""
+    if data is None or len(data.parts) > 1:
+        return
+    from tfxp.commands.zero_counts import counts_of_model
+
+    found = counts_of_model(qmodel, data.x[:_COUNTED])
+    if isinstance(found, str):
+        print(f"zeros {step}: not counted. {found}")
+        return
+    figures.setdefault("zeros", {})[step] = found
+    print(
+        f"zeros {step}: {found['executed']:.1%} of {found['macs']:,} MACs executed, "
+        f"{found['skipped_activation']:.1%} met a zero activation, {found['skipped_weight']:.1%} a "
+        f"zero weight; {found['kib_compressed']:.1f} KiB of {found['kib_dense']:.1f} moved a sample"
+    )
 
 
 def _write(qmodel: Any, figures: dict[str, Any]) -> None:

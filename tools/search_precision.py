@@ -59,6 +59,12 @@ _COST = _FLAGS.DEFINE_string("cost", None, "Which total of estimate_cost (traffi
 _COST_BATCH = _FLAGS.DEFINE_integer(
     "cost_batch_size", None, "Images a layer processes before the next (64).", lower_bound=1
 )
+_SKIP_ZEROS = _FLAGS.DEFINE_boolean(
+    "skip_zeros",
+    None,
+    "Leave multiplications by zeros that a map makes out of energies (no; --cost=macs_executed "
+    "counts them by itself).",
+)
 _ENERGY = _FLAGS.DEFINE_string("energy", None, "Table of energies, for --cost=energy_pj.")
 _WEIGHTS = _FLAGS.DEFINE_list("weights", None, "Word lengths of weights to try (2 to 8).")
 _ACTIVATIONS = _FLAGS.DEFINE_list("activations", None, "Word lengths of activations to try.")
@@ -127,7 +133,8 @@ def read_settings() -> Any:
     if _SETTINGS.value:
         base = SearchSettings.load(find_config(_SETTINGS.value, "search"))
     names = ("method", "tolerance", "margin", "budget", "cost", "cost_batch_size", "fixed",
-             "max_trials", "fine_tune_steps", "warm_start", "metric", "seed")  # fmt: skip
+             "max_trials", "fine_tune_steps", "warm_start", "metric", "seed",
+             "skip_zeros")  # fmt: skip
     given = {n: _FLAGS.values[n].value for n in names if _FLAGS.values[n].value is not None}
     if "budget" in given:
         given.setdefault("tolerance", None)

@@ -26,12 +26,17 @@ def test_what_is_no_pattern_is_refused(text):
         SparsityPattern.parse(text)
 
 
+def relative(kernel):
+    """Magnitudes in units of their output channel's size."""
+    return np.abs(kernel) / np.sqrt(np.mean(kernel**2, axis=(0, 1)))
+
+
 @pytest.mark.parametrize("shape", [(1, 7, 5), (9, 3, 16), (4, 8, 20)])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9])
 def test_the_smallest_weights_go(shape, share, rng):
-    kernel = rng.normal(size=shape)
+    kernel = rng.normal(size=shape) * 10.0 ** rng.integers(-3, 3, shape[-1])
     mask = make_mask(kernel, SparsityPattern("weights", share))
-    gone, kept = np.abs(kernel[~mask]), np.abs(kernel[mask])
+    gone, kept = relative(kernel)[~mask], relative(kernel)[mask]
     assert len(gone) == round(share * kernel.size)
     assert not len(gone) or gone.max() <= kept.min()
 
@@ -58,7 +63,7 @@ def test_blocks_are_whole_and_the_smallest(outputs, rng):
         for start in range(0, outputs, 16):
             part = mask[tap, row, start : start + 16]
             assert part.all() or not part.any()
-            scores.append(np.abs(kernel[tap, row, start : start + 16]).mean())
+            scores.append(relative(kernel)[tap, row, start : start + 16].mean())
             gone.append(not part.any())
     assert sum(gone) == round(0.5 * len(gone))
     scores, gone = np.array(scores), np.array(gone)
@@ -87,6 +92,11 @@ def test_maps_are_saved_and_read(tmp_path):
     assert {name: str(pattern) for name, pattern in patterns.items()} == {
         "conv": "dense", "dense_1": "2:4", "dense_2": "2:4",
     }  # fmt: skip
+
+
+def test_e_leaves_the_edges_dense():
+    zeros = SparsityMap.parse("2:4e")
+    assert zeros == SparsityMap.parse("2:4").updated({"@first": "dense", "@last": "dense"})
 
 
 def test_keys_of_maps_are_those_of_precision_maps():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.commands.zero_counts import counts_of_run
 from tfxp.data import ModelData
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.export.export_tflite import export_tflite
@@ -18,7 +19,7 @@ from tfxp.measure.measure_model import measure_model
 from tfxp.precision import PrecisionMap
 from tfxp.quantization import precision_of
 from tfxp.quantization.quantize_model import quantize_model
-from tfxp.sparsity import SparsityPattern
+from tfxp.sparsity import SparsityMap
 from tfxp.training import FineTuneSettings, calibrate_model, fine_tune
 
 _FIELDS = ("l1", "hoyer")
@@ -27,12 +28,12 @@ _EXPECTED = "expected a precision and what makes zeros, such as w8a8, w8a8/0.75 
 
 @dataclasses.dataclass(frozen=True)
 class SparseRow:
-    """One network to train: its precision, the pattern of its weights, the price of activations.
+    """One network to train: its precision, the zeros of its weights, the price of activations.
 
     Args:
         name: what it was parsed from.
         precision: shorthand or file of a precision map.
-        pattern: of every kernel; dense without one.
+        zeros: of the weights; None for a dense network.
         strengths: "l1" and "hoyer", as `FineTuneSettings` takes them.
 
     Example:
@@ -42,7 +43,7 @@ class SparseRow:
 
     name: str
     precision: str
-    pattern: SparsityPattern
+    zeros: SparsityMap | None
     strengths: dict[str, float]
 
     @classmethod
@@ -55,11 +56,11 @@ class SparseRow:
         """
         precision, *parts = text.split("/")
         PrecisionMap.parse(precision)
-        pattern, strengths = SparsityPattern(), dict[str, float]()
+        zeros, strengths = None, dict[str, float]()
         for part in parts:
             key, given, value = part.partition("=")
             if not given:
-                pattern = SparsityPattern.parse(part)
+                zeros = SparsityMap.parse(part)
                 continue
             if key not in _FIELDS:
                 hint = did_you_mean(key, _FIELDS)
@@ -68,14 +69,13 @@ class SparseRow:
                 strengths[key] = float(value)
             except ValueError:
                 raise ConfigError(f"row {text!r}: got {value!r}; {_EXPECTED}.") from None
-        return cls(text, precision, pattern, strengths)
+        return cls(text, precision, zeros, strengths)
 
     def settings(self, base: FineTuneSettings) -> FineTuneSettings:
         """How it is trained."""
-        sparsity = None if self.pattern.is_dense else str(self.pattern)
         l1, hoyer = (self.strengths.get(key, 0.0) for key in _FIELDS)
         return dataclasses.replace(
-            base, sparsity=sparsity, activation_l1=l1, activation_hoyer=hoyer
+            base, sparsity=self.zeros, activation_l1=l1, activation_hoyer=hoyer
         )
 
 
@@ -138,27 +138,16 @@ def run_file(path: Path, tests: ModelData) -> dict[str, Any]:
         tests: samples with labels.
 
     Returns:
-        "accuracy", shares of executed and skipped MACs, MACs and compressed traffic per sample,
-        and per operator the zeros of its input, weights and output.
+        "accuracy", "samples" and what `counts_of_run` gives.
     """
     runner = Interpreter(str(path))
     runner.allocate_tensors()
     outputs = np.asarray(runner.predict(tests.x))
-    report = runner.report()
-    count, sums = len(tests), report.to_dict()
-    macs = max(sums["macs_total"], 1)
-    hits = outputs.reshape(count, -1).argmax(1) == tests.labels()
-    names = ("type", "zero_fraction_input", "zero_fraction_weights", "zero_fraction_output")
+    hits = outputs.reshape(len(tests), -1).argmax(1) == tests.labels()
     return {
         "accuracy": float(hits.mean()),
-        "samples": count,
-        "macs": macs // count,
-        "executed": sums["macs_executed"] / macs,
-        "skipped_activation": sums["macs_skipped_activation"] / macs,
-        "skipped_weight": sums["macs_skipped_weight"] / macs,
-        "bits_dense": sums["bits_dense"] / count,
-        "bits_compressed": sums["bits_compressed"] / count,
-        "layers": [{name: row[name] for name in names} for row in sums["layers"]],
+        "samples": len(tests),
+        **counts_of_run(runner, len(tests)),
     }
 
 

@@ -3,6 +3,7 @@
 from tfxp.cost.bits import tensor_bits
 from tfxp.cost.cost_report import CostReport, Figure
 from tfxp.cost.energy import EnergyTable
+from tfxp.cost.expected_zeros import ExpectedZeros
 from tfxp.cost.graph_stats import graph_precision, graph_stats
 from tfxp.cost.inference import CostSettings, cost_heading, cost_report, total_traffic
 from tfxp.cost.measured_run import executed_macs
@@ -17,6 +18,7 @@ __all__ = [
     "CostReport",
     "CostSettings",
     "EnergyTable",
+    "ExpectedZeros",
     "Figure",
     "GRADIENT_WIDTHS",
     "Stage",

@@ -145,7 +145,9 @@ class PrecisionSearch:
             stats, options.weights, options.activations,
             blocks=options.blocks, fixed=options.fixed,
         )  # fmt: skip
-        self._price = make_pricer(stats, CostSettings(options.cost_batch_size), energy)
+        self._price = make_pricer(
+            stats, CostSettings(options.cost_batch_size), energy, options.skips_zeros
+        )
         self.evaluator = self._make_evaluator(model, data, stats)
         self.goal = self._make_goal()
         self.warm_start = LinWarmStart(self.space, stats) if options.warm_start else None

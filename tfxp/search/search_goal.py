@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxp.assign.pareto import relative_error
-from tfxp.cost import CostSettings, EnergyTable, cost_heading, cost_report
+from tfxp.cost import CostSettings, EnergyTable, ExpectedZeros, cost_heading, cost_report
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.precision import ModelStats, PrecisionMap
 
@@ -29,7 +29,7 @@ class SearchGoal:
 
     Args:
         baseline: accuracy of the float network on the same samples.
-        cost: a total of `tfxp.cost.cost_report`, such as "traffic_batch_bits".
+        cost: a total of `tfxp.cost.cost_report`, such as "traffic_batch_bits" or "macs_executed".
         reference: what that cost is for the float network; scales the loss.
         tolerance: relative error that is accepted.
         budget: largest cost that is accepted, in the figure's unit; instead of a tolerance.
@@ -124,12 +124,29 @@ class SearchGoal:
 
 
 def make_pricer(
-    stats: ModelStats, settings: CostSettings, energy: EnergyTable | None = None
+    stats: ModelStats,
+    settings: CostSettings,
+    energy: EnergyTable | None = None,
+    skip_zeros: bool = False,
 ) -> Callable[[PrecisionMap], Costs]:
-    """A function that gives every total of the cost report of a map; nothing is run."""
+    """A function that gives every total of the cost report of a map; nothing is run.
+
+    Args:
+        stats: the network.
+        settings: of the cost report.
+        energy: table of energies, for costs of energy.
+        skip_zeros: whether multiplications by the zeros that a map makes are left out
+            (`tfxp.cost.ExpectedZeros`): "macs_executed" is a total then, and energy counts those.
+
+    Raises:
+        ConfigError: zeros are to be skipped, and no distributions were measured.
+    """
+    zeros = ExpectedZeros(stats) if skip_zeros else None
 
     def price(pmap: PrecisionMap) -> Costs:
-        return {k: float(v) for k, v in cost_report(stats, pmap, settings, energy).totals.items()}
+        executed = None if zeros is None else zeros.executed_macs(pmap)
+        report = cost_report(stats, pmap, settings, energy, executed)
+        return {k: float(v) for k, v in report.totals.items()}
 
     return price
 

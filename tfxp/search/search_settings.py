@@ -26,7 +26,9 @@ class SearchSettings:
         margin: standard errors that the chosen map stays below the tolerance by, so that it keeps
             it on other samples too; see `tfxp.assign.pareto.tolerance_with_margin`.
         budget: find the most accurate map that costs at most this.
-        cost: which total of the cost report is meant.
+        cost: which total of the cost report is meant; "macs_executed" counts the zeros that a map
+            makes of the measured distributions.
+        skip_zeros: whether multiplications by these zeros cost no energy either.
         cost_batch_size: images that a layer processes before the next, for costs of traffic.
         weights, activations: word lengths that may be tried.
         blocks: name -> layers that share their bits.
@@ -73,6 +75,7 @@ class SearchSettings:
     fit: str = "mse"
     seed: int = 0
     margin: float = 0.0
+    skip_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -95,6 +98,11 @@ class SearchSettings:
                 "method hyperband: got no steps of fine-tuning, which are what it gives out; "
                 "expected some. Set fine_tune_steps, or use evolution."
             )
+
+    @property
+    def skips_zeros(self) -> bool:
+        """Whether zeros count in the cost."""
+        return self.skip_zeros or self.cost == "macs_executed"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SearchSettings:

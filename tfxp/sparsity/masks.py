@@ -12,15 +12,16 @@ def make_mask(
 ) -> np.ndarray:
     """The weights that stay: the largest ones that a pattern allows.
 
-    With z the share of zeros and |w| as score,
+    With z the share of zeros, and s = |w| / (root mean square of the output channel's weights) as
+    score, since channels into which BatchNormalization was folded differ by orders of magnitude,
 
         weights    the round(z N) smallest of N weights go
         n:m        of every m neighbours along the input axis the n largest stay; of a last group of
                    r < m, ceil(n r / m)
         blocks     16 outputs at one (tap, input) are scored by their mean; the smallest
                    round(z blocks) go
-        channels   output channels are scored by their mean; the smallest round(z channels) go, but
-                   never all
+        channels   output channels are scored by the mean of |w|; the smallest round(z channels)
+                   go, but never all
 
     Ties go in the kernel's order, so equal kernels have equal masks.
 
@@ -42,21 +43,23 @@ def make_mask(
 
     References:
         Magnitudes: Zhu and Gupta, "To prune, or not to prune", ICLR workshop 2018. 2:4: Mishra et
-        al., "Accelerating Sparse Deep Neural Networks", 2021. Departs from it: groups need not
-        divide the axis.
+        al., "Accelerating Sparse Deep Neural Networks", 2021. Departs from them: magnitudes are
+        relative to their channel's, and groups need not divide the axis.
     """
     pattern = SparsityPattern.parse(pattern) if isinstance(pattern, str) else pattern
     size = np.abs(kernel)
     wanted = pattern.share if share is None else share
     if pattern.kind == "n:m":
         return _n_of_m(size, pattern.kept, pattern.group)
-    if pattern.kind == "blocks":
-        return _blocks(size, wanted)
     if pattern.kind == "channels":
         scores = size.mean((0, 1))
         count = min(round(wanted * scores.size), scores.size - 1)
         return np.broadcast_to(_without_smallest(scores, count), kernel.shape).copy()
-    return _without_smallest(size, round(wanted * size.size))
+    spread = np.sqrt(np.square(size).mean((0, 1), keepdims=True))
+    scores = size / np.where(spread > 0, spread, 1.0)
+    if pattern.kind == "blocks":
+        return _blocks(scores, wanted)
+    return _without_smallest(scores, round(wanted * size.size))
 
 
 def _without_smallest(scores: np.ndarray, count: int) -> np.ndarray:

@@ -55,12 +55,17 @@ class SparsityMap:
     def parse(cls, text: str) -> SparsityMap:
         """A map from a pattern for all layers, or from a JSON file.
 
+        "0.75e" leaves the edges dense: the first and the last layers with weights.
+
         Raises:
             ConfigError: neither a pattern nor a readable file.
         """
         if text.endswith(".json") or os.path.exists(text):
             return cls.load(text)
-        return cls(SparsityPattern.parse(text))
+        if not text.endswith("e") or text == "dense":
+            return cls(SparsityPattern.parse(text))
+        edges = dict.fromkeys(("@first", "@last"), SparsityPattern())
+        return cls(SparsityPattern.parse(text.removesuffix("e")), edges)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SparsityMap:
