@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import time
@@ -12,6 +13,8 @@ from typing import Protocol, TextIO, TypeVar
 _Item = TypeVar("_Item")
 _WIDTH = 24
 _SECONDS_BETWEEN_DRAWS = 0.1
+_SECONDS_BETWEEN_LINES = 10.0
+_shown: bool | None = None  # what `show=None` means; None for "as the stream is"
 
 
 class Report(Protocol):
@@ -45,8 +48,8 @@ class Progress:
         total: how many steps there are; None where nobody knows.
         title: what is being done.
         unit: what one step is, in the singular: "image", "trial".
-        show: draw it? None draws only where `stream` is a terminal. Asked for elsewhere, it
-            prints a line at every tenth of the way instead.
+        show: draw it? None draws a bar where `stream` is a terminal, and elsewhere prints a line
+            every ten seconds. Asked for elsewhere, it prints a line at every tenth of the way.
         stream: standard error unless told.
 
     Example:
@@ -72,7 +75,9 @@ class Progress:
         self.note = ""
         self._stream = stream if stream is not None else sys.stderr
         self._terminal = self._stream is not None and self._stream.isatty()
-        self._show = self._stream is not None and (self._terminal if show is None else show)
+        wanted = _shown if show is None else show
+        self._show = self._stream is not None and wanted is not False
+        self._seldom = wanted is None and not self._terminal
         self._started = time.monotonic()
         self._drawn = -1.0
         self._tenths = 0
@@ -120,6 +125,11 @@ class Progress:
 
     def _draw(self, final: bool) -> None:
         now = time.monotonic()
+        if self._seldom:
+            if now - max(self._drawn, self._started) >= _SECONDS_BETWEEN_LINES:
+                self._drawn = now
+                print(self.line(), file=self._stream, flush=True)
+            return
         if not self._terminal:
             tenths = 10 * self.done // self.total if self.total else 0
             if tenths > self._tenths or (final and self._tenths < 10):
@@ -135,6 +145,22 @@ class Progress:
         # Back to the start, clear the line, and end it only when done.
         self._stream.write(f"\r\x1b[2K{bar} {self.line()}" + ("\n" if final else ""))
         self._stream.flush()
+
+
+@contextlib.contextmanager
+def shown_by_default(show: bool | None) -> Iterator[None]:
+    """While it lasts, `show=None` of a Progress means this.
+
+    Example:
+        >>> with shown_by_default(False):
+        ...     Progress(3, "counting").step(3)
+    """
+    global _shown
+    before, _shown = _shown, show
+    try:
+        yield
+    finally:
+        _shown = before
 
 
 def track(

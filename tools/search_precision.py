@@ -28,6 +28,7 @@ from tfxp.precision import ModelStats, PrecisionMap
 METHODS = ["greedy", "random", "bayesian", "hyperband", "evolution"]
 
 _FLAGS = cli.ToolFlags(__doc__)
+_FLAGS.resumable()
 _MODEL = _FLAGS.model()
 _OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")

@@ -38,6 +38,7 @@ from tfxp.report.training_plots import (
 from tfxp.training import TrainingGrid, TrainingRecipe
 
 _FLAGS = cli.ToolFlags(__doc__)
+_FLAGS.resumable()
 _CONFIG = _FLAGS.DEFINE_string("config", None, "Recipe (.json), or one that ships with tfxp.")
 _GRID = _FLAGS.DEFINE_string("grid", None, "Table of trainings (.json), instead of --config.")
 _ROWS = _FLAGS.DEFINE_list(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,6 +73,21 @@ def test_help(capsys, flag):
     assert err == ""
     for part in ("Does a thing.", "--model", "--limit", "train|test", "(default: 1)"):
         assert part in out
+    assert out.startswith("usage: tool --model=… [--flag=value …]\n")
+    places = [out.index(f"\n{head}:") for head in ("What it reads", "How it runs")]
+    assert places == sorted(places) and out.index("--model") < places[1] < out.index("quiet")
+
+
+def test_examples_of_a_help_text_can_be_pasted():
+    doc = "Does.\n\n    tools/do_it.py --model=net.h5 \\\n        --output=" + 9 * "long" + " \\\n"
+    doc += "        --data=" + 9 * "data" + "\n\nMore words."
+    text = cli.ToolFlags(doc).help_text("tfxp do")
+    lines = text[text.index("    tfxp do") : text.index("More words")].splitlines()
+    assert len(lines) == 3 and lines[0].endswith(" \\") and max(map(len, lines)) <= 96
+    joined = " ".join(" ".join(line.rstrip("\\").split()) for line in lines)
+    assert shlex.split(joined) == [
+        "tfxp", "do", "--model=net.h5", f"--output={9 * 'long'}", f"--data={9 * 'data'}"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -146,6 +162,48 @@ def test_progress_is_silent_without_a_terminal():
     with Progress(5, "work", stream=stream) as progress:
         progress.step(5)
     assert stream.getvalue() == ""
+
+
+def test_progress_without_a_terminal_prints_a_line_every_ten_seconds(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress(100, "work", stream=stream) as progress:
+        for _ in range(100):
+            now[0] += 0.25
+            progress.step()
+    assert stream.getvalue().splitlines() == [
+        "work: 40/100 steps, 4/s, 15.0 s left",
+        "work: 80/100 steps, 4/s, 5.0 s left",
+    ]
+
+
+def test_quiet_and_verbose(capsys):
+    def work():
+        print("a figure")
+        with Progress(10, "work") as progress:
+            progress.step(10)
+
+    run, _ = _tool(work)
+    assert _exit_code(run, "--model=x", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert _exit_code(run, "--model=x", "--verbose") == 0
+    out, err = capsys.readouterr()
+    assert out == "a figure\n" and "work: 10/10 steps" in err and "MiB" in err
+    assert _exit_code(run, "--model=x") == 0
+    assert capsys.readouterr() == ("a figure\n", "")
+
+
+def test_an_interrupted_run_says_how_to_go_on(capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    tool = cli.ToolFlags("Does a thing.")
+    tool.model()
+    tool.resumable()
+    with pytest.raises(SystemExit) as caught:
+        cli.entry_point(stop, tool)(["tfxp thing", "--model=a b"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.endswith("To go on: tfxp thing '--model=a b'\n")
 
 
 def test_progress_on_a_terminal_ends_its_line():

@@ -15,8 +15,9 @@ A tool is a library call with flags:
         run()
 """
 
-from tfxp.cli.flags import ToolFlags, read_precision
+from tfxp.cli.flags import ToolFlags
 from tfxp.cli.main import entry_point
+from tfxp.cli.precision_argument import read_precision
 from tfxp.cli.saturation import warn_of_saturation
 from tfxp.cli.table import format_table
 

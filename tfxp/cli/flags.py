@@ -6,8 +6,6 @@ import contextlib
 import functools
 import inspect
 import os
-import re
-import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +15,14 @@ from absl import flags
 from tfxp.cli.custom_objects import read_custom_objects
 from tfxp.cli.flag_parsers import ChoiceOrNoneParser, FractionParser
 from tfxp.cli.outputs import OutputFlag, check_outputs
+from tfxp.cli.usage import RUNNING, HelpFlag, explain, format_help
 from tfxp.data import AUTO, METRICS, InputScaling, ModelData, scaled_inputs
 from tfxp.data.input_scaling import Scalings
 from tfxp.data.npz import check_npz
 from tfxp.errors import ConfigError, ModelError
-from tfxp.files import find_config
-from tfxp.precision import PrecisionMap
 
-_ENUM_PREFIX = re.compile(r"^<[^>]*>: ")  # absl's; the values stand beside the name already
+_SAMPLES = ("split", "limit", "input_scale", "input_shift", "input_kind")
+_INPUT_GROUP, _OUTPUT_GROUP, _RUN_GROUP = "What it reads", "What it writes", "How it runs"
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,11 @@ class ToolFlags:
         self._no_paths: frozenset[str] = frozenset()
         self._methods: dict[str, tuple[str, ...]] = {}
         self._methods_now: tuple[str, ...] = ()
+        self.goes_on = False
+        self.DEFINE_boolean("quiet", False, "Print errors and warnings only.")
+        self.DEFINE_boolean(
+            "verbose", False, "Print progress where nobody watches too, and the time at the end."
+        )
 
     def __getattr__(self, name: str) -> Any:
         """absl's own DEFINE_… functions, which put the flag into this tool's set."""
@@ -76,7 +79,7 @@ class ToolFlags:
         raise AttributeError(name)
 
     def _define(self, definer: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("required"):
+        if kwargs.pop("required", False):  # absl would say it in its own words
             self._required.add(name)
         if self._methods_now:
             self._methods[name] = self._methods_now
@@ -125,28 +128,43 @@ class ToolFlags:
         self.values.unparse_flags()
         for name in self.values:
             self.values[name].unparse()
-        return list(self.values(list(argv)))[1:]
+        try:
+            rest = list(self.values(list(argv)))[1:]
+        except flags.Error as error:
+            known = {name: self.values[name] for name in self.values}
+            raise flags.Error(explain(error, known)) from None
+        missing = [f"--{n}" for n in sorted(self._required) if self.values[n].value is None]
+        if missing and not rest:
+            raise flags.Error(f"{', '.join(missing)}: got nothing; expected a value. Give it.")
+        return rest
 
-    def help_text(self) -> str:
-        """The docstring and every flag with its default."""
-        parts = [self.doc, "Flags:"]
-        together = sorted(self.values, key=lambda name: (self._methods.get(name, ()), name))
-        group: tuple[str, ...] = ()
-        for name in together:
-            if self._methods.get(name, ()) != group:
-                group = self._methods[name]
-                parts.append(f"\nFlags of --method={', '.join(group)}:")
-            flag = self.values[name]
-            head = f"  --[no]{name}" if flag.boolean else f"  --{name}"
-            if isinstance(flag.parser, flags.EnumParser):
-                head += "=" + "|".join(flag.parser.enum_values)
-            if name in self._required:
-                head += " (required)"
-            elif flag.default is not None:
-                head += f" (default: {_default(flag)})"
-            body = textwrap.fill(_ENUM_PREFIX.sub("", flag.help or ""), 90, initial_indent=" " * 6)
-            parts.append(f"{head}\n{textwrap.indent(body.lstrip(), ' ' * 6)}")
-        return "\n\n".join(parts[:2]) + "\n" + "\n".join(parts[2:]) + "\n"
+    def resumable(self) -> None:
+        """Say that the same command goes on where an interrupted run stopped."""
+        self.goes_on = True
+
+    def help_text(self, program: str = "") -> str:
+        """Usage, the docstring, and every flag with its default, in groups.
+
+        Args:
+            program: how the tool was called.
+        """
+        names = sorted(self.values, key=lambda name: (self._place(name), name))
+        listed = [
+            HelpFlag(self.values[name], self._place(name)[1], name in self._required)
+            for name in names
+        ]
+        return format_help(self.doc, program, listed)
+
+    def _place(self, name: str) -> tuple[int, str]:
+        """Where a flag stands in the help text: number and heading of its group."""
+        files = {"model", "unsafe", "custom_objects", *_SAMPLES, *(n for n, _ in self._files)}
+        if name in self._methods:
+            return 2, f"What --method={' or '.join(self._methods[name])} does"
+        if name in files:
+            return 0, _INPUT_GROUP
+        if any(output.name == name for output in self._outputs):
+            return 3, _OUTPUT_GROUP
+        return (4, _RUN_GROUP) if name in RUNNING else (1, "What it does")
 
     # What the tool works on -------------------------------------------------------------------
 
@@ -345,7 +363,7 @@ class ToolFlags:
 
     def progress(self) -> Any:
         """--[no]progress: None (draw on terminals only), True or False."""
-        text = "Draw a progress bar (default: on a terminal only)."
+        text = "Draw a progress bar (default: on a terminal; elsewhere a line every ten seconds)."
         return self.DEFINE_boolean("progress", None, text)
 
     def choice_or_none(self, name: str, default: str, choices: Sequence[str], text: str) -> Any:
@@ -366,23 +384,3 @@ class ToolFlags:
         return flags.DEFINE(
             parser, name, default, text, flag_values=self.values, serializer=serializer
         )
-
-
-def read_precision(text: str) -> PrecisionMap:
-    """What --precision means: a shorthand, a file, or the name of a map that ships with tfxp.
-
-    Raises:
-        ConfigError: no such file.
-        PrecisionError: neither a shorthand nor a precision map.
-
-    Example:
-        >>> read_precision("w4a6").default.activations
-        6
-    """
-    path = str(find_config(text, "precision")) if text.endswith(".json") else text
-    return PrecisionMap.parse(path)
-
-
-def _default(flag: flags.Flag) -> str:
-    value = flag.default
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import shlex
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -14,6 +17,7 @@ from absl import flags
 
 from tfxp.cli.flags import ToolFlags
 from tfxp.errors import TfxpError
+from tfxp.progress import shown_by_default
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -48,22 +52,22 @@ def entry_point(
 def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[str]) -> int:
     name = os.path.basename(argv[0])
     if any(argument in _HELP for argument in argv[1:]):
-        print(tool_flags.help_text(), end="")
+        print(tool_flags.help_text(name), end="")
         return 0
     try:
         rest = tool_flags.parse(argv)
         if rest:
-            raise flags.Error(f"got {rest[0]!r}; expected flags only")
+            raise flags.Error(f"got {rest[0]!r}; expected flags only.")
     except flags.Error as error:
         _say(name, f"{_sentence(error)} See {name} --help.")
         return USAGE_ERROR
     _leave_on_sigterm()
     try:
-        with _warnings_in_one_line(name):
+        with _warnings_in_one_line(name), _as_loud_as_asked(name, tool_flags):
             tool_flags.check_files()
             return main() or 0
     except KeyboardInterrupt:
-        _say(name, "interrupted.")
+        _say(name, _interrupted(tool_flags, argv))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone (`tool | head`); nothing is left to say to it.
@@ -74,6 +78,38 @@ def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[s
             raise
         _say(name, _sentence(error))
         return 1
+
+
+def _interrupted(tool_flags: ToolFlags, argv: Sequence[str]) -> str:
+    """What became of an interrupted run, and the command that goes on where there is one."""
+    if not tool_flags.goes_on:
+        return "interrupted."
+    *program, last = str(argv[0]).split(" ")
+    command = shlex.join([*program, last, *argv[1:]])
+    return f"interrupted; what was done is kept. To go on: {command}"
+
+
+@contextlib.contextmanager
+def _as_loud_as_asked(name: str, tool_flags: ToolFlags) -> Iterator[None]:
+    """--quiet leaves errors and warnings; --verbose adds progress everywhere, and the time."""
+    quiet, verbose = (tool_flags.values[flag].value for flag in ("quiet", "verbose"))
+    if not quiet and not verbose:
+        yield
+        return
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(shown_by_default(not quiet))
+        if quiet:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
+    if verbose:
+        _say(name, f"{time.monotonic() - started:.1f} s, most memory {_most_memory()}.")
+
+
+def _most_memory() -> str:
+    """The largest resident size of this process so far."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB"
 
 
 @contextlib.contextmanager
