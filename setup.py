@@ -25,6 +25,7 @@ COMMANDS = {
     "tfxp-report": "report_runs",
     "tfxp-run": "run_tflite",
     "tfxp-train": "train_model",
+    "tfxp-run-all": "run_pipeline",
     "tfxp-search": "search_precision",
     "tfxp-view": "view_tflite",
 }

@@ -150,6 +150,7 @@ class Quickstart:
         import tfxp
 
         precision = cli.read_precision(_PRECISION.value)
+        self.say("quantize", "fitting formats")
         self.qmodel = tfxp.quantize_model(self.model, precision, self.stats)
         share = self.accuracy(self.qmodel.predict(self.test.x, verbose=0))
         self.say("quantize", f"{_PRECISION.value} without training: {share:.2%}")
@@ -166,6 +167,7 @@ class Quickstart:
         from tfxp.export import save_c_header
 
         images = np.concatenate([self.test.x, self.train.x])
+        self.say("export", "writing and comparing every tensor; compiling kernels, once")
         report = tfxp.export_tflite(self.qmodel, self.tflite, verify=images)
         save_c_header(self.folder / "weights.h", tfxp.integer_weights(self.qmodel))
         figures = report.to_dict()

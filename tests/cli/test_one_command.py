@@ -27,7 +27,7 @@ def test_every_command_has_a_line_and_a_script():
         doc = importlib.import_module(f"tfxp.tools.{module}").__doc__
         assert f"{name} " in text and doc.splitlines()[0] in text
         assert f'"tfxp-{name}": "{module}"' in setup
-    assert len(re.findall(r'"tfxp-\w+":', setup)) == len(COMMANDS)
+    assert len(re.findall(r'"tfxp-[\w-]+":', setup)) == len(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])

@@ -346,6 +346,11 @@ class ToolFlags:
         """--json: the printed figures for programs."""
         return self.output("Also write the figures to this JSON file.", ".json", name="json")
 
+    @property
+    def outputs(self) -> Sequence[OutputFlag]:
+        """The flags that name what the tool writes."""
+        return tuple(self._outputs)
+
     def check_files(self) -> None:
         """Complain about inputs that are missing, and outputs that cannot be or are inputs too.
 

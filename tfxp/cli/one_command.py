@@ -27,6 +27,7 @@ COMMANDS = {
     "view": "view_tflite",
     "cost": "estimate_cost",
     "report": "report_runs",
+    "run-all": "run_pipeline",
     "doctor": "doctor",
 }
 _HELP = ("-h", "-help", "--help", "help")
@@ -81,7 +82,10 @@ def _run(program: str, arguments: list[str]) -> int:
         print(f"{program}: {text}", file=sys.stderr)
         return USAGE_ERROR
     module = importlib.import_module(f"tfxp.tools.{COMMANDS[command]}")
-    module.run([f"{program} {command}", *arguments[1:]])
+    rest = arguments[1:]
+    if command == "run-all" and rest and not rest[0].startswith("-"):
+        rest[0] = f"--pipeline={rest[0]}"
+    module.run([f"{program} {command}", *rest])
     return 0
 
 
