@@ -82,6 +82,9 @@ class Node:
 
 Run = Callable[[Node, Sequence[Any]], list[Array]]
 Prepare = Callable[[Node], None]
+#: "codes": results by single elements; "pairs": by two; "moves": elements of the inputs; "fills":
+#: likewise, between constants.
+Form = Literal["codes", "pairs", "moves", "fills"]
 BatchRule = bool | Callable[[Node], bool]
 
 
@@ -95,11 +98,13 @@ class Kernel:
             (types, options) and TfliteFormatError for what cannot be meant (shapes).
         batch: whether inputs with a leading dimension of 1 may be given with N instead, with N
             results stacked in the outputs' leading dimension; a function decides per node.
+        form: what a run may be repeated as; see `forms.py`.
     """
 
     run: Run
     prepare: Prepare | None
     batch: BatchRule
+    form: Form | None = None
 
     def batches(self, node: Node) -> bool:
         """Whether `node` may run on stacked images in one pass."""
@@ -110,7 +115,10 @@ _KERNELS: dict[str, Kernel] = {}
 
 
 def kernel(
-    *names: str, prepare: Prepare | None = None, batch: BatchRule = False
+    *names: str,
+    prepare: Prepare | None = None,
+    batch: BatchRule = False,
+    form: Form | None = None,
 ) -> Callable[[Run], Run]:
     """Registers the decorated function for operators of these names (custom code for CUSTOM).
 
@@ -118,13 +126,14 @@ def kernel(
         names: the schema's BuiltinOperator names.
         prepare: see `Kernel.prepare`.
         batch: see `Kernel.batch`.
+        form: see `Kernel.form`.
     """
 
     def register(run: Run) -> Run:
         for name in names:
             if name in _KERNELS:
                 raise ValueError(f"kernel {name} is registered twice")
-            _KERNELS[name] = Kernel(run, prepare, batch)
+            _KERNELS[name] = Kernel(run, prepare, batch, form)
         return run
 
     return register

@@ -28,6 +28,8 @@ class Stack:
         self._executor = executor
         self._stacked = stacked
         self._images = images
+        #: Whether the last operator ran once for all images.
+        self.ran_whole = True
 
     def run(self, node: Node, kernel: Kernel, arguments: Sequence[Array | None]) -> list[Array]:
         """One operator on its arrays; counts its runs."""
@@ -35,7 +37,9 @@ class Stack:
         stacked = [i for i in node.operator.inputs if i in self._stacked]
         if stacked:
             self._stacked.update(node.operator.outputs)
-        if self._images > 1 and stacked and not self._permits(node, kernel, stacked):
+        one_by_one = bool(self._images > 1 and stacked) and not self._permits(node, kernel, stacked)
+        self.ran_whole = not one_by_one
+        if one_by_one:
             return self._image_by_image(node, kernel, arguments)
         node.counters.runs += self._images if stacked else 1
         return executor.call(node, kernel, arguments)

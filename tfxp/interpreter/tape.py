@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.executor import Executor
+from tfxp.interpreter.forms import steps_of
 from tfxp.interpreter.registry import Array, Kernel, Node
 from tfxp.interpreter.stack import Stack
 from tfxp.interpreter.step import Step, cache_line
@@ -90,18 +91,31 @@ class Tape:
         shaped = any(i in self.values for i in node.operator.inputs[1:])
         if not stateful and not shaped and results and all(_is_view(r, given) for r in results):
             self._skipped.append((node, runs))
-        elif _repeatable(node.step, given, results):
-            assert node.step is not None
+        elif steps := self._steps(node, kernel, arguments, results):
             program = self._parts[-1] if self._parts else None
             if not isinstance(program, _Program):
                 program = _Program()
                 self._parts.append(program)
-            program.steps.append(node.step)
+            program.steps.extend(steps)
             self._skipped.append((node, runs))
         else:
             results = [np.array(r, order="C") for r in results]  # memory of their own
             self._parts.append((node, kernel))
         self.values.update(zip(node.operator.outputs, results, strict=False))
+
+    def _steps(
+        self, node: Node, kernel: Kernel, arguments: list[Array | None], results: list[Array]
+    ) -> list[Step]:
+        """What repeats a node's run as compiled code; nothing if it needs Python."""
+        given = [a for a in arguments if a is not None]
+        if _repeatable(node.step, given, results):
+            assert node.step is not None
+            return [node.step]
+        computed = [p for p, i in enumerate(node.operator.inputs) if i in self.values]
+        stateful = any(index in self._executor.variables for index in node.operator.inputs)
+        if node.step is not None or stateful or not self.stack.ran_whole:
+            return []
+        return steps_of(node, kernel, arguments, computed, results)
 
     def run(self) -> bool:
         """Runs on what the inputs' memory holds now.

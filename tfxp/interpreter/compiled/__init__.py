@@ -4,7 +4,7 @@
 - `native.py`: machine code, from disk or compiled; `program.py`: a table of steps
 - `scatter.py`, `planes.py`, `dense.py`, `depthwise.py`: kernels that skip zero activations, zero
   weights, and nothing; `plain.py`: what 32 bits do not hold
-- `elementwise.py`, `fixed_point.py`: short operators
+- `elementwise.py`, `fixed_point.py`, `moving.py`: short operators
 - `scatter_layout.py`, `planes_layout.py`, `dense_layout.py`, `packing.py`: layers laid out for them
 - `record.py`: the constants of a kernel by name; `lanes.py`: vectors of this processor
 - `store.py`, `store_scalar.py`, `counting.py`: requantizing and counting, by all convolutions

@@ -109,6 +109,74 @@ def average_pool(
 
 
 @inlined
+def _maximum(x_at: int, out_at: int, images: int, record: Any, unsigned: bool) -> None:
+    height, width, channels = record[R.POOL_HEIGHT], record[R.POOL_WIDTH], record[R.POOL_CHANNELS]
+    oh, ow, low, high = (
+        record[R.POOL_OUT_HEIGHT], record[R.POOL_OUT_WIDTH], record[R.POOL_LOW], record[R.POOL_HIGH]
+    )  # fmt: skip
+    at = out_at
+    for n in range(images):
+        for row in range(oh):
+            top = row * record[R.POOL_STRIDE_Y] - record[R.POOL_PAD_Y]
+            first_y, last_y = max(top, 0), min(top + record[R.WINDOW_Y], height)
+            for column in range(ow):
+                left = column * record[R.POOL_STRIDE_X] - record[R.POOL_PAD_X]
+                first_x, last_x = max(left, 0), min(left + record[R.WINDOW_X], width)
+                out = bytes_at(at)
+                for c in range(channels):
+                    out[c] = low
+                for y in range(first_y, last_y):
+                    for z in range(first_x, last_x):
+                        pixel_at = x_at + ((n * height + y) * width + z) * channels
+                        _larger(pixel_at, at, channels, unsigned)
+                if high < (255 if unsigned else 127):
+                    _limit(at, channels, high, unsigned)
+                at += channels
+
+
+@inlined
+def _larger(x_at: int, out_at: int, size: int, unsigned: bool) -> None:
+    """out = max(out, x)."""
+    if unsigned:
+        u, most = unsigned_bytes_at(x_at), unsigned_bytes_at(out_at)
+        for c in range(size):
+            most[c] = max(most[c], u[c])
+    else:
+        x, out = bytes_at(x_at), bytes_at(out_at)
+        for c in range(size):
+            out[c] = max(out[c], x[c])
+
+
+@inlined
+def _limit(out_at: int, size: int, high: int, unsigned: bool) -> None:
+    """out = min(out, high)."""
+    codes, plain = bytes_at(out_at), unsigned_bytes_at(out_at)
+    for c in range(size):
+        if unsigned:
+            plain[c] = min(np.int64(plain[c]), high)
+        else:
+            codes[c] = min(np.int64(codes[c]), high)
+
+
+def max_pool(
+    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
+) -> None:  # fmt: skip
+    """Largest code of each window of NHWC codes, limited.
+
+    Args:
+        x_at, out_at: codes.
+        images: N.
+        record_at: of the operator, as that of `average_pool`.
+        y_at, scratch_at, counts_at: not used.
+    """
+    record = longs_at(record_at)
+    if record[R.POOL_UNSIGNED]:
+        _maximum(x_at, out_at, images, record, True)
+    else:
+        _maximum(x_at, out_at, images, record, False)
+
+
+@inlined
 def _softmax(x: Any, out: Any, rows: int, record: Any) -> None:
     classes, zero, cut = record[R.CLASSES], record[R.SOFTMAX_ZERO], record[R.CUTS]
     low, high = record[R.SOFTMAX_LOW], record[R.SOFTMAX_HIGH]

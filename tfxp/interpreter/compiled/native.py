@@ -36,8 +36,9 @@ KERNELS = {
     "program": "program", "count": "counting",
     "scatter": "scatter", "planes": "planes", "depthwise": "depthwise", "dense": "dense",
     "store_float32": "store", "store_fixed": "store", "store_scalar": "store_scalar",
-    "add": "elementwise", "average_pool": "elementwise", "softmax": "elementwise",
-    "add_fixed": "fixed_point", "softmax_fixed": "fixed_point",
+    "add": "elementwise", "average_pool": "elementwise", "max_pool": "elementwise",
+    "softmax": "elementwise", "add_fixed": "fixed_point", "softmax_fixed": "fixed_point",
+    "table": "moving", "pairs": "moving", "permute": "moving", "copy": "moving",
 }  # fmt: skip
 
 _PARAMETERS = 7

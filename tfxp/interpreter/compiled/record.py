@@ -90,6 +90,9 @@ SUMS = 5 * 16 + 5 * 8
  SOFTMAX_SCALE) = range(8)  # fmt: skip
 SUMMANDS = SOFTMAX_SCALE
 
+#: Common forms: address of the table; bytes of an element; elements of the shorter side of a pair.
+MOVE_TABLE, ITEM_BYTES, PERIOD = range(3)
+
 #: Kinds of code.
 SIGNED, UNSIGNED, WIDE = range(3)
 KINDS = ("INT8", "UINT8", "INT16")

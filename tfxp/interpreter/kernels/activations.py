@@ -56,7 +56,7 @@ def _prepare_relu(node: Node) -> None:
     node.cache["apply"] = tabulated(source, apply)
 
 
-@kernel("RELU", "RELU6", "RELU_N1_TO_1", prepare=_prepare_relu, batch=True)
+@kernel("RELU", "RELU6", "RELU_N1_TO_1", prepare=_prepare_relu, batch=True, form="codes")
 def relu(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """x limited to the operator's range; codes are rescaled first, with double rounding."""
     return [node.cache["apply"](inputs[0])]
@@ -115,7 +115,7 @@ def _leaky_builtin(source: Tensor, output: Tensor, positive: float, negative: fl
     return apply
 
 
-@kernel("LEAKY_RELU", prepare=_prepare_leaky, batch=True)
+@kernel("LEAKY_RELU", prepare=_prepare_leaky, batch=True, form="codes")
 def leaky_relu(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """x where positive, alpha * x elsewhere: see the module for the rounding."""
     return [node.cache["apply"](inputs[0])]
@@ -195,7 +195,7 @@ def _hard_swish_codes(
     return apply
 
 
-@kernel("HARD_SWISH", prepare=_prepare_hard_swish, batch=True)
+@kernel("HARD_SWISH", prepare=_prepare_hard_swish, batch=True, form="codes")
 def hard_swish(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """x * relu6(x + 3) / 6; 8-bit codes through 16-bit fixed point."""
     return [node.cache["apply"](inputs[0])]

@@ -202,7 +202,7 @@ def _free_of_blocks(node: Node) -> bool:
     return need.tensor(node, 0).size % node.cache.get("block", 1) == 0
 
 
-@kernel("QUANTIZE", prepare=_prepare_quantize, batch=_free_of_blocks)
+@kernel("QUANTIZE", prepare=_prepare_quantize, batch=_free_of_blocks, form="codes")
 def quantize(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Floats or codes to codes: see the module for the rounding."""
     return [node.cache["apply"](inputs[0])]
@@ -235,7 +235,7 @@ def _constant_free(node: Node) -> bool:
     return tensor is None or not _per_channel(tensor)
 
 
-@kernel("DEQUANTIZE", prepare=_prepare_dequantize, batch=_constant_free)
+@kernel("DEQUANTIZE", prepare=_prepare_dequantize, batch=_constant_free, form="codes")
 def dequantize(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Codes to float32: (x - zero_point) * scale; FLOAT16 widens."""
     return [node.cache["apply"](inputs[0])]
@@ -248,7 +248,7 @@ def _prepare_cast(node: Node) -> None:
     need.require_output_shape(node, need.tensor(node, 0).shape)
 
 
-@kernel("CAST", prepare=_prepare_cast, batch=True)
+@kernel("CAST", prepare=_prepare_cast, batch=True, form="codes")
 def cast(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Numbers to another type: floats truncate to integers and saturate; integers wrap."""
     source, dtype = inputs[0], node.outputs[0].dtype

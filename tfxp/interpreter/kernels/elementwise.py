@@ -323,7 +323,7 @@ def _multiply_xnnpack(
     return apply
 
 
-@kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=_blocks_permit)
+@kernel("ADD", "SUB", "MUL", prepare=_prepare, batch=_blocks_permit, form="pairs")
 def combine(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """ADD, SUB or MUL: see the module for the arithmetic of each type."""
     if "step" in node.cache and inputs[0].shape == inputs[1].shape:
@@ -355,7 +355,7 @@ def _prepare_squared(node: Node) -> None:
     node.cache["apply"] = apply
 
 
-@kernel("SQUARED_DIFFERENCE", prepare=_prepare_squared, batch=stacks)
+@kernel("SQUARED_DIFFERENCE", prepare=_prepare_squared, batch=stacks, form="pairs")
 def squared_difference(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """(x - y)^2; plain whole numbers wrap."""
     return [node.cache["apply"](*inputs)]
@@ -369,7 +369,7 @@ def _prepare_extreme(node: Node) -> None:
     need.require_output_shape(node, need.broadcast_shape(node, 0, 1))
 
 
-@kernel("MAXIMUM", "MINIMUM", prepare=_prepare_extreme, batch=stacks)
+@kernel("MAXIMUM", "MINIMUM", prepare=_prepare_extreme, batch=stacks, form="pairs")
 def extreme(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """MAXIMUM or MINIMUM of codes; scales play no part, in either arithmetic."""
     operation = np.maximum if node.operator.name == "MAXIMUM" else np.minimum

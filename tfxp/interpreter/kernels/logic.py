@@ -56,7 +56,7 @@ def _scaling(node: Node, side: Tensor) -> Callable[[Array], Array]:
     return lambda x: requantize((x.astype(np.int64) - zero) << _LEFT_SHIFT, by)
 
 
-@kernel(*_COMPARISONS, prepare=_prepare_comparison, batch=stacks)
+@kernel(*_COMPARISONS, prepare=_prepare_comparison, batch=stacks, form="pairs")
 def compare(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Whether a relation holds, element by element; shapes broadcast."""
     a, b = inputs[:2]
@@ -74,14 +74,14 @@ def _prepare_logic(node: Node) -> None:
     need.require_output_shape(node, need.broadcast_shape(node, *range(count)))
 
 
-@kernel("LOGICAL_AND", "LOGICAL_OR", prepare=_prepare_logic, batch=stacks)
+@kernel("LOGICAL_AND", "LOGICAL_OR", prepare=_prepare_logic, batch=stacks, form="pairs")
 def logical_pair(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """And, or of truth values; shapes broadcast."""
     operation = np.logical_and if node.operator.name == "LOGICAL_AND" else np.logical_or
     return [operation(inputs[0], inputs[1])]
 
 
-@kernel("LOGICAL_NOT", prepare=_prepare_logic, batch=stacks)
+@kernel("LOGICAL_NOT", prepare=_prepare_logic, batch=stacks, form="codes")
 def logical_not(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The opposite of truth values."""
     return [np.logical_not(inputs[0])]

@@ -62,7 +62,7 @@ def _first_untouched(node: Node) -> bool:
     return bool(node.cache["pairs"][:1] == [(0, 0)])
 
 
-@kernel("PAD", "PADV2", prepare=_prepare, batch=_first_untouched)
+@kernel("PAD", "PADV2", prepare=_prepare, batch=_first_untouched, form="fills")
 def pad(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Surrounds the input with the zero point (PAD) or a given code (PADV2)."""
     fill = node.cache["fill"] if len(inputs) < 3 else as_element(inputs[2])
@@ -79,7 +79,7 @@ def as_element(array: Array) -> Any:
     return np.asarray(array).reshape(-1)[0]
 
 
-@kernel("MIRROR_PAD", prepare=_prepare, batch=_first_untouched)
+@kernel("MIRROR_PAD", prepare=_prepare, batch=_first_untouched, form="moves")
 def mirror_pad(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Surrounds the input with its own reflection, without (REFLECT) or with the edge."""
     if node.options["mode"] == "REFLECT":

@@ -118,7 +118,7 @@ def _covers_image(node: Node, shape: Sequence[int]) -> bool:
     return (o["filter_height"], o["filter_width"]) == tuple(shape[1:3]) and o["padding"] == "VALID"
 
 
-def _average_compiled(node: Node, x: Array) -> Array:
+def _compiled(node: Node, name: str, x: Array) -> Array:
     # imported here so that loading the interpreter does not load Numba
     from tfxp.interpreter.compiled.running import run_step
 
@@ -135,7 +135,7 @@ def _average_compiled(node: Node, x: Array) -> Array:
             R.POOL_PAD_Y: rows[1], R.POOL_PAD_X: columns[1], R.POOL_LOW: low, R.POOL_HIGH: high,
         }
     )  # fmt: skip
-    node.step = Step("average_pool", (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
+    node.step = Step(name, (x,), out, len(x), record, scratch_bytes=4 * x.shape[3])
     run_step(node.step)
     return out
 
@@ -147,7 +147,7 @@ def average_pool(node: Node, inputs: Sequence[Any]) -> list[Array]:
     low, high = node.cache["limits"]
     is_float = x.dtype.kind == "f"
     if node.engine == "fast" and x.dtype.itemsize == 1:
-        return [_average_compiled(node, x)]
+        return [_compiled(node, "average_pool", x)]
     wide = np.float32 if is_float else np.int32
     if _covers_image(node, x.shape):
         total = x.sum(axis=(1, 2), keepdims=True, dtype=wide)
@@ -167,6 +167,8 @@ def max_pool(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Largest element of each window, limited by the fused activation."""
     x = inputs[0]
     low, high = node.cache["limits"]
+    if node.engine == "fast" and x.dtype.itemsize == 1:
+        return [_compiled(node, "max_pool", x)]
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     if x.dtype.kind == "f":
         low, high = np.float32(low), np.float32(high)

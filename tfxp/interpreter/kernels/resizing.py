@@ -142,7 +142,7 @@ def resize_bilinear(node: Node, inputs: Sequence[Any]) -> list[Array]:
     return [node.cache["mix"](corners, wy[:, None, None], wx[:, None], x.dtype)]
 
 
-@kernel("RESIZE_NEAREST_NEIGHBOR", prepare=_prepare, batch=True)
+@kernel("RESIZE_NEAREST_NEIGHBOR", prepare=_prepare, batch=True, form="moves")
 def resize_nearest(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The nearest pixel; codes pass as they are."""
     rows, columns = node.cache["taps"]

@@ -131,7 +131,7 @@ def _first_stays(node: Node) -> bool:
     return node.cache["order"][:1] == (0,)
 
 
-@kernel("TRANSPOSE", prepare=_prepare_transpose, batch=_first_stays)
+@kernel("TRANSPOSE", prepare=_prepare_transpose, batch=_first_stays, form="moves")
 def transpose(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Dimensions in another order."""
     return [np.ascontiguousarray(inputs[0].transpose(node.cache["order"]))]
@@ -169,7 +169,7 @@ def _prepare_blocks(node: Node) -> None:
     need.require_output_shape(node, shape)
 
 
-@kernel("SPACE_TO_DEPTH", prepare=_prepare_blocks, batch=True)
+@kernel("SPACE_TO_DEPTH", prepare=_prepare_blocks, batch=True, form="moves")
 def space_to_depth(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Each block of pixels becomes one pixel with their channels in row order."""
     x, block = inputs[0], int(node.options["block_size"])
@@ -179,7 +179,7 @@ def space_to_depth(node: Node, inputs: Sequence[Any]) -> list[Array]:
     return [parts.reshape(n, height // block, width // block, block * block * depth)]
 
 
-@kernel("DEPTH_TO_SPACE", prepare=_prepare_blocks, batch=True)
+@kernel("DEPTH_TO_SPACE", prepare=_prepare_blocks, batch=True, form="moves")
 def depth_to_space(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Each pixel becomes a block of pixels: the inverse of SPACE_TO_DEPTH."""
     x, block = inputs[0], int(node.options["block_size"])
@@ -229,7 +229,7 @@ def _gathers_inside(node: Node) -> bool:
     return whole and (from_table or (axis > 0 and node.constant(1) is not None))
 
 
-@kernel("GATHER", prepare=_prepare_gather, batch=_gathers_inside)
+@kernel("GATHER", prepare=_prepare_gather, batch=_gathers_inside, form="moves")
 def gather(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Slices of the input at given indices along an axis.
 

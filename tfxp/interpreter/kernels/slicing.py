@@ -64,7 +64,7 @@ def _over_images(node: Node, cut: Cut) -> Cut:
     return (slice(None), *cut[1:]) if node.cache.get("whole_first") else cut
 
 
-@kernel("SLICE", prepare=_prepare_slice, batch=_keeps_first)
+@kernel("SLICE", prepare=_prepare_slice, batch=_keeps_first, form="moves")
 def slice_(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """A box of the input, given by start and size per dimension."""
     x = inputs[0]
@@ -134,7 +134,7 @@ def _one_range(node: Node, i: int, size: int, begin: int, end: int, step: int) -
     return slice(first, None if last < 0 else last, step)
 
 
-@kernel("STRIDED_SLICE", prepare=_prepare_strided, batch=_keeps_first)
+@kernel("STRIDED_SLICE", prepare=_prepare_strided, batch=_keeps_first, form="moves")
 def strided_slice(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Elements from begin to end in steps, with masks for open ends and dropped dimensions."""
     x = inputs[0]
@@ -179,7 +179,7 @@ def _inner_axis(node: Node) -> bool:
     return bool(node.cache["axis"] > 0)
 
 
-@kernel("SPLIT", "SPLIT_V", prepare=_prepare_split, batch=_inner_axis)
+@kernel("SPLIT", "SPLIT_V", prepare=_prepare_split, batch=_inner_axis, form="moves")
 def split(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The input in parts along an axis: equal ones, or of given sizes."""
     x = inputs[node.cache["data_at"]]
@@ -214,7 +214,7 @@ def _require_equal_scales(node: Node, tensors: list[Tensor]) -> None:
             raise need.unsupported(node, f"scale and zero point of {item.name!r}", got, expected)
 
 
-@kernel("PACK", prepare=_prepare_pack, batch=_inner_axis)
+@kernel("PACK", prepare=_prepare_pack, batch=_inner_axis, form="moves")
 def pack(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Inputs of one shape stacked along a new axis."""
     return [np.stack(list(inputs), axis=node.cache["stack_axis"])]
@@ -233,7 +233,7 @@ def _prepare_unpack(node: Node) -> None:
     node.cache["axis"] = axis
 
 
-@kernel("UNPACK", prepare=_prepare_unpack, batch=_inner_axis)
+@kernel("UNPACK", prepare=_prepare_unpack, batch=_inner_axis, form="moves")
 def unpack(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The slices of the input along an axis."""
     moved = np.moveaxis(inputs[0], node.cache["axis"], 0)
@@ -284,7 +284,7 @@ def _rescale_uint8(source: Tensor, output: Tensor) -> Callable[[Array], Array] |
     return apply
 
 
-@kernel("CONCATENATION", prepare=_prepare_concatenation, batch=_inner_axis)
+@kernel("CONCATENATION", prepare=_prepare_concatenation, batch=_inner_axis, form="moves")
 def concatenation(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Inputs one after the other along an axis; constants repeat for every stacked image."""
     axis = node.cache["axis"]

@@ -65,7 +65,7 @@ def _to_space_shape(
     return [shape[0] // count, *sizes, shape[-1]]
 
 
-@kernel("SPACE_TO_BATCH_ND", prepare=_prepare_blocks)
+@kernel("SPACE_TO_BATCH_ND", prepare=_prepare_blocks, form="fills")
 def space_to_batch(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Pads, then moves each position inside a block to an image of its own."""
     x, blocks, pairs = inputs[0], node.cache["blocks"], node.cache["pairs"]
@@ -81,7 +81,7 @@ def space_to_batch(node: Node, inputs: Sequence[Any]) -> list[Array]:
     return [moved.reshape(x.shape[0] * math.prod(blocks), *sizes, x.shape[-1])]
 
 
-@kernel("BATCH_TO_SPACE_ND", prepare=_prepare_blocks)
+@kernel("BATCH_TO_SPACE_ND", prepare=_prepare_blocks, form="moves")
 def batch_to_space(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The inverse of SPACE_TO_BATCH_ND, then crops."""
     x, blocks, pairs = inputs[0], node.cache["blocks"], node.cache["pairs"]
@@ -111,7 +111,7 @@ def _first_once(node: Node) -> bool:
     return need.constant_ints(node, 1)[:1] == [1]
 
 
-@kernel("TILE", prepare=_prepare_tile, batch=_first_once)
+@kernel("TILE", prepare=_prepare_tile, batch=_first_once, form="moves")
 def tile(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Repeats the input along each dimension."""
     return [np.tile(inputs[0], as_ints(inputs[1]))]
@@ -131,7 +131,7 @@ def _prepare_broadcast(node: Node) -> None:
     need.require_output_shape(node, wanted)
 
 
-@kernel("BROADCAST_TO", prepare=_prepare_broadcast)
+@kernel("BROADCAST_TO", prepare=_prepare_broadcast, form="moves")
 def broadcast_to(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """The input repeated along its dimensions of size 1."""
     return [np.array(np.broadcast_to(inputs[0], as_ints(inputs[1])))]

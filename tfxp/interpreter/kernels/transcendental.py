@@ -173,7 +173,7 @@ def _interpolated(is_tanh: bool, multiplier: int, shift: int) -> Unary:
     return apply
 
 
-@kernel("LOGISTIC", "TANH", "ELU", prepare=_prepare, batch=True)
+@kernel("LOGISTIC", "TANH", "ELU", prepare=_prepare, batch=True, form="codes")
 def transcendental(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """LOGISTIC, TANH or ELU by table or fixed point: see the module."""
     return [node.cache["apply"](inputs[0])]
@@ -191,7 +191,7 @@ def _prepare_rounded_away(node: Node) -> None:
     node.cache["apply"] = lambda x: look_up(table, x)
 
 
-@kernel("GELU", "EXP", "LOG", prepare=_prepare_rounded_away, batch=True)
+@kernel("GELU", "EXP", "LOG", prepare=_prepare_rounded_away, batch=True, form="codes")
 def rounded_away(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """GELU, EXP or LOG by one table for both arithmetics."""
     return [node.cache["apply"](inputs[0])]
@@ -261,7 +261,7 @@ def _rsqrt_code(byte: int, source: Tensor, output: Tensor, by: QuantizedMultipli
     return min(max(code + output.zero_point, -128), 127)
 
 
-@kernel("RSQRT", prepare=_prepare_rsqrt, batch=True)
+@kernel("RSQRT", prepare=_prepare_rsqrt, batch=True, form="codes")
 def rsqrt(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """1 / sqrt(x); codes below the zero point have no root and are refused.
 
