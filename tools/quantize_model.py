@@ -16,6 +16,7 @@ The output is a Keras model with quantizers, for export_tflite.py or your own tr
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -104,6 +105,12 @@ _ACTIVATION_L1 = _FLAGS.DEFINE_float(
 _ACTIVATION_HOYER = _FLAGS.DEFINE_float(
     "activation_hoyer", 0.0, "The same by Hoyer's ratio.", lower_bound=0.0
 )
+_ACTIVATION_BUDGET = _FLAGS.DEFINE_float(
+    "activation_budget",
+    None,
+    "Raise the points at which ReLUs begin, within this relative squared error of the output "
+    "(0.01); before fine-tuning.",
+)
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
 _OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True)
@@ -153,8 +160,12 @@ def main() -> None:
     if _ACCUMULATOR_BITS.value is not None:
         figures["accumulator_bits"] = _bound(qmodel)
         _evaluate("bounded", qmodel, evaluation, figures)
-    counted = evaluation if settings.makes_zeros else None
+    raises = _ACTIVATION_BUDGET.value is not None
+    counted = evaluation if settings.makes_zeros or raises else None
     _count_zeros("before", qmodel, counted, figures)
+    if raises:
+        figures["thresholds"] = _threshold(qmodel, calibration)
+        _evaluate("thresholds", qmodel, evaluation, figures)
     if training is not None and _EPOCHS.value:
         figures["losses"] = _fine_tune(qmodel, model, training)
         _evaluate("fine-tuned", qmodel, evaluation, figures)
@@ -233,6 +244,20 @@ def _bound(qmodel: Any) -> dict[str, int]:
     shown = ", ".join(f"{name} {bits}" for name, bits in found.items())
     print(f"bits of accumulators in the worst case: {shown}")
     return found
+
+
+def _threshold(qmodel: Any, data: ModelData | None) -> dict[str, Any]:
+    from tfxp.sparsity import threshold_activations
+
+    if data is None:
+        raise ConfigError("activation_budget: got no samples; expected --data.")
+    found = threshold_activations(qmodel, data.x, budget=_ACTIVATION_BUDGET.value)
+    rows = [
+        [name, f"{t.value:g}", f"{t.zeros_before:.1%}", f"{t.zeros_after:.1%}"]
+        for name, t in found.items()
+    ]
+    print(cli.format_table(["ReLU", "begins at", "zeros before", "after"], rows))
+    return {name: dataclasses.asdict(threshold) for name, threshold in found.items()}
 
 
 def _settings() -> Any:

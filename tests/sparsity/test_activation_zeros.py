@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.cases import inputs_of, randomize
 from tests.sparsity.test_pruning import network, quantized, zeros
 from tfxp.errors import ConfigError
 from tfxp.keras import keras, layers
-from tfxp.sparsity import ActivationZeros, regularize_activations
+from tfxp.sparsity import ActivationZeros, regularize_activations, threshold_activations
 from tfxp.training import FineTuneSettings, fine_tune
 
 
@@ -83,3 +84,69 @@ def test_impossible_settings_are_named():
     linear = keras.Sequential([layers.Dense(2, input_shape=(3,))])
     with pytest.raises(ConfigError, match="got no ReLU"):
         regularize_activations(linear, 0.1)
+
+
+def without_softmax():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="a")(x)
+    y = layers.Conv2D(8, 3, padding="same", activation="relu", name="b")(x)
+    y = layers.Conv2D(8, 3, padding="same", name="c")(y)
+    x = layers.ReLU(name="r")(layers.Add(name="add")([x, y]))
+    x = layers.Flatten()(layers.MaxPooling2D(2)(x))
+    return randomize(keras.Model(inputs, layers.Dense(3, name="head")(x)))
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w5a5"])
+def test_thresholds_keep_the_budget_and_export_exactly(precision, tmp_path):
+    model = without_softmax()
+    x = inputs_of(model, 64)
+    qmodel = tfxp.quantize_model(model, precision, tfxp.measure_model(model, x))
+    plain = [op.name for op in tfxp.export.KerasTracer(qmodel).graph.operators]
+    before, formats = qmodel.predict(x, verbose=0), tfxp.precision_of(qmodel).to_dict()
+    found = threshold_activations(qmodel, x, budget=0.05)
+    after = qmodel.predict(x, verbose=0)
+    assert list(found) == ["a_relu", "b_relu", "r"]
+    assert any(each.value > 0 for each in found.values())
+    for each in found.values():
+        assert each.value == 0 or each.zeros_after > each.zeros_before
+    error = np.mean((after - before) ** 2) / np.mean(before**2)
+    assert 0 < error <= 0.05
+    assert error == pytest.approx([e.error for e in found.values() if e.value][-1], rel=1e-3)
+    relu = keras.Model(qmodel.inputs, qmodel.get_layer("a_relu").output).predict(x, verbose=0)
+    assert found["a_relu"].zeros_after == pytest.approx((relu == 0).mean(), abs=1e-6)
+    assert tfxp.precision_of(qmodel).to_dict() == formats
+    report = tfxp.export_tflite(qmodel, tmp_path / "net.tflite", verify=x[:8])
+    assert report.verification.exact
+    assert [op.name for op in tfxp.read_tflite(tmp_path / "net.tflite").operators] == plain
+
+
+def test_thresholds_by_hand():
+    """One convolution, one reader: biases move by T, and by the mean that is lost."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 1, activation="relu", name="a"),
+            layers.Conv2D(3, 1, name="b"),
+        ]
+    )
+    x = inputs_of(randomize(model), 32)
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, x))
+    tap = keras.Model(qmodel.inputs, qmodel.get_layer("b").output)
+    means = tap.predict(x, verbose=0).mean((0, 1, 2))
+    first = [qmodel.get_layer(name).layer.bias.numpy() for name in "ab"]
+    (found,) = threshold_activations(qmodel, x, budget=0.02).values()
+    step = tfxp.precision_of(qmodel).layers["a"].activations.scale
+    assert found.value > 0 and found.value % step == 0
+    last = [qmodel.get_layer(name).layer.bias.numpy() for name in "ab"]
+    np.testing.assert_allclose(last[0], first[0] - found.value, rtol=1e-6)
+    np.testing.assert_allclose(tap.predict(x, verbose=0).mean((0, 1, 2)), means, atol=0.02)
+
+
+def test_thresholds_refuse_what_has_none():
+    linear = keras.Sequential([layers.Dense(2, input_shape=(3,))])
+    x = np.ones((8, 3), np.float32)
+    qmodel = tfxp.quantize_model(linear, "w8a8", tfxp.measure_model(linear, x))
+    with pytest.raises(ConfigError, match="got no ReLU between layers with biases"):
+        threshold_activations(qmodel, x)
+    with pytest.raises(ConfigError, match="budget of thresholds: got nan"):
+        threshold_activations(qmodel, x, budget=float("nan"))

@@ -40,7 +40,7 @@ def run(tool, command, status=0):
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_quantize_model_makes_and_counts_zeros(files, trained, capsys):
-    more = {"sparsity": "0.75"}
+    more = {"sparsity": "0.75", "activation_budget": "0.02"}
     if trained:
         more |= {"train_data": str(files / "data.npz"), "epochs": "1", "activation_hoyer": "0.1"}
     run(quantize_model, flags(files, **more))
@@ -48,7 +48,7 @@ def test_quantize_model_makes_and_counts_zeros(files, trained, capsys):
     assert figures["after"]["executed"] < 0.5 * figures["before"]["executed"]
     assert figures["after"]["macs"] == figures["before"]["macs"]
     text = capsys.readouterr().out
-    assert "zeros before" in text and "zeros after" in text
+    assert "begins at" in text and "zeros before" in text and "zeros after" in text
     model = tfxp.load_model(files / "out.keras")
     assert all(layer.zeros()[0] >= 0.74 * layer.zeros()[1] for layer in prunables(model).values())
 
@@ -58,6 +58,7 @@ def test_quantize_model_makes_and_counts_zeros(files, trained, capsys):
     [
         ({"sparsity": "half"}, "expected a share"),
         ({"sparsity": "gone.json"}, "gone.json"),
+        ({"activation_budget": "0"}, "expected a positive share"),
         ({"activation_l1": "0.1"}, "expected --train_data"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tfxp.sparsity.activation_penalty import ActivationZeros as ActivationZeros
     from tfxp.sparsity.activation_penalty import regularize_activations as regularize_activations
+    from tfxp.sparsity.activation_threshold import threshold_activations as threshold_activations
     from tfxp.sparsity.channels import remove_channels as remove_channels
     from tfxp.sparsity.masks import make_mask as make_mask
     from tfxp.sparsity.pattern import SparsityPattern as SparsityPattern
@@ -28,6 +29,7 @@ _NAMES = {
     "prune_model": "tfxp.sparsity.pruning",
     "remove_channels": "tfxp.sparsity.channels",
     "regularize_activations": "tfxp.sparsity.activation_penalty",
+    "threshold_activations": "tfxp.sparsity.activation_threshold",
 }
 _PLAIN = ("SparsityMap", "SparsityPattern", "make_mask")
 
