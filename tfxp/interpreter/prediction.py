@@ -112,6 +112,7 @@ class Batches:
                 results = list(pool.map(part, starts))
         else:
             results = [part(piece) for piece in starts]
+        self._settle()
         if not results:
             tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
             return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
@@ -136,10 +137,21 @@ class Batches:
                 self._book(tape.nodes)
                 return run_stacked(executor, feeds)
         outputs = [tape.stack.output(tape.values, i) for i in executor.graph.outputs]
-        tape.settle()
-        self._book(tape.nodes)
+        copies = [np.array(o) for o in outputs]
         idle.put(tape)
-        return [np.array(o) for o in outputs]
+        return copies
+
+    def _settle(self) -> None:
+        """Books what idle tapes have counted; once per call, since it takes as long as a pass."""
+        for idle in list(self._tapes.values()):
+            for _ in range(idle.qsize()):
+                try:
+                    tape = idle.get_nowait()
+                except Empty:  # another call runs on it, and will book it
+                    break
+                tape.settle()
+                self._book(tape.nodes)
+                idle.put(tape)
 
     def _book(self, nodes: list[Node]) -> None:
         self._executor.count(nodes)
