@@ -44,9 +44,10 @@ TENSORFLOW_COLUMN = {
     "quantizers": {"formats", "interpreter"},
     "transforms": {"data"},
     "quantization": {"formats", "precision", "data", "quantizers", "transforms"},
-    "measure": {"formats", "precision", "data", "transforms", "quantization"},
+    "measure": {"formats", "precision", "data", "streams", "transforms", "quantization"},
     "sparsity": {"formats", "precision", "data", "quantizers", "transforms", "quantization"},
     "training": {
+        "streams",
         "formats",
         "precision",
         "data",
@@ -84,6 +85,7 @@ TENSORFLOW_COLUMN = {
         "sparsity",
     },
     "search": {
+        "streams",
         "formats",
         "precision",
         "data",
@@ -96,6 +98,7 @@ TENSORFLOW_COLUMN = {
     },
     "models": {"precision"},
     "commands": {
+        "streams",
         "assign",
         "cli",
         "cost",

@@ -112,9 +112,7 @@ def test_fine_tuning_takes_batches_with_labels(made):
     plain = tf.data.Dataset.from_tensor_slices(arrays).batch(8)
     for data, labels, words in (
         (pairs.batch(8), y, "labels in the batches and as y"),
-        (pairs.map(lambda x, y: (x, y, 1.0)).batch(8), None, "weights of samples"),
-        (pairs.map(lambda x, y: (x, {"a": y, "b": y})).batch(8), None, "got 2 arrays a batch"),
-        (pairs, None, "Batch the data set"),
+        (pairs.map(lambda x, y: (x, {"a": y, "b": y})).batch(8), None, "answers .*one for each of"),
         (pairs.batch(8).map(lambda x, y: (x, y[1:])), None, r"shape \(7,\) for 8 samples"),
         (pairs.batch(8).take(0), None, "got no samples"),
         (pairs.batch(8).repeat(), None, "without an end"),

@@ -4,6 +4,7 @@ Usage:
   tools/bench_training.py --model=pretrainedResnet.h5 --rounds=25 --json=training.json
   tools/bench_training.py            # the same architecture (MLPerf Tiny ResNet-8), random weights
   tools/bench_training.py --backprop --batch_size=64   # fixed-point back-propagation
+  tools/bench_training.py --streamed --batch_size=64   # batches from a stream
 
 Every round times each model once, in turn and from another start each time, so that whatever else
 the machine does meets all alike. A ratio is taken within a round; the median over rounds is
@@ -14,17 +15,23 @@ the ratio of processor time of all threads, which other processes disturb less t
 With --backprop the network is Sakr's ConvNet at half width, trained by plain gradient descent: in
 float, with float gradients through rounded weights and activations (dual copy), with all five
 tensors in fixed point, with stochastic gradients, and in float under a GradientProbe.
+
+With --streamed the first precision is fine-tuned by the steps of `fine_tune`, each with its batch
+fetched, from arrays in memory, from a `tf.data.Dataset` and from a mapped .npy file. "predict" is
+fetching the batch alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +56,14 @@ _KEPT = _FLAGS.DEFINE_boolean("kept", True, "Time the first precision with Batch
 _LEARNED = _FLAGS.DEFINE_boolean("learned", True, "Time the first precision, learned, too.")
 _OPTIMIZER = _FLAGS.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "Optimizer of the steps.")
 _BACKPROP = _FLAGS.DEFINE_boolean("backprop", False, "Time fixed-point back-propagation.")
+_STREAMED = _FLAGS.DEFINE_boolean("streamed", False, "Time fine-tuning from streams.")
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 
 TRAIN_BAR, PREDICT_BAR = 1.20, 1.30
 BACKPROP_BAR, PROBE_BAR = 1.60, 1.30
+STREAM_BAR = 1.10
+_SAMPLES = 4096  # of the set that is streamed
 _LEARNING_RATE = 1e-5  # small: what is timed must not drift into NaN or denormals
 _WARM_UP_STEPS = 3
 
@@ -83,12 +93,14 @@ def main() -> None:
     if not any(_PRECISIONS.value):
         raise ConfigError("precisions: got none; expected shorthands such as w4a4,w8a8.")
     tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often
-    rows = _backprop_rows() if _BACKPROP.value else _rows()
+    kind = "backprop" if _BACKPROP.value else "streamed" if _STREAMED.value else "models"
+    rows = {"backprop": _backprop_rows, "streamed": _streamed_rows, "models": _rows}[kind]()
     load = os.getloadavg()[0]
     for what in ("train", "predict"):
         _time(rows, what)
     figures = {"machine": _machine(load), "rows": [_figures(row, rows[0]) for row in rows]}
-    figures["bars"] = (_backprop_bars if _BACKPROP.value else _bars)(figures["rows"])
+    bars = {"backprop": _backprop_bars, "streamed": _streamed_bars, "models": _bars}[kind]
+    figures["bars"] = bars(figures["rows"])
     _print(figures)
     if _JSON.value:
         write_json(_JSON.value, figures)
@@ -126,6 +138,56 @@ def _backprop_rows() -> list[Row]:
             model, pmap, loss=loss, learning_rate=_LEARNING_RATE, backward=backward
         )
     return [Row(name, _compiled_steps(made, x, y)) for name, made in ready.items()]
+
+
+def _streamed_rows() -> list[Row]:
+    """The steps of `fine_tune` with batches from arrays and from streams of the same samples."""
+    model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
+    draws = np.random.default_rng(_SEED.value)
+    x = draws.integers(0, 256, (_SAMPLES, *model.input_shape[1:])).astype(np.float32)
+    y = draws.integers(0, model.output_shape[-1], _SAMPLES)
+    stats = tfxp.measure_model(model, x[:256])
+    folder = Path(tempfile.mkdtemp(prefix="tfxp_bench_"))
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", y)
+    shapes = {model.input_names[0]: model.input_shape[1:]}
+    pairs = tf.data.Dataset.from_tensor_slices((x, y))
+    sources = {
+        "in memory": (x, y),
+        "tf.data.Dataset": (tfxp.open_data(pairs, shapes), None),
+        "mapped .npy": (tfxp.open_data(folder / "x.npy", shapes), None),
+    }
+    rows = []
+    for name, (inputs, answers) in sources.items():
+        qmodel = tfxp.quantize_model(model, _PRECISIONS.value[0], stats)
+        rows.append(Row(name, _fetching_steps(qmodel, model, inputs, answers)))
+    return rows
+
+
+def _fetching_steps(qmodel: Any, teacher: Any, x: Any, y: Any) -> dict[str, Step]:
+    from tfxp.training import FineTuneSettings
+    from tfxp.training.repair.objective import Objective
+    from tfxp.training.repair.samples import training_set
+
+    settings = FineTuneSettings(1, batch_size=_BATCH_SIZE.value, seed=_SEED.value)
+    samples, answers = training_set(qmodel, x, y, None, settings)
+    objective = Objective(qmodel, answers, teacher, 0.5)
+    step = objective.step(keras.optimizers.Adam(_LEARNING_RATE))
+
+    def endless() -> Iterator[Any]:
+        for epoch in itertools.count():
+            yield from samples.epoch(epoch)
+
+    learned, fetched = endless(), endless()
+    return {"train": lambda: float(step(*next(learned))), "predict": lambda: next(fetched)}
+
+
+def _streamed_bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Whether a step from a stream keeps within a tenth of one from memory."""
+    return {
+        f"{row['name']} <= {STREAM_BAR:.2f}": row["train_wall"]["ratio"] <= STREAM_BAR
+        for row in rows[1:]
+    }
 
 
 def _training_map(gradients: bool = True) -> tfxp.PrecisionMap:

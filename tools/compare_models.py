@@ -22,12 +22,13 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
+from tfxp.commands.read_data import preprocessing_for, scalings_for
 from tfxp.comparison.compare import Comparison, TensorDifference, compare_traces
 from tfxp.comparison.operator_differences import operator_differences
 from tfxp.comparison.runtime_results import RuntimeResult, compare_runtimes, runtime_rows
 from tfxp.comparison.trace import Trace, trace_file, trace_interpreter, trace_runtime
-from tfxp.data import Dataset, load_model_data
-from tfxp.data.input_scaling import scalings_in
+from tfxp.data import Dataset
+from tfxp.data.model_notes import notes_in
 from tfxp.errors import (
     ConfigError,
     DataError,
@@ -41,6 +42,7 @@ from tfxp.graph import IntegerGraph, Tensor, index_limit, read_tflite
 from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.encoding import decode_output, encode_input
 from tfxp.runtimes import RUNTIMES, runtimes_of
+from tfxp.streams import open_data
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, or .tflite.")
@@ -51,6 +53,7 @@ _AGAINST = _FLAGS.DEFINE_string(
 _DATA = _FLAGS.data("Samples to compare on (default: random codes).", required=False)
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
@@ -254,8 +257,12 @@ def real_inputs(form: Any) -> list[np.ndarray]:
         return form.random(_LIMIT.value or _SAMPLES, generator)
     tensors = [form.graph.tensors[index] for index in form.graph.inputs]
     shapes = {tensor.name: tensor.sample_shape for tensor in tensors}
-    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value or _SAMPLES)
-    scaled, _ = _FLAGS.scaled(data, list(shapes), scalings_in(form.graph.metadata))
+    notes = notes_in(form.graph.metadata)
+    steps = preprocessing_for(_FLAGS, notes)
+    data = open_data(
+        _DATA.value, shapes, split=_SPLIT.value, limit=_LIMIT.value or _SAMPLES, preprocessing=steps
+    ).in_memory()
+    scaled, _ = _FLAGS.scaled(data, list(shapes), scalings_for(steps, notes, list(shapes)))
     return [
         decode_output(tensor, part.x.astype(tensor.dtype)) if _holds_codes(tensor, part) else real.x
         for tensor, part, real in zip(tensors, data.parts, scaled.parts, strict=True)

@@ -21,8 +21,7 @@ from typing import Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
-from tfxp.data.input_scaling import keep_scalings
+from tfxp.commands.read_data import read_data
 from tfxp.errors import ConfigError, TfxpError
 from tfxp.files import write_json
 from tfxp.progress import Progress
@@ -38,6 +37,7 @@ _LIMIT = _FLAGS.limit()
 _CALIBRATION = _FLAGS.DEFINE_integer(
     "calibration", 256, "Samples that formats are fitted to.", lower_bound=1
 )
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _PRECISIONS = _FLAGS.DEFINE_list(
@@ -122,16 +122,13 @@ class _Job:
     def _open(self) -> None:
         model = tfxp.load_model(_MODEL.value, **_OPENING.options())
         model, _ = tfxp.split_normalization(model, always=False)
-        data = load_model_data(_DATA.value, input_shapes(model), _SPLIT.value, _LIMIT.value)
-        self._data, used = _FLAGS.scaled(data, model.input_names, scalings_of(model))
-        keep_scalings(model, used)
+        data = read_data(
+            _FLAGS, _DATA.value, model, split=_SPLIT.value, limit=_LIMIT.value, keep=True
+        )
+        assert data is not None  # the flag is required
+        self._data = data
         self._model = model
-        self._stats = tfxp.measure_model(model, _first(self._data, _CALIBRATION.value))
-
-
-def _first(data: ModelData, count: int) -> Any:
-    parts = [part.x[:count] for part in data.parts]
-    return parts if len(parts) > 1 else parts[0]
+        self._stats = tfxp.measure_model(model, self._data.take(_CALIBRATION.value).x)
 
 
 def _fingerprint(path: Path) -> str:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
+from tfxp.commands.read_data import read_data
 from tfxp.comparison.runtime_results import runtime_rows
 from tfxp.csource import write_c_source
-from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.data import ModelData, Source
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
 from tfxp.progress import Progress
@@ -50,6 +51,7 @@ _DATA = _FLAGS.data("Samples for --float_bits to measure; labels are not needed.
 _VERIFY_DATA = _FLAGS.verify_data()
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _SOFTMAX = _FLAGS.DEFINE_boolean(
@@ -117,6 +119,7 @@ _TOLERANCE = _FLAGS.DEFINE_integer(
 )
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
+_FIRMWARE = 256  # samples of a stream that go into a firmware's test
 
 
 def _check_flags() -> None:
@@ -142,7 +145,7 @@ def main() -> int:
     if _FLOAT_BITS.value is not None:
         qmodel = _completed(qmodel)
     data = _inputs(qmodel, _VERIFY_DATA.value, "test")
-    count = None if data is None else len(data)
+    count = None if data is None else data.samples
     with Progress(count, "verifying", "sample", _PROGRESS.value) as bar:
         report = tfxp.export_tflite(
             qmodel,
@@ -164,8 +167,9 @@ def main() -> int:
     if _WEIGHTS_HEADER.value:
         save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
     _print(report)
-    firmware = _write_firmware(None if data is None else data.x)
-    differ = _write_nullhop(qmodel, data.x[0]) if _NULLHOP.value and data else {}
+    firmware = _write_firmware(data)
+    first = data.in_memory(1).x[0] if _NULLHOP.value and data is not None else None
+    differ = {} if first is None else _write_nullhop(qmodel, first)
     if _JSON.value:
         text = {"nullhop": differ} if differ else {}
         write_json(_JSON.value, {**report.to_dict(), **firmware, **text})
@@ -182,9 +186,12 @@ def agrees(checked: Verification, tolerance: int, runtime: str = "litert") -> bo
     return checked.exact or (checked.max_abs_lsb <= tolerance and same and not refused)
 
 
-def _write_firmware(samples: Any) -> dict[str, object]:
+def _write_firmware(data: Source | None) -> dict[str, object]:
     """What was asked for beside the file, for firmware; the figures of each."""
     figures: dict[str, object] = {}
+    samples = None
+    if data is not None and (_C_SOURCE.value or _TFLM_COMPRESSION.value):
+        samples = (data if isinstance(data, ModelData) else data.in_memory(_FIRMWARE)).x
     if _C_SOURCE.value:
         done = write_c_source(tfxp.read_tflite(_OUTPUT.value), _C_SOURCE.value, samples)
         figures["c_source"] = done.to_dict()
@@ -226,12 +233,11 @@ def _completed(qmodel: Any) -> Any:
     return tfxp.quantize_model(qmodel, precision, stats, fold_batch_norm=False)
 
 
-def _inputs(qmodel: Any, path: str | None, split: str) -> ModelData | None:
+def _inputs(qmodel: Any, path: str | None, split: str) -> Source | None:
     """Real inputs from a data file; of files with both halves the one named."""
-    if path is None:
-        return None
-    data = load_model_data(path, input_shapes(qmodel), _SPLIT.value, _LIMIT.value, split)
-    return _FLAGS.scaled(data, qmodel.input_names, scalings_of(qmodel))[0]
+    return read_data(
+        _FLAGS, path, qmodel, split=_SPLIT.value, limit=_LIMIT.value, default_split=split, keep=True
+    )
 
 
 def _print(report: ExportReport) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 
 import tfxp
 from tfxp import cli
-from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.commands.read_data import read_data
+from tfxp.data import Source
 from tfxp.errors import ConfigError
 from tfxp.files import write_json
 from tfxp.formats import TensorStats, candidates
@@ -34,6 +35,7 @@ _OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to measure on; labels are not needed.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _BATCH_SIZE = _FLAGS.batch_size(64)
@@ -52,9 +54,11 @@ def main() -> None:
     bits = word_lengths()
     model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
-    shapes = input_shapes(model)
-    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value, "train")
-    data, _ = _FLAGS.scaled(data, model.input_names, scalings_of(model))
+    data = read_data(
+        _FLAGS, _DATA.value, model,
+        split=_SPLIT.value, limit=_LIMIT.value, default_split="train",
+    )  # fmt: skip
+    assert data is not None  # the flag is required
     stats, after, precision = measured(model, data)
     header = ["layer", "kind", "output", "weights", "MACs", "min", "max", "std", "zeros"]
     quantized = [*header, "zeros after", "SQNR"] if after else header
@@ -88,7 +92,7 @@ def word_lengths() -> list[int]:
     return [int(text) for text in _BITS.value]
 
 
-def measured(model: Any, data: ModelData) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
+def measured(model: Any, data: Source) -> tuple[ModelStats, ModelStats | None, PrecisionMap]:
     """Statistics before and after quantization, and the formats; after is None without any."""
     from tfxp.measure import is_quantized
 
@@ -104,9 +108,9 @@ def measured(model: Any, data: ModelData) -> tuple[ModelStats, ModelStats | None
     return stats, measure(qmodel, data, "measuring the quantized model"), tfxp.precision_of(qmodel)
 
 
-def measure(model: Any, data: ModelData, title: str) -> ModelStats:
+def measure(model: Any, data: Source, title: str) -> ModelStats:
     """One pass with a progress bar."""
-    with Progress(len(data), title, "sample", _PROGRESS.value) as bar:
+    with Progress(data.samples, title, "sample", _PROGRESS.value) as bar:
         return tfxp.measure_model(model, data.x, batch_size=_BATCH_SIZE.value, progress=bar.reach)
 
 

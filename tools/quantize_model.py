@@ -24,16 +24,11 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
+from tfxp.commands.read_data import read_data
 from tfxp.data import (
-    AUTO,
     ModelData,
-    choose_metric,
-    evaluate_metric,
-    input_shapes,
-    load_model_data,
-    scalings_of,
+    Source,
 )
-from tfxp.data.input_scaling import keep_scalings
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, write_json
 from tfxp.formats import FixedPointFormat
@@ -49,6 +44,7 @@ _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
 _TRAIN_DATA = _FLAGS.train_data()
 _EVAL_DATA = _FLAGS.eval_data()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _PRECISION = _FLAGS.precision(default="w8a8")
@@ -113,6 +109,7 @@ _ACTIVATION_BUDGET = _FLAGS.DEFINE_float(
 )
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _METRIC = _FLAGS.metric()
+_DIRECTION = _FLAGS.direction()
 _OUTPUT = _FLAGS.output("Quantized model to write (.keras or .h5).", ".keras", ".h5", required=True)
 _SAVE_PRECISION = _FLAGS.output(
     "Write the formats as a precision map (.json).", ".json", name="save_precision"
@@ -121,6 +118,7 @@ _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 _COUNTED = 200  # samples that zeros are counted on
+_LOOK = 256  # samples of a stream that are looked at for saturation
 
 
 def main() -> None:
@@ -135,7 +133,7 @@ def main() -> None:
         )
     )
     from tfxp.keras import keras
-    from tfxp.training.repair.fine_tune import check_samples
+    from tfxp.training.repair.samples import check_samples
 
     settings = _settings()
     if training is not None and _EPOCHS.value:
@@ -153,7 +151,8 @@ def main() -> None:
     _evaluate("quantized", qmodel, evaluation, figures)
     for data in (calibration, training, evaluation):
         if data is not None:
-            cli.warn_of_saturation(data, _input_ranges(qmodel))
+            seen = data if isinstance(data, ModelData) else data.in_memory(_LOOK)
+            cli.warn_of_saturation(seen, _input_ranges(qmodel))
     if _CALIBRATE.value != "none" and calibration is not None:
         figures["output_error"] = _calibrate(qmodel, calibration)
         _evaluate("calibrated", qmodel, evaluation, figures)
@@ -192,14 +191,11 @@ def _network() -> KerasModel:
 
 def _load(
     path: str | None, model: Any, limit: int | None, labels: bool, split: str
-) -> ModelData | None:
+) -> Source | None:
     """A checked data set as the model takes it; files with both halves give the one named."""
-    if path is None:
-        return None
-    data = load_model_data(path, input_shapes(model), None, limit, split, labels)
-    scaled, used = _FLAGS.scaled(data, model.input_names, scalings_of(model))
-    keep_scalings(model, used)
-    return scaled
+    return read_data(
+        _FLAGS, path, model, limit=limit, default_split=split, labels=labels, keep=True
+    )
 
 
 def _input_ranges(qmodel: Any) -> dict[str, tuple[float, float] | None]:
@@ -211,12 +207,12 @@ def _input_ranges(qmodel: Any) -> dict[str, tuple[float, float] | None]:
     return result
 
 
-def _measure(model: Any, data: ModelData | None) -> ModelStats | None:
+def _measure(model: Any, data: Source | None) -> ModelStats | None:
     if _STATS.value:
         return ModelStats.load(_STATS.value)
     if data is None:
         return None
-    with Progress(len(data), "measuring", "sample", _PROGRESS.value) as bar:
+    with Progress(data.samples, "measuring", "sample", _PROGRESS.value) as bar:
         return tfxp.measure_model(
             model,
             data.x,
@@ -225,7 +221,7 @@ def _measure(model: Any, data: ModelData | None) -> ModelStats | None:
         )
 
 
-def _calibrate(qmodel: Any, data: ModelData) -> dict[str, float]:
+def _calibrate(qmodel: Any, data: Source) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
         started = time.monotonic()
         result = tfxp.calibrate_model(
@@ -277,10 +273,12 @@ def _settings() -> Any:
     )
 
 
-def _fine_tune(qmodel: Any, model: Any, data: ModelData) -> list[float]:
+def _fine_tune(qmodel: Any, model: Any, data: Source) -> list[float]:
     from tfxp.training import fine_tune
 
-    labels = None if data.y is None else _labels(data)
+    labels = None
+    if isinstance(data, ModelData) and data.y is not None:
+        labels = _labels(data)
     with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
         losses = fine_tune(qmodel, data.x, labels, _settings(), teacher=model, progress=bar.reach)
     kept = f"; epoch {losses.kept} is kept" if losses.kept else ""
@@ -293,26 +291,28 @@ def _labels(data: ModelData) -> np.ndarray:
     return data.labels() if np.issubdtype(data.y.dtype, np.integer) else data.y
 
 
-def _evaluate(step: str, model: Any, data: ModelData | None, figures: dict[str, Any]) -> None:
+def _evaluate(step: str, model: Any, data: Source | None, figures: dict[str, Any]) -> None:
     if data is None:
         return
+    from tfxp.measure import evaluate_model, make_scorer
+
     started = time.monotonic()
-    outputs = model.predict(data.x, batch_size=256, verbose=0)
-    metric = choose_metric(outputs.shape, data) if _METRIC.value == AUTO else _METRIC.value
-    value = evaluate_metric(metric, outputs, data)
+    scorer = make_scorer(_METRIC.value, model.output_names, _DIRECTION.value)
+    with Progress(data.samples, f"evaluating {step}", "sample", _PROGRESS.value) as bar:
+        value = evaluate_model(model, data, scorer, progress=bar.reach)
     seconds = time.monotonic() - started
-    figures.setdefault(metric, {})[step] = value
-    text = f"{step}: {metric} {value:.4f} on {len(data):,} samples ({seconds:.1f} s)"
+    figures.setdefault(scorer.name, {})[step] = value
+    text = f"{step}: {scorer.name} {value:.4f} on {bar.done:,} samples ({seconds:.1f} s)"
     print(text, flush=True)
 
 
-def _count_zeros(step: str, qmodel: Any, data: ModelData | None, figures: dict[str, Any]) -> None:
+def _count_zeros(step: str, qmodel: Any, data: Source | None, figures: dict[str, Any]) -> None:
     """Zeros and executed operations of some samples, counted in the interpreter's run."""
-    if data is None or len(data.parts) > 1:
+    if data is None or len(qmodel.inputs) > 1:
         return
     from tfxp.commands.zero_counts import counts_of_model
 
-    found = counts_of_model(qmodel, data.x[:_COUNTED])
+    found = counts_of_model(qmodel, data.in_memory(_COUNTED).x)
     if isinstance(found, str):
         print(f"zeros {step}: not counted. {found}")
         return

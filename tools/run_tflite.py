@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
-from tfxp.data import AUTO, ModelData, choose_metric, evaluate_metric, load_model_data
-from tfxp.data.input_scaling import Scalings, scalings_in
+from tfxp.commands.read_data import preprocessing_for, scalings_for
+from tfxp.data import AUTO, ModelData, choose_metric, evaluate_metric
+from tfxp.data.input_scaling import Scalings
+from tfxp.data.model_notes import notes_in
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, write_json
 from tfxp.graph import Tensor
@@ -27,12 +29,14 @@ from tfxp.interpreter import Interpreter, Report
 from tfxp.interpreter.encoding import CODE_LIMITS, decode_output, encode_input
 from tfxp.progress import Progress
 from tfxp.runtimes import open_runtime
+from tfxp.streams import open_data
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Model: .tflite.")
 _DATA = _FLAGS.data("Samples to run, with labels if accuracy is wanted.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _INPUT_KIND = _FLAGS.input_kind()
@@ -79,8 +83,8 @@ class _LiteRt:
         return self._engine.run(x, singly=True)[0]
 
 
-def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
-    """What runs it, its inputs, its first output, and what it says of its inputs."""
+def load_model() -> tuple[Any, list[Tensor], Tensor, dict[str, Any]]:
+    """What runs it, its inputs, its first output, and its notes."""
     engine = "fast" if _ENGINE.value == "litert" else _ENGINE.value
     runner = Interpreter(
         _MODEL.value,
@@ -97,7 +101,7 @@ def load_model() -> tuple[Any, list[Tensor], Tensor, Scalings]:
             "outputs; expected one of each at least."
         )
     sources = [graph.tensors[index] for index in graph.inputs]
-    ends = sources, graph.tensors[graph.outputs[0]], scalings_in(graph.metadata)
+    ends = sources, graph.tensors[graph.outputs[0]], notes_in(graph.metadata)
     if _ENGINE.value == "litert":
         if _ACCUMULATOR.value:
             raise ConfigError("accumulator_bits: got --engine=litert; expected fast or reference")
@@ -174,9 +178,13 @@ def _range(tensor: Tensor) -> tuple[float, float] | None:
 
 def main() -> None:
     """Load, run, print."""
-    runner, sources, target, scalings = load_model()
+    runner, sources, target, notes = load_model()
     shapes = {source.name: source.sample_shape for source in sources}
-    data = load_model_data(_DATA.value, shapes, _SPLIT.value, _LIMIT.value)
+    steps = preprocessing_for(_FLAGS, notes)
+    data = open_data(
+        _DATA.value, shapes, split=_SPLIT.value, limit=_LIMIT.value, preprocessing=steps
+    ).in_memory()
+    scalings = scalings_for(steps, notes, list(shapes))
     feeds = _feeds(sources, data, scalings)
     codes, seconds = run_all(runner, feeds)
     figures: dict[str, Any] = {

@@ -19,8 +19,9 @@ from typing import Any
 
 import tfxp
 from tfxp import cli
+from tfxp.commands.read_data import read_data
 from tfxp.cost import EnergyTable
-from tfxp.data import AUTO, METRICS, ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.data import METRICS, Source
 from tfxp.errors import ConfigError
 from tfxp.files import find_config, write_json
 from tfxp.precision import ModelStats, PrecisionMap
@@ -34,11 +35,12 @@ _OPENING = _FLAGS.opening()
 _DATA = _FLAGS.data("Samples to search on; report accuracy on others.")
 _SPLIT = _FLAGS.split()
 _LIMIT = _FLAGS.limit()
-_REPORT_DATA = _FLAGS.npz("report_data", "Other samples (.npz) that the best map is reported on.")
-_CALIBRATION = _FLAGS.npz(
-    "calibration_data", "Samples (.npz) to measure on (the first 256 of --data)."
+_REPORT_DATA = _FLAGS.samples("report_data", "Other samples that the best map is reported on.")
+_CALIBRATION = _FLAGS.samples(
+    "calibration_data", "Samples to measure on (the first 256 of --data)."
 )
 _TRAIN_DATA = _FLAGS.train_data()
+_FLAGS.preprocessing()
 _FLAGS.input_scale()
 _FLAGS.input_shift()
 _STATS = _FLAGS.DEFINE_string("stats", None, "Statistics of measure_model.py.")
@@ -73,7 +75,10 @@ _FIXED = _FLAGS.DEFINE_list("fixed", None, "Layers that keep 8 bits.")
 _TRIALS = _FLAGS.DEFINE_integer("max_trials", None, "Trials at most.", lower_bound=1)
 _STEPS = _FLAGS.DEFINE_integer("fine_tune_steps", None, "Steps of training per trial.")
 _WARM = _FLAGS.DEFINE_boolean("warm_start", None, "Begin at Lin's allocation (yes).")
-_METRIC = _FLAGS.DEFINE_enum("metric", None, [AUTO, *METRICS], "What counts (auto).")
+_METRIC = _FLAGS.DEFINE_string(
+    "metric", None, f"What counts (auto): {', '.join(METRICS)}, anomaly_auc, or one of Keras."
+)
+_DIRECTION = _FLAGS.direction()
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed of every random draw (0).", lower_bound=0)
 _PATIENCE = _FLAGS.DEFINE_float("patience", 300.0, "Chief: seconds a worker may be silent.")
 _DIRECTORY = _FLAGS.output(
@@ -102,6 +107,7 @@ def main() -> int | None:
         directory=_DIRECTORY.value,
         energy=EnergyTable.load(find_config(_ENERGY.value, "energy")) if _ENERGY.value else None,
         progress=_PROGRESS.value,
+        direction=_DIRECTION.value,
         patience=_PATIENCE.value,
     )
     print(f"{search.goal.describe()}; {len(search.space.parameters())} parameters", flush=True)
@@ -160,12 +166,11 @@ def load(
     default: str,
     split: str | None,
     labels: bool = True,
-) -> ModelData | None:
+) -> Source | None:
     """A checked data set as the model takes it."""
-    if path is None:
-        return None
-    data = load_model_data(path, input_shapes(model), split, limit, default, labels)
-    return _FLAGS.scaled(data, model.input_names, scalings_of(model))[0]
+    return read_data(
+        _FLAGS, path, model, split=split, limit=limit, default_split=default, labels=labels
+    )
 
 
 def print_result(result: Any) -> None:
@@ -197,12 +202,12 @@ def bits_of(trial: Any) -> str:
 
 def report_on(search: Any, model: Any, pmap: PrecisionMap) -> Any:
     """Accuracy of the best map and of the float model on samples nobody searched on."""
-    from tfxp.search import FastEvaluator
+    from tfxp.search import make_evaluator
 
     data = load(_REPORT_DATA.value, model, None, "test", None)
     if data is None:
         return None
-    other = FastEvaluator(
+    other = make_evaluator(
         search.evaluator.qmodel, data, metric=search.evaluator.metric, fit=search.settings.fit
     )
     score, before = other.evaluate(pmap), other.float_score

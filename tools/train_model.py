@@ -24,7 +24,8 @@ from typing import Any
 
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
-from tfxp.data import ModelData, input_shapes, load_model_data
+from tfxp.commands.read_data import preprocessing_for
+from tfxp.data import ModelData, input_shapes
 from tfxp.errors import ConfigError, FolderInUseError, ModelError
 from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
@@ -35,6 +36,7 @@ from tfxp.report.training_plots import (
     differences_by_row,
     plot_trainings,
 )
+from tfxp.streams import open_data
 from tfxp.training import TrainingGrid, TrainingRecipe
 
 _FLAGS = cli.ToolFlags(__doc__)
@@ -50,6 +52,7 @@ _MODEL = _FLAGS.DEFINE_string(
 _TRAIN_DATA = _FLAGS.train_data(required=True)
 _EVAL_DATA = _FLAGS.eval_data()
 _LIMIT = _FLAGS.limit()
+_FLAGS.preprocessing()
 _HELD_OUT = _FLAGS.DEFINE_integer(
     "held_out",
     None,
@@ -132,14 +135,17 @@ def _data(recipe: TrainingRecipe) -> tuple[ModelData, ModelData | None]:
     if "file" in recipe.model:
         _start_tensorflow()
         shapes = input_shapes(tfxp.load_model(recipe.model["file"]))
-    train = load_model_data(
-        _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train"
-    )
+    steps = preprocessing_for(_FLAGS, {})
+    train = open_data(
+        _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train",
+        preprocessing=steps,
+    ).in_memory()  # fmt: skip
     if _HELD_OUT.value is not None:
         return train.without_last(_HELD_OUT.value)
     if not _EVAL_DATA.value:
         return train, None
-    return train, load_model_data(_EVAL_DATA.value, shapes, labels=True)
+    evaluation = open_data(_EVAL_DATA.value, shapes, labels=True, preprocessing=steps)
+    return train, evaluation.in_memory()
 
 
 def recipe_name(recipe: TrainingRecipe) -> str:

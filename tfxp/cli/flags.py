@@ -8,7 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 
@@ -16,13 +16,18 @@ from tfxp.cli.custom_objects import read_custom_objects
 from tfxp.cli.flag_parsers import ChoiceOrNoneParser, FractionParser
 from tfxp.cli.outputs import OutputFlag, check_outputs
 from tfxp.cli.usage import RUNNING, HelpFlag, explain, format_help
-from tfxp.data import AUTO, METRICS, InputScaling, ModelData, scaled_inputs
+from tfxp.data import AUTO, METRICS, InputScaling, Source, data_kind
 from tfxp.data.input_scaling import Scalings
-from tfxp.data.npz import check_npz
 from tfxp.errors import ConfigError, ModelError
 
-_SAMPLES = ("split", "limit", "input_scale", "input_shift", "input_kind")
+Data = TypeVar("Data", bound=Source)
+_SAMPLES = ("split", "limit", "preprocessing", "input_scale", "input_shift", "input_kind")
 _INPUT_GROUP, _OUTPUT_GROUP, _RUN_GROUP = "What it reads", "What it writes", "How it runs"
+_KINDS = (
+    "An .npz file with x, y or x_train, y_train, x_test, y_test; for several inputs with an array "
+    "under each input's name instead of x. Or a folder of pictures or WAV files by class, TFRecord "
+    "files, an .npy file, a .csv table, a name such as tfds:mnist/3.0.1 (docs/data.md)."
+)
 
 
 @dataclass(frozen=True)
@@ -200,31 +205,32 @@ class ToolFlags:
 
     def data(self, text: str, required: bool = True) -> Any:
         """--data: what the tool works on."""
-        return self._npz("data", text, required)
+        return self._samples("data", text, required)
 
     def train_data(self, required: bool = False) -> Any:
         """--train_data: what fine-tuning learns from."""
-        return self._npz("train_data", "Images and labels for training.", required)
+        return self._samples("train_data", "Images and labels for training.", required)
 
     def eval_data(self, required: bool = False) -> Any:
         """--eval_data: what accuracy is measured on."""
-        return self._npz("eval_data", "Images and labels to evaluate on.", required)
+        return self._samples("eval_data", "Images and labels to evaluate on.", required)
 
     def verify_data(self, required: bool = False) -> Any:
         """--verify_data: what exports are compared on, element by element."""
-        return self._npz("verify_data", "Inputs to compare outputs on.", required)
+        return self._samples("verify_data", "Inputs to compare outputs on.", required)
 
-    def _npz(self, name: str, text: str, required: bool) -> Any:
-        keys = (
-            "An .npz file with x, y or x_train, y_train, x_test, y_test; for a model of several "
-            "inputs with an array under each input's name instead of x."
-        )
-        return self.npz(name, f"{text} {keys}", required)
+    def _samples(self, name: str, text: str, required: bool) -> Any:
+        return self.samples(name, f"{text} {_KINDS}", required)
 
-    def npz(self, name: str, text: str, required: bool = False) -> Any:
+    def samples(self, name: str, text: str, required: bool = False) -> Any:
         """A flag that names a data file, which is looked at before any work."""
         self._files.append((name, "data"))
         return self.DEFINE_string(name, None, text, required=required)
+
+    def preprocessing(self) -> Any:
+        """--preprocessing: how files become inputs."""
+        text = "How files become inputs (.json, docs/data.md); by default as the model says."
+        return self.DEFINE_string("preprocessing", None, text)
 
     def split(self) -> Any:
         """--split: which half of a file that has two."""
@@ -256,9 +262,7 @@ class ToolFlags:
         """Whether --input_scale or --input_shift was given."""
         return any(self.values[name].present for name in ("input_scale", "input_shift"))
 
-    def scaled(
-        self, data: ModelData, names: Sequence[str], known: Scalings
-    ) -> tuple[ModelData, Scalings]:
+    def scaled(self, data: Data, names: Sequence[str], known: Scalings) -> tuple[Data, Scalings]:
         """Data as the model takes them: by --input_scale and --input_shift, else as it says itself.
 
         Args:
@@ -284,7 +288,7 @@ class ToolFlags:
         elif known:
             words = ", ".join(f"{name}: {scaling}" for name, scaling in known.items())
             print(f"inputs are scaled as the model says ({words})")
-        return scaled_inputs(data, names, known), known
+        return data.scaled_by(names, known), known
 
     # What is asked for ------------------------------------------------------------------------
 
@@ -301,9 +305,15 @@ class ToolFlags:
         """--metric: what evaluation counts."""
         text = (
             "What evaluation reports: auto takes accuracy for classes, binary_accuracy for zeros"
-            " and ones, else mae."
+            f" and ones, else mae. One of {', '.join(METRICS)}, anomaly_auc (an autoencoder's"
+            " error), or a metric of Keras such as AUC or F1Score."
         )
-        return self.DEFINE_enum("metric", AUTO, [AUTO, *sorted(METRICS)], text)
+        return self.DEFINE_string("metric", AUTO, text)
+
+    def direction(self) -> Any:
+        """--metric_direction: which way is better."""
+        text = "Which way a metric of Keras is better, where tfxp does not know."
+        return self.DEFINE_enum("metric_direction", None, ["max", "min"], text)
 
     def batch_size(self, default: int = 128) -> Any:
         """--batch_size: samples a step."""
@@ -362,7 +372,7 @@ class ToolFlags:
         for name, kind in self._files:
             path = self.values[name].value
             if path and kind == "data":
-                check_npz(path)
+                data_kind(path)
             elif path and path not in self._no_paths and not os.path.exists(path):
                 raise ModelError(f"model {path!r}: no such file; expected a path of a model.")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cli import ToolFlags
-from tfxp.data import ModelData, input_shapes, load_model_data, scalings_of
+from tfxp.commands.read_data import read_data
+from tfxp.data import Source
 from tfxp.errors import ConfigError
 from tfxp.keras_types import KerasModel
 from tfxp.models import PAPER_NETWORKS, count_network
@@ -32,6 +33,7 @@ class AssignInputs:
         self._opening = flags.opening()
         self._data = flags.data("Samples to measure on.", required=False)
         self._split, self._limit = flags.split(), flags.limit()
+        flags.preprocessing()
         flags.input_scale()
         flags.input_shift()
         self.batch = flags.batch_size(64)
@@ -70,7 +72,7 @@ class AssignInputs:
             )
         return flag.value
 
-    def load(self) -> tuple[ModelStats, KerasModel | None, ModelData | None]:
+    def load(self) -> tuple[ModelStats, KerasModel | None, Source | None]:
         """The network's figures, and the Keras model and its calibration data if there are any.
 
         Raises:
@@ -89,19 +91,20 @@ class AssignInputs:
         if not self._data.value:
             return count_model(model), model, None
         data = self.load_data(model, self._data.value, "train")
-        with Progress(len(data), "measuring", "sample", self.progress.value) as bar:
+        with Progress(data.samples, "measuring", "sample", self.progress.value) as bar:
             stats = measure_model(model, data.x, batch_size=self.batch.value, progress=bar.reach)
         return stats, model, data
 
-    def load_data(self, model: KerasModel, path: str, split: str) -> ModelData:
+    def load_data(self, model: KerasModel, path: str, split: str) -> Source:
         """Samples as the model takes them, with labels where they are to be evaluated on."""
-        data = load_model_data(
-            path, input_shapes(model), self._split.value, self._limit.value, split,
-            labels=split == "test",
+        data = read_data(
+            self._flags, path, model, split=self._split.value, limit=self._limit.value,
+            default_split=split, labels=split == "test",
         )  # fmt: skip
-        return self._flags.scaled(data, model.input_names, scalings_of(model))[0]
+        assert data is not None
+        return data
 
-    def evaluation_data(self, model: KerasModel) -> ModelData:
+    def evaluation_data(self, model: KerasModel) -> Source:
         """What accuracy is measured on."""
         return self.load_data(model, self.required(self._eval), "test")
 
@@ -132,20 +135,20 @@ class AssignInputs:
             held_out: only so many samples, the last ones; None for all.
         """
         from tfxp.quantization import quantize_model
-        from tfxp.search import FastEvaluator
+        from tfxp.search import make_evaluator
 
         data = self.load_data(model, path or self.required(self._eval), "test")
         if held_out is not None:
             _, data = data.without_last(held_out)
         qmodel = quantize_model(model, first, stats, fold_batch_norm=fold_batch_norm)
-        return FastEvaluator(qmodel, data, stats, metric=self._metric.value)
+        return make_evaluator(qmodel, data, stats, metric=self._metric.value)
 
     def sqnr(
         self,
         stats: ModelStats,
         pmap: PrecisionMap,
         model: KerasModel | None,
-        data: ModelData | None,
+        data: Source | None,
     ) -> list[dict[str, Any]]:
         """The table of predicted and measured noise; measured on some hundred samples at most."""
         from tfxp.search import sqnr_table

@@ -35,7 +35,7 @@ class JuddMethod:
     def __init__(self, flags: ToolFlags, inputs: AssignInputs) -> None:
         self._inputs = inputs
         with flags.for_methods("judd"):
-            self.report_data = flags.npz(
+            self.report_data = flags.samples(
                 "report_data", "Samples kept from the search; chosen maps are scored on them too."
             )
             self.stop = flags.DEFINE_float(
@@ -77,7 +77,7 @@ class JuddMethod:
         wide = space.to_map(space.uniform(wide_values(space)))
         scorer = self._inputs.evaluator(model, wide, stats)
         data = self._inputs.evaluation_data(model)
-        fingerprint = scores_fingerprint(model, data.x, scorer.metric)
+        fingerprint = scores_fingerprint(model, data, scorer.metric)
         with Progress(None, "greedy descent", "map", self._inputs.progress.value) as bar:
             assigner = JuddAssigner(
                 scorer, scorer.float_score.accuracy, self._inputs.tolerance.value,

@@ -100,6 +100,10 @@ class ModelData:
         """The first `limit` samples (all of them for None)."""
         return ModelData(tuple(part.take(limit) for part in self.parts))
 
+    def in_memory(self, limit: int | None = None) -> ModelData:
+        """The first `limit` samples, or all: they are arrays already."""
+        return self.take(limit)
+
     def skip(self, count: int) -> ModelData:
         """All but the first `count` samples.
 

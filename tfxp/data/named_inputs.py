@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.data.source import Source
 from tfxp.errors import DataError
 from tfxp.keras_types import KerasModel, Samples
 
@@ -86,7 +87,8 @@ class InputSignature:
         fill the last one are left out.
 
         Args:
-            data: an array, a list or dict of arrays, or batches of these: a `tf.data.Dataset`, or
+            data: a `Source`; an array, a list or dict of arrays, or batches of these: a
+                `tf.data.Dataset` (which may hold single samples too), or
                 an object with a length whose items are batches. A tuple in a batch holds inputs,
                 then labels.
             batch_size: samples a step where the data come in one piece.
@@ -97,7 +99,11 @@ class InputSignature:
         """
         pieces: Iterable[list[NDArray[Any]]]
         total = None
-        if _is_stream(data, what):
+        if isinstance(data, Source):
+            total = data.samples
+            pieces = (self.order(item.inputs, what) for item in data.batches(batch_size))
+        elif _is_stream(data, what):
+            data = self._batched(data, batch_size)
             pieces = (self.order(_features(item, what), what) for item in _items(data, what))
         else:
             arrays = self.order(data, what)
@@ -117,6 +123,20 @@ class InputSignature:
             )
         if not seen:
             raise DataError(f"{what}: got no samples; expected at least one.")
+
+    def _batched(self, data: Any, batch_size: int) -> Any:
+        """A `tf.data.Dataset` of single samples in batches; everything else as it is."""
+        spec = getattr(data, "element_spec", None)
+        if spec is None or self.batch is not None:
+            return data
+        first = spec[0] if isinstance(spec, tuple) else spec
+        if isinstance(first, Mapping):
+            first = first.get(self.names[0])
+        elif isinstance(first, (tuple, list)) and first:
+            first = first[0]
+        shape = getattr(first, "shape", None)
+        single = shape is not None and shape.rank is not None and fits(shape, self.shapes[0])
+        return data.batch(batch_size) if single else data
 
     def arrays(self, data: Samples, what: str = "data") -> list[NDArray[Any]]:
         """All samples at once, one array per input; `data` and errors as in `batches`."""
@@ -143,9 +163,13 @@ class InputSignature:
             >>> InputSignature(("x",), ((4,),)).labelled(data)[1].astype(int)
             array([0, 1, 2])
         """
+        if isinstance(data, Source):
+            held = data.in_memory()
+            return held.x, held.y
         if not _is_stream(data, what):
             return data, None
         pieces, labels = [], []
+        data = self._batched(data, 1024)
         for item in _items(data, what):
             pieces.append(self.order(_features(item, what), what))
             labels.append(_labels(item, len(pieces[-1][0]), what))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.data.input_scaling import Scalings
 from tfxp.errors import DataError
+from tfxp.keras_types import Samples
 
+if TYPE_CHECKING:
+    from tfxp.data.model_data import ModelData
+
+Kind = TypeVar("Kind")
 Shapes = Mapping[str, Sequence[int | None]]
 
 
@@ -21,12 +26,13 @@ class Batch:
 
     Args:
         inputs: one array per input of the network, in its order.
-        y: the answers, one a sample; None where there are none.
+        y: the answers, one a sample; for several outputs a tuple of arrays, or arrays by the
+            outputs' names; None where there are none.
         weights: how much each sample counts in training; None where all count the same.
     """
 
     inputs: list[NDArray[Any]]
-    y: NDArray[Any] | None = None
+    y: Any = None
     weights: NDArray[Any] | None = None
 
     def __len__(self) -> int:
@@ -59,14 +65,38 @@ class Source(Protocol):
     def take(self, limit: int | None) -> Source:
         """The first `limit` samples (all of them for None)."""
 
+    def in_memory(self, limit: int | None = None) -> ModelData:
+        """The first `limit` samples, or all, as arrays."""
+
+    @property
+    def x(self) -> Samples:
+        """The inputs in a form that every entry point takes."""
+
     def skip(self, count: int) -> Source:
         """All but the first `count` samples."""
 
     def shaped(self, shapes: Shapes) -> Source:
         """Inputs of a model's shapes, where they differ by axes of length 1 or by flattening."""
 
-    def scaled_by(self, names: Sequence[str], scalings: Scalings) -> Source:
+    def without_last(self, count: int) -> tuple[Source, Source]:
+        """All samples but the last `count`, and those."""
+
+    def scaled_by(self: Kind, names: Sequence[str], scalings: Scalings) -> Kind:
         """Inputs as float32, each as its network wants it; `names` in the network's order."""
+
+
+def parts_of(answers: Any) -> list[NDArray[Any]]:
+    """The arrays of a batch's answers, one for each output that has some.
+
+    Example:
+        >>> len(parts_of({"kind": np.zeros(3), "size": np.ones(3)})), parts_of(None)
+        (2, [])
+    """
+    if answers is None:
+        return []
+    if isinstance(answers, Mapping):
+        return list(answers.values())
+    return list(answers) if isinstance(answers, (tuple, list)) else [answers]
 
 
 def check_finite(batch: Batch, first: int, source: str) -> Batch:
@@ -81,7 +111,9 @@ def check_finite(batch: Batch, first: int, source: str) -> Batch:
         DataError: NaN or infinity; the sample is named by its number.
     """
     named = [("inputs", part) for part in batch.inputs]
-    named += [(w, p) for w, p in (("labels", batch.y), ("weights", batch.weights)) if p is not None]
+    named += [("labels", part) for part in parts_of(batch.y)]
+    if batch.weights is not None:
+        named.append(("weights", batch.weights))
     for what, part in named:
         if part.dtype.kind != "f" or np.isfinite(part).all():
             continue

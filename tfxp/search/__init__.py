@@ -7,6 +7,7 @@ from tfxp.search.precision_search import PrecisionSearch, SearchResult
 from tfxp.search.search_goal import SearchGoal
 from tfxp.search.search_settings import METHODS, SearchSettings
 from tfxp.search.sqnr_table import sqnr_table
+from tfxp.search.stream_evaluator import StreamEvaluator, make_evaluator
 from tfxp.search.trial_record import SearchTrial, TrialRecord
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "SearchResult",
     "SearchSettings",
     "SearchTrial",
+    "StreamEvaluator",
     "TrialRecord",
+    "make_evaluator",
     "scores_fingerprint",
     "sqnr_table",
 ]

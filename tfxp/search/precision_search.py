@@ -16,22 +16,24 @@ import numpy as np
 from tfxp.assign import EvaluationLedger, WordSpace
 from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cost import CostSettings, EnergyTable
-from tfxp.data import Dataset, ModelData, input_shapes
+from tfxp.data import Dataset, ModelData, Source, input_shapes
 from tfxp.errors import ConfigError, DataError
 from tfxp.folder_lock import hold_folder
 from tfxp.measure import measure_model
+from tfxp.measure.scorer import MetricLike
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
 from tfxp.quantization import quantize_model
 from tfxp.search import oracles
 from tfxp.search.distributed import role_of_process, run_chief, run_worker
-from tfxp.search.fast_evaluator import FastEvaluator
 from tfxp.search.precision_tuner import PrecisionTuner
 from tfxp.search.search_goal import SearchGoal, check_cost, make_pricer
 from tfxp.search.search_settings import SearchSettings
+from tfxp.search.stream_evaluator import Evaluator, make_evaluator
 from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.trial_training import TrialTraining
 from tfxp.search.warm_start import LinWarmStart
+from tfxp.streams import open_data
 from tfxp.training import FineTuneSettings
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 
@@ -94,13 +96,17 @@ class PrecisionSearch:
     chief (an id with "chief" in it) or a worker of a search on several processes or hosts.
 
     Args:
-        model: float tf_keras model with one output of classes.
+        model: float tf_keras model.
         data: inputs and labels to search on, a `Dataset` or (x, y), for several inputs
-            `ModelData` or a list or dict of arrays as x. Report accuracy on others.
+            `ModelData` or a list or dict of arrays as x; or a `Source` or `tf.data.Dataset`, which
+            is read anew in every trial. Report accuracy on others.
         settings: how; or give its fields as keywords.
         stats: what `measure_model` returned; by default measured on `calibration`.
         calibration: inputs to measure on; by default the first 256 of `data`.
         train_data: samples for fine-tuning, likewise; needed with `fine_tune_steps`.
+        metric: what counts, where it is none of the settings' names: a Keras metric, a function
+            (outputs, targets) -> number, or one of these by outputs; see `StreamEvaluator`.
+        direction: "max" or "min", which way a function is better.
         directory: where trials are kept; by default a temporary folder.
         energy: table of energies, for costs of energy.
         progress: draw a progress bar? None: on a terminal only.
@@ -117,12 +123,14 @@ class PrecisionSearch:
     def __init__(
         self,
         model: Any,
-        data: Dataset | ModelData | tuple[Any, Any],
+        data: Dataset | Source | tuple[Any, Any],
         settings: SearchSettings | None = None,
         *,
         stats: ModelStats | None = None,
         calibration: Any = None,
-        train_data: Dataset | ModelData | tuple[Any, Any] | None = None,
+        train_data: Dataset | Source | tuple[Any, Any] | None = None,
+        metric: MetricLike | None = None,
+        direction: str | None = None,
         directory: str | os.PathLike[str] | None = None,
         energy: EnergyTable | None = None,
         progress: bool | None = None,
@@ -132,13 +140,16 @@ class PrecisionSearch:
         if settings is not None and fields:
             raise ConfigError("search: got settings and keywords; expected one of them.")
         self.settings = settings or SearchSettings(**fields)
+        self._metric, self._direction = metric, direction
+        if isinstance(metric, str):
+            self.settings = dataclasses.replace(self.settings, metric=metric)
         self._progress, self._patience = progress, patience
         self._directory = os.fspath(directory or tempfile.mkdtemp(prefix="tfxp_search_"))
         model = as_tf_keras(model)
-        data = ModelData.of(data, model.input_names, "search data").shaped(input_shapes(model))
+        data = samples_of(data, model, "search data")
         if stats is None:
             if calibration is None:
-                calibration = data.take(_CALIBRATION).scaled().x
+                calibration = data.take(_CALIBRATION).scaled_by(model.input_names, {}).x
             stats = measure_model(model, calibration)
         options = self.settings
         self.space = WordSpace(
@@ -218,13 +229,13 @@ class PrecisionSearch:
         }
         return EvaluationLedger(Path(self._directory) / LEDGER, self._fingerprint, about)
 
-    def _make_evaluator(self, model: Any, data: ModelData, stats: ModelStats) -> FastEvaluator:
+    def _make_evaluator(self, model: Any, data: Source, stats: ModelStats) -> Evaluator:
         options = self.settings
         widest = self.space.uniform(32, 32)
         qmodel = quantize_model(model, self.space.to_map(widest), stats, fit=options.fit)
-        return FastEvaluator(
-            qmodel, data, stats, metric=options.metric, batch_size=options.batch_size,
-            cache_bytes=options.cache_mib << 20, fit=options.fit,
+        return make_evaluator(
+            qmodel, data, stats, metric=self._metric or options.metric, direction=self._direction,
+            batch_size=options.batch_size, cache_bytes=options.cache_mib << 20, fit=options.fit,
         )  # fmt: skip
 
     def _make_goal(self) -> SearchGoal:
@@ -242,20 +253,22 @@ class PrecisionSearch:
         )  # fmt: skip
 
     def _make_training(
-        self, model: Any, data: Dataset | ModelData | tuple[Any, Any] | None
+        self, model: Any, data: Dataset | Source | tuple[Any, Any] | None
     ) -> TrialTraining | None:
         options = self.settings
         if not options.fine_tune_steps:
             return None
         if data is None:
             raise DataError("fine-tuning of trials: got no train_data; expected inputs and labels.")
-        data = ModelData.of(data, model.input_names, "training data").shaped(input_shapes(model))
+        source = samples_of(data, model, "training data")
         settings = FineTuneSettings(
             learning_rate=options.learning_rate,
             batch_size=options.train_batch_size,
             seed=options.seed,
         )
-        return TrialTraining(self.evaluator.qmodel, data.scaled().x, data.y, settings, model)
+        source = source.scaled_by(model.input_names, {})
+        answers = source.y if isinstance(source, ModelData) else None
+        return TrialTraining(self.evaluator.qmodel, source.x, answers, settings, model)
 
     def _make_oracle(self, record: TrialRecord) -> Any:
         options = self.settings
@@ -275,6 +288,16 @@ class PrecisionSearch:
         return kind(record, self._price, self.warm_start, options.max_trials, options.seed)
 
 
+def samples_of(data: Any, model: Any, name: str) -> Source:
+    """Samples in any form as a source of the model's shapes."""
+    shapes = input_shapes(model)
+    if not isinstance(data, Dataset | ModelData) and (
+        isinstance(data, Source) or hasattr(data, "element_spec")
+    ):
+        return open_data(data, shapes, labels=True)
+    return ModelData.of(data, model.input_names, name).shaped(shapes)
+
+
 def _best_so_far(record: TrialRecord) -> str:
     best, goal = record.best, record.goal
     if best is None:
@@ -285,16 +308,17 @@ def _best_so_far(record: TrialRecord) -> str:
 
 def _fingerprint(
     model: Any,
-    data: ModelData,
+    data: Source,
     stats: ModelStats,
     space: WordSpace,
     goal: SearchGoal,
     settings: SearchSettings,
-    evaluator: FastEvaluator,
+    evaluator: Evaluator,
 ) -> str:
     """Differs between searches whose trials must not be mixed; `max_trials` may be raised."""
     digest = hashlib.sha256()
-    for array in [*model.get_weights(), *(part.x for part in data.parts)]:
+    inputs = [part.x for part in data.parts] if isinstance(data, ModelData) else []
+    for array in [*model.get_weights(), *inputs]:
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(evaluator.fingerprint())
     options = {**settings.to_dict(), "max_trials": 0, "batch_size": 0, "cache_mib": 0}

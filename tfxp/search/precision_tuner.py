@@ -8,9 +8,10 @@ from typing import Any
 
 from tfxp.quantization import precision_of
 from tfxp.search import kerastuner
-from tfxp.search.fast_evaluator import FastEvaluator, Score
+from tfxp.search.fast_evaluator import Score
 from tfxp.search.search_goal import Costs
 from tfxp.search.search_oracle import AT_LEAST, LOSS, SearchOracle
+from tfxp.search.stream_evaluator import Evaluator
 from tfxp.search.trial_training import TrialTraining
 
 _WAIT_SECONDS = 0.05
@@ -35,7 +36,7 @@ class PrecisionTuner(kerastuner.BaseTuner):
     def __init__(
         self,
         oracle: SearchOracle,
-        evaluator: FastEvaluator,
+        evaluator: Evaluator,
         price: Callable[[Any], Costs],
         directory: str,
         project_name: str,

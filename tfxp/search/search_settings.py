@@ -39,7 +39,7 @@ class SearchSettings:
         fine_tune_steps: steps of fine-tuning in every trial; for Hyperband in each of its epochs.
         max_epochs: Hyperband's largest number of epochs.
         learning_rate, train_batch_size: of fine-tuning.
-        metric: one of `tfxp.data.METRICS`, or "auto"; see `FastEvaluator`.
+        metric: one of `tfxp.data.METRICS`, "auto", "anomaly_auc", or the name of a Keras metric.
         batch_size: samples evaluated at a time.
         cache_mib: memory for activations that are reused.
         fit: how bits become formats, as in `quantize_model`.

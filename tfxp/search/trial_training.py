@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
 
 import numpy as np
 
-from tfxp.data.named_inputs import ordered_inputs
-from tfxp.errors import DataError, ModelError
+from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.training.repair.fine_tune import FineTuneSettings, shuffled_batches
 from tfxp.training.repair.objective import Objective
+from tfxp.training.repair.samples import training_set
+from tfxp.training.repair.settings import FineTuneSettings
 
 
 class TrialTraining:
@@ -24,8 +25,8 @@ class TrialTraining:
 
     Args:
         qmodel: the model of the search.
-        x: inputs to train on; a list or dict of arrays where there are several.
-        y: class numbers; None trains on the float network's outputs alone.
+        x: inputs to train on; a list or dict of arrays where there are several; or a stream.
+        y: class numbers, where it is no stream; None trains on the float network's outputs alone.
         settings: batch size, first rate, augmentation, weight of the teacher, seed.
         teacher: the float model, or None.
 
@@ -41,14 +42,10 @@ class TrialTraining:
         settings: FineTuneSettings,
         teacher: Any = None,
     ) -> None:
-        objective = Objective(qmodel, y, teacher, settings.teacher_weight)
-        x = ordered_inputs(x, qmodel.input_names, "training data")
-        if len(x[0]) < settings.batch_size:
-            raise DataError(
-                f"training data: got {len(x[0])} samples; expected at least a batch of "
-                f"{settings.batch_size}."
-            )
-        self._qmodel, self._x, self._y, self._settings = qmodel, x, y, settings
+        settings = dataclasses.replace(settings, held_back=0.0)
+        self._samples, answers = training_set(qmodel, x, y, None, settings)
+        objective = Objective(qmodel, answers, teacher, settings.teacher_weight)
+        self._qmodel, self._settings = qmodel, settings
         self._start = [value.numpy() for value in qmodel.trainable_variables]
         self._optimizer = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
         self._step = objective.step(self._optimizer)
@@ -81,4 +78,4 @@ class TrialTraining:
 
     def _batches(self) -> Any:
         for epoch in itertools.count():
-            yield from shuffled_batches(self._x, self._y, self._settings, epoch)
+            yield from self._samples.epoch(epoch)

@@ -189,6 +189,21 @@ class Stream:
             self, keys=lambda: keys().skip(count), count=left, first=self.first + count
         )
 
+    def without_last(self, count: int) -> tuple[Stream, Stream]:
+        """All samples but the last `count`, and those.
+
+        Raises:
+            DataError: none would be left.
+        """
+        whole = self.with_count()
+        assert whole.count is not None
+        if not 0 < count < whole.count:
+            raise DataError(
+                f"samples to hold out of {self.name}: got {count} of {whole.count}; expected at "
+                "least one, and fewer than there are."
+            )
+        return whole.take(whole.count - count), whole.skip(whole.count - count)
+
     def shaped(self, shapes: Shapes) -> Stream:
         """Inputs of a model's shapes, where they differ by axes of length 1 or by flattening only.
 

@@ -12,6 +12,7 @@ from tfxp.streams.stream import Element, Stream
 
 _ANSWERS = ("y", "label", "labels", "target", "targets")
 _WEIGHTS = ("weights", "weight", "sample_weight")
+_HELD_BYTES = 1 << 26  # data sets of at most so many bytes may as well be arrays
 
 
 def tf_dataset(
@@ -67,6 +68,18 @@ def tf_dataset(
         lambda number, _: f"sample {number}",
         has_answers=answers is not None,
     )
+
+
+def is_small(data: Any) -> bool:
+    """Whether a `tf.data.Dataset` of (inputs, one answer) is held in memory, as arrays are."""
+    spec = data.element_spec
+    if isinstance(spec, tuple) and (len(spec) > 2 or len(tf.nest.flatten(spec[-1])) > 1):
+        return False
+    count = int(data.cardinality())
+    if count <= 0:
+        return count == 0
+    first = tf.nest.flatten(next(iter(data)))
+    return bool(sum(part.numpy().nbytes for part in first) * count <= _HELD_BYTES)
 
 
 def _roles(item: Any, names: Sequence[str], what: str) -> tuple[list[Any], Any, Any]:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from tfxp.training.repair.accumulator_bound import bound_accumulators as bound_accumulators
     from tfxp.training.repair.adaround import RoundingSettings as RoundingSettings
     from tfxp.training.repair.calibrate import calibrate_model as calibrate_model
-    from tfxp.training.repair.fine_tune import AUGMENTATIONS as AUGMENTATIONS
-    from tfxp.training.repair.fine_tune import FineTuneSettings as FineTuneSettings
     from tfxp.training.repair.fine_tune import fine_tune as fine_tune
+    from tfxp.training.repair.settings import AUGMENTATIONS as AUGMENTATIONS
+    from tfxp.training.repair.settings import FineTuneSettings as FineTuneSettings
 
 # public name -> module in this folder
 _NAMES = {
-    "AUGMENTATIONS": "repair.fine_tune",
-    "FineTuneSettings": "repair.fine_tune",
+    "AUGMENTATIONS": "repair.settings",
+    "FineTuneSettings": "repair.settings",
     "FixedPointSGD": "fixed_point.fixed_point_sgd",
     "RoundingSettings": "repair.adaround",
     "TrainingGrid": "recipes.grid",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.data import ModelData, Source, input_shapes
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ConfigError, TrainingWarning, did_you_mean
 from tfxp.formats import FixedPointFormat, Format
@@ -28,10 +29,13 @@ from tfxp.quantization.layer_formats import LayerFormats
 from tfxp.quantization.plan import QuantizationPlan, logit_tensors, make_plan
 from tfxp.quantization.read_network import read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
+from tfxp.streams import open_data
+from tfxp.streams.tf_dataset import is_small
 from tfxp.training.repair.adaround import Reconstruction, RoundingSettings, learn_rounding
-from tfxp.training.repair.objective import OutputKind
+from tfxp.training.repair.output_kind import OutputKind
 
 METHODS = ("formats", "adaround")
+_BUDGET = 1024  # samples of a stream that are held
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 
 
@@ -42,6 +46,7 @@ def calibrate_model(
     method: str = "formats",
     refine_formats: bool = True,
     correct_bias: bool = True,
+    samples: int | None = None,
     batch_size: int = 256,
     sweeps: int = 2,
     held_back: float = 0.2,
@@ -70,7 +75,9 @@ def calibrate_model(
 
     Args:
         qmodel: what `quantize_model` returned; changed in place.
-        data: calibration inputs, as `measure_model` takes them; they are held in memory.
+        data: calibration inputs, as `measure_model` takes them; the samples are held in memory.
+        samples: how many of them at most, the first ones; None takes all arrays, and 1,024 of a
+            stream.
         method: "formats" (steps 1 and 3), or "adaround" (all).
         refine_formats: do step 1.
         correct_bias: do step 3.
@@ -100,6 +107,7 @@ def calibrate_model(
     if method not in METHODS:
         hint = did_you_mean(method, METHODS)
         raise ConfigError(f"calibration: got method {method!r}; expected one of {METHODS}.{hint}")
+    data = _budgeted(qmodel, data, samples)
     task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
     result = {"before": task.error()}
     if refine_formats:
@@ -119,6 +127,18 @@ def calibrate_model(
         text = f"calibration: it did not help ({'; '.join(task.undone)}); the model is as it was."
         warnings.warn(f"{text} Use more data.", TrainingWarning, stacklevel=2)
     return result
+
+
+def _budgeted(qmodel: KerasModel, data: Samples, samples: int | None) -> Samples:
+    """The samples that are held: so many of a stream."""
+    streams = isinstance(data, Source) or (hasattr(data, "element_spec") and not is_small(data))
+    if samples is None and not streams:
+        return data
+    source = open_data(data, input_shapes(qmodel))
+    if isinstance(source, ModelData):
+        return source.take(samples).x
+    held: Samples = source.in_memory(samples or _BUDGET).x
+    return held
 
 
 class _Calibration:

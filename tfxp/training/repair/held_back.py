@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-
-import numpy as np
-import tensorflow as tf
 
 from tfxp.errors import TrainingWarning
 from tfxp.keras_types import KerasModel
 from tfxp.training.repair.objective import Objective
-
-
-def split(samples: int, batch_size: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sample numbers to train on and to judge by; all for both where none can be spared.
-
-    Example:
-        >>> learned, held = split(100, 32, 0.1, seed=0)
-        >>> len(learned), len(held), len({*learned, *held})
-        (90, 10, 100)
-    """
-    count = min(round(share * samples), samples - batch_size)
-    if count < 1:
-        return np.arange(samples), np.arange(samples)
-    order = np.random.default_rng(seed).permutation(samples)
-    return np.sort(order[count:]), np.sort(order[:count])
+from tfxp.training.repair.training_set import TrainingSet
 
 
 class HeldBack:
@@ -35,10 +17,7 @@ class HeldBack:
     Args:
         qmodel: the model in training.
         objective: what it is trained for.
-        arrays: inputs, one array each.
-        y: labels, or None.
-        rows: the numbers of the samples to judge by.
-        batch_size: samples a step.
+        samples: what it is judged by.
         start: whether the weights before the training count. Not those of a network that the
             training is to fill with zeros.
     """
@@ -47,16 +26,10 @@ class HeldBack:
         self,
         qmodel: KerasModel,
         objective: Objective,
-        arrays: Sequence[np.ndarray],
-        y: np.ndarray | None,
-        rows: np.ndarray,
-        batch_size: int,
+        samples: TrainingSet,
         start: bool = True,
     ) -> None:
-        self._qmodel, self._objective = qmodel, objective
-        self._rows, self._arrays = rows, arrays
-        self._y = np.zeros(len(arrays[0]), np.int64) if y is None else y
-        self._batch_size = batch_size
+        self._qmodel, self._objective, self._samples = qmodel, objective, samples
         self._seen: dict[int, tuple[float, float]] = {}
         if start:
             self.look(0)
@@ -96,27 +69,18 @@ class HeldBack:
         return self.best
 
     def _words(self, before: tuple[float, float], after: tuple[float, float]) -> str:
-        count = len(self._rows)
+        count = self._samples.held
         if before[0] != after[0]:
             text = f"{before[0]:g} decisions right before and {after[0]:g} after"
         else:
             text = f"loss {-before[1]:.4g} before and {-after[1]:.4g} after"
-        held = " that were held back" if count < len(self._arrays[0]) else ""
+        held = " that were held back" if count < self._samples.samples else ""
         return f"on {count} samples{held}: {text}"
 
     def _score(self) -> tuple[float, float]:
         """(decisions that are right, minus the mean loss); worst of all where that is no number."""
         hits = loss = 0.0
-        size = self._batch_size
-        for start in range(0, len(self._rows), size):
-            rows = self._rows[start : start + size]
-            filled = np.resize(rows, size) if len(rows) < size and self._fixed else rows
-            parts = [tf.constant(part[filled], tf.float32) for part in self._arrays]
-            x = parts if len(parts) > 1 else parts[0]
-            found = self._objective.examine(x, tf.constant(self._y[filled]))
-            hits, loss = hits + found[0], loss + found[1] * len(filled)
-        return (hits, -loss / len(self._rows)) if math.isfinite(loss) else (-1.0, -math.inf)
-
-    @property
-    def _fixed(self) -> bool:
-        return self._qmodel.inputs[0].shape[0] is not None
+        for batch, count in self._samples.judging():
+            found = self._objective.examine(*batch)
+            hits, loss = hits + found[0], loss + found[1] * count
+        return (hits, -loss / self._samples.held) if math.isfinite(loss) else (-1.0, -math.inf)
