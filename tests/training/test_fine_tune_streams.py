@@ -31,7 +31,7 @@ def quantized(inputs, outputs, x):
 def test_streams_are_read_in_an_order_of_the_seed(network):
     inputs, outputs, x, y = network
     qmodel, _ = quantized(inputs, outputs[0], x)
-    data = tf.data.Dataset.from_tensor_slices((x, y["kind"]))
+    data = tfxp.open_data(tf.data.Dataset.from_tensor_slices((x, y["kind"])), {"x": (5,)})
     samples, _ = training_set(qmodel, data, None, None, SETTINGS)
     assert (samples.samples, samples.held, samples.steps) == (160, 16, 9)
     epochs = [[batch[0].numpy() for batch in samples.epoch(number)] for number in (0, 0, 1)]
@@ -47,7 +47,8 @@ def test_streams_are_read_in_an_order_of_the_seed(network):
 def test_streams_train(network):
     inputs, outputs, x, y = network
     qmodel, model = quantized(inputs, outputs[0], x)
-    data = tf.data.Dataset.from_tensor_slices((x, y["kind"])).batch(10)
+    pairs = tf.data.Dataset.from_tensor_slices((x, y["kind"])).batch(10)
+    data = tfxp.open_data(pairs, {"x": (5,)})
     settings = FineTuneSettings(4, 5e-2, 16, teacher_weight=0.0, formats="fixed")
     losses = fine_tune(qmodel, data, None, settings)
     assert losses[-1] < losses[0] and losses.kept
