@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfxp.cli import ToolFlags
-from tfxp.data import ModelData, Preprocessing, Source, input_shapes
+from tfxp.data import Preprocessing, Source, input_shapes
 from tfxp.data.input_scaling import keep_scalings, scalings_in_notes
 from tfxp.data.model_notes import notes_of
 from tfxp.data.preprocessing import keep_preprocessing, preprocessing_in
-from tfxp.errors import DataError
 from tfxp.keras_types import KerasModel
 from tfxp.streams import open_data
 
@@ -66,15 +65,3 @@ def scalings_for(
     if steps is not None and steps.scaling is not None:
         return dict.fromkeys(names, steps.scaling)
     return scalings_in_notes(notes)
-
-
-def held(source: Source, what: str) -> ModelData:
-    """Samples that a step holds in memory.
-
-    Raises:
-        DataError: there are none.
-    """
-    data = source.in_memory()
-    if not len(data):
-        raise DataError(f"{what}: got no samples; expected at least one.")
-    return data
