@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from tfxp.data.input_scaling import Scalings
 from tfxp.errors import DataError
 from tfxp.keras_types import Samples
-
-if TYPE_CHECKING:
-    from tfxp.data.model_data import ModelData
 
 Kind = TypeVar("Kind")
 Shapes = Mapping[str, Sequence[int | None]]
@@ -65,8 +62,8 @@ class Source(Protocol):
     def take(self, limit: int | None) -> Source:
         """The first `limit` samples (all of them for None)."""
 
-    def in_memory(self, limit: int | None = None) -> ModelData:
-        """The first `limit` samples, or all, as arrays."""
+    def in_memory(self, limit: int | None = None) -> Any:
+        """The first `limit` samples, or all, as `ModelData`: arrays."""
 
     @property
     def x(self) -> Samples:
