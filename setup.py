@@ -77,8 +77,8 @@ setup(
     ],
     extras_require={
         "test": ["mypy", "pytest", "pytest-xdist", "ruff"],
-        # data sets by their names, tfds:mnist/3.0.1
-        "tfds": ["tensorflow-datasets"],
+        # data sets by their names, tfds:mnist/3.0.1; it imports the first without saying so
+        "tfds": ["importlib-resources", "tensorflow-datasets"],
         # LiteRT for Microcontrollers, to verify files on; its wheels are for this platform
         "tflm": ['tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"'],
     },

@@ -205,31 +205,28 @@ class ToolFlags:
 
     def data(self, text: str, required: bool = True) -> Any:
         """--data: what the tool works on."""
-        return self._samples("data", text, required)
+        return self.samples("data", text, required)
 
     def train_data(self, required: bool = False) -> Any:
         """--train_data: what fine-tuning learns from."""
-        return self._samples("train_data", "Images and labels for training.", required)
+        return self.samples("train_data", "Images and labels for training.", required)
 
     def eval_data(self, required: bool = False) -> Any:
         """--eval_data: what accuracy is measured on."""
-        return self._samples("eval_data", "Images and labels to evaluate on.", required)
+        return self.samples("eval_data", "Images and labels to evaluate on.", required)
 
     def verify_data(self, required: bool = False) -> Any:
         """--verify_data: what exports are compared on, element by element."""
-        return self._samples("verify_data", "Inputs to compare outputs on.", required)
-
-    def _samples(self, name: str, text: str, required: bool) -> Any:
-        return self.samples(name, f"{text} {_KINDS}", required)
+        return self.samples("verify_data", "Inputs to compare outputs on.", required)
 
     def samples(self, name: str, text: str, required: bool = False) -> Any:
         """A flag that names a data file, which is looked at before any work."""
         self._files.append((name, "data"))
-        return self.DEFINE_string(name, None, text, required=required)
+        return self.DEFINE_string(name, None, f"{text} {_KINDS}", required=required)
 
     def preprocessing(self) -> Any:
         """--preprocessing: how files become inputs."""
-        text = "How files become inputs (.json, docs/data.md); by default as the model says."
+        text = "How files become inputs (.json, docs/data.md); as the model says by default."
         return self.DEFINE_string("preprocessing", None, text)
 
     def split(self) -> Any:

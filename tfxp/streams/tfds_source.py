@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tfxp.data.source import Shapes
@@ -10,6 +11,7 @@ from tfxp.streams.stream import Stream
 from tfxp.streams.tf_dataset import tf_dataset
 
 PREFIX = "tfds:"
+_VERSION = re.compile(r"/(\d+\.\d+\.\d+)$")  # its own names have a colon there
 
 
 def tfds_source(name: str, split: str, shapes: Shapes | None = None) -> Stream:
@@ -32,7 +34,7 @@ def tfds_source(name: str, split: str, shapes: Shapes | None = None) -> Stream:
             'install "tfxp[tfds]"`.'
         ) from None
     try:
-        builder = tfds.builder(name.removeprefix(PREFIX))
+        builder = tfds.builder(_VERSION.sub(r":\1", name.removeprefix(PREFIX)))
         data: Any = builder.as_dataset(split=split, shuffle_files=False)
         count = int(builder.info.splits[split].num_examples)
     except Exception as error:  # its errors have many classes
