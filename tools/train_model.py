@@ -64,6 +64,15 @@ _AGAINST = _FLAGS.DEFINE_string(
 )
 _SEED = _FLAGS.DEFINE_integer("seed", None, "Seed instead of the recipe's.", lower_bound=0)
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", None, "Epochs instead of the recipe's.", lower_bound=1)
+_SPARSITY = _FLAGS.DEFINE_string(
+    "sparsity", None, "Zeros among weights instead of the recipe's: 0.75, 2:4 or a map (.json)."
+)
+_PENALTIES = {
+    kind: _FLAGS.DEFINE_float(
+        f"activation_{kind}", None, f"Price of ReLUs' outputs by {text}.", lower_bound=0.0
+    )
+    for kind, text in (("l1", "their mean"), ("hoyer", "Hoyer's ratio"))
+}
 _THREADS = _FLAGS.DEFINE_integer(
     "threads", 0, "Threads of one operation; 0: all cores. 1 makes runs repeatable.", lower_bound=0
 )
@@ -158,7 +167,11 @@ def _recipe() -> TrainingRecipe:
 
 
 def _changed(recipe: TrainingRecipe) -> TrainingRecipe:
-    changes: dict[str, Any] = {"seed": _SEED.value, "epochs": _EPOCHS.value}
+    changes: dict[str, Any] = {
+        "seed": _SEED.value, "epochs": _EPOCHS.value, "sparsity": _SPARSITY.value,
+    }  # fmt: skip
+    prices = {kind: flag.value for kind, flag in _PENALTIES.items() if flag.value is not None}
+    changes["activation_penalty"] = prices or None
     if _MODEL.value is not None:
         changes["model"] = {"file": _MODEL.value}
     return recipe.updated({key: value for key, value in changes.items() if value is not None})

@@ -11,12 +11,14 @@ from typing import Any
 from tfxp.errors import ConfigError, DataError, check_fields, did_you_mean
 from tfxp.files import read_json, write_json
 from tfxp.models.keras_models import check_settings
+from tfxp.sparsity.sparsity_map import SparsityMap
 from tfxp.training.recipes.recipe_precision import given_map
 
 SCHEMA = 1
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
 AUGMENTS = ("none", "flip", "pad_crop_flip")
+PENALTIES = ("l1", "hoyer")
 INITIALIZATIONS = ("fresh", "preserve")
 CALLBACKS = (
     "PrecisionSchedule", "RangeLogger", "SaturationAlarm", "SparsityLogger", "SqnrLogger",
@@ -51,6 +53,10 @@ class TrainingRecipe:
             of one), or {"wrpn": arguments of `wrpn_precision`}. A map with formats of gradients
             and accumulators trains in fixed point, with BatchNormalization kept.
         fold_batch_norm: as for `tfxp.quantize_model`; WRPN keeps BatchNormalization.
+        sparsity: None, or zeros to make in the first half of the steps, as `tfxp.prune_model` takes
+            them; an object is a sparsity map.
+        activation_penalty: None, or {"l1": strength} or {"hoyer": strength}: the price of ReLUs'
+            outputs (`tfxp.sparsity.regularize_activations`).
         clip_weights: hold float weights under a WRPN grid within [-1, 1]; "all" holds every kernel
             of a training in float there too, as fixed-point formats of that range do.
         backward: how gradients run where `precision` is a training map (or {"training_map": file}
@@ -90,6 +96,8 @@ class TrainingRecipe:
     weight_decay: float | None = None
     precision: Any = None
     fold_batch_norm: bool = True
+    sparsity: Any = None
+    activation_penalty: Mapping[str, float] | None = None
     clip_weights: bool | str = False
     backward: Mapping[str, Any] | None = None
     input_scale: float = 1.0
@@ -121,6 +129,7 @@ class TrainingRecipe:
         if "name" in self.model:
             check_settings(self.model["name"], self.model.get("settings", {}))
         given_map(self.precision)
+        given_sparsity(self.sparsity)
 
     def _wrong_choices(self) -> list[str]:
         choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": AUGMENTS}
@@ -169,6 +178,13 @@ class TrainingRecipe:
                     )
         if self.rescale is not None:
             wrong += _unknown("rescale", self.rescale, _RESCALE_FIELDS)
+        if self.activation_penalty is not None:
+            wrong += _unknown("activation_penalty", self.activation_penalty, PENALTIES)
+            if len(self.activation_penalty) != 1:
+                wrong.append(
+                    f"activation_penalty: got {self.activation_penalty!r}; expected one of "
+                    f"{', '.join(PENALTIES)} with its strength"
+                )
         if self.schedule == "step" and not self.step_epochs:
             wrong.append('step_epochs: got none; expected epochs for schedule "step"')
         if self.warmup_epochs and self.schedule != "cosine":
@@ -258,3 +274,10 @@ def _is_whole(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value)
+
+
+def given_sparsity(value: Any) -> SparsityMap | None:
+    """The sparsity map that a recipe's `sparsity` stands for."""
+    if value is None:
+        return None
+    return SparsityMap.from_dict(value) if isinstance(value, dict) else SparsityMap.of(value)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tfxp.callbacks import FixedPointMonitor
+from tfxp.callbacks import FixedPointMonitor, PruningSchedule
 from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.input_scaling import InputScaling, keep_scalings
 from tfxp.errors import ConfigError, ModelError
@@ -21,6 +21,8 @@ from tfxp.folder_lock import hold_folder
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.progress import Report, reporter
+from tfxp.sparsity.activation_penalty import regularize_activations
+from tfxp.sparsity.sparsity_map import SparsityMap
 from tfxp.training.recipes.answers import Answers
 from tfxp.training.recipes.batches import evaluation_batches, training_batches
 from tfxp.training.recipes.build_network import (
@@ -31,7 +33,7 @@ from tfxp.training.recipes.build_network import (
 )
 from tfxp.training.recipes.checkpoint import read_meta, restore_checkpoint, save_checkpoint
 from tfxp.training.recipes.fixed_point_recipe import fixed_point_optimizer
-from tfxp.training.recipes.recipe import TrainingRecipe
+from tfxp.training.recipes.recipe import TrainingRecipe, given_sparsity
 from tfxp.training.recipes.recipe_callbacks import recipe_callbacks
 
 CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
@@ -116,12 +118,17 @@ def _train_held(
     measured = train.take(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
     model = build_network(recipe, measured)
     _check_data(model, train)
+    for kind, strength in (recipe.activation_penalty or {}).items():
+        regularize_activations(model, strength, kind)
     answers = Answers.of(model, train)
     compile_for(model, recipe, answers, recipe.steps_per_epoch(len(train)))
     if meta is not None:
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": len(train), "epochs": []}
     watchers = recipe_callbacks(recipe, model, measured, folder)
+    zeros = given_sparsity(recipe.sparsity)
+    if zeros is not None:
+        watchers.append(_pruning(zeros, recipe.epochs * recipe.steps_per_epoch(len(train))))
     if training_map_of(recipe) is not None:
         watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
     keeper = _Keeper(recipe, folder, meta, answers, evaluation, progress, tensorboard)
@@ -134,6 +141,11 @@ def _train_held(
     result = _result(recipe, meta, model, answers, train, evaluation, command)
     _write(folder, recipe, model, result)
     return result
+
+
+def _pruning(zeros: SparsityMap, steps: int) -> PruningSchedule:
+    """All zeros in the first half of the steps; the second half trains with them."""
+    return PruningSchedule(zeros, steps // 2, frequency=max(steps // 40, 1))
 
 
 def _check_start(recipe: TrainingRecipe, end: Path) -> None:
