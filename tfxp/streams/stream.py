@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -328,8 +329,8 @@ class Stream:
 def reason_of(error: Exception) -> str:
     """The first sentence of a TensorFlow error, without its decoration."""
     text = " ".join(str(getattr(error, "message", error)).split())
-    text = text.split("{{function_node")[-1].split("}}")[-1].strip()
-    return text.split(" [[")[0].split(" [Op:")[0].rstrip(". ") or type(error).__name__
+    text = re.sub(r"\{\{.*?\}\}", "", text).split(" [[")[0].split(" [Op:")[0].strip()
+    return text.rstrip(". ") or type(error).__name__
 
 
 def _as_numpy(key: Any) -> Any:

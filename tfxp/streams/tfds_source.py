@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -33,8 +34,9 @@ def tfds_source(name: str, split: str, shapes: Shapes | None = None) -> Stream:
             f"data {name!r}: got no package tensorflow-datasets; expected it. Install it by `pip "
             'install "tfxp[tfds]"`.'
         ) from None
+    folder = os.environ.get("TFDS_DATA_DIR")  # it looks at it when it is imported only
     try:
-        builder = tfds.builder(_VERSION.sub(r":\1", name.removeprefix(PREFIX)))
+        builder = tfds.builder(_VERSION.sub(r":\1", name.removeprefix(PREFIX)), data_dir=folder)
         data: Any = builder.as_dataset(split=split, shuffle_files=False)
         count = int(builder.info.splits[split].num_examples)
     except Exception as error:  # its errors have many classes
