@@ -16,7 +16,11 @@ _HELD_BYTES = 1 << 26  # data sets of at most so many bytes may as well be array
 
 
 def tf_dataset(
-    data: Any, shapes: Shapes | None = None, steps: int | None = None, name: str = "data set"
+    data: Any,
+    shapes: Shapes | None = None,
+    steps: int | None = None,
+    name: str = "data set",
+    batched: bool | None = None,
 ) -> Stream:
     """The samples of a data set that the user has built.
 
@@ -30,6 +34,7 @@ def tf_dataset(
             taken for batches.
         steps: elements to take, for a data set without an end; an end before them is an error.
         name: what error messages call it.
+        batched: whether elements are batches; None looks at their rank.
 
     Raises:
         DataError: no end and no steps, or other inputs than the model's.
@@ -44,7 +49,8 @@ def tf_dataset(
         )
     names = list(shapes or ())
     inputs, answers, weights = _roles(data.element_spec, names, name)
-    batched = _is_batched(inputs, shapes, name)
+    if batched is None:
+        batched = _is_batched(inputs, shapes, name)
     size = None
     if batched:
         size = inputs[0].shape[0] if steps is not None else None

@@ -48,5 +48,4 @@ def tfds_source(name: str, split: str, shapes: Shapes | None = None) -> Stream:
     if builder.info.supervised_keys and len(shapes or ()) < 2:
         first, second = builder.info.supervised_keys[:2]
         data = data.map(lambda item: (item[first], item[second]))
-    stream = tf_dataset(data, shapes, count, name)
-    return stream
+    return tf_dataset(data, shapes, count, name, batched=False)
