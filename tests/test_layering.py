@@ -41,12 +41,14 @@ NUMPY_COLUMN = {
 }
 TENSORFLOW_COLUMN = {
     "streams": {"data"},
+    "devices": set(),
     "quantizers": {"formats", "interpreter"},
-    "transforms": {"data"},
-    "quantization": {"formats", "precision", "data", "quantizers", "transforms"},
+    "transforms": {"data", "devices"},
+    "quantization": {"devices", "formats", "precision", "data", "quantizers", "transforms"},
     "measure": {"formats", "precision", "data", "streams", "transforms", "quantization"},
     "sparsity": {"formats", "precision", "data", "quantizers", "transforms", "quantization"},
     "training": {
+        "devices",
         "streams",
         "formats",
         "precision",
@@ -73,6 +75,7 @@ TENSORFLOW_COLUMN = {
         "quantization",
     },
     "callbacks": {
+        "devices",
         "formats",
         "precision",
         "data",
@@ -85,6 +88,7 @@ TENSORFLOW_COLUMN = {
         "sparsity",
     },
     "search": {
+        "devices",
         "streams",
         "formats",
         "precision",
@@ -98,6 +102,7 @@ TENSORFLOW_COLUMN = {
     },
     "models": {"precision"},
     "commands": {
+        "devices",
         "streams",
         "assign",
         "cli",

@@ -12,6 +12,7 @@
     ├── UnsupportedOpError     operators that the interpreter lacks, all of them at once
     ├── ConfigError            a settings file, flag or option that makes no sense
     │   └── FolderInUseError   an output folder in which another process is at work
+    ├── WorkerLostError        a training on several machines one of which is gone
     ├── DependencyError        a package that is missing, or of a version that does not fit
     └── OutputError            a file that cannot be written
 
@@ -83,6 +84,10 @@ class ConfigError(TfxpError, ValueError):
 
 class FolderInUseError(ConfigError):
     """An output folder in which another process is at work."""
+
+
+class WorkerLostError(TfxpError, RuntimeError):
+    """A training on several machines one of which is gone."""
 
 
 class DependencyError(TfxpError, ImportError):

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfxp.callbacks.event_log import EventLog
 from tfxp.callbacks.tensor_taps import first_samples
+from tfxp.devices import require_one_worker, step_count, strategy_of
 from tfxp.errors import ConfigError, ExportError
 from tfxp.export import export_tflite
 from tfxp.export.check_exportable import check_exportable
@@ -91,6 +92,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Say now what could not be exported later."""
+        require_one_worker(strategy_of(self.model), "ExportCheckpoint")
         check_exportable(read_network(self.model))
         batch = first_samples(self.model, self._verify, self._samples)
         self._inputs = [part.numpy() for part in batch]
@@ -152,9 +154,12 @@ class ExportCheckpoint(keras.callbacks.Callback):
             return
         self.seconds += self._cost
         figures = self.report.to_dict()
-        optimizer = getattr(self.model, "optimizer", None)
-        step = 0 if optimizer is None else int(optimizer.iterations)
-        record = {"epoch": self.best_epoch, "step": step, self.monitor: self.best, **figures}
+        record = {
+            "epoch": self.best_epoch,
+            "step": step_count(self.model),
+            self.monitor: self.best,
+            **figures,
+        }
         kept = ("mismatches_interpreter", "mismatches_litert", "tflite_bytes")
         scalars = {f"export/{name}": float(figures[name]) for name in kept}
         self._log.write(record, {**scalars, f"export/{self.monitor}": float(self.best or 0.0)})

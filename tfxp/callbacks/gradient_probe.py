@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfxp.assign.training_stats import LayerTrainingStats, TrainingStats
 from tfxp.callbacks.one_fit_step import OneFitStep
 from tfxp.callbacks.tensor_taps import first_samples
+from tfxp.devices import learning_rate, require_one_replica
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import check_writable, write_json
 from tfxp.keras import keras
@@ -106,6 +107,8 @@ class GradientProbe(keras.callbacks.Callback):
         """Put the probing step in the place of the model's own, for one fit."""
         super().set_model(model)
         _check_model(model)
+        instead = "Probe the training on one device; its statistics serve any number."
+        require_one_replica(model, "GradientProbe", instead)
         self._taps = training_taps(model)
         tensors = self._taps.tensors(model)
         # Losses of `model.add_loss` are layers of their own, which must run in every step.
@@ -136,7 +139,7 @@ class GradientProbe(keras.callbacks.Callback):
         largest = self._largest.numpy()
         record: dict[str, Any] = {
             "epoch": epoch,
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": learning_rate(self.model),
             **{tensor: {} for tensor in _TENSORS},
         }
         for (tensor, name), s, m in zip(self._names, sigma, largest, strict=True):

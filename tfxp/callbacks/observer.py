@@ -11,6 +11,7 @@ import numpy as np
 
 from tfxp.callbacks.event_log import EventLog
 from tfxp.callbacks.tensor_taps import Key, Reduce, TensorTaps
+from tfxp.devices import require_one_worker, step_count, strategy_of
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
 
@@ -87,6 +88,7 @@ class Observer(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Build, and look at the state before the first step."""
+        require_one_worker(strategy_of(self.model), type(self).__name__)
         if self._measure is None or self._seen is not self.model:
             self._measure, self._seen = self.make_measure(), self.model
         self._step = self._first_step()
@@ -158,8 +160,7 @@ class Observer(keras.callbacks.Callback):
 
     def _first_step(self) -> int:
         """Steps the optimizer has done, so that a resumed training goes on counting."""
-        optimizer = getattr(self.model, "optimizer", None)
-        return 0 if optimizer is None else int(optimizer.iterations)
+        return step_count(self.model)
 
 
 def nested(figures: Mapping[Key, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:

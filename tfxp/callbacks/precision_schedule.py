@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfxp.callbacks.event_log import EventLog
+from tfxp.devices import step_count
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.precision import ModelStats, PrecisionMap
@@ -109,10 +110,9 @@ class PrecisionSchedule(keras.callbacks.Callback):
                 first = formats[0] if isinstance(formats, tuple) else formats
                 if hasattr(first, "bits"):
                     scalars[f"bits/{name}/{tensor}"] = float(first.bits)
-        optimizer = getattr(self.model, "optimizer", None)
         record = {
             "epoch": epoch,
-            "step": 0 if optimizer is None else int(optimizer.iterations),
+            "step": step_count(self.model),
             "precision": wanted if isinstance(wanted, str) else "map",
             "map": found.to_dict(),
         }

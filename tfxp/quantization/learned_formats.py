@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfxp.data.model_notes import keep_notes, notes_of
+from tfxp.devices import scope_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.backward_settings import BackwardSettings
@@ -118,8 +119,9 @@ def _rebuilt(
         network, plan=dataclasses.replace(network.plan, own_configs=own), layers={}
     )
     backward = dataclasses.replace(backward_of(qmodel), learned_formats=rule)
-    rebuilt = wrap_layers(network, backward).to_model(qmodel.name)
-    network.of_model(rebuilt).assign_formats()
+    with scope_of(qmodel):
+        rebuilt = wrap_layers(network, backward).to_model(qmodel.name)
+        network.of_model(rebuilt).assign_formats()
     rebuilt._tfxp_stats = getattr(qmodel, "_tfxp_stats", None)
     return keep_notes(rebuilt, notes_of(qmodel))
 

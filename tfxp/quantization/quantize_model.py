@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from tfxp.data.model_notes import keep_notes, notes_of
+from tfxp.devices import scope_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
@@ -74,7 +75,8 @@ def quantize_model(
         precision = dataclasses.replace(precision, rounding=rounding)
     notes = notes_of(model)
     if is_quantized(model):
-        model = plan_of(model).graph.to_model(model.name)
+        with scope_of(model):
+            model = plan_of(model).graph.to_model(model.name)
     plan = prepare(model, fold_batch_norm)
     foreign = foreign_configs(plan, annotations_of(model))
     if foreign:
@@ -83,7 +85,8 @@ def quantize_model(
             "tfxp's; expected tfxp's or none. Use quantize_apply with tfxp's FormatScheme, which "
             "leaves these layers to tfmot."
         )
-    quantized = quantize_plan(plan, precision, stats, fit=fit, backward=backward)
+    with scope_of(model):
+        quantized = quantize_plan(plan, precision, stats, fit=fit, backward=backward)
     return keep_notes(quantized, notes)
 
 

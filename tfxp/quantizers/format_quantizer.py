@@ -72,6 +72,11 @@ class FormatQuantizer(Quantizer):
         """
         raise NotImplementedError
 
+    @property
+    def scale_options(self) -> dict[str, Any]:
+        """Further keywords of `add_weight` for the scale."""
+        return {}
+
     def run_layer(self, layer: RunnableLayer, inputs: Any, variables: Variables, **kw: Any) -> Any:
         """The layer's output, which `__call__` then puts on its grid.
 
@@ -93,7 +98,7 @@ class FormatQuantizer(Quantizer):
         """
         shape = self.scale_shape(tensor_shape)
         variables = {
-            "scale": float_variable(layer, f"{name}_scale", 2.0**-4, shape),
+            "scale": float_variable(layer, f"{name}_scale", 2.0**-4, shape, **self.scale_options),
             "qmin": float_variable(layer, f"{name}_qmin", -128.0),
             "qmax": float_variable(layer, f"{name}_qmax", 127.0),
         }
@@ -189,13 +194,21 @@ def code_limit(variable: tf.Variable) -> int:
 
 
 def float_variable(
-    layer: VariableOwner, name: str, value: float, shape: tuple[int, ...] = ()
+    layer: VariableOwner, name: str, value: float, shape: tuple[int, ...] = (), **options: Any
 ) -> tf.Variable:
-    """A float32 variable of a layer that holds part of a format; not trained."""
+    """A float32 variable of a layer that holds part of a format; not trained.
+
+    Args:
+        layer: whose variable it becomes.
+        name: of the variable.
+        value: its first value.
+        shape: of the variable.
+        options: further keywords of `add_weight`.
+    """
     return layer.add_weight(
         name=name,
         shape=shape,
         initializer=keras.initializers.Constant(value),
-        trainable=False,
         dtype=tf.float32,
+        **{"trainable": False, **options},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tfxp.formats import Format
@@ -13,6 +12,7 @@ from tfxp.keras import keras
 from tfxp.quantizers.format_context import FormatContext
 from tfxp.quantizers.format_quantizer import FormatQuantizer, VariableOwner, Variables
 from tfxp.quantizers.fused import quantize_in_one_pass
+from tfxp.quantizers.replica_variables import summed_over_replicas
 
 COUNT_EVERY = 16
 _register = keras.utils.register_keras_serializable(package="tfxp")
@@ -64,7 +64,11 @@ class GradientQuantizer(FormatQuantizer):
     def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
         """The format, and what was counted: passes, elements looked at, saturated, not finite."""
         counts = layer.add_weight(
-            name=f"{name}_counts", shape=(4,), dtype=tf.int64, initializer="zeros", trainable=False
+            name=f"{name}_counts",
+            shape=(4,),
+            dtype=tf.int64,
+            initializer="zeros",
+            **summed_over_replicas(),
         )
         return {**super().build(tensor_shape, name, layer), "counts": counts}
 
@@ -121,7 +125,7 @@ class GradientCounts:
     @classmethod
     def read(cls, variables: Variables) -> GradientCounts:
         """The counts so far."""
-        return cls(*(int(value) for value in np.asarray(variables["counts"])))
+        return cls(*(int(value) for value in variables["counts"].numpy()))
 
     @property
     def share(self) -> float:

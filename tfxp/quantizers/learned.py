@@ -19,6 +19,7 @@ from tfxp.quantizers.format_quantizer import (
 )
 from tfxp.quantizers.learned_step import LearnedStep, check_rule, trained_from
 from tfxp.quantizers.quantizers import ActivationQuantizer, WeightQuantizer
+from tfxp.quantizers.replica_variables import same_on_replicas, summed_over_replicas
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
 
@@ -28,6 +29,11 @@ class LearnedFormat(FormatQuantizer):
 
     method: str = "tqt"
 
+    @property
+    def scale_options(self) -> dict[str, Any]:
+        """Every step writes the scale, for those who watch."""
+        return same_on_replicas()
+
     def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
         """The format, the trained variable, and what freezing looks at."""
         check_rule(self.method)
@@ -36,8 +42,9 @@ class LearnedFormat(FormatQuantizer):
         variables["trained"] = layer.add_weight(
             name=f"{name}_{self.method}", shape=shape, dtype=tf.float32, trainable=True
         )
-        for part in ("average", "slope", "frozen"):
-            variables[part] = float_variable(layer, f"{name}_{part}", 0.0, shape)
+        kinds = {"average": same_on_replicas(), "slope": summed_over_replicas(), "frozen": {}}
+        for part, kind in kinds.items():
+            variables[part] = float_variable(layer, f"{name}_{part}", 0.0, shape, **kind)
         self._start(variables)
         return variables
 
@@ -56,7 +63,7 @@ class LearnedFormat(FormatQuantizer):
         return LearnedStep(check_rule(self.method), variables, sample_axis=not is_kernel)
 
     def _start(self, variables: Variables) -> None:
-        scale, levels = np.asarray(variables["scale"]), float(variables["qmax"]) + 1
+        scale, levels = variables["scale"].numpy(), float(variables["qmax"].numpy()) + 1
         start = trained_from(check_rule(self.method), scale, levels)
         for name, value in (
             ("trained", start),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
 from tfxp.formats import Rounding
+
+Seed: TypeAlias = int | tf.Tensor | None
 
 # The largest number below one half. Added to a tie it still reaches the next integer, because the
 # sum rounds up; added to the number below a tie (0.49999997 is one) it does not.
@@ -31,13 +35,20 @@ def round_half_away(v: tf.Tensor) -> tf.Tensor:
     return tf.sign(v) * tf.floor(tf.abs(v) + _BELOW_HALF[v.dtype])
 
 
-def round_stochastic(v: tf.Tensor, seed: int | None) -> tf.Tensor:
-    """Up with the probability of the fraction; a new draw at every call."""
+def round_stochastic(v: tf.Tensor, seed: Seed) -> tf.Tensor:
+    """Up with the probability of the fraction."""
     return round_up_below(v, uniform_draws(v, seed))
 
 
-def uniform_draws(v: tf.Tensor, seed: int | None) -> tf.Tensor:
-    """A number from 0 to below 1 for every element of `v`; others at every call."""
+def uniform_draws(v: tf.Tensor, seed: Seed) -> tf.Tensor:
+    """A number from 0 to below 1 for every element of `v`; others at every call with a number.
+
+    Args:
+        v: whose shape and type the draws have.
+        seed: a number, or a tensor of two that alone decides, on every device and replica.
+    """
+    if isinstance(seed, tf.Tensor):
+        return tf.random.stateless_uniform(tf.shape(v), seed, dtype=v.dtype, alg="philox")
     return tf.random.uniform(tf.shape(v), seed=seed, dtype=v.dtype)
 
 
@@ -47,7 +58,7 @@ def round_up_below(v: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     return below + tf.cast(draws < v - below, v.dtype)
 
 
-def round_by_name(v: tf.Tensor, rounding: str, seed: int | None = None) -> tf.Tensor:
+def round_by_name(v: tf.Tensor, rounding: str, seed: Seed = None) -> tf.Tensor:
     """Round by any of the modes of `tfxp.formats.Rounding`."""
     mode = Rounding.parse(rounding)
     if mode is Rounding.STOCHASTIC:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfxp.devices import scope_of
 from tfxp.errors import ModelError
 from tfxp.keras import keras
 from tfxp.training.repair.objective import Objective
@@ -47,7 +48,9 @@ class TrialTraining:
         objective = Objective(qmodel, answers, teacher, settings.teacher_weight)
         self._qmodel, self._settings = qmodel, settings
         self._start = [value.numpy() for value in qmodel.trainable_variables]
-        self._optimizer = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
+        with scope_of(qmodel):
+            adafactor = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
+        self._optimizer = adafactor
         self._step = objective.step(self._optimizer)
         self._fresh = [value.numpy() for value in self._optimizer.variables]
 

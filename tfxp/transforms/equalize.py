@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfxp.data.model_notes import keep_notes, notes_of
+from tfxp.devices import scope_of
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.fold_batch_norm import fold_batch_norm
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
@@ -70,7 +71,8 @@ def equalize(model: KerasModel, *, powers_of_two: bool = True) -> KerasModel:
     scales = _Scales(graph)
     scales.solve()
     scales.apply(powers_of_two)
-    return keep_notes(graph.to_model(), notes_of(model))
+    with scope_of(model):
+        return keep_notes(graph.to_model(), notes_of(model))
 
 
 class _Scales:

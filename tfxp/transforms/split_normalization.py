@@ -11,6 +11,7 @@ from tfxp.data.input_scaling import (
     scalings_of,
 )
 from tfxp.data.model_notes import keep_notes, notes_of
+from tfxp.devices import scope_of
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph, Ref
@@ -60,7 +61,8 @@ def split_normalization(
         graph.bypass(number)
     if found == scalings_of(model):
         return model, found
-    rebuilt = keep_notes(graph.to_model(model.name), notes_of(model))
+    with scope_of(model):
+        rebuilt = keep_notes(graph.to_model(model.name), notes_of(model))
     return keep_scalings(rebuilt, found), found
 
 

@@ -23,6 +23,7 @@ from tfxp.training.fixed_point.tensor_precision import (
 NOTABLE_SHARE = 1e-3
 _COUNTS = ("steps", "elements", "weight_gradients", "weights", "accumulators", "not_finite",
            "accumulator_steps")  # fmt: skip
+_DRAWS = 3  # of gradient, weights and accumulator, in every step of a variable
 _OTHERS = ("bias", "gamma", "beta")
 
 
@@ -54,7 +55,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             a sixth tensor that stays float.
         rounding: of weights and accumulators.
         gradient_rounding: of weight gradients; "stochastic" is the baseline.
-        seed: seed of stochastic rounding.
+        seed: seed of stochastic rounding, whose draws follow from it and the step.
         variables: names of the trainable variables in order, "layer/kernel"; found out when the
             optimizer is built and saved with it, because a loaded model's variables have lost
             the names of their layers.
@@ -154,7 +155,8 @@ class FixedPointSGD(keras.optimizers.Optimizer):
     def _quantized_gradient(self, gradient: Any, slots: _Slots) -> tuple[Any, Any]:
         fmt = slots.precision.weight_gradients  # type: ignore[union-attr]
         assert fmt is not None
-        codes, clipped = quantize_exactly(gradient, fmt, self.gradient_rounding, slots.seed)
+        seed = self._seed(slots, 0)
+        codes, clipped = quantize_exactly(gradient, fmt, self.gradient_rounding, seed)
         return codes * fmt.scale, clipped
 
     def _step(self, gradient: Any, slots: _Slots) -> Any:
@@ -169,10 +171,15 @@ class FixedPointSGD(keras.optimizers.Optimizer):
         formats = slots.precision
         assert formats is not None
         weights, rest, clipped["weights"], clipped["accumulators"] = accumulate_exactly(
-            slots.accumulator, variable, step, formats, self.rounding, slots.seed
+            slots.accumulator, variable, step, formats, self.rounding, self._seed(slots, 1)
         )
         variable.assign(weights)
         slots.accumulator.assign(rest)
+
+    def _seed(self, slots: _Slots, number: int) -> Any:
+        """The seed of a draw: the same in all replicas, or their weights would drift apart."""
+        draw = tf.cast(self.iterations, tf.int64) * _DRAWS + number
+        return tf.stack([tf.constant(slots.seed, tf.int64), draw])
 
     def _count(self, clipped: dict[str, Any], not_finite: Any, slots: _Slots) -> None:
         limit = int(NOTABLE_SHARE * slots.size)

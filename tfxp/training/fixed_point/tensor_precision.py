@@ -12,7 +12,7 @@ from tfxp.errors import PrecisionError
 from tfxp.formats import FixedPointFormat, Rounding
 from tfxp.precision import FLOAT, LayerPrecision
 from tfxp.quantizers.fused import compiled_if_large
-from tfxp.quantizers.rounding import round_by_name
+from tfxp.quantizers.rounding import Seed, round_by_name
 
 # Codes of accumulators are int32, weights must be exact in the float32 of the Keras variable.
 _MAX_WEIGHT_BITS = 24
@@ -94,7 +94,7 @@ def quantize_exactly(
     x: tf.Tensor,
     fmt: FixedPointFormat,
     rounding: str,
-    seed: int | None = None,
+    seed: Seed = None,
     let_pass: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Codes of a float64 tensor, and how many saturated.
@@ -122,7 +122,7 @@ def accumulate_exactly(
     step: tf.Tensor,
     formats: UpdatePrecision,
     rounding: str,
-    seed: int | None = None,
+    seed: Seed = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """One step of weights and the residual accumulator.
 
@@ -147,7 +147,7 @@ def accumulate_exactly(
 
 
 def _quantized(
-    x: tf.Tensor, fmt: FixedPointFormat, rounding: str, let_pass: int, seed: int | None = None
+    x: tf.Tensor, fmt: FixedPointFormat, rounding: str, let_pass: int, seed: Seed = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     codes = round_by_name(x / fmt.scale, rounding, seed)
     held = tf.clip_by_value(codes, fmt.qmin, fmt.qmax)
@@ -160,15 +160,20 @@ def _accumulated(
     step: tf.Tensor,
     formats: UpdatePrecision,
     rounding: str,
-    seed: int | None = None,
+    seed: Seed = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     grid, finer = formats.weights, formats.accumulators
     assert grid is not None and finer is not None
     total = tf.cast(weights, tf.float64) + tf.cast(accumulator, tf.float64) * finer.scale - step
     codes, clipped = _quantized(total, grid, rounding, 0, seed)
     held = codes * grid.scale
-    rest, lost = _quantized(total - held, finer, rounding, 1, seed)
+    rest, lost = _quantized(total - held, finer, rounding, 1, _another(seed))
     return tf.cast(held, weights.dtype), tf.cast(rest, tf.int32), clipped, lost
+
+
+def _another(seed: Seed) -> Seed:
+    """A seed for other draws; one that is a number draws anew by itself."""
+    return seed + tf.constant([0, 1], seed.dtype) if isinstance(seed, tf.Tensor) else seed
 
 
 _compiled = compiled_if_large(_quantized)

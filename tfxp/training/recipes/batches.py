@@ -60,6 +60,8 @@ def training_batches(
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     options.autotune.enabled = False
+    sharding = tf.data.experimental.AutoShardPolicy.DATA  # every worker a part of every batch
+    options.experimental_distribute.auto_shard_policy = sharding
     stream = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch)
     return stream.with_options(options).prefetch(4)
 
@@ -68,7 +70,10 @@ def evaluation_batches(
     recipe: TrainingRecipe, x: Inputs, y: np.ndarray, batch_size: int = 250
 ) -> tf.data.Dataset:
     """Batches of a data set in its own order, scaled as for training, not augmented."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     pairs = tf.data.Dataset.from_tensor_slices((tuple(_parts(x)), y)).batch(batch_size)
+    pairs = pairs.with_options(options)
     return pairs.map(lambda tensors, labels: (_scaled(tensors, recipe), labels))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfxp.data import ModelData, input_shapes
 from tfxp.data.input_scaling import read_scalings
@@ -83,6 +84,8 @@ def float_network(recipe: TrainingRecipe, x: Any) -> Any:
         model = rescale_for_wrpn(model, data.x, **settings)
     if recipe.weight_decay is not None:
         model = _with_weight_decay(model, recipe.weight_decay)
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        model = _with_synchronized_norms(model)
     precision = precision_for(recipe.precision, model)
     if recipe.weight_std is not None and precision is not None:
         _spread_weights(model, _wrpn_layers(model, precision), recipe.weight_std)
@@ -171,6 +174,15 @@ def _with_weight_decay(model: Any, decay: float) -> Any:
                 is_kernel = key in ("kernel_regularizer", "depthwise_regularizer")
                 spec.config[key] = wanted if is_kernel else None
     return graph.to_model(model.name)
+
+
+def _with_synchronized_norms(model: Any) -> Any:
+    """The same network whose BatchNormalization takes its means over all replicas."""
+    graph = LayerGraph.from_model(model)
+    norms = [spec for spec in graph.layers.values() if spec.kind == "BatchNormalization"]
+    for spec in norms:
+        spec.config["synchronized"] = True
+    return graph.to_model(model.name) if norms else model
 
 
 def _is_depthwise(layer: Any) -> bool:

@@ -13,11 +13,12 @@ from tfxp.errors import ConfigError
 from tfxp.files import atomic_path
 
 
-def save_checkpoint(path: Path, model: Any, meta: dict[str, Any]) -> None:
+def save_checkpoint(path: Path | None, model: Any, meta: dict[str, Any]) -> None:
     """Write weights, optimizer and `meta` (JSON values); an older file is replaced in one step.
 
     Args:
-        path: an .npz file.
+        path: an .npz file; None writes none, in a worker that only takes part in reading variables
+            that are kept per replica.
         model: compiled and built, its optimizer too.
         meta: epoch, history, and what the training was asked to be.
 
@@ -27,6 +28,8 @@ def save_checkpoint(path: Path, model: Any, meta: dict[str, Any]) -> None:
     arrays = {f"weight{i}": value for i, value in enumerate(model.get_weights())}
     variables = model.optimizer.variables
     arrays.update({f"optimizer{i}": v.numpy() for i, v in enumerate(variables)})
+    if path is None:
+        return
     arrays["meta"] = np.array(json.dumps(meta))
     with atomic_path(path) as temporary:
         np.savez(temporary, **arrays)

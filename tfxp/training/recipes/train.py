@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,15 @@ import tensorflow as tf
 from tfxp.callbacks import FixedPointMonitor, PruningSchedule
 from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.input_scaling import InputScaling, keep_scalings
+from tfxp.devices import (
+    check_global_batch,
+    is_chief,
+    lost_workers,
+    same_on_workers,
+    strategy_of,
+    wait_for_chief,
+)
+from tfxp.devices import learning_rate as rate_of
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import atomic_path, write_json, write_text
 from tfxp.folder_lock import hold_folder
@@ -53,6 +63,9 @@ def train_recipe(
 ) -> dict[str, Any]:
     """Train a recipe's network, or finish what a checkpoint in `folder` has begun.
 
+    Inside of a `tf.distribute` strategy's scope its replicas share every batch; BatchNormalization
+    then takes its means over all of them. Of several workers all train, the first one writes.
+
     The folder gets `checkpoint.npz` and `log.jsonl` after every epoch, TensorBoard's events, and
     at the end `model.keras` and `result.json`. A run that was killed repeats the epoch it was in,
     from the checkpoint, with the same batches: on one thread the weights come out bit for bit as
@@ -81,8 +94,11 @@ def train_recipe(
         FolderInUseError: another process trains in the folder.
         DataError: the data have no labels, do not fit the network, or fill no batch.
         ModelError: the loss became NaN; the checkpoint of the epoch before is kept.
+        WorkerLostError: another worker of the training is gone; the same command goes on.
     """
-    with hold_folder(folder, "training"):
+    strategy = tf.distribute.get_strategy()
+    check_global_batch(strategy, recipe.batch_size)
+    with hold_folder(folder, "training", wanted=is_chief(strategy)), lost_workers(strategy):
         measured_on = None if evaluation is None else _by_name(recipe, evaluation)
         return _train_held(
             recipe, _by_name(recipe, train), measured_on, Path(folder), callbacks, command,
@@ -110,6 +126,9 @@ def _train_held(
     _check_start(recipe, folder / MODEL)
     recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
+    done = 0 if meta is None else len(meta["epochs"])
+    what = f"epochs in the checkpoint of folder {str(folder)!r}"
+    same_on_workers(tf.distribute.get_strategy(), done, what)
     if train.y is None:
         train.labels()  # says so
     stream_from = 0 if meta is None else len(meta["epochs"])
@@ -161,6 +180,11 @@ def _write(folder: Path, recipe: TrainingRecipe, model: KerasModel, result: dict
     """The model with its scaling, then the result, which says that all is done."""
     scaling = InputScaling((recipe.input_scale,), (recipe.input_shift,))
     keep_scalings(model, {model.input_names[0]: scaling})
+    if not is_chief(strategy_of(model)):
+        with tempfile.TemporaryDirectory() as nowhere:  # saving reads what all replicas keep
+            model.save(Path(nowhere) / MODEL)
+        wait_for_chief(folder / RESULT)
+        return
     with atomic_path(folder / MODEL) as temporary:
         model.save(temporary)
     write_json(folder / RESULT, result)
@@ -223,7 +247,7 @@ class _Keeper(keras.callbacks.Callback):
         if evaluation is not None:
             self.batches = evaluation_batches(recipe, evaluation.x, answers.targets(evaluation))
         self.writer = None
-        if tensorboard:
+        if tensorboard and is_chief(tf.distribute.get_strategy()):
             self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -248,7 +272,7 @@ class _Keeper(keras.callbacks.Callback):
         """Evaluate, and put state, log and scalars on disk."""
         logs = logs or {}
         figures = {name: float(logs[name]) for name in ("loss", self.figure)}
-        figures["learning_rate"] = float(self.model.optimizer.learning_rate)
+        figures["learning_rate"] = rate_of(self.model)
         last = epoch + 1 == self.recipe.epochs
         if self.batches is not None and (last or (epoch + 1) % self.recipe.evaluate_every == 0):
             found = self.model.evaluate(self.batches, verbose=0)
@@ -256,7 +280,10 @@ class _Keeper(keras.callbacks.Callback):
         figures["seconds"] = time.monotonic() - self.wall
         figures["cpu_seconds"] = time.process_time() - self.cpu
         self.meta["epochs"].append({"epoch": epoch + 1, **figures})
-        save_checkpoint(self.folder / CHECKPOINT, self.model, self.meta)
+        chief = is_chief(strategy_of(self.model))
+        save_checkpoint(self.folder / CHECKPOINT if chief else None, self.model, self.meta)
+        if not chief:
+            return
         lines = [json.dumps(row) for row in self.meta["epochs"]]
         write_text(self.folder / LOG, "\n".join(lines) + "\n")
         if self.writer is not None:

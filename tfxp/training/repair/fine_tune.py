@@ -10,6 +10,7 @@ import numpy as np
 
 from tfxp.callbacks import FreezeFormats
 from tfxp.data.named_inputs import InputSignature
+from tfxp.devices import scope_of
 from tfxp.errors import ModelError, PrecisionError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
@@ -112,7 +113,9 @@ def _epochs(
     """Train, show every epoch to the judge, and yield its loss; Ctrl-C ends it early."""
     steps, before = samples.steps, qmodel.get_weights()
     steering = _Steering(qmodel, settings, steps * settings.epochs)
-    step = objective.step(_optimizer(qmodel, settings, steps * settings.epochs))
+    with scope_of(qmodel):
+        optimizer = _optimizer(qmodel, settings, steps * settings.epochs)
+    step = objective.step(optimizer)
     for epoch in range(settings.epochs):
         total = 0.0
         try:

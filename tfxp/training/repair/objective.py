@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.devices import per_replica, scope_of, strategy_of
 from tfxp.errors import DataError
 from tfxp.keras_types import KerasModel
 from tfxp.sparsity.activation_penalty import ActivationPenalty
@@ -64,23 +65,29 @@ class Objective:
             for index, part in enumerate(targets)
         )
         self._labelled = y is not None
-        self._examine = tf.function(self._look, reduce_retracing=True)
+        self._strategy = strategy_of(qmodel)
+        self._examine = per_replica(self._strategy, self._look)
 
     def step(self, optimizer: Any) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-        """A compiled training step: (inputs, labels) -> loss."""
-        variables = self._qmodel.trainable_weights
-        optimizer.build(variables)
+        """A compiled training step: (inputs, labels) -> loss.
 
-        @tf.function(reduce_retracing=True)
-        def step(x: Any, y: tf.Tensor) -> tf.Tensor:
+        Args:
+            optimizer: made in the scope of the model's strategy; it adds up the replicas'
+                gradients.
+        """
+        variables = self._qmodel.trainable_weights
+        with scope_of(self._qmodel):
+            optimizer.build(variables)
+
+        def step(x: Any, y: Any, share: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 outputs, paid = self._forward(x)
-                loss = self._loss(x, y, list(tf.nest.flatten(outputs))) + paid
+                loss = share * (self._loss(x, y, list(tf.nest.flatten(outputs))) + paid)
             gradients = tape.gradient(loss, variables)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
-        return step
+        return per_replica(self._strategy, step)
 
     def _forward(self, x: Any) -> tuple[Any, tf.Tensor]:
         """The network's outputs in training, and P."""
@@ -108,7 +115,7 @@ class Objective:
                 loss += self._share * part.kind.loss(wanted, part.kind.rows(found))
         return loss
 
-    def _look(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _look(self, x: Any, y: Any, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self._outputs(self._qmodel, x, False)
         answers, _ = _unpacked(y)
         if self._labelled:
@@ -117,7 +124,8 @@ class Objective:
             wanted = self._taught(x)
         triples = zip(self._answers, wanted, outputs, strict=True)
         hits = [part.kind.hits(rows, part.kind.rows(found)) for part, rows, found in triples]
-        return tf.add_n(hits), self._loss(x, y, outputs)
+        # A replica without a sample, behind the last batch, has no mean.
+        return tf.add_n(hits), tf.math.multiply_no_nan(self._loss(x, y, outputs), share)
 
     def _outputs(self, model: Callable[..., Any], x: Any, training: bool) -> list[tf.Tensor]:
         return list(tf.nest.flatten(model(x, training=training)))

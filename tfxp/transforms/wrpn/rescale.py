@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from tfxp.devices import scope_of
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras import layers
 from tfxp.keras_types import KerasModel, Samples
@@ -114,7 +115,8 @@ def rescale_for_wrpn(
         read, written = scales.vector(layer.read), scales.vector(layer.written)
         rescaled(graph.layers[name], read, written, weight_percentile)
     _rescale_limits(plan, scales)
-    return graph.to_model()
+    with scope_of(model):
+        return graph.to_model()
 
 
 def _last_makers(graph: LayerGraph) -> set[str]:

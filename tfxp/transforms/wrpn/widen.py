@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tfxp.devices import scope_of
 from tfxp.errors import ConfigError, UnsupportedLayerError, did_you_mean
 from tfxp.keras_types import KerasModel
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
@@ -100,7 +101,8 @@ def widen_model(
         if layer is not None:
             configure(spec, layer)
             drop_masks(spec)
-    return graph.to_model()
+    with scope_of(model):
+        return graph.to_model()
 
 
 def _check_options(factor: Factor, initialization: str, noise: float) -> None:
