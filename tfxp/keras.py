@@ -67,6 +67,10 @@ with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_impor
         from tf_keras import backend, layers
 
 tf.get_logger().addFilter(OwnRetracing())
+# Exactness rests on float32 sums of whole numbers below 2^24; TensorFloat-32, the default of GPUs
+# that have it, keeps 10 bits of every factor.
+if os.environ.get("TFXP_TF32") != "1":
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 __all__ = ["backend", "is_keras3_model", "keras", "keras3", "layers", "tf"]
 

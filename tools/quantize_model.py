@@ -24,6 +24,7 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
+from tfxp.cli.strategy_flags import strategy_flags
 from tfxp.commands.read_data import read_data
 from tfxp.data import (
     ModelData,
@@ -80,6 +81,7 @@ _ACCUMULATOR_BITS = _FLAGS.DEFINE_integer(
     lower_bound=8,
     upper_bound=32,
 )
+_STRATEGY = strategy_flags(_FLAGS, ["none", "mirrored"])
 _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bound=0)
 _RATE = _FLAGS.DEFINE_float("learning_rate", 5e-3, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
@@ -177,7 +179,10 @@ def main() -> None:
 
 def _network() -> KerasModel:
     """The float model, without columns that 8 bits would crush, equalized if that is asked for."""
-    model = tfxp.load_model(_MODEL.value, **_OPENING.options())
+    from tfxp.devices import make_strategy
+
+    with make_strategy(*_STRATEGY.values).scope():  # all that is made of it lives there too
+        model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     if not _EQUALIZE.value:
         return model

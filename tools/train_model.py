@@ -4,6 +4,8 @@
         --eval_data=test.npz --output=out/resnet8
     tools/train_model.py --grid=configs/train/grid_wrpn_cifar10.json --train_data=train.npz \
         --eval_data=test.npz --output=out/wrpn
+    tools/train_model.py --config=configs/train/resnet8_cifar10_wrpn.json --train_data=train.npz \
+        --strategy=mirrored --output=out/two
     tools/train_model.py --config=configs/train/lenet_mnist_sakr.json --train_data=mnist.npz \
         --eval_data=mnist.npz --output=out/float --gradient_stats=out/float/stats.json
 
@@ -18,12 +20,14 @@ precision is such a map trains in fixed point.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
+from tfxp.cli.strategy_flags import strategy_flags
 from tfxp.commands.read_data import preprocessing_for
 from tfxp.data import ModelData, input_shapes
 from tfxp.errors import ConfigError, FolderInUseError, ModelError
@@ -73,6 +77,7 @@ _PENALTIES = {
     )
     for kind, text in (("l1", "their mean"), ("hoyer", "Hoyer's ratio"))
 }
+_STRATEGY = strategy_flags(_FLAGS, ["none", "mirrored", "multi_worker"])
 _THREADS = _FLAGS.DEFINE_integer(
     "threads", 0, "Threads of one operation; 0: all cores. 1 makes runs repeatable.", lower_bound=0
 )
@@ -109,17 +114,42 @@ def main() -> None:
         raise ConfigError(f"against: got {_AGAINST.value!r}; expected {rows}.")
     for _, recipe in trainings:
         _check_start(recipe)
+    strategy = _strategy()
     train, evaluation = _data(trainings[0][1])
     for _, recipe in trainings:
         recipe.steps_per_epoch(len(train))
     _start_tensorflow()
-    if grid is not None:
-        figures: Any = _train_grid(grid, trainings, train, evaluation)
-    else:
-        recipe = trainings[0][1]
-        figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
-    if _JSON.value:
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        if grid is not None:
+            figures: Any = _train_grid(grid, trainings, train, evaluation)
+        else:
+            recipe = trainings[0][1]
+            figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
+    if _JSON.value and _writes(strategy):
         write_json(_JSON.value, figures)
+
+
+def _strategy() -> Any:
+    """What --strategy stands for, made before anything is computed; None for one device."""
+    name, replicas = _STRATEGY.values
+    if name == "none" and replicas is None:
+        return None
+    if name == "multi_worker" and _GRID.value is not None:
+        raise ConfigError(
+            "strategy: got multi_worker with --grid; expected --config. Rows of a grid are shared "
+            "by starting the same command on several machines."
+        )
+    _start_tensorflow()
+    from tfxp.devices import make_strategy
+
+    return make_strategy(name, replicas)
+
+
+def _writes(strategy: Any) -> bool:
+    """Whether this process writes files: of several workers the first one does."""
+    from tfxp.devices import is_chief
+
+    return strategy is None or is_chief(strategy)
 
 
 def _start_tensorflow() -> None:
