@@ -55,7 +55,7 @@ setup(
         "tfxp": ["py.typed"],
         "tfxp.csource": ["kernels/*"],
         "tfxp.report": ["*.css", "*.js", "vendor/*"],
-        "tfxp.configs": ["*.md", "**/*.json"],
+        "tfxp.configs": ["*.md", "*.sbatch", "*.yaml", "**/*.json"],
     },
     install_requires=[
         "absl-py>=1.2",
@@ -76,7 +76,7 @@ setup(
         "tf-keras",
     ],
     extras_require={
-        "test": ["mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": ["mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
         # data sets by their names, tfds:mnist/3.0.1; it imports the first without saying so
         "tfds": ["importlib-resources", "tensorflow-datasets"],
         # LiteRT for Microcontrollers, to verify files on; its wheels are for this platform

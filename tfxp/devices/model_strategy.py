@@ -18,7 +18,7 @@ def strategy_of(model: Any) -> tf.distribute.Strategy:
         >>> strategy_of(model).num_replicas_in_sync
         1
     """
-    found = getattr(model, "_distribute_strategy", None)
+    found = getattr(model, "distribute_strategy", None)
     return found if found is not None else tf.distribute.get_strategy()
 
 
@@ -36,7 +36,7 @@ def scope_of(model: Any) -> contextlib.AbstractContextManager[Any]:
     Args:
         model: the model that is gone on from.
     """
-    if tf.distribute.has_strategy() or getattr(model, "_distribute_strategy", None) is None:
+    if tf.distribute.has_strategy():
         return contextlib.nullcontext()
     return strategy_of(model).scope()
 
