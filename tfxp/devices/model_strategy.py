@@ -15,6 +15,8 @@ def strategy_of(model: Any) -> tf.distribute.Strategy:
 
     Example:
         >>> from tfxp.devices import strategy_of
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,))])
         >>> strategy_of(model).num_replicas_in_sync
         1
     """

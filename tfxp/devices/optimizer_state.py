@@ -18,6 +18,8 @@ def step_count(model: Any) -> int:
 
     Example:
         >>> from tfxp.devices import step_count
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,))])
         >>> step_count(model)
         0
     """
