@@ -12,6 +12,7 @@ from tfxp.devices import scope_of
 from tfxp.errors import PrecisionError
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.backward_settings import BackwardSettings
+from tfxp.quantization.own_keras import guard_training
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantize_model import wrap_layers
 from tfxp.quantization.read_network import read_network, wrappers_of
@@ -123,7 +124,7 @@ def _rebuilt(
         rebuilt = wrap_layers(network, backward).to_model(qmodel.name)
         network.of_model(rebuilt).assign_formats()
     rebuilt._tfxp_stats = getattr(qmodel, "_tfxp_stats", None)
-    return keep_notes(rebuilt, notes_of(qmodel))
+    return keep_notes(guard_training(rebuilt), notes_of(qmodel))
 
 
 def _turned(

@@ -13,6 +13,8 @@ from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
 from tfxp.quantization import wrapper  # noqa: F401  registers tfxp's layers with Keras
 from tfxp.quantization.code_in_models import code_in_file, layers_outside
+from tfxp.quantization.own_keras import guard_training
+from tfxp.quantization.read_network import is_quantized
 from tfxp.quantization.saved_configs import keras_version, saved_configs
 from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
@@ -51,7 +53,8 @@ def load_model(
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")
     model = _load(name, custom_objects, safe_mode)
-    return keep_notes(model, read_notes(name))
+    keep_notes(model, read_notes(name))
+    return guard_training(model) if is_quantized(model) else model
 
 
 def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> KerasModel:

@@ -14,6 +14,7 @@ from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.annotated.annotations import annotations_of
 from tfxp.quantization.annotated.partial_precision import foreign_configs, in_parts
 from tfxp.quantization.backward_settings import BackwardSettings
+from tfxp.quantization.own_keras import guard_training
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.quantized_network import QuantizedNetwork
@@ -110,7 +111,7 @@ def quantize_plan(
     quantized = wrap_layers(network, backward).to_model(plan.graph.name)
     network.of_model(quantized).assign_formats()
     quantized._tfxp_stats = stats
-    return quantized
+    return guard_training(quantized)
 
 
 def precision_of(qmodel: KerasModel) -> PrecisionMap:

@@ -16,6 +16,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report, reporter
 from tfxp.quantization.learned_formats import freeze_formats, is_learning, learn_formats
+from tfxp.quantization.own_keras import require_tf_keras
 from tfxp.sparsity.activation_penalty import ActivationPenalty
 from tfxp.sparsity.prunable import copy_masks
 from tfxp.sparsity.pruning import GradualPruning
@@ -77,8 +78,10 @@ def fine_tune(
             inputs or targets than the model's, or values that are not finite.
         ConfigError: augmentation of several inputs, or of what are no images; a loss or weights
             that do not go with the outputs.
-        ModelError: the loss became NaN; the weights before are put back then.
+        ModelError: a model of Keras 3, or the loss became NaN; the weights before are put back
+            then.
     """
+    require_tf_keras(qmodel, "fine_tune")
     settings = _with_fixed_batch(settings or FineTuneSettings(), InputSignature.of(qmodel).batch)
     samples, answers = training_set(qmodel, x, y, sample_weight, settings)
     trained = _trained(qmodel, settings)
