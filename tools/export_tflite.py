@@ -34,6 +34,7 @@ from tfxp.tflm import write_c_array, write_compressed
 if TYPE_CHECKING:  # loads TensorFlow, which --help can do without
     from tfxp.export import ExportReport
     from tfxp.export.verify import Verification
+    from tfxp.keras_types import KerasModel
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model("Quantized Keras model, from quantize_model.py.")
@@ -85,6 +86,7 @@ _PORTABLE = _FLAGS.DEFINE_enum(
 )
 _WEIGHTS_NPZ = _FLAGS.output("Also write integer weights as .npz.", ".npz", name="weights_npz")
 _WEIGHTS_HEADER = _FLAGS.output("Also write them as a C header (.h).", ".h", name="weights_header")
+_QONNX = _FLAGS.output("Also write the network as QONNX (.onnx).", ".onnx", name="qonnx")
 _C_SOURCE = _FLAGS.output(
     "Also write the network as plain C, with --verify_data as its test.",
     name="c_source",
@@ -160,12 +162,7 @@ def main() -> int:
             runtimes=_RUNTIMES.value,
             progress=bar.reach,
         )
-    from tfxp.export import save_c_header, save_npz
-
-    if _WEIGHTS_NPZ.value:
-        save_npz(_WEIGHTS_NPZ.value, tfxp.integer_weights(qmodel))
-    if _WEIGHTS_HEADER.value:
-        save_c_header(_WEIGHTS_HEADER.value, tfxp.integer_weights(qmodel))
+    _write_hardware(qmodel)
     _print(report)
     firmware = _write_firmware(data)
     first = data.in_memory(1).x[0] if _NULLHOP.value and data is not None else None
@@ -176,6 +173,22 @@ def main() -> int:
     checked = report.verification
     parts = checked is not None and not agrees(checked, _TOLERANCE.value, _RUNTIME.value)
     return int(parts or any(differ.values()))
+
+
+def _write_hardware(qmodel: KerasModel) -> None:
+    """What was asked for beside the file, for hardware."""
+    from tfxp.export import export_qonnx, save_c_header, save_npz, steps_or_reason
+
+    if _WEIGHTS_NPZ.value or _WEIGHTS_HEADER.value:
+        weights, (steps, reason) = tfxp.integer_weights(qmodel), steps_or_reason(qmodel)
+        if _WEIGHTS_NPZ.value:
+            save_npz(_WEIGHTS_NPZ.value, weights, steps)
+        if _WEIGHTS_HEADER.value:
+            save_c_header(_WEIGHTS_HEADER.value, weights, steps)
+        if reason:
+            print(f"weights are written without the network's steps: {reason}")
+    if _QONNX.value:
+        export_qonnx(qmodel, _QONNX.value)
 
 
 def agrees(checked: Verification, tolerance: int, runtime: str = "litert") -> bool:

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from tfxp.errors import ExportError
+from tfxp.export.steps import Step, network_steps
 from tfxp.files import write_bytes, write_text
 from tfxp.formats import FixedPointFormat
 from tfxp.keras_types import KerasModel
@@ -45,9 +46,23 @@ def integer_weights(qmodel: KerasModel) -> dict[str, IntegerLayer]:
     return {name: network.integers(name) for name in layers}
 
 
-def save_npz(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> None:
-    """Write `layer/weights`, `layer/weight_scale`, `layer/bias`, `layer/bias_scale` and a JSON of
-    formats under `formats` to one `.npz`, whole or not at all."""
+def steps_or_reason(qmodel: KerasModel) -> tuple[tuple[Step, ...], str]:
+    """The steps of a network for `save_npz` and `save_c_header`, or none and the reason."""
+    try:
+        return network_steps(qmodel), ""
+    except ExportError as error:
+        return (), str(error)
+
+
+def save_npz(
+    path: str | os.PathLike[str], layers: dict[str, IntegerLayer], steps: tuple[Step, ...] = ()
+) -> None:
+    """Write a network's integers to one `.npz`, whole or not at all.
+
+    `layer/weights`, `layer/weight_scale`, `layer/bias`, `layer/bias_scale`; a JSON of the weights'
+    formats under `formats`; and one of the steps in order under `steps`: operation, inputs, shape,
+    format, shifts, rounding and zero point of every tensor, as `tfxp.export.steps.Step` has them.
+    """
     import io
 
     arrays: dict[str, np.ndarray] = {}
@@ -58,16 +73,23 @@ def save_npz(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> N
                 arrays[f"{name}/{field}"] = value
     formats = {name: [str(fmt) for fmt in layer.weight_formats] for name, layer in layers.items()}
     arrays["formats"] = np.array(json.dumps(formats))
+    arrays["steps"] = np.array(json.dumps([step.to_dict() for step in steps]))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
 
 
-def c_header(layers: dict[str, IntegerLayer], guard: str = "TFXP_WEIGHTS_H") -> str:
+def c_header(
+    layers: dict[str, IntegerLayer],
+    guard: str = "TFXP_WEIGHTS_H",
+    steps: tuple[Step, ...] = (),
+) -> str:
     """A C99 header with one array per kernel and bias, its shape and format in a comment.
 
     Kernels keep Keras' axis order: (height, width, in, out) for convolutions, (in, out) for dense
-    layers. Fixed-point formats also give the number of fractional bits as a macro.
+    layers. Fixed-point formats also give the number of fractional bits as a macro. The steps of
+    the network come last, in order, with the macros _FRACTIONAL_BITS, _QMIN, _QMAX, _ZERO_POINT
+    and the array _shifts of each tensor.
     """
     lines = ["/* Integer weights written by tfxp. value = code * scale */", f"#ifndef {guard}"]
     lines += [f"#define {guard}", "", "#include <stdint.h>", ""]
@@ -84,13 +106,33 @@ def c_header(layers: dict[str, IntegerLayer], guard: str = "TFXP_WEIGHTS_H") -> 
             wide = np.abs(layer.bias).max(initial=0) > 2**31 - 1
             codes = layer.bias.astype(np.int64 if wide else np.int32)
             lines += _c_array(f"{ident}_bias", codes, layer.bias_scale)
+    for number, step in enumerate(steps):
+        lines += _step_lines(number, step, _identifier(f"{step.name}_output", taken))
     return "\n".join([*lines, f"#endif /* {guard} */", ""])
 
 
-def save_c_header(path: str | os.PathLike[str], layers: dict[str, IntegerLayer]) -> None:
+def _step_lines(number: int, step: Step, ident: str) -> list[str]:
+    """A step's comment, macros and shifts."""
+    options = "".join(f", {key} {value}" for key, value in step.options.items())
+    shape, reads = " x ".join(map(str, step.shape)), ", ".join(step.reads)
+    lines = [
+        f"/* step {number}: {step.name} = {step.kind}({reads}), shape {shape}, round "
+        f"{step.rounding}{options} */"
+    ]
+    for field in ("fractional_bits", "qmin", "qmax", "zero_point"):
+        lines.append(f"#define {ident.upper()}_{field.upper()} ({getattr(step, field)})")
+    if step.shifts:
+        listed = ", ".join(map(str, step.shifts))
+        lines.append(f"static const int8_t {ident}_shifts[{len(step.shifts)}] = {{{listed}}};")
+    return [*lines, ""]
+
+
+def save_c_header(
+    path: str | os.PathLike[str], layers: dict[str, IntegerLayer], steps: tuple[Step, ...] = ()
+) -> None:
     """Write `c_header` to a file, whole or not at all."""
     guard = re.sub(r"\W", "_", os.path.basename(os.fspath(path))).upper()
-    write_text(path, c_header(layers, guard))
+    write_text(path, c_header(layers, guard, steps))
 
 
 def _identifier(name: str, taken: set[str]) -> str:
