@@ -79,6 +79,8 @@ setup(
         "test": ["mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
         # data sets by their names, tfds:mnist/3.0.1; it imports the first without saying so
         "tfds": ["importlib-resources", "tensorflow-datasets"],
+        # hardware flows: the format, and the runtime that tests it
+        "qonnx": ["onnx", "qonnx>=1.0,<2"],
         # LiteRT for Microcontrollers, to verify files on; its wheels are for this platform
         "tflm": ['tflite-micro; platform_system == "Linux" and platform_machine == "x86_64"'],
     },

@@ -70,8 +70,8 @@ class Step:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; the arrays of the weights stand elsewhere, under the layer's name."""
-        fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields if field.name != "weights"}
+        names = [field.name for field in dataclasses.fields(self) if field.name != "weights"]
+        return {name: getattr(self, name) for name in names}
 
 
 def network_steps(qmodel: KerasModel) -> tuple[Step, ...]:
@@ -115,7 +115,7 @@ class _Reader:
         if closed or spec.kind in _IDENTITIES or is_softmax(spec):
             self._made[Ref(number)] = reads[0]
             return
-        shape = spec.config.get("batch_input_shape") if not call.refs() else call.output_shapes[0]
+        shape: Any = call.output_shapes[0] if call.refs() else spec.config["batch_input_shape"]
         if None in shape[1:]:
             self._refuse(spec, f"has an output of the free shape {tuple(shape[1:])}")
         step = self._step(spec, reads, tuple(int(size) for size in shape[1:]))
@@ -170,10 +170,10 @@ class _Reader:
         if spec.kind in _MACS:
             if config.get("groups", 1) != 1 or set(config.get("dilation_rate", (1,))) != {1}:
                 self._refuse(spec, "has groups or dilation")
-            names = () if spec.kind == "Dense" else ("strides", "padding")
+            names = ["strides", "padding"] if spec.kind != "Dense" else []
             return _MACS[spec.kind], {name: _plain(config[name]) for name in names}
         if spec.kind == "MaxPooling2D":
-            names = ("pool_size", "strides", "padding")
+            names = ["pool_size", "strides", "padding"]
             return "max_pool2d", {name: _plain(config[name]) for name in names}
         if spec.kind == "GlobalAveragePooling2D":
             return "mean", {"keepdims": bool(config.get("keepdims"))}
