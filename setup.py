@@ -49,7 +49,13 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10,<3.14",
-    packages=[*find_packages(include=["tfxp", "tfxp.*"]), "tfxp.tools", "tfxp.configs"],
+    packages=[
+        *find_packages(include=["tfxp", "tfxp.*"]),
+        "tfxp.tools",
+        "tfxp.tools.frontier",
+        "tfxp.tools.frontier.programs",
+        "tfxp.configs",
+    ],
     package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
     package_data={
         "tfxp": ["py.typed"],
