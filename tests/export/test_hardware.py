@@ -22,8 +22,11 @@ def digits():
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
     x = layers.MaxPooling2D(name="pool")(layers.BatchNormalization(name="norm")(x))
     skip = layers.Conv2D(8, 1, name="skip")(x)
-    x = layers.ReLU(name="sum_relu")(layers.Add(name="sum")([layers.Conv2D(
-        8, 3, padding="same", activation="relu", name="second")(x), skip]))
+    x = layers.ReLU(name="sum_relu")(
+        layers.Add(name="sum")(
+            [layers.Conv2D(8, 3, padding="same", activation="relu", name="second")(x), skip]
+        )
+    )
     x = layers.Dense(10, name="logits")(layers.Flatten(name="flat")(x))
     return keras.Model(image, layers.Softmax(name="softmax")(x), name="digits")
 

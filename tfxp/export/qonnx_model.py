@@ -166,9 +166,7 @@ class _Writer:
         source = self._steps[step.reads[0]]
         axes = self._constant(f"{step.name}_axes", np.array([2, 3], np.int64))
         keep = int(step.options["keepdims"])
-        sums = self._node(
-            "ReduceSum", [source.name, axes], f"{step.name}_sum", keepdims=keep
-        )
+        sums = self._node("ReduceSum", [source.name, axes], f"{step.name}_sum", keepdims=keep)
         count = self._constant(f"{step.name}_count", float(np.prod(source.shape[:2])))
         return self._node("Div", [sums, count], f"{step.name}_mean")
 

@@ -236,5 +236,3 @@ class _Reader:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else [int(one) for one in np.atleast_1d(value)]
-
-
