@@ -18,6 +18,11 @@ def pareto_front(
 
     Of points that are equal in both, the first is kept. Sorted by cost.
 
+    Args:
+        points: any values.
+        cost: point -> what it costs.
+        score: point -> how good it is.
+
     Example:
         >>> pareto_front([(3, 0.9), (2, 0.8), (3, 0.7), (4, 0.9)], lambda p: p[0], lambda p: p[1])
         [(2, 0.8), (3, 0.9)]
@@ -41,6 +46,13 @@ def cheapest_within(
     """The cheapest point whose score is at most a relative `tolerance` below `baseline`.
 
     Ties in cost go to the better score, then to the first. None if no point is good enough.
+
+    Args:
+        points: any values.
+        cost: point -> what it costs.
+        score: point -> how good it is.
+        baseline: the score that the tolerance is a share of.
+        tolerance: from 0 to 1.
 
     Raises:
         ConfigError: `tolerance` is not a share.

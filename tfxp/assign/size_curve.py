@@ -169,7 +169,13 @@ def best_saving(
 def smallest_within(
     points: Sequence[SizePoint], baseline: float, tolerance: float
 ) -> SizePoint | None:
-    """The smallest allocated map whose score is at most a relative `tolerance` below float's."""
+    """The smallest allocated map whose score is at most a relative `tolerance` below float's.
+
+    Args:
+        points: of `size_curve`, equal maps among them.
+        baseline: score of the float network.
+        tolerance: share of it that may be lost.
+    """
     return cheapest_within(
         [point for point in points if point.kind == "allocated"],
         lambda p: p.size_bits,

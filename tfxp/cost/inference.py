@@ -227,6 +227,11 @@ def total_traffic(
 
     The two totals of `cost_report` that a search asks for at every step, without the rest.
 
+    Args:
+        model: sizes and work of every layer.
+        precision: a precision map, or the precision of every layer.
+        settings: choices made in counting.
+
     Example:
         >>> from tfxp.models import count_network
         >>> total_traffic(count_network("sakr_convnet"), PrecisionMap.uniform(8, 8))[1]

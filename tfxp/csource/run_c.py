@@ -113,6 +113,13 @@ def compile_c_program(
 ) -> Path:
     """Compile the program in a folder, with one of its mains, to an executable file.
 
+    Args:
+        folder: where `write_c` put the program.
+        program: the file to make.
+        main: which C file of the folder has the main.
+        skip_zeros: whether kernels skip zeros.
+        flags: more flags of the compiler.
+
     Raises:
         DependencyError: there is no C compiler.
         ModelError: it does not compile.

@@ -267,6 +267,12 @@ def integer_graph_of(
 ) -> IntegerGraph:
     """The integer graph of a quantized model, as `export_tflite` writes it for tfxp.
 
+    Args:
+        qmodel: a quantized model.
+        softmax: whether a final softmax is part of the file.
+        pack_int4: whether two weights of up to 4 bits share a byte.
+        fine_bias: as in `export_tflite`.
+
     Raises:
         ExportError: something cannot be written as integers; everything is listed.
     """

@@ -164,6 +164,13 @@ def quantize(
 
     Binary WRPN weights come back as +-mean|w|, the mean taken over the whole array.
 
+    Args:
+        values: array of any shape, real values.
+        fmt: a fixed-point or WRPN format.
+        rounding: what happens between two codes.
+        overflow: what happens beyond the last code.
+        generator: draws for stochastic rounding.
+
     Example:
         >>> from tfxp.formats import parse_format
         >>> quantize(np.array([0.1, -0.45, 2.0]), parse_format("Q0.3")).tolist()

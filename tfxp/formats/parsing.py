@@ -41,6 +41,10 @@ def parse_format(text: str, role: str = "weights", sign_in_m: bool = False) -> F
 def format_of_scale(scale: float, qmin: int, qmax: int) -> Format:
     """The format that has these numbers; the inverse of reading a format's properties.
 
+    Args:
+        scale: value of one step.
+        qmin, qmax: least and largest code.
+
     Raises:
         PrecisionError: no format has them.
 

@@ -136,7 +136,13 @@ class Operator:
 
 @dataclass
 class Signature:
-    """A named entry point: argument names to tensor indices of one subgraph."""
+    """A named entry point: argument names to tensor indices of one subgraph.
+
+    Args:
+        key: its name.
+        inputs, outputs: argument name -> index of a tensor.
+        subgraph: whose tensors these are.
+    """
 
     key: str
     inputs: dict[str, int]
@@ -147,6 +153,18 @@ class Signature:
 @dataclass
 class IntegerGraph:
     """A model: the main subgraph in full, other subgraphs, signatures and metadata.
+
+    Args:
+        tensors: all tensors; operators and ends name them by their index.
+        operators: in the order in which they run.
+        inputs, outputs: indices of tensors.
+        metadata: name -> bytes.
+        signatures: named entry points.
+        name: of the main subgraph.
+        description: free text of the file.
+        version: of the schema.
+        subgraphs: the others, that operators call.
+        extra: parts of the file that are kept as they are.
 
     Example:
         >>> graph = IntegerGraph()

@@ -11,7 +11,15 @@ from tfxp.interpreter.registry import Node
 
 @dataclass(frozen=True)
 class LayerRow:
-    """Figures of one operator; sums over all images run since the last reset."""
+    """Figures of one operator; sums over all images run since the last reset.
+
+    Args:
+        index: of the operator.
+        name: of the layer that it computes.
+        type: the operator's name in the file.
+        input_shape, weight_shape, output_shape: shapes of its tensors.
+        counters: what it did.
+    """
 
     index: int
     name: str

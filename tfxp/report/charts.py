@@ -43,7 +43,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of a pair chart: two bars above each other; None draws none."""
+    """One row of a pair chart: two bars above each other; None draws none.
+
+    Args:
+        label: what the row is about.
+        values: lengths of the two bars.
+        value: text at the end.
+    """
 
     label: str
     values: tuple[float | None, float | None]
@@ -52,7 +58,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class RangeRow:
-    """One row of a range chart: a tensor's distribution and its format (None: left in float)."""
+    """One row of a range chart: a tensor's distribution and its format (None: left in float).
+
+    Args:
+        label: the tensor's name.
+        stats: its distribution.
+        fmt: its format.
+    """
 
     label: str
     stats: TensorStats
@@ -61,7 +73,13 @@ class RangeRow:
 
 @dataclass(frozen=True)
 class Histogram:
-    """One small histogram: a tensor's values, with the grid of its format drawn in."""
+    """One small histogram: a tensor's values, with the grid of its format drawn in.
+
+    Args:
+        label: the tensor's name.
+        stats: its distribution.
+        fmt: its format; None draws no grid.
+    """
 
     label: str
     stats: TensorStats
@@ -170,6 +188,11 @@ def histogram_chart(histograms: Sequence[Histogram], caption: str = "", bins: in
 
     Zeros are left out of the bars, because a ReLU makes so many that nothing else would show; their
     share is written above.
+
+    Args:
+        histograms: from left to right, then down.
+        caption: a sentence below.
+        bins: columns of each.
     """
     cells = [_one_histogram(histogram, bins) for histogram in histograms]
     legend = chart_legend([("values", "one"), ("grid of the format", "two")])

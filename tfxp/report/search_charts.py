@@ -38,7 +38,13 @@ class Series:
 
 @dataclass(frozen=True)
 class MarkRow:
-    """One row of a mark chart: a value per mark (None: absent), and the text at the end."""
+    """One row of a mark chart: a value per mark (None: absent), and the text at the end.
+
+    Args:
+        label: what the row is about.
+        values: places on the axis.
+        text: what stands at the end.
+    """
 
     label: str
     values: tuple[float | None, ...]

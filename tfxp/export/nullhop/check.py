@@ -23,6 +23,11 @@ def check_nullhop(
 
     Formats that saturate before 16 bits do are applied by the model only; a difference of 0
     everywhere says that none did, and that every integer in the file is right.
+
+    Args:
+        path: the NullHop text file.
+        qmodel: the model that it was written from.
+        sample: one input, without the dimension of samples.
     """
     loaded, tracer = load_nullhop(path), KerasTracer(qmodel)
     network, made = tracer.network, convert(tracer.network, sample)

@@ -12,7 +12,20 @@ DEFAULT_BITS = 8
 
 @dataclasses.dataclass(frozen=True)
 class NullhopLayer:
-    """One convolution of the file; the kernel is (out, in, row, column), all integers."""
+    """One convolution of the file; the kernel is (out, in, row, column), all integers.
+
+    Args:
+        compressed: whether inputs come as non-zero values with a mask.
+        kernel_size: side of the square kernel.
+        channels_in, channels_out: input and output maps.
+        columns, rows: size of the input maps.
+        pooling: whether a 2 x 2 maximum follows.
+        relu: whether a ReLU follows.
+        padding: zeros on each side.
+        kernels: (out, in, row, column).
+        biases: one per output map.
+        kernel_bits, bias_bits, output_bits, input_bits: fractional bits of the integers.
+    """
 
     compressed: int
     kernel_size: int
