@@ -82,6 +82,8 @@ setup(
         "tf-keras",
     ],
     extras_require={
+        # the documentation site: mkdocs build --strict
+        "docs": ["mkdocs-jupyter", "mkdocs-material", "mkdocstrings[python]"],
         "test": ["mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
         # data sets by their names, tfds:mnist/3.0.1; it imports the first without saying so
         "tfds": ["importlib-resources", "tensorflow-datasets"],

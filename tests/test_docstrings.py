@@ -1,4 +1,4 @@
-"""Every public object has its sections: one sentence, Args, Raises, and Example where it is small."""
+"""Every public object has its sections: a sentence that ends, and all of its arguments."""
 
 import ast
 import re

@@ -25,7 +25,7 @@ if [ "${1:-}" = "--slow" ] || [ "${CI:-}" = "true" ]; then
   slow=(--slow)
 fi
 
-section install install_tfxp "[test,tflm,qonnx]"
+section install install_tfxp "[test,tflm,qonnx,docs]"
 if [ ${#failed[@]} -gt 0 ]; then
   exit 1
 fi
