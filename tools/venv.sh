@@ -15,7 +15,7 @@ find_python() {
 }
 
 # install_tfxp ""             what users get
-# install_tfxp "[test,tflm,docs]"  with what the checks need
+# install_tfxp "[test,tflm,qonnx,docs]"  with what the checks need
 # Installs only when the interpreter, the extras or the package's metadata have changed.
 install_tfxp() {
   local python stamp
@@ -30,7 +30,7 @@ install_tfxp() {
     fi
   fi
   stamp=$( (.venv/bin/python --version; cat setup.py pyproject.toml tfxp/version.py) | cksum)
-  if [ -f .venv/installed ] && grep -qxF -e "$stamp $1" -e "$stamp [test,tflm,docs]" .venv/installed; then
+  if [ -f .venv/installed ] && grep -qxF -e "$stamp $1" -e "$stamp [test,tflm,qonnx,docs]" .venv/installed; then
     return
   fi
   echo "Installing tfxp$1 and what it needs into .venv (minutes, the first time)"
