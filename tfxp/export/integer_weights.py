@@ -62,6 +62,11 @@ def save_npz(
     `layer/weights`, `layer/weight_scale`, `layer/bias`, `layer/bias_scale`; a JSON of the weights'
     formats under `formats`; and one of the steps in order under `steps`: operation, inputs, shape,
     format, shifts, rounding and zero point of every tensor, as `tfxp.export.steps.Step` has them.
+
+    Args:
+        path: file to write.
+        layers: of `integer_weights`.
+        steps: of the network, in order.
     """
     import io
 
@@ -90,6 +95,11 @@ def c_header(
     layers. Fixed-point formats also give the number of fractional bits as a macro. The steps of
     the network come last, in order, with the macros _FRACTIONAL_BITS, _QMIN, _QMAX, _ZERO_POINT
     and the array _shifts of each tensor.
+
+    Args:
+        layers: of `integer_weights`.
+        guard: name of the include guard.
+        steps: of the network, in order.
     """
     lines = ["/* Integer weights written by tfxp. value = code * scale */", f"#ifndef {guard}"]
     lines += [f"#define {guard}", "", "#include <stdint.h>", ""]
@@ -130,7 +140,13 @@ def _step_lines(number: int, step: Step, ident: str) -> list[str]:
 def save_c_header(
     path: str | os.PathLike[str], layers: dict[str, IntegerLayer], steps: tuple[Step, ...] = ()
 ) -> None:
-    """Write `c_header` to a file, whole or not at all."""
+    """Write `c_header` to a file, whole or not at all.
+
+    Args:
+        path: file to write; its name becomes the include guard.
+        layers: of `integer_weights`.
+        steps: of the network, in order.
+    """
     guard = re.sub(r"\W", "_", os.path.basename(os.fspath(path))).upper()
     write_text(path, c_header(layers, guard, steps))
 
