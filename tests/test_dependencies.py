@@ -19,6 +19,7 @@ PACKAGES = {
     "tflite_micro": "tflite-micro",
     "absl": "absl-py", "ai_edge_litert": "ai-edge-litert", "grpc": "grpcio",
     "keras_tuner": "keras-tuner", "sklearn": "scikit-learn", "tf_keras": "tf-keras",
+    "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
 }  # fmt: skip
 TFMOT = "tensorflow-model-optimization"
