@@ -3,6 +3,7 @@ QONNX executed by its own runtime, give the codes that the exported file gives."
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ from tfxp.errors import ExportError
 from tfxp.export import export_qonnx, network_steps, save_c_header, save_npz
 from tfxp.keras import keras, layers
 
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+RESNET = (
+    SHARED / "models/mlcommons+tiny/benchmark/training/image_classification/trained_models"
+    "/pretrainedResnet.h5"
+)
 RNG = np.random.default_rng(4)
 
 
@@ -160,6 +166,18 @@ def test_qonnx_gives_the_same(network):
     last = network_steps(qmodel)[-1]
     codes = executed(folder / "n.onnx", x) * 2.0**last.fractional_bits + last.zero_point
     assert np.count_nonzero(codes != wanted) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RESNET.exists(), reason="needs ../shared/models")
+def test_qonnx_of_resnet8(tmp_path):
+    pytest.importorskip("qonnx")
+    x = np.load(SHARED / "data/cifar10_test_first5k.npz")["x"][:64].astype(np.float32)
+    model = tfxp.load_model(RESNET)
+    qmodel = tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, x))
+    export_qonnx(qmodel, tmp_path / "n.onnx", batch=len(x))
+    logits = keras.Model(qmodel.inputs, qmodel.get_layer("dense").output)
+    assert np.count_nonzero(executed(tmp_path / "n.onnx", x) != logits(x).numpy()) == 0
 
 
 def test_what_has_no_step_is_named():
