@@ -164,13 +164,13 @@ class Quickstart:
     def export(self) -> None:
         """The integer file, compared element by element on every image that there is."""
         import tfxp
-        from tfxp.export import network_steps, save_c_header
+        from tfxp.export import save_c_header, steps_or_reason
 
         images = np.concatenate([self.test.x, self.train.x])
         self.say("export", "writing and comparing every tensor; compiling kernels, once")
         report = tfxp.export_tflite(self.qmodel, self.tflite, verify=images)
-        weights, steps = tfxp.integer_weights(self.qmodel), network_steps(self.qmodel)
-        save_c_header(self.folder / "weights.h", weights, steps)
+        steps, _ = steps_or_reason(self.qmodel)
+        save_c_header(self.folder / "weights.h", tfxp.integer_weights(self.qmodel), steps)
         figures = report.to_dict()
         for key in ("mismatches_interpreter", "mismatches_litert", "elements"):
             self.summary[key] = figures[key]

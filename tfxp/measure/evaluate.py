@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 
 from tfxp.data import Batch, ModelData, Source, input_shapes
 from tfxp.keras import tf
 from tfxp.keras_types import KerasModel
-from tfxp.measure.scorer import MetricLike, NamedScorer, Scorer, make_scorer
+from tfxp.measure.scorer import MetricLike, NamedScorer, Scorer, is_scorer, make_scorer
 from tfxp.progress import Report, reporter
 from tfxp.streams import open_data
 
@@ -39,7 +40,9 @@ def evaluate_model(
     """
     source = open_data(data, input_shapes(model), labels=True)
     scorer = (
-        metric if isinstance(metric, Scorer) else make_scorer(metric, model.output_names, direction)
+        metric
+        if is_scorer(metric)
+        else make_scorer(cast(MetricLike, metric), model.output_names, direction)
     )
     whole = isinstance(source, ModelData) and isinstance(scorer, NamedScorer)
     scorer.reset()

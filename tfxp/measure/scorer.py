@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -44,7 +44,6 @@ _PROBABILITIES = (
 )  # fmt: skip
 
 
-@runtime_checkable
 class Scorer(Protocol):
     """Adds up a figure over batches.
 
@@ -66,6 +65,16 @@ class Scorer(Protocol):
 
     def value(self) -> float:
         """The figure of all batches since the last `reset`."""
+
+
+def is_scorer(metric: MetricLike | Scorer) -> TypeGuard[Scorer]:
+    """Whether it adds up by itself. `isinstance` would ask "auto" for a direction it has not yet.
+
+    Example:
+        >>> is_scorer(make_scorer("auto")), is_scorer("auto")
+        (True, False)
+    """
+    return hasattr(type(metric), "add") and hasattr(type(metric), "reset")
 
 
 def make_scorer(
