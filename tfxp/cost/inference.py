@@ -17,7 +17,7 @@ from tfxp.cost.bits import (
 from tfxp.cost.cost_report import CostReport, Figure
 from tfxp.cost.energy import EnergyTable
 from tfxp.cost.memory import memory_bits
-from tfxp.cost.selection import resolve_precision, select_layers
+from tfxp.cost.selection import charge_edges, resolve_precision
 from tfxp.cost.stages import Stage, stages_of
 from tfxp.errors import ConfigError
 from tfxp.precision import (
@@ -178,7 +178,7 @@ def cost_report(
     """
     settings = settings or CostSettings()
     resolved = resolve_precision(model, precision)
-    charged = _charge_edges(model, resolved) if settings.edges == "float" else resolved
+    charged = charge_edges(model, resolved) if settings.edges == "float" else resolved
     _check_executed(model, macs_executed)
     rows = []
     baselines: dict[str, float] = dict.fromkeys(_RATIOS.values(), 0.0)
@@ -352,19 +352,6 @@ def _parameters(layer: LayerStats, settings: CostSettings) -> int:
 def _model_bits(layer: LayerStats, precision: LayerPrecision, settings: CostSettings) -> int:
     biases = layer.bias_count * bias_bits(precision) if settings.count_bias else 0
     return layer.weight_count * tensor_bits(precision.weights) + biases
-
-
-def _charge_edges(
-    model: ModelStats, resolved: Mapping[str, LayerPrecision]
-) -> dict[str, LayerPrecision]:
-    """The first and last layers with weights charged as float, their operands too."""
-    selected = select_layers(model)
-    edges = {*selected["@first"], *selected["@last"]}
-    wide = LayerPrecision(weights=FLOAT)
-    return {
-        name: precision.updated(wide) if name in edges and model[name].weight_count else precision
-        for name, precision in resolved.items()
-    }
 
 
 def _add_energy(

@@ -48,6 +48,24 @@ def resolve_precision(
     return dict(precision)
 
 
+def charge_edges(
+    model: ModelStats, resolved: Mapping[str, LayerPrecision]
+) -> dict[str, LayerPrecision]:
+    """The first and last layers with weights charged as float, their operands too.
+
+    Args:
+        model: the network.
+        resolved: the precision of every layer.
+    """
+    selected = select_layers(model)
+    edges = {*selected["@first"], *selected["@last"]}
+    wide = LayerPrecision(weights=FLOAT)
+    return {
+        name: precision.updated(wide) if name in edges and model[name].weight_count else precision
+        for name, precision in resolved.items()
+    }
+
+
 def weight_bits(
     model: ModelStats, precision: PrecisionMap | Mapping[str, LayerPrecision]
 ) -> dict[str, tuple[int, int]]:
