@@ -69,7 +69,11 @@ def test_endings_and_folders(net):
         check_outputs([OutputFlag("output")], {"output": str(net.parent)})
 
 
-TOOLS = [m.name for m in pkgutil.iter_modules(tools.__path__) if not m.name.startswith("bench")]
+TOOLS = [
+    module.name
+    for module in pkgutil.iter_modules(tools.__path__)
+    if not module.ispkg and not module.name.startswith("bench")
+]
 
 
 @pytest.mark.parametrize("name", TOOLS)
