@@ -131,7 +131,8 @@ def test_batches_whose_samples_differ_in_shape(rng):
     stream = tf.data.Dataset.from_generator(
         lambda: iter(parts), output_signature=tf.TensorSpec((None, None, 3))
     )
-    for call in (tfxp.calibrate_model, lambda q, d: fine_tune(q, d, None, teacher=model)):
+    settings = FineTuneSettings(1, batch_size=4)
+    for call in (tfxp.calibrate_model, lambda q, d: fine_tune(q, d, None, settings, teacher=model)):
         with pytest.raises(DataError, match=r"got shapes \(6, 3\); expected \(5, 3\)"):
             call(qmodel, stream)
 

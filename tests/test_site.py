@@ -35,7 +35,7 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed = run_notebook(path)
     cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
-    stored = ["".join(out["text"] for out in cell["outputs"]) for cell in cells]
+    stored = ["".join("".join(o["text"]) for o in cell["outputs"]) for cell in cells]
     assert [bool(text) for text in printed] == [bool(text) for text in stored]
     assert any(stored)
 

@@ -186,7 +186,8 @@ def answers_in_order(y: Any, outputs: Sequence[str]) -> Any:
             return next(iter(y.values()))
         if isinstance(y, (tuple, list)) and len(y) == 1:
             return y[0]
-        return y
+        if not isinstance(y, Mapping):
+            return y
     if isinstance(y, Mapping) and set(y) == set(outputs):
         return tuple(y[name] for name in outputs)
     if isinstance(y, (tuple, list)) and len(y) == len(outputs):
