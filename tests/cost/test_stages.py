@@ -105,6 +105,8 @@ def test_selectors():
         "@first": ["a"],
         "@last": ["d"],
         "@norms": [],
+        "@means": [],
+        "@addends": ["b"],
     }
 
 

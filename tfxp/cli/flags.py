@@ -293,8 +293,8 @@ class ToolFlags:
         """--precision: a precision map or a shorthand."""
         text = (
             "A precision map (.json), one that ships with tfxp by its name, or a shorthand: w4a6"
-            " (4-bit weights, 6-bit activations), w4a4e8 (first and last layer 8), w6a6c"
-            " (per-channel weights)."
+            " (4-bit weights, 6-bit activations), w4a4e8 (first and last layer 8), w4a4s8"
+            " (operands of sums 8), w6a6c (per-channel weights)."
         )
         return self.DEFINE_string("precision", default, text, required=required)
 

@@ -12,11 +12,10 @@ from typing import Any
 from tfxp.errors import PrecisionError, check_fields
 from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
-from tfxp.precision.selectors import check_rule_keys, rule_targets
+from tfxp.precision.selectors import KEPT, KEPT_BITS, check_rule_keys, rule_targets
 
 SCHEMA = 1
-_SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(c?)")
-_EDGE_BITS = 8
+_SHORTHAND = re.compile(r"w(\d+|f)a(\d+|f)(?:e(\d+))?(?:s(\d+))?(c?)")
 _PROVENANCE = ("description", "reference", "command", "expected")
 
 
@@ -25,14 +24,15 @@ class PrecisionMap:
     """Which precision each tensor of a network gets.
 
     Keys of `layers` are layer names, selectors (`@inputs`, `@outputs`, `@first`, `@last`,
-    `@norms`) or regular expressions that must match a whole name; rules are applied in order, the
-    last match wins, field by field. A layer that was folded into another (a BatchNormalization, a
-    ReLU) may be named too: what is said of it holds for the layer it went into.
+    `@norms`, `@means`, `@addends`) or regular expressions that must match a whole name; rules are
+    applied in order, the last match wins, field by field. A layer that was folded into another (a
+    BatchNormalization, a ReLU) may be named too: what is said of it holds for the layer it went
+    into.
 
     What enters and leaves the network (images, logits) lies between no two layers, nor does what a
-    layer normalization computes on its way: where the default gives activations fewer than 8 bits,
-    these tensors get 8 all the same. A rule for them, such as {"@inputs": {"activations": 4}},
-    changes that.
+    layer normalization computes on its way, and a mean over a whole axis is one value of many:
+    where the default gives activations fewer than 8 bits, these tensors get 8 all the same. A rule
+    for them, such as {"@inputs": {"activations": 4}}, changes that.
 
     Args:
         default: what holds where no rule says anything else.
@@ -67,6 +67,7 @@ class PrecisionMap:
         activations: int | str,
         edge_bits: int | None = None,
         per_channel: bool | None = None,
+        addend_bits: int | None = None,
     ) -> PrecisionMap:
         """The same precision in every layer.
 
@@ -76,11 +77,15 @@ class PrecisionMap:
             edge_bits: bits of the first and last layer with weights and of the input and output
                 tensors, where they differ.
             per_channel: whether every output channel's kernel has its own fractional bits.
+            addend_bits: bits of tensors that are only added up, never multiplied, such as the two
+                branches of a residual block, where they differ.
         """
         edges: dict[str, LayerPrecision] = {}
+        if addend_bits is not None:
+            edges["@addends"] = LayerPrecision(activations=addend_bits)
         if edge_bits is not None:
             whole = LayerPrecision(weights=edge_bits, activations=edge_bits)
-            edges = {
+            edges |= {
                 "@inputs": LayerPrecision(activations=edge_bits),
                 "@first": LayerPrecision(weights=edge_bits),
                 "@last": whole,
@@ -94,7 +99,8 @@ class PrecisionMap:
         """A map from a shorthand or a JSON file.
 
         "w4a6" is uniform; "w4a6e8" keeps the network's edges (input, first and last layer,
-        output) at 8 bits; "w6a6c" has per-channel weights; "f" for bits means float.
+        output) at 8 bits; "w4a4s8" what is only added up, never multiplied (the branches of
+        residual blocks); "w6a6c" has per-channel weights; "f" for bits means float.
 
         Raises:
             PrecisionError: neither a shorthand nor a readable file.
@@ -111,9 +117,10 @@ class PrecisionMap:
                 f"precision: got {text!r}; expected a shorthand such as w8a8, w4a4e8 or w6a6c, "
                 "or the path of a precision map (.json)."
             )
-        w, a, edge, channel = match.groups()
+        w, a, *widths, channel = match.groups()
         bits = ["float" if value == "f" else int(value) for value in (w, a)]
-        return cls.uniform(bits[0], bits[1], int(edge) if edge else None, bool(channel) or None)
+        edge, addend = (int(value) if value else None for value in widths)
+        return cls.uniform(bits[0], bits[1], edge, bool(channel) or None, addend)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PrecisionMap:
@@ -211,9 +218,9 @@ class PrecisionMap:
         base = LayerPrecision(per_channel=False, placement="post_activation")
         base = base.updated(LayerPrecision(rounding=self.rounding)).updated(self.default)
         result = {name: base for name in names}
-        if isinstance(base.activations, int) and base.activations < _EDGE_BITS:
-            edge = dataclasses.replace(base, activations=_EDGE_BITS)
-            for key in ("@inputs", "@outputs", "@norms"):
+        if isinstance(base.activations, int) and base.activations < KEPT_BITS:
+            edge = dataclasses.replace(base, activations=KEPT_BITS)
+            for key in KEPT:
                 ends = (selected or {}).get(key, ())
                 result.update({name: edge for name in ends if name in result})
         targets = rule_targets(self.layers, "precision map", names, aliases, selected or {})

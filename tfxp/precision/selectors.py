@@ -16,7 +16,13 @@ SELECTORS = {
     "@first": "the layers with weights that the network's inputs reach first",
     "@last": "the layers with weights from which the network's outputs are reached last",
     "@norms": "the means, rows and directions that layer normalizations compute on their way",
+    "@means": "means over whole axes, such as a global average pool: one value a channel",
+    "@addends": "the layers whose outputs are only added up or subtracted, never multiplied",
 }
+# Where the default gives activations fewer bits than this, what these selectors stand for has as
+# many all the same: no layer's output between two layers, or one value of many.
+KEPT_BITS = 8
+KEPT = ("@inputs", "@outputs", "@norms", "@means")
 # The output has the format of the first input.
 _PASS_ON = frozenset(
     {
@@ -120,6 +126,10 @@ def select(nodes: Mapping[Key, Node[Key]], outputs: Iterable[Key]) -> dict[str, 
         "@first": _nearest(nodes, begin, _readers(nodes)),
         "@last": _nearest(nodes, outputs, reads),
         "@norms": _norm_parts(nodes),
+        "@means": [
+            node for node in nodes.values() if node.kind == LayerKind.MEAN and node.owns_format
+        ],
+        "@addends": _addends(nodes, owners, {owners[key] for key in outputs}),
     }
     return {key: list(dict.fromkeys(node.name for node in group)) for key, group in found.items()}
 
@@ -151,6 +161,23 @@ def _nearest(
         else:
             todo += neighbours[key]
     return [node for key, node in nodes.items() if key in found]
+
+
+def _addends(
+    nodes: Mapping[Key, Node[Key]], owners: Mapping[Key, Key], outputs: set[Key]
+) -> list[Node[Key]]:
+    """Nodes whose formats only sums read, through whatever passes them on."""
+    kinds: dict[Key, set[LayerKind]] = {}
+    for key, node in nodes.items():
+        if owners[key] == key:  # else it hands on another's format
+            for source in _known(node.reads, nodes):
+                kinds.setdefault(owners[source], set()).add(node.kind)
+    sums = {LayerKind.ADD, LayerKind.SUBTRACT}
+    return [
+        node
+        for key, node in nodes.items()
+        if node.owns_format and key not in outputs and kinds.get(key) and kinds[key] <= sums
+    ]
 
 
 def _norm_parts(nodes: Mapping[Key, Node[Key]]) -> list[Node[Key]]:

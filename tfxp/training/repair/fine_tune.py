@@ -47,10 +47,10 @@ def fine_tune(
     L is the cross-entropy of a softmax, at every position, or of sigmoids, and the squared error
     of other outputs; R is what the network adds itself, its regularizers and `add_loss`; P is the
     settings' price of activations that are not zero. Some samples are held back. The model ends
-    with the weights of the epoch, or of the beginning, that decides most of them rightly (by the
-    labels, or without them as the float model does), with the smaller loss among equals. Where the
-    training makes zeros, only epochs count that end with all of them. Ctrl-C ends the training and
-    keeps the best so far. The losses of several outputs are added up, and so are their decisions.
+    with the weights of the epoch, or of the beginning, that has the smallest loss on them; without
+    a teacher, of the one that decides most of them rightly. Where the training makes zeros, only
+    epochs count that end with all of them. Ctrl-C ends the training and keeps the best so far. The
+    losses of several outputs are added up, and so are their decisions.
 
     Args:
         qmodel: what `quantize_model` returned.

@@ -68,6 +68,11 @@ class Objective:
         self._strategy = strategy_of(qmodel)
         self._examine = per_replica(self._strategy, self._look)
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether a teacher has a share in the loss."""
+        return self._share > 0
+
     def step(self, optimizer: Any) -> Callable[[Any, tf.Tensor], tf.Tensor]:
         """A compiled training step: (inputs, labels) -> loss.
 
