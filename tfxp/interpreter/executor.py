@@ -74,7 +74,7 @@ class Executor:
         _check_sizes(self.graph)
         self.variables: dict[int, Array] = {}
         self.reset_variables()
-        self._last_use = _last_uses(graph)
+        self.last_use = _last_uses(graph)
         self._lock = threading.Lock()
         self.nodes: list[Node] = []
         self.kernels: list[Kernel] = []
@@ -198,7 +198,7 @@ class Executor:
     def drop_used(self, node: Node, values: dict[int, Array]) -> None:
         """Forgets arrays that no later operator reads."""
         for index in (*node.operator.inputs, *node.operator.outputs):
-            if self._last_use.get(index, -1) <= node.index:
+            if self.last_use.get(index, -1) <= node.index:
                 values.pop(index, None)
 
     def count(self, nodes: Sequence[Node]) -> None:

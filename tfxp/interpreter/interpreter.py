@@ -195,6 +195,8 @@ class Interpreter:
             np.copyto(memory, array)
         else:
             self._fed[tensor_index] = np.array(array, order="C")
+        if self._tape is not None:
+            self._tape.stale = True
 
     def invoke(self) -> None:
         """Runs the model on what was set.
@@ -216,18 +218,20 @@ class Interpreter:
     def get_tensor(self, tensor_index: int) -> Array:
         """A copy of a tensor's content: input, output, constant or intermediate result.
 
+        Reading an intermediate result whose memory was used again repeats the last run once.
+
         Raises:
-            ModelError: the tensor has no content yet.
+            ModelError: the tensor has no content yet, or an input was set since it was computed.
         """
         tensor, executor = self._tensor(tensor_index), self._executor
         if executor is not None and not self._resized:
             tensor = executor.graph.tensors[tensor_index]  # constants that follow from shapes too
         variables = executor.variables if executor is not None else {}
-        for held in (self._fed, self._values, variables):
-            if tensor_index in held:
-                return held[tensor_index].copy()
-        if tensor.data is not None:
-            return tensor.data.copy()
+        computed = self._tape.read(tensor_index) if self._tape else self._values.get(tensor_index)
+        own = self._fed.get(tensor_index), computed, variables.get(tensor_index), tensor.data
+        for content in own:
+            if content is not None:
+                return content.copy()
         if tensor_index in self.graph.outputs and executor is not None and not self._resized:
             return np.zeros(self._shape(tensor_index), tensor.dtype)
         raise ModelError(f"tensor {tensor_index} ({tensor.name!r}): got no content; run invoke()")
@@ -391,9 +395,6 @@ def _graph(
 ) -> IntegerGraph:
     if (source is None) == (content is None):
         raise ModelError("Interpreter: got no model or two; expected model_path or model_content")
-    if isinstance(source, IntegerGraph):
-        return source
-    if content is not None:
-        return read_tflite(content)
-    assert source is not None
-    return read_tflite(source)
+    given = source if content is None else content
+    assert given is not None
+    return given if isinstance(given, IntegerGraph) else read_tflite(given)

@@ -1,13 +1,14 @@
 """A run remembered: memory kept, consecutive compiled operators run as one call.
 
-The first run for some input shapes goes operator by operator. Its arrays become the tensors'
-memory, and what compiled kernels say they did (`Step`) becomes programs over these addresses. Later
-runs copy nothing and look nothing up: a program per stretch of compiled operators, Python for the
-others, nothing at all for those that only show an input in another shape.
+The first run for some input shapes goes operator by operator. Its results get memory by their
+lifetimes (`arena.py`), and what compiled kernels say they did (`Step`) becomes programs over these
+addresses. Later runs copy nothing and look nothing up: a program per stretch of compiled operators,
+Python for the others, nothing at all for those that only show an input in another shape.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfxp.interpreter.arena import Arena
 from tfxp.interpreter.executor import Executor
 from tfxp.interpreter.forms import steps_of
 from tfxp.interpreter.registry import Array, Kernel, Node
@@ -69,9 +71,14 @@ class Tape:
         self.stack = Stack(executor, set(feeds), images)
         self._parts: list[_Program | tuple[Node, Kernel]] = []
         self._skipped: list[tuple[Node, int]] = []
-        self._runs = 0
+        self._runs = self._all_runs = 0
+        self._arena = Arena(executor.last_use)
+        self._again: dict[int, Array] = {}
+        #: Whether an input was set since the last run, so that it cannot be repeated.
+        self.stale = False
         for node, kernel in zip(nodes, executor.kernels, strict=True):
             self._record(node, kernel)
+            self._arena.release(node.index)
         programs = [part for part in self._parts if isinstance(part, _Program)]
         sizes = [step.scratch_bytes for program in programs for step in program.steps]
         self._scratch = np.empty(max(sizes, default=0) + 64, np.uint8)
@@ -91,17 +98,30 @@ class Tape:
         shaped = any(i in self.values for i in node.operator.inputs[1:])
         if not stateful and not shaped and results and all(_is_view(r, given) for r in results):
             self._skipped.append((node, runs))
+            for output in node.operator.outputs:
+                self._arena.share(node.operator.inputs, output)
         elif steps := self._steps(node, kernel, arguments, results):
             program = self._parts[-1] if self._parts else None
             if not isinstance(program, _Program):
                 program = _Program()
                 self._parts.append(program)
-            program.steps.extend(steps)
+            memory = self._memory(node, kernel, results)
+            moved = {r.ctypes.data: m for r, m in zip(results, memory, strict=True)}
+            program.steps += [replace(s, output=moved[s.output.ctypes.data]) for s in steps]
             self._skipped.append((node, runs))
+            results = memory
         else:
-            results = [np.array(r, order="C") for r in results]  # memory of their own
+            results = self._memory(node, kernel, results)
             self._parts.append((node, kernel))
+        node.step = None  # it holds the first result
         self.values.update(zip(node.operator.outputs, results, strict=False))
+
+    def _memory(self, node: Node, kernel: Kernel, results: list[Array]) -> list[Array]:
+        """The results in memory that stays theirs for as long as something reads it."""
+        if self._executor.variables or kernel.form == "fills":  # what runs do not write again stays
+            return [np.array(r, order="C") for r in results]
+        named = zip(node.operator.outputs, results, strict=False)
+        return [self._arena.place(index, np.asarray(result)) for index, result in named]
 
     def _steps(
         self, node: Node, kernel: Kernel, arguments: list[Array | None], results: list[Array]
@@ -124,13 +144,35 @@ class Tape:
             False if a result had another shape than at first (its size depends on the data), in
             which case nothing is left to keep: run anew.
         """
+        self._again, self.stale = {}, False
         for part in self._parts:
             if isinstance(part, _Program):
                 part.run()
             elif not self._run_node(*part):
                 return False
         self._runs += 1
+        self._all_runs += 1
+        if self._all_runs & (self._all_runs - 1) == 0:
+            self.settle()  # plans learn how many zeros there are: after 1, 2, 4, ... runs
         return True
+
+    def read(self, index: int) -> Array | None:
+        """What the last run left in a tensor; None if it has not computed it.
+
+        Where the memory has gone to another tensor since, the run is repeated, uncounted; None if
+        it cannot be.
+        """
+        if index not in self._arena.lost:
+            return self.values.get(index)
+        if not self._again:
+            if self.stale:
+                return None
+            executor = self._executor
+            self._again = {i: self.values[i] for i in executor.graph.inputs}
+            for node, kernel in zip(executor.private_nodes(), executor.kernels, strict=True):
+                results = executor.call(node, kernel, executor.arguments(node, self._again))
+                self._again.update(zip(node.operator.outputs, results, strict=False))
+        return self._again[index]
 
     def _run_node(self, node: Node, kernel: Kernel) -> bool:
         results = self.stack.run(node, kernel, self._executor.arguments(node, self.values))

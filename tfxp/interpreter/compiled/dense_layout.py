@@ -16,7 +16,7 @@ from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 
 #: Share of codes that are not zero up to which listing them is faster.
-_SCATTER_SHARE = 0.43
+SCATTER_SHARE = 0.43
 #: Bytes of accumulators that stay in the second cache.
 _ROW_BYTES = 2**17
 
@@ -34,10 +34,9 @@ class DenseLayout(Keeper):
     Args:
         layer: weights and constants.
         rows, columns: where taps fall.
-        scatter: the layer's record for `scatter.scatter`; None to multiply every image.
     """
 
-    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis, scatter: Record | None) -> None:
+    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         super().__init__()
         padded = -(-layer.channels_out // LANES) * LANES
         rows, columns = _joined(rows, columns, padded)
@@ -55,18 +54,17 @@ class DenseLayout(Keeper):
             R.DENSE_STEP_X: columns.stride * channels, R.PADDED: padded,
             R.SCATTER_SHARE: -1,
         }  # fmt: skip
-        if scatter is not None and layer.skip_zeros:
-            own[R.SCATTER_RECORD] = self.keep(scatter)
-            own[R.SCATTER_KERNEL] = address_of("scatter")
-            own[R.SCATTER_SHARE] = int(_SCATTER_SHARE * R.SHARE)
         scratch = {
             R.PLANES_PART: 2 * (height * line + 16),
             R.ACCUMULATORS_PART: 4 * columns.out * padded,
         }
         self.record = layer_record(layer, (rows, columns), self, own, late, scratch)
-        if scatter is not None:
-            either = max(self.record[R.SCRATCH_BYTES], scatter[R.SCRATCH_BYTES])
-            self.record[R.SCRATCH_BYTES] = either
+
+    def offer(self, scatter: Record) -> None:
+        """From now on images that are mostly zeros go by a record for `scatter.scatter`."""
+        self.record[R.SCATTER_RECORD] = self.keep(scatter)
+        self.record[R.SCATTER_KERNEL] = address_of("scatter")
+        self.record[R.SCATTER_SHARE] = int(SCATTER_SHARE * R.SHARE)  # last: others may be running
 
 
 def _joined(rows: Axis, columns: Axis, padded: int) -> tuple[Axis, Axis]:

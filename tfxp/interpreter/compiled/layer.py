@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.dense_layout import DenseLayout, suits_dense
+from tfxp.interpreter.compiled.dense_layout import SCATTER_SHARE, DenseLayout, suits_dense
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.compiled.running import run_step
-from tfxp.interpreter.compiled.scatter_layout import ScatterLayout, scatter_record
-from tfxp.interpreter.mac.booking import booking, positions_of
+from tfxp.interpreter.compiled.scatter_layout import (
+    ScatterLayout,
+    scatter_record,
+    scatter_scratch,
+)
+from tfxp.interpreter.mac.booking import book_run, positions_of
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 from tfxp.interpreter.registry import Node
@@ -33,42 +37,57 @@ class Plan:
     Args:
         layer: weights and constants.
         rows, columns: where taps fall.
-        zeros_likely: whether to prepare for activations that are mostly zero.
     """
 
-    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis, zeros_likely: bool) -> None:
+    def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         self.layer, self.axes = layer, (rows, columns)
         self.exact = fits_32_bits(layer)
         self.dtype = layer.requantizer.dtype
         self.shape = (rows.out, columns.out, layer.channels_out)
+        self._dense: DenseLayout | None = None
+        self._held: list[NDArray[Any]] = []
         if self.exact:
-            self._lay_out(layer, rows, columns, zeros_likely)
-            self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
+            self._lay_out(layer, rows, columns)
 
-    def _lay_out(self, layer: MacLayer, rows: Axis, columns: Axis, zeros_likely: bool) -> None:
+    def _lay_out(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         if layer.weights.shape[2] == 1 and layer.groups > 1 and not layer.transposed:
             keeper = Keeper()
             self.record, self._held = _depthwise_record(layer, rows, columns, keeper), keeper.kept
-            self.kernel = "depthwise"
+            self.kernel, self.scratch_bytes = "depthwise", int(self.record[R.SCRATCH_BYTES])
             return
         dense, share = suits_dense(layer, rows, columns), cost_share(layer, rows, columns)
         worth = _WORTH_LISTING_BESIDE_DENSE if dense else _WORTH_LISTING
         lists_weights = share is not None and share < worth
-        scatter, self._held = None, []
-        if lists_weights or zeros_likely or not dense:
-            layout = ScatterLayout(layer, rows, columns)
-            scatter, self._held = scatter_record(layout, rows, columns), layout.kept
+        if dense and not lists_weights:
+            self._dense = DenseLayout(layer, rows, columns)
+            self.record, self.kernel, self._held = self._dense.record, "dense", self._dense.kept
+            either = self.record[R.SCRATCH_BYTES], scatter_scratch(layer, rows, columns)
+            self.scratch_bytes = int(max(either))
+            return
+        layout = ScatterLayout(layer, rows, columns)
+        self.record, self.kernel = scatter_record(layout, rows, columns), "scatter"
+        self._held = layout.kept
         if lists_weights:
-            assert scatter is not None
-            lists = WeightLists(layer, rows, columns, scatter)
-            self.record, self.kernel, kept = lists.record, "planes", lists.kept
-        elif dense:
-            packed = DenseLayout(layer, rows, columns, scatter)
-            self.record, self.kernel, kept = packed.record, "dense", packed.kept
-        else:
-            assert scatter is not None
-            self.record, self.kernel, kept = scatter, "scatter", []
-        self._held = [*self._held, *kept]
+            lists = WeightLists(layer, rows, columns, self.record)
+            self.record, self.kernel = lists.record, "planes"
+            self._held = [*self._held, *lists.kept]
+        self.scratch_bytes = int(self.record[R.SCRATCH_BYTES])
+
+    def learn(self, zeros: int, elements: int) -> None:
+        """Prepares to list activations once they are mostly zeros.
+
+        Weights laid out for an input that is hardly ever zero would take memory for nothing.
+
+        Args:
+            zeros: activations that were zero.
+            elements: of so many.
+        """
+        dense, share = self._dense, 1 - zeros / max(1, elements)
+        if dense is not None and self.layer.skip_zeros and share <= SCATTER_SHARE:
+            self._dense = None
+            layout = ScatterLayout(self.layer, *self.axes)
+            dense.offer(scatter_record(layout, *self.axes))
+            self._held.extend(layout.kept)  # nothing is let go of: others may be running
 
 
 def run_compiled(
@@ -84,7 +103,7 @@ def run_compiled(
     """
     plan = node.cache.get("plan")
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
-        plan = node.cache["plan"] = Plan(layer, rows, columns, _zeros_likely(node))
+        plan = node.cache["plan"] = Plan(layer, rows, columns)
     if not plan.exact:
         from tfxp.interpreter.compiled.plain import run_plain  # loads Numba
 
@@ -95,25 +114,24 @@ def run_compiled(
     scratch = plan.scratch_bytes
     step = Step(plan.kernel, (x,), out, x.shape[0], plan.record, plan, scratch)
     result = MacResult.of(out, run_step(step).tolist())
+    plan.learn(result.input_zeros, x.size)
     positions = positions_of(layer, x, rows, columns)
-    node.step = replace(step, book=booking(node, layer, result, x.size, positions))
+    node.step = replace(step, book=_booking(node, plan, (x.size, out.size), positions))
     return result
 
 
-def _zeros_likely(node: Node) -> bool:
-    """Whether the input comes out of a ReLU, or its zero is the lowest code.
+def _booking(
+    node: Node, plan: Plan, sizes: tuple[int, int], positions: int
+) -> Callable[[list[int], int], None]:
+    """A function that books the counts of several runs, and learns from them."""
 
-    Weights laid out for an input that is hardly ever zero would take memory for nothing.
-    """
-    index = node.operator.inputs[2 if node.operator.name == "TRANSPOSE_CONV" else 0]
-    source = node.graph.tensors[index]
-    if source.type in CODE_LIMITS and source.zero_point == CODE_LIMITS[source.type][0]:
-        return True
-    makers = [o for o in node.graph.operators if index in o.outputs]
-    return any(
-        "RELU" in f"{maker.name} {maker.options.get('fused_activation_function', '')}"
-        for maker in makers
-    )
+    def book(counts: list[int], runs: int) -> None:
+        summed = MacResult.of(np.empty(0), counts)
+        elements, written = runs * sizes[0], runs * sizes[1]
+        book_run(node.counters, plan.layer, (elements, written), summed, positions * runs)
+        plan.learn(summed.input_zeros, elements)
+
+    return book
 
 
 def _depthwise_record(layer: MacLayer, rows: Axis, columns: Axis, keeper: Keeper) -> Record:

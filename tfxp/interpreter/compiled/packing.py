@@ -86,7 +86,6 @@ def layer_record(
     """
     rows, columns = axes
     table = visit_table(layer, rows, columns)
-    visits = columns.size * layer.channels_in
     common = {
         R.HEIGHT: rows.size, R.WIDTH: columns.size, R.CHANNELS: layer.channels_in,
         R.GROUPS: layer.groups,
@@ -99,8 +98,14 @@ def layer_record(
     }  # fmt: skip
     repeats = _pixels_of_a_run(layer.channels_out) if own[R.PADDED] == layer.channels_out else 1
     requantizer = _requantizer_fields(layer, late, repeats, keeper)
-    parts = share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **scratch})
+    parts = scratch_parts(layer, columns, scratch)
     return make_record({**common, **own, **requantizer, **parts})
+
+
+def scratch_parts(layer: MacLayer, columns: Axis, own: Mapping[int, int]) -> dict[int, int]:
+    """Fields for scratch memory: the parts that all convolutions have, and a kernel's own."""
+    visits = columns.size * layer.channels_in
+    return share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **own})
 
 
 def _pixels_of_a_run(channels: int) -> int:
@@ -112,32 +117,33 @@ def _pixels_of_a_run(channels: int) -> int:
 def _requantizer_fields(
     layer: MacLayer, late: NDArray[np.int64], repeats: int, keeper: Keeper
 ) -> dict[int, int]:
-    """The requantizer of a layer as `store_row` reads it."""
+    """The requantizer of a layer: what the kernel that stores its codes reads."""
     r = layer.requantizer
     multiplier = reduced_multiplier(r.multiplier) if r.mode == "reduced" else r.multiplier
     zero = r.zero_point
-    repeated = np.tile(np.arange(len(r.shift)), repeats)
     # one beyond the type's limits is enough to see a saturation, and keeps the magic sum exact
     limits = [r.type_low - zero - 1, r.type_high - zero + 1, r.type_low - zero, r.type_high - zero,
               r.low - zero, r.high - zero, zero]  # fmt: skip
+    store = _STORES.get(r.mode, "store_scalar")
     away = np.array([-(r.rounds_away(channel)) for channel in range(len(r.shift))], np.int32)
+    if store == "store_float32":
+        tables = {R.SCALES32: np.tile(r.scale.astype(np.float32), repeats),
+                  R.FLOAT_LIMITS: np.array(limits, np.float32)}  # fmt: skip
+    elif store == "store_fixed":
+        vectors = {R.MULTIPLIERS32: multiplier, R.LEFT32: np.maximum(r.shift, 0),
+                   R.RIGHT32: np.maximum(-r.shift, 0), R.AWAY32: away}  # fmt: skip
+        tables = {place: np.tile(v.astype(np.int32), repeats) for place, v in vectors.items()}
+        tables[R.INT_LIMITS] = np.array(limits, np.int32)
+    else:
+        tables = {R.SCALES64: r.scale.astype(np.float64), R.LATE_BIAS: late.astype(np.int64),
+                  R.MULTIPLIERS: multiplier.astype(np.int64),
+                  R.SHIFTS: r.shift.astype(np.int64)}  # fmt: skip
     return {
-        R.RUN_PIXELS: repeats,
-        R.STORE_KERNEL: address_of(_STORES.get(r.mode, "store_scalar")),
+        R.RUN_PIXELS: repeats, R.STORE_KERNEL: address_of(store),
         R.MODE: MODES.index(r.mode), R.ZERO: zero, R.LOW: r.low, R.HIGH: r.high,
         R.TYPE_LOW: r.type_low, R.TYPE_HIGH: r.type_high,
         R.COUNT_LOW: int(not r.clamps_low), R.COUNT_HIGH: int(not r.clamps_high),
-        R.SCALES32: keeper.keep(np.tile(r.scale.astype(np.float32), repeats)),
-        R.SCALES64: keeper.keep(r.scale.astype(np.float64)),
-        R.MULTIPLIERS: keeper.keep(multiplier.astype(np.int64)),
-        R.SHIFTS: keeper.keep(r.shift.astype(np.int64)),
-        R.LATE_BIAS: keeper.keep(late.astype(np.int64)),
-        R.FLOAT_LIMITS: keeper.keep(np.array(limits, np.float32)),
-        R.MULTIPLIERS32: keeper.keep(multiplier.astype(np.int32)[repeated]),
-        R.LEFT32: keeper.keep(np.maximum(r.shift, 0).astype(np.int32)[repeated]),
-        R.RIGHT32: keeper.keep(np.maximum(-r.shift, 0).astype(np.int32)[repeated]),
-        R.AWAY32: keeper.keep(away[repeated]),
-        R.INT_LIMITS: keeper.keep(np.array(limits, np.int32)),
+        **{place: keeper.keep(table) for place, table in tables.items()},
     }  # fmt: skip
 
 

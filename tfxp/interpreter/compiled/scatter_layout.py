@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.lanes import PLACES, SCATTER_SIZES, SHUFFLES, row_order
-from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
+from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias, scratch_parts
 from tfxp.interpreter.compiled.record import Record
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
@@ -130,10 +130,12 @@ class ScatterLayout(Keeper):
         ]  # fmt: skip
         self.margin = max(0, -min(reach, default=0))
         self.row_pixels = self.margin + max([columns.out, *(x + 1 for x in reach)])
-        self.passes = self._passes()
 
-    def _passes(self) -> NDArray[np.int64]:
-        """Rows (phase, first pixel, pixels, base, group, vectors, weights, table)."""
+    def lay_out(self) -> NDArray[np.int64]:
+        """Lays weights out; rows (phase, first pixel, pixels, base, group, vectors, two addresses).
+
+        The addresses are of weights and of where their products go.
+        """
         result = []
         for row_phase in self.row_phases:
             for phase in self.columns:
@@ -194,9 +196,15 @@ def _ordered(rows: NDArray[np.int16], vectors: int) -> NDArray[np.int16]:
     return ordered
 
 
+def scatter_scratch(layer: MacLayer, rows: Axis, columns: Axis) -> int:
+    """Bytes of scratch memory that `scatter_image` would want, without laying weights out."""
+    own = ScatterLayout(layer, rows, columns).scratch_sizes(columns.size)
+    return scratch_parts(layer, columns, own)[R.SCRATCH_BYTES]
+
+
 def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> Record:
     """The record of a layer for `scatter_image`."""
-    layer, schedule = layout.layer, layout.schedule
+    layer, schedule, passes = layout.layer, layout.schedule, layout.lay_out()
     start, late = pack_bias(layer, layout.group_padded)
     own = {
         R.PADDED: layout.padded, R.GROUP_PADDED: layout.group_padded, R.RING: schedule.ring,
@@ -204,7 +212,7 @@ def scatter_record(layout: ScatterLayout, rows: Axis, columns: Axis) -> Record:
         R.START_STEP: layout.start_step, R.MARGIN: layout.margin,
         R.ROW_SCHEDULE: layout.keep(schedule.rows),
         R.COMPLETE_ROWS: layout.keep(schedule.until.astype(np.int64)),
-        R.PASSES: layout.keep(layout.passes), R.PASS_COUNT: len(layout.passes),
+        R.PASSES: layout.keep(passes), R.PASS_COUNT: len(passes),
         R.PLACES_TABLE: PLACES.ctypes.data, R.SHUFFLES_TABLE: SHUFFLES.ctypes.data,
         R.START_VALUES: layout.keep(np.tile(start, layout.row_pixels)),
     }  # fmt: skip

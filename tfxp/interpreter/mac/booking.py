@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from tfxp.interpreter.counters import Counters
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
-from tfxp.interpreter.registry import Node
 
 
 def positions_of(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) -> int:
@@ -20,37 +18,23 @@ def positions_of(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) ->
     return int(x.shape[0] * pixels)
 
 
-def booking(
-    node: Node, layer: MacLayer, result: MacResult, elements: int, positions: int
-) -> Callable[[list[int], int], None]:
-    """A function that books the counts of several runs like the one that gave `result`."""
-
-    def book(counts: list[int], runs: int) -> None:
-        summed = MacResult.of(result.codes, counts)
-        book_run(node.counters, layer, elements * runs, summed, positions * runs, runs)
-
-    return book
-
-
 def book_run(
     counters: Counters,
     layer: MacLayer,
-    elements: int,
+    sizes: tuple[int, int],
     result: MacResult,
     positions: int,
-    runs: int = 1,
 ) -> None:
     """Adds the counts of one run, or of several summed.
 
     Args:
         counters: added to.
         layer: what ran.
-        elements: activations read, each once.
-        result: what was counted.
+        sizes: activations read, each once, and written.
+        result: what was counted; its codes play no part.
         positions: how many times all weights were multiplied; see `positions_of`.
-        runs: how many runs `result` sums.
     """
-    weights, written = layer.weight_count, result.codes.size * runs
+    (elements, written), weights = sizes, layer.weight_count
     zero_weights = weights - layer.nonzero_weights
     total = positions * weights
     executed = result.executed if layer.skip_zeros else total

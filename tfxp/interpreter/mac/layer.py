@@ -21,7 +21,8 @@ class MacLayer:
     """Weights and constants of one operator, ready for the definition and its twin.
 
     Args:
-        weights: integer array (kh, kw, C / groups, OC), zero point subtracted.
+        weights: integer array (kh, kw, C / groups, OC), zero point subtracted; mostly a view of the
+            file's own bytes.
         bias: int64 array (OC,).
         groups: channel groups; C for depthwise.
         input_zero: zero point of the input.
@@ -58,11 +59,11 @@ class MacLayer:
         return self.weights.shape[3]
 
     @cached_property
-    def row_nonzeros(self) -> NDArray[np.int64]:
+    def row_nonzeros(self) -> NDArray[np.int32]:
         """Non-zero weights that meet an activation: (kh, kw, C)."""
         kh, kw, cg, oc = self.weights.shape
         split = (self.weights != 0).reshape(kh, kw, cg, self.groups, oc // self.groups)
-        counts = split.sum(axis=4, dtype=np.int64)  # (kh, kw, cg, groups)
+        counts = split.sum(axis=4, dtype=np.int32)  # (kh, kw, cg, groups)
         return np.ascontiguousarray(counts.transpose(0, 1, 3, 2).reshape(kh, kw, -1))
 
     @cached_property
@@ -122,8 +123,7 @@ class MacResult(NamedTuple):
         return cls(codes, executed, input_zeros, output_zeros, saturations, low, high, 0)
 
 
-def weight_codes(tensor: Tensor, data: NDArray[Any]) -> NDArray[np.int32]:
-    """Weight codes without their zero point."""
-    codes = data.astype(np.int32)
+def weight_codes(tensor: Tensor, data: NDArray[Any]) -> NDArray[Any]:
+    """Weight codes without their zero point; the data itself where it is 0."""
     zeros = tensor.quantization.zero_point if tensor.quantization is not None else np.zeros(1)
-    return codes - np.int32(zeros[0]) if np.any(zeros) else codes
+    return data.astype(np.int32) - np.int32(zeros[0]) if np.any(zeros) else data

@@ -175,13 +175,13 @@ def _product_of_scales(
 
 
 def _narrow(weights: NDArray[Any]) -> NDArray[Any]:
-    """The same weights, contiguous and in the narrowest type that holds them."""
+    """The same weights in the narrowest type that holds them; themselves if they are."""
     low, high = weights.min(initial=0), weights.max(initial=0)
     narrowest = np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(-int(high) - 1))
-    return np.ascontiguousarray(weights, narrowest if narrowest.kind == "i" else np.int32)
+    return weights.astype(narrowest if narrowest.kind == "i" else np.int32, copy=False)
 
 
-def constant_weights(node: Node) -> NDArray[np.int32]:
+def constant_weights(node: Node) -> NDArray[Any]:
     """Constant weight codes without their zero point.
 
     Raises:

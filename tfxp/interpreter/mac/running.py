@@ -31,7 +31,8 @@ def run_layer(
         result = run_definition(layer, x, rows, columns)
     else:
         result = _compiled()(layer, x, rows, columns, node)
-    book_run(node.counters, layer, x.size, result, positions_of(layer, x, rows, columns))
+    sizes = x.size, result.codes.size
+    book_run(node.counters, layer, sizes, result, positions_of(layer, x, rows, columns))
     return result.codes
 
 
