@@ -23,6 +23,7 @@ fetching the batch alone.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import itertools
 import os
@@ -147,7 +148,9 @@ def _streamed_rows() -> list[Row]:
     x = draws.integers(0, 256, (_SAMPLES, *model.input_shape[1:])).astype(np.float32)
     y = draws.integers(0, model.output_shape[-1], _SAMPLES)
     stats = tfxp.measure_model(model, x[:256])
-    folder = Path(tempfile.mkdtemp(prefix="tfxp_bench_"))
+    scratch = tempfile.TemporaryDirectory(prefix="tfxp_bench_")
+    atexit.register(scratch.cleanup)  # the rows read the files until the end
+    folder = Path(scratch.name)
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
     shapes = {model.input_names[0]: model.input_shape[1:]}
