@@ -45,6 +45,7 @@ TENSORFLOW_COLUMN = {
     "quantizers": {"formats", "interpreter"},
     "transforms": {"data", "devices"},
     "quantization": {"devices", "formats", "precision", "data", "quantizers", "transforms"},
+    "keras3": {"formats", "quantizers", "quantization", "transforms"},
     "measure": {"formats", "precision", "data", "streams", "transforms", "quantization"},
     "sparsity": {"formats", "precision", "data", "quantizers", "transforms", "quantization"},
     "training": {

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 # Folders below the TensorFlow line; tfxp.keras loads TensorFlow quietly, so it goes first.
 _TENSORFLOW = {
-    "callbacks", "export", "measure", "quantization", "search", "training", "transforms",
+    "callbacks", "export", "keras3", "measure", "quantization", "search", "training", "transforms",
 }  # fmt: skip
 
 # public name -> module that defines it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +44,8 @@ _BEHIND: dict[str, Callable[[Any, Any], Any]] = {
     "hard_sigmoid": lambda ops, x: ops.clip(ops.add(ops.multiply(x, 0.2), 0.5), 0.0, 1.0),
     f"tfxp>{GELU_TANH}": lambda ops, x: ops.gelu(x, approximate=True),
 }
+# A spec, and its new layer or None for an input -> the layer to call.
+Around: TypeAlias = Callable[[LayerSpec, Any], Any]
 _RECURRENT = ("SimpleRNN", "LSTM", "GRU", "Bidirectional", "ConvLSTM2D")
 
 
@@ -60,31 +62,48 @@ def as_keras3(model: Any) -> Any:
     Raises:
         ModelError: Keras 3 is not installed, or some layers have no twin in it; all are named.
     """
+    return graph_as_keras3(LayerGraph.from_model(model))
+
+
+def graph_as_keras3(graph: LayerGraph, around: Around | None = None) -> Any:
+    """The Keras 3 model of a graph; see `as_keras3`.
+
+    Args:
+        graph: of standard layers and functions.
+        around: what is put in the place of a new layer; given an input's spec and None, what is
+            applied to the input, or None.
+
+    Raises:
+        ModelError: Keras 3 is not installed, or some layers have no twin in it; all are named.
+    """
     if keras3(load=True) is None:
         raise ModelError(
-            f"model {model.name!r}: expected Keras 3 to convert to, which is not installed. "
+            f"model {graph.name!r}: expected Keras 3 to convert to, which is not installed. "
             "Install it with pip install 'keras>=3'."
         )
-    graph = LayerGraph.from_model(model)
     complaints = [text for spec in graph.layers.values() if (text := _complaint_of(spec))]
     if complaints:
         raise ModelError(
-            f"model {model.name!r}: {'; '.join(complaints)}. Expected layers that Keras 3 computes "
+            f"model {graph.name!r}: {'; '.join(complaints)}. Expected layers that Keras 3 computes "
             "alike; save the model with tf_keras (.h5, .keras), which keeps them."
         )
-    return _build(graph)
+    return _build(graph, around or (lambda spec, layer: layer))
 
 
-def _build(graph: LayerGraph) -> Any:
+def _build(graph: LayerGraph, around: Around) -> Any:
     """Layers, calls and weights of a graph in Keras 3."""
     module, made, tensors = keras3(), dict[str, Any](), dict[Ref, Any]()
+    called, inputs = dict[str, Any](), dict[Ref, Any]()
     for number, call, spec in graph.in_order():
         with naming(spec.name, spec.kind, _REFUSED):
             if spec.kind == "InputLayer":
                 config = float32_config(spec.config)
-                tensors[Ref(number)] = module.Input(
+                value = module.Input(
                     batch_shape=config["batch_input_shape"], dtype=config["dtype"], name=spec.name
                 )
+                behind = around(spec, None)
+                inputs[Ref(number)] = value
+                tensors[Ref(number)] = value if behind is None else behind(value)
                 continue
             args, kwargs = call.map_refs(tensors.__getitem__)
             if function := FUNCTIONS.get(spec.config.get("function", "")):
@@ -92,16 +111,17 @@ def _build(graph: LayerGraph) -> Any:
             else:
                 if spec.name not in made:
                     made[spec.name] = _layer_of(spec)
+                    called[spec.name] = around(spec, made[spec.name])
                 args, kwargs = _with_states(spec, args, kwargs)
-                result = _function_behind(spec)(made[spec.name](*args, **kwargs))
+                result = _function_behind(spec)(called[spec.name](*args, **kwargs))
             _name_operations(result, (args, kwargs), f"{spec.name}_{number}")
             results = module.tree.flatten(result)
             tensors.update({Ref(number, index): value for index, value in enumerate(results)})
     for name, layer in made.items():
         with naming(name, type(layer).__name__, "its weights cannot be converted"):
             _take_weights(layer, graph.layers[name])
-    inputs = [tensors[ref] for ref in graph.inputs]
-    return module.Model(_one_or_all(inputs), _outputs(graph, tensors), name=graph.name)
+    sources = _one_or_all([inputs[ref] for ref in graph.inputs])
+    return module.Model(sources, _outputs(graph, tensors), name=graph.name)
 
 
 def _outputs(graph: LayerGraph, tensors: dict[Ref, Any]) -> Any:
