@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import ConfigError, FormatError, PrecisionError
-from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats
+from tfxp.formats import FITS, FixedPointFormat, Format, TensorStats, portable_mean_bias
 from tfxp.precision import FLOAT, PORTABLE, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
 from tfxp.quantization.plan import Point, QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
-from tfxp.quantization.role import INPUT, Role
+from tfxp.quantization.registry import mean_count
+from tfxp.quantization.role import INPUT, MEAN, Role
 
 # int8 convention of every runtime: no -128 in weights.
 _SYMMETRIC_FROM_BITS = 8
@@ -90,6 +91,8 @@ class FormatResolver:
         network = QuantizedNetwork(plan, result)
         for name, bias in self._biases.items():
             result[name] = _room_for_bias(network, name, bias)
+        for name in plan.points:
+            result[name] = _portable_mean(network, name)
         for name in plan.constants:
             result[name] = _beside_activations(result[name], plan.points[name].role)
         return result
@@ -215,6 +218,25 @@ def _room_for_bias(network: QuantizedNetwork, name: str, bias: np.ndarray) -> La
         finest = math.floor(math.log2(limit * step / size)) if size > 0 else None
         weights.append(fmt if finest is None else _at_most(fmt, finest))
     return dataclasses.replace(layer, weights=tuple(weights))
+
+
+def _portable_mean(network: QuantizedNetwork, name: str) -> LayerFormats:
+    """Coarsen the fitted format of a mean until runtimes round the mean alike, if they ever do.
+
+    They do not where its step is more than about 2^-4 of the input's (`portable_mean_bias`); what
+    is finer adds little to a mean of so few bits.
+    """
+    layer, fmt = network.formats[name], network.formats[name].activations
+    grids = network.integer_inputs(name)
+    fitted = isinstance(layer.rule.activations, int) and layer.rule.rounding == PORTABLE
+    if network.plan.points[name].role != MEAN or not fitted or fmt is None or not grids:
+        return layer
+    assert isinstance(fmt, FixedPointFormat)  # numbers of bits are fitted to fixed point
+    count, finest = mean_count(network.plan.graph, name), fmt.fractional_bits
+    for digits in range(finest, finest - fmt.bits, -1):
+        if portable_mean_bias(count, grids[0].scale * 2.0**digits) is not None:
+            return dataclasses.replace(layer, activations=_at_most(fmt, digits))
+    return layer
 
 
 def fit_weights(
