@@ -68,7 +68,9 @@ def double_an_activation_scale(graph, rng):
 
 def move_a_zero_point(graph, rng):
     op = operator_of(graph, rng, (*WEIGHTED, "ADD"))
-    graph.tensors[op.outputs[0]].quantization.zero_point += rng.choice([-1, 1, 3])
+    quantization = graph.tensors[op.outputs[0]].quantization
+    lowest = quantization.zero_point.min() == -128  # which an int8 tensor cannot go below
+    quantization.zero_point += rng.choice([1, 3] if lowest else [-1, 1, 3])
     return graph.tensors[op.outputs[0]].name
 
 

@@ -148,7 +148,7 @@ def test_rules_by_name_pattern_alias_and_selector(model, stats):
     bits = {name: parse_format(text).bits for name, text in weights.items()}
     assert bits == {"stem": 7, "branch": 3, "head": 6} and weights["branch"] == "Q0.2"
     bits = {name: parse_format(text).bits for name, text in outputs.items()}
-    assert bits == {"image": 4, "stem": 2, "branch": 4, "add": 5, "mean": 5, "head": 3}
+    assert bits == {"image": 4, "stem": 2, "branch": 4, "add": 5, "mean": 8, "head": 3}
     by_alias = PrecisionMap(layers={"stem_bn": LayerPrecision(weights=2)})
     qmodel = tfxp.quantize_model(model, by_alias, stats)
     assert parse_format(formats(qmodel, "weights")["stem"]).bits == 2
