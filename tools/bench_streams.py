@@ -1,16 +1,19 @@
 """A set of images larger than memory through the whole job, and the most memory that it took.
 
-    (ulimit -v 4194304; tools/bench_streams.py --gigabytes=20 --json=streams.json)
+    tools/bench_streams.py --gigabytes=20 --limit_gib=4 --json=streams.json
 
-The images are made up on the fly by tf.data, from the number of each, and never lie on a disk. They
-go through measuring, calibration, two steps of fine-tuning, a search and the verification of the
-exported file. Every stage prints its seconds, the data that it read, and the most memory that the
-process has had so far; `ulimit -v` bounds address space, which is more.
+The images are made up on the fly by tf.data, from the number of each, and never lie on a disk. All
+of them are measured; calibration, two steps of fine-tuning, a search and the verification of the
+exported file take samples of them (--budget). Every stage prints its seconds and the most memory
+that the process has had so far. The work is done in a process of its own, whose address space,
+which is more than its memory, is limited to --limit_gib.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,11 +35,14 @@ _FLAGS = cli.ToolFlags(__doc__)
 _GIGABYTES = _FLAGS.DEFINE_float("gigabytes", 20.0, "Size of the set, float32.", 1e-3)
 _SIZE = _FLAGS.DEFINE_integer("size", 1024, "Height and width of an image.", lower_bound=64)
 _TRIALS = _FLAGS.DEFINE_integer("trials", 10, "Trials of the search.", lower_bound=1)
+_BUDGET = _FLAGS.DEFINE_integer("budget", 64, "Images of a trial and of verification.", 1)
+_LIMIT = _FLAGS.DEFINE_float("limit_gib", 4.0, "Limit of address space, GiB; 0 for none.", 0.0)
 _BATCH_SIZE = _FLAGS.batch_size(4)
 _SEED = _FLAGS.seed()
 _PROGRESS = _FLAGS.progress()
 _JSON = _FLAGS.json()
 _CLASSES = 4
+_SHIFTS = 2**16  # stretches of the table of noise
 _JUDGES = 32  # samples that judge the fine-tuning
 
 
@@ -70,15 +76,20 @@ def peak_address_space() -> int:
 
 
 def images(count: int) -> Any:
-    """(image, class) from numbers: noise around a grey level that the class decides."""
-    size, seed = _SIZE.value, _SEED.value
+    """(image, class) from numbers: noise around a grey level that the class decides.
 
-    def draw(number: Any) -> Any:
+    An image is a stretch of one table of noise, so that what is timed is not drawing numbers.
+    """
+    size = _SIZE.value
+    pixels = 3 * size**2
+    table = tf.random.stateless_uniform((pixels + _SHIFTS,), (0, _SEED.value), maxval=0.5)
+
+    def cut(number: Any) -> Any:
         label = number % _CLASSES
-        noise = tf.random.stateless_uniform((size, size, 3), tf.stack([number, seed]))
-        return 0.5 * noise + tf.cast(label, tf.float32) / (2 * _CLASSES), label
+        noise = tf.reshape(tf.slice(table, [7919 * number % _SHIFTS], [pixels]), (size, size, 3))
+        return noise + tf.cast(label, tf.float32) / (2 * _CLASSES), label
 
-    return tf.data.Dataset.range(count).map(draw)
+    return tf.data.Dataset.range(count).map(cut)
 
 
 def network() -> Any:
@@ -89,22 +100,42 @@ def network() -> Any:
     return keras.Model(inputs, layers.Dense(_CLASSES)(layers.GlobalAveragePooling2D()(x)))
 
 
-def main() -> None:
-    """The whole job on one stream."""
+def main() -> int | None:
+    """The whole job on one stream, in a limited process."""
+    if _LIMIT.value and resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return limited()
+    whole_job()
+    return None
+
+
+def limited() -> int:
+    """The same command in a process that may have so much address space; its exit code."""
+    size = int(_LIMIT.value * 2**30)
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+    # Each of glibc's arenas reserves 64 MiB, and there are eight a core.
+    environment = os.environ | {"MALLOC_ARENA_MAX": "2"}
+    set_limit = ["prlimit", f"--as={size}"]
+    return subprocess.run([*set_limit, *command], env=environment, check=False).returncode
+
+
+def whole_job() -> None:
+    """Every stage in turn."""
     keras.utils.set_random_seed(_SEED.value)
     sample = 4 * 3 * _SIZE.value**2
     count = max(int(_GIGABYTES.value * 1e9 / sample), 64)
     data = tfxp.open_data(images(count), {"image": (_SIZE.value, _SIZE.value, 3)})
     model, meter = network(), Meter()
     meter.run("train the float network on 64 images", lambda: trained(model, images(64)))
-    stats = meter.run("measure", lambda: measured(model, data))
+    stats = meter.run(f"measure {count:,}", lambda: measured(model, data))
     qmodel = tfxp.quantize_model(model, "w6a6", stats)
     meter.run("calibrate on 16", lambda: tfxp.calibrate_model(qmodel, data, samples=16, sweeps=1))
     meter.run("two steps of fine-tuning", lambda: two_steps(qmodel, model, data))
-    result = meter.run(f"search, {_TRIALS.value} trials", lambda: searched(model, data, stats))
+    some = data.take(_BUDGET.value)
+    title = f"search, {_TRIALS.value} trials on {some.samples}"
+    result = meter.run(title, lambda: searched(model, some, stats))
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/net.tflite"
-        report = meter.run("verify", lambda: verified(qmodel, path, data))
+        report = meter.run(f"verify on {some.samples}", lambda: verified(qmodel, path, some))
     print_summary(meter, count * sample, result, report)
 
 
@@ -129,7 +160,7 @@ def two_steps(qmodel: Any, model: Any, data: Any) -> Any:
 
 
 def searched(model: Any, data: Any, stats: Any) -> Any:
-    """A search on all samples."""
+    """A search."""
     search = tfxp.PrecisionSearch(
         model, data, stats=stats, method="random", max_trials=_TRIALS.value, tolerance=0.05,
         batch_size=_BATCH_SIZE.value, weights=(4, 6, 8), activations=(4, 6, 8),
@@ -139,7 +170,7 @@ def searched(model: Any, data: Any, stats: Any) -> Any:
 
 
 def verified(qmodel: Any, path: str, data: Any) -> Any:
-    """The exported file against Keras on all samples."""
+    """The exported file against Keras."""
     with Progress(data.samples, "verifying", "image", _PROGRESS.value) as bar:
         return export_tflite(qmodel, path, verify=data, progress=bar.reach).verification
 
