@@ -98,8 +98,13 @@ def test_outputs_are_equal_bit_for_bit(name):
     assert [v.name for v in native.layers] == [v.name for v in qmodel.layers]
 
 
-@pytest.mark.parametrize("bits", ["w8a8", "w4a12"])
-@pytest.mark.parametrize("rounding", [*ROUNDINGS, "engine"])
+@pytest.mark.parametrize(
+    ("rounding", "bits"),
+    [
+        *((rounding, "w4a4") for rounding in ROUNDINGS),
+        *((rounding, "w4a12") for rounding in ("half_up", "half_away", "engine")),
+    ],
+)
 def test_every_rounding(rounding, bits):
     precision = dataclasses.replace(tfxp.PrecisionMap.parse(bits), rounding=rounding)
     qmodel, native, x = made("conv_2d", precision)
@@ -115,6 +120,33 @@ def test_gradients_are_straight_through_alike(name):
     ):
         assert np.abs(one).max() > 0
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv_2d", "average_pool", "odd_mean"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_graphs_and_xla_compute_the_same_codes(name, compiled):
+    qmodel, native, x = made(name)
+    native.compile("sgd", "mse", jit_compile=compiled)
+    np.testing.assert_array_equal(native.predict(x, verbose=0), np.asarray(qmodel(x)))
+    assert native.jit_compile == compiled
+
+
+def test_frozen_layers_and_regularizers_stay():
+    source = layers.Input((6,))
+    hidden = layers.Dense(5, name="frozen", trainable=False)(source)
+    model = keras2.Model(source, layers.Dense(3, name="moves", kernel_regularizer="l2")(hidden))
+    x = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+    native = tfxp.keras3.native_model(
+        tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, x))
+    )
+    frozen, moves = (native.get_layer(name).layer for name in ("frozen", "moves"))
+    before = [np.asarray(layer.kernel) for layer in (frozen, moves)]
+    assert len(native.losses) == 1
+    native.compile(K.optimizers.SGD(0.1), "mse", jit_compile=False)
+    native.fit(x, np.ones((16, 3)), epochs=1, verbose=0)
+    np.testing.assert_array_equal(frozen.kernel, before[0])
+    assert not np.array_equal(moves.kernel, before[1])
 
 
 @pytest.mark.parametrize("gradient", ["zero", "pass"])

@@ -76,7 +76,10 @@ def native_model(qmodel: KerasModel) -> KerasModel:
             made[layer.name] = _quantized_layer(layer, inputs[spec.name])
         elif layer is not None and spec.name in wrappers:
             made[layer.name] = _quantized_layer(layer, wrappers[spec.name])
-        return layer if layer is None else made.get(layer.name, layer)
+        if layer is None:
+            return None
+        layer.trainable = spec.is_trainable
+        return made.get(layer.name, layer)
 
     native = graph_as_keras3(plan.graph, around)
     for name, layer in made.items():

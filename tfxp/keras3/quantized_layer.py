@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +45,7 @@ class QuantizedLayer(K.layers.Layer):
         self.quantizers = dict(quantizers)
         self.bias, self.half_steps = bias, half_steps
         self.supports_masking = layer.supports_masking
-        # A float64 sum inside a mean is no part of what XLA compiles the same.
-        self.supports_jit = False
+        self._takes_training = "training" in inspect.signature(layer.call).parameters
 
     def build(self, input_shape: Any) -> None:
         """Build the layer, and the variables of the formats."""
@@ -91,12 +91,12 @@ class QuantizedLayer(K.layers.Layer):
 
     def _run(self, inputs: Any, training: bool | None) -> Tensor:
         """The layer's output, with tensors in the places of its variables for this call."""
-        own = self.layer.variables
         with K.StatelessScope(state_mapping=self._values()) as scope:
-            takes = self.layer._call_has_training_arg
-            outputs = self.layer(inputs, **({"training": training} if takes else {}))
-        for variable in own:  # seeds of dropout move on
-            new = None if variable.trainable else scope.get_current_value(variable)
+            phase = {"training": training} if self._takes_training else {}
+            outputs = self.layer(inputs, **phase)
+        weights = {id(variable) for variable in self.layer.weights}
+        for variable in self.layer.variables:  # seeds of dropout move on; weights are not touched
+            new = None if id(variable) in weights else scope.get_current_value(variable)
             if new is not None:
                 variable.assign(new)
         return outputs
