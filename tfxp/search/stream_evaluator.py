@@ -25,6 +25,7 @@ from tfxp.streams import open_data
 from tfxp.streams.stream import Stream
 from tfxp.transforms.layer_graph import LayerGraph
 
+_CHOOSING = 1024  # samples that the metric is chosen by, read in batches of the usual size
 _MEDIAN_BYTES = 1 << 26  # answers that the median is taken of
 
 
@@ -164,11 +165,17 @@ class StreamEvaluator:
         return self._whole(self._reference)
 
     def _choose(self, scorer: NamedScorer, model: Any) -> None:
-        """The metric that fits, and whether outputs are logits, by the first batch."""
-        outputs, batch = next(outputs_of(model, self._source, 1024))
-        if scorer.name == AUTO and isinstance(self._source, ModelData):
-            scorer.name = choose_metric(outputs[0].shape, self._source)
-        scorer.fit(outputs[0], batch)
+        """The metric that fits, and whether outputs are logits, by the first samples."""
+        seen = list(outputs_of(model, self._source.take(_CHOOSING), self._batch))
+        first, batch = seen[0]
+        if scorer.name == AUTO:
+            answers: Any = self._source
+            if not isinstance(answers, ModelData) and isinstance(batch.y, np.ndarray):
+                y = np.concatenate([part.y for _, part in seen])
+                answers = Dataset(np.zeros(len(y)), y)
+            if isinstance(answers, (ModelData, Dataset)):
+                scorer.name = choose_metric(first[0].shape, answers)
+        scorer.fit(np.concatenate([outputs[0] for outputs, _ in seen]), batch)
 
     def _error_of_a_constant(self, scorer: NamedScorer) -> float:
         """The error of the best answer that ignores the inputs."""
