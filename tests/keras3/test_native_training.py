@@ -1,5 +1,7 @@
 """Two epochs of Keras 3 on real networks end in files that compute what Keras 3 computes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,14 @@ from tfxp.keras import keras3, layers
 from tfxp.transforms.keras3.to_keras3 import as_keras3
 
 K = keras3(load=True)
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+RESNET = (
+    SHARED / "models/mlcommons+tiny/benchmark/training/image_classification/trained_models"
+    "/pretrainedResnet.h5"
+)
+IMAGES = SHARED / "data/cifar10_train_first20k.npz"
+TEST_IMAGES = SHARED / "data/cifar10_test_first5k.npz"
+RESNET_IMAGES, RESNET_TESTS = 512, 200  # a slice: trained once on each, in seconds
 
 
 def train_and_export(model, precision, data, test, path, rate):
@@ -54,3 +64,18 @@ def test_digits(tmp_path):
         as_keras3(model), "w4a4", (train.x, train.y), (test.x, test.y), tmp_path / "d.tflite", 2e-3
     )
     assert found[1][1] > 0.9
+
+
+@pytest.mark.slow
+def test_resnet8(tmp_path):
+    if not RESNET.exists() or not IMAGES.exists():
+        pytest.skip("needs ../shared: pretrainedResnet.h5 and CIFAR-10")
+    K.utils.set_random_seed(0)
+    model = as_keras3(keras2.models.load_model(RESNET, compile=False))
+    with np.load(IMAGES) as train, np.load(TEST_IMAGES) as test:
+        data = [
+            (part["x"][:count].astype("float32"), part["y"][:count].ravel())
+            for part, count in ((train, RESNET_IMAGES), (test, RESNET_TESTS))
+        ]
+    before, after = train_and_export(model, "w4a4c", *data, tmp_path / "r.tflite", 1e-4)
+    assert after[0] < before[0]
