@@ -5,15 +5,14 @@
 The images are made up on the fly by tf.data, from the number of each, and never lie on a disk. All
 of them are measured; calibration, two steps of fine-tuning, a search and the verification of the
 exported file take samples of them (--budget). Every stage prints its seconds and the most memory
-that the process has had so far. The work is done in a process of its own, whose address space,
-which is more than its memory, is limited to --limit_gib.
+that the process has had so far. Address space, which is more than memory, is limited to
+--limit_gib.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -100,22 +99,21 @@ def network() -> Any:
     return keras.Model(inputs, layers.Dense(_CLASSES)(layers.GlobalAveragePooling2D()(x)))
 
 
-def main() -> int | None:
+def main() -> None:
     """The whole job on one stream, in a limited process."""
     if _LIMIT.value and resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
-        return limited()
+        start_limited()
     whole_job()
-    return None
 
 
-def limited() -> int:
-    """The same command in a process that may have so much address space; its exit code."""
+def start_limited() -> None:
+    """Begin the same command again with the limit, before TensorFlow has made its threads."""
     size = int(_LIMIT.value * 2**30)
-    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
     # Each of glibc's arenas reserves 64 MiB, and there are eight a core.
     environment = os.environ | {"MALLOC_ARENA_MAX": "2"}
-    set_limit = ["prlimit", f"--as={size}"]
-    return subprocess.run([*set_limit, *command], env=environment, check=False).returncode
+    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
+    os.execve(sys.executable, command, environment)
 
 
 def whole_job() -> None:

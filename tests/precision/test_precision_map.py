@@ -145,6 +145,24 @@ def test_shorthand(text, weights, activations, edge, per_channel):
     assert (last.weights, last.activations) == ((edge, edge) if edge else (weights, outputs))
 
 
+@pytest.mark.parametrize(("text", "addends", "edge"), [("w4a4s8c", 8, None), ("w4a4e8s6c", 6, 8)])
+def test_shorthand_of_addends(text, addends, edge):
+    pmap = PrecisionMap.parse(text)
+    assert pmap == PrecisionMap.uniform(4, 4, edge, True, addends)
+    selected = {**dict.fromkeys(SELECTED, ()), "@addends": ["a"]}
+    found = pmap.resolve(["a", "b"], {}, selected)
+    assert [found[name].activations for name in "ab"] == [addends, 4]
+
+
+def test_means_keep_8_bits_unless_a_rule_says_otherwise():
+    kept, ruled = (
+        PrecisionMap(LayerPrecision(4, 4), rules).resolve(["m", "c"], {}, {"@means": ["m"]})
+        for rules in ({}, {"@means": LayerPrecision(activations=4)})
+    )
+    assert [kept[name].activations for name in "mc"] == [8, 4]
+    assert ruled["m"].activations == 4
+
+
 @pytest.mark.parametrize(
     "text", ["", "w4", "a4", "w4a", "4a4", "w4a4x", "w-4a4", "W4A4", "w4a4ce8"]
 )
