@@ -151,8 +151,11 @@ document.addEventListener("DOMContentLoaded", () => {
       for (const input of layer.inputs) if (layers.has(input)) graph.setEdge(input, layer.name);
     dagre.layout(graph);
     const size = graph.graph();
+    // Shrunk to the pane's width (less a scroll bar), but only as far as the text stays legible.
+    const room = (box.node().clientWidth || size.width) - 16;
+    const shown = Math.max(Math.min(1, room / size.width), 0.65);
     const svg = box.append("svg").attr("viewBox", `0 0 ${size.width} ${size.height}`)
-      .attr("width", size.width).attr("height", size.height);
+      .attr("width", shown * size.width).attr("height", shown * size.height);
     svg.selectAll(".edge").data(graph.edges()).join("path").attr("class", "edge")
       .attr("d", e => "M" + graph.edge(e).points.map(p => `${p.x} ${p.y}`).join("L"));
     const nodes = svg.selectAll(".node").data(data.layers).join("g").attr("class", "node")
