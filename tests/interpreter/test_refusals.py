@@ -99,7 +99,7 @@ MALFORMED = [
             [T((), "INT8", 0.1)],
             "MulOptions",
         ),
-        "at most 1 GiB",
+        "at most 16777216 elements",
     ),
     (Model("MEAN", [X, constant([4])], [X], "ReducerOptions"), "got 4; expected -4 to 3"),
     (Model("SQUEEZE", [X], [X], "SqueezeOptions", {"squeezeDims": [1]}), "sizes of 1"),

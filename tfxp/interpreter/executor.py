@@ -17,9 +17,8 @@ from tfxp.graph.schema import default_options, default_options_type
 from tfxp.interpreter.counters import Counters
 from tfxp.interpreter.registry import Arithmetic, Array, Engine, Kernel, Node, find_kernel
 from tfxp.interpreter.shape_arithmetic import ShapeArithmetic
+from tfxp.interpreter.size_limit import largest_tensor
 
-#: No computed tensor may be larger: a damaged shape must not exhaust memory.
-MAX_TENSOR_BYTES = 2**30
 #: Bytes of activations, and images, that one pass over a stack has at most.
 _PASS_BYTES, _PASS_IMAGES = 2**21, 16
 #: Elements of the largest tensor of a graph whose stated sizes are placeholders.
@@ -46,6 +45,7 @@ class Settings:
     skip_zeros: bool = True
     accumulator_bits: int | None = None
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+    largest_tensor: int | None = None
 
 
 class Executor:
@@ -71,7 +71,8 @@ class Executor:
         in_a_run = bool(shapes) or _has_free_sizes(graph)
         self.graph = _own_tensors(graph, shapes or {}, in_a_run)
         self.settings = settings
-        _check_sizes(self.graph)
+        self._largest = settings.largest_tensor or largest_tensor(graph)
+        _check_sizes(self.graph, self._largest)
         self.variables: dict[int, Array] = {}
         self.reset_variables()
         self.last_use = _last_uses(graph)
@@ -96,6 +97,7 @@ class Executor:
             settings.accumulator_bits,
             settings.accumulator_overflow,
             [tensors[i] if i >= 0 else None for i in operator.intermediates],
+            largest_tensor=self._largest,
         )
 
     def _prepare(self, in_a_run: bool) -> None:
@@ -333,10 +335,11 @@ def _check_order(graph: IntegerGraph) -> None:
             )
 
 
-def _check_sizes(graph: IntegerGraph) -> None:
+def _check_sizes(graph: IntegerGraph, largest: int) -> None:
     for index, tensor in enumerate(graph.tensors):
-        if tensor.data is None and tensor.size * tensor.dtype.itemsize > MAX_TENSOR_BYTES:
+        if tensor.data is None and tensor.size > largest:
             raise TfliteFormatError(
-                f"shape of tensor {index} ({tensor.name!r}): got {list(tensor.shape)}, which is "
-                f"over {MAX_TENSOR_BYTES} bytes; expected less. The file is damaged"
+                f"shape of tensor {index} ({tensor.name!r}): got {list(tensor.shape)}; expected at "
+                f"most {largest} elements in a file of this size. The file is damaged; if it is "
+                "not, allow more with Interpreter(largest_tensor=)"
             )

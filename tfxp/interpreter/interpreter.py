@@ -43,6 +43,8 @@ class Interpreter:
         accumulator_bits: studies a narrower accumulator: its overflows are counted, and results
             are those it would give.
         accumulator_overflow: "wrap" or "saturate": what that accumulator does.
+        largest_tensor: elements that a computed tensor may have; by default 2^24, and more in
+            files with many weights, because sizes in a damaged file may be anything.
         num_threads: tf.lite's name for `threads`.
 
     Raises:
@@ -73,6 +75,7 @@ class Interpreter:
         threads: int = 1,
         accumulator_bits: int | None = None,
         accumulator_overflow: Literal["wrap", "saturate"] = "wrap",
+        largest_tensor: int | None = None,
         num_threads: int | None = None,
     ) -> None:
         given = (arithmetic, engine, accumulator_overflow)
@@ -87,9 +90,13 @@ class Interpreter:
             raise ConfigError(
                 f"accumulator_bits of Interpreter: got {accumulator_bits}; expected 2 to 64"
             )
+        if largest_tensor is not None and largest_tensor < 1:
+            raise ConfigError(
+                f"largest_tensor of Interpreter: got {largest_tensor}; expected 1 or more"
+            )
         self.graph = _graph(model_path, model_content)
         self._settings = Settings(
-            arithmetic, engine, skip_zeros, accumulator_bits, accumulator_overflow
+            arithmetic, engine, skip_zeros, accumulator_bits, accumulator_overflow, largest_tensor
         )
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._executor: Executor | None = None

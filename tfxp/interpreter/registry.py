@@ -47,6 +47,7 @@ class Node:
         counters: where runs are counted.
         step: what the last run did as one compiled step, if it did.
         static: whether no constant of it follows from shapes; XNNPACK leaves the others to LiteRT.
+        largest_tensor: elements that a result may have.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Node:
     counters: Counters = field(default_factory=Counters)
     step: Step | None = None
     static: bool = True
+    largest_tensor: int = 2**24
 
     @property
     def name(self) -> str:

@@ -73,8 +73,10 @@ def _range_size(node: Node, numbers: Sequence[Any]) -> int:
             "to the other"
         )
     size = math.ceil(abs((limit - start) / step))
-    if size * 8 > need.MAX_TENSOR_BYTES:
-        raise DataError(f"size of {node.name}: got {size} numbers; expected at most 1 GiB of them")
+    if size > node.largest_tensor:
+        raise DataError(
+            f"size of {node.name}: got {size} numbers; expected at most {node.largest_tensor}"
+        )
     return size
 
 

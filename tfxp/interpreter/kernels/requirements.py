@@ -18,8 +18,6 @@ from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 from tfxp.interpreter.registry import Array, Node, as_ints
 
-#: No result may be larger: a damaged shape must not exhaust memory.
-MAX_TENSOR_BYTES = 2**30
 #: Windows and image sides beyond this are taken for damage.
 MAX_SIDE = 2**16
 BYTE_TYPES = ("INT8", "UINT8")
@@ -151,8 +149,9 @@ def require_axis(node: Node, axis: int, rank: int) -> int:
 def require_output_shape(node: Node, shape: Sequence[int], position: int = 0) -> None:
     """Checks an output's size, and its shape where the file states a fixed one; notes the shape."""
     output = node.outputs[position]
-    if math.prod(shape) * output.dtype.itemsize > MAX_TENSOR_BYTES:
-        raise malformed(node, f"shape of output {position}", list(shape), "at most 1 GiB")
+    if math.prod(shape) > node.largest_tensor:
+        most = f"at most {node.largest_tensor} elements"
+        raise malformed(node, f"shape of output {position}", list(shape), most)
     node.cache.setdefault("output_shapes", {})[position] = tuple(shape)
     stated, free = output.shape, -1 in (output.shape_signature or ())
     if stated and not free and tuple(stated) != tuple(shape):
