@@ -86,6 +86,22 @@ def test_from_float_to_a_verified_file(folder, tmp_path, capsys):
     assert 0 < read["run"]["macs_executed"] < read["run"]["macs_total"]
 
 
+@pytest.mark.parametrize(
+    "precision, flags, method",
+    [("w4a8c", {}, "adaround"), ("w8a8", {}, "formats"), ("w4a8c", {"epochs": 1}, "formats"),
+     ("w4a8c", {"calibrate": "formats"}, "formats")],
+)  # fmt: skip
+def test_kernels_of_few_bits_learn_rounding_unless_training_follows(
+    folder, tmp_path, capsys, precision, flags, method
+):
+    data = folder / "digits.npz"
+    trained = {"train_data": data} if "epochs" in flags else {}
+    code = run("quantize_model", model=folder / "float.h5", data=data, limit=64, split="train",
+               precision=precision, output=tmp_path / "q.keras", **flags, **trained)  # fmt: skip
+    assert code == 0
+    assert f"{method}, relative squared output error" in capsys.readouterr().out
+
+
 def _npz(path, **arrays):
     np.savez(path, **arrays)
     return path

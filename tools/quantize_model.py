@@ -69,10 +69,11 @@ _ROUNDING = _FLAGS.DEFINE_enum(
 )
 _CALIBRATE = _FLAGS.choice_or_none(
     "calibrate",
-    "formats",
-    ["formats", "adaround"],
+    "auto",
+    ["auto", "formats", "adaround"],
     "Choose binary points by the network's output and centre biases; adaround also learns whether "
-    "each weight is rounded up or down (minutes).",
+    "each weight is rounded up or down (minutes). auto: adaround for kernels below 8 bits that no "
+    "training follows.",
 )
 _ACCUMULATOR_BITS = _FLAGS.DEFINE_integer(
     "accumulator_bits",
@@ -119,6 +120,7 @@ _SAVE_PRECISION = _FLAGS.output(
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
+_ROUNDS_WELL = 8  # bits of kernels from which rounding to nearest loses little
 _COUNTED = 200  # samples that zeros are counted on
 _LOOK = 256  # samples of a stream that are looked at for saturation
 
@@ -155,8 +157,9 @@ def main() -> None:
         if data is not None:
             seen = data if isinstance(data, ModelData) else data.in_memory(_LOOK)
             cli.warn_of_saturation(seen, _input_ranges(qmodel))
+    trains = training is not None and _EPOCHS.value > 0
     if _CALIBRATE.value != "none" and calibration is not None:
-        figures["output_error"] = _calibrate(qmodel, calibration)
+        figures["output_error"] = _calibrate(qmodel, calibration, trains)
         _evaluate("calibrated", qmodel, evaluation, figures)
     if _ACCUMULATOR_BITS.value is not None:
         figures["accumulator_bits"] = _bound(qmodel)
@@ -167,7 +170,7 @@ def main() -> None:
     if raises:
         figures["thresholds"] = _threshold(qmodel, calibration)
         _evaluate("thresholds", qmodel, evaluation, figures)
-    if training is not None and _EPOCHS.value:
+    if training is not None and trains:
         figures["losses"] = _fine_tune(qmodel, model, training)
         _evaluate("fine-tuned", qmodel, evaluation, figures)
     elif settings.sparsity is not None:
@@ -226,16 +229,28 @@ def _measure(model: Any, data: Source | None) -> ModelStats | None:
         )
 
 
-def _calibrate(qmodel: Any, data: Source) -> dict[str, float]:
+def _calibrate(qmodel: Any, data: Source, trains: bool) -> dict[str, float]:
+    method = _calibration_method(qmodel, trains)
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
         started = time.monotonic()
         result = tfxp.calibrate_model(
-            qmodel, data.x, method=_CALIBRATE.value, seed=_SEED.value, progress=bar.reach
+            qmodel, data.x, method=method, seed=_SEED.value, progress=bar.reach
         )
     seconds = time.monotonic() - started
     steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
-    print(f"relative squared output error: {steps} ({seconds:.1f} s)")
+    print(f"{method}, relative squared output error: {steps} ({seconds:.1f} s)")
     return result
+
+
+def _calibration_method(qmodel: Any, trains: bool) -> str:
+    """The flag's, or the better one: a training moves weights anyway, 8 bits round well as is."""
+    if _CALIBRATE.value != "auto":
+        return str(_CALIBRATE.value)
+    from tfxp.quantization.read_network import read_network
+
+    layers = read_network(qmodel).formats.values()
+    few = any(fmt.bits < _ROUNDS_WELL for layer in layers for fmt in layer.weights)
+    return "adaround" if few and not trains else "formats"
 
 
 def _bound(qmodel: Any) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """tfxp by its own tools with their defaults: quantize_model.py, export_tflite.py, run_tflite.py.
 
 Runs in the Python of the tool itself; the tools are called in this process, as their commands would
-be. Without epochs, kernels below 8 bits get `--calibrate=adaround`, as its documentation advises.
+be, defaults throughout.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ def main(settings: protocol.Settings, result: protocol.Result) -> None:
     )
     work = Path(settings.file).with_suffix("")
     quantized, figures, run = (f"{work}{end}" for end in (".keras", ".quantized.json", ".run.json"))
-    rounding = settings.weight_bits < 8 and not settings.epochs
-    untrained = "adaround" if rounding else "defaults"
-    result["recipe"] = "defaults, flips" if settings.epochs else untrained
+    result["recipe"] = "defaults, flips" if settings.epochs else "defaults"
     result["float"] = ""
-    _tool("quantize_model", _quantize_flags(settings, rounding, work, quantized, figures))
+    _tool("quantize_model", _quantize_flags(settings, work, quantized, figures))
     losses = read_json(figures, "figures").get("losses")
     if losses:
         result["losses"] = losses
@@ -58,7 +56,7 @@ def main(settings: protocol.Settings, result: protocol.Result) -> None:
 
 
 def _quantize_flags(
-    settings: protocol.Settings, rounding: bool, work: Path, quantized: str, figures: str
+    settings: protocol.Settings, work: Path, quantized: str, figures: str
 ) -> list[str]:
     flags = [
         f"--model={settings.model}",
@@ -71,8 +69,6 @@ def _quantize_flags(
         f"--output={quantized}",
         f"--json={figures}",
     ]
-    if rounding:
-        flags.append("--calibrate=adaround")
     if not settings.epochs:
         return flags
     x, y = protocol.training_images(settings)
