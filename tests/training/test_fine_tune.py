@@ -105,6 +105,31 @@ def test_steps_are_shares_of_sizes(rng):
         assert new.numpy() == pytest.approx(old - 0.01 * size * np.sign(gradient), abs=1e-5)
 
 
+def test_kernels_without_a_format_move_by_channel_too(rng):
+    """A float network's kernels: dense, depthwise and transposed, against plain loops."""
+    x = keras.Input((6, 6, 4))
+    y = layers.DepthwiseConv2D(3, name="depthwise", use_bias=False)(x)
+    y = layers.Conv2DTranspose(5, 3, name="transposed", use_bias=False)(y)
+    y = layers.BatchNormalization(name="norm")(y)
+    model = keras.Model(x, layers.Dense(3, name="head", use_bias=False)(y))
+    model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
+    sizes = zip(model.trainable_weights, relative_sizes(model), strict=True)
+    found = {
+        variable.name.split("/")[0]: size for variable, size in sizes if "beta" not in variable.name
+    }
+    depthwise, transposed, head = (
+        model.get_layer(name).weights[0].numpy() for name in ("depthwise", "transposed", "head")
+    )
+    for channel in range(4):
+        wanted = np.sqrt((depthwise[:, :, channel] ** 2).mean())
+        assert found["depthwise"][0, 0, channel, 0] == pytest.approx(wanted)
+    for channel in range(5):
+        wanted = np.sqrt((transposed[:, :, channel] ** 2).mean())
+        assert found["transposed"][0, 0, channel, 0] == pytest.approx(wanted)
+    assert found["head"].ravel() == pytest.approx(np.sqrt((head**2).mean(0)))
+    assert found["norm"].shape == ()
+
+
 def test_nan_puts_the_weights_back(digits):
     model, stats, data, _ = digits
     qmodel = tfxp.quantize_model(model, "w4a4", stats)

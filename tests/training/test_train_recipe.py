@@ -61,7 +61,7 @@ W2A2 = {"wrpn": {"weights": 2, "activations": 2}}
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimizer": "lion"}, "optimizer: got 'lion'; expected one of adam, sgd"),
+        ({"optimizer": "lion"}, "optimizer: got 'lion'; expected one of adam, relative_adam, sgd"),
         (
             {"epochs": 0, "batch_size": 1.5},
             "epochs: got 0; expected a whole number, at least 1; ba",
@@ -266,6 +266,29 @@ def test_training_learns_and_resumes_exactly(precision, narrow, data, tmp_path):
     )
     with pytest.raises(ConfigError, match="of another training .learning_rate differ"):
         train_recipe(recipe.updated({"learning_rate": 0.5}), data, data, tmp_path / "parts")
+
+
+def test_relative_steps_do_not_see_how_large_a_channel_is(data, tmp_path):
+    """A twentieth of a kernel's channel, made up for behind it: the same training, scaled."""
+    keras.utils.set_random_seed(2)
+    x = keras.Input((8, 8, 1))
+    y = layers.Conv2D(4, 3, use_bias=False, name="stem")(x)
+    norm = layers.BatchNormalization(trainable=False)
+    y = layers.GlobalAveragePooling2D()(layers.ReLU()(norm(y)))
+    model = keras.Model(x, layers.Dense(3)(y))
+    kernel, moved = model.get_layer("stem").kernel.numpy(), []
+    for factor in ([1, 1, 1, 1], [0.05, 1, 1, 1]):
+        path, folder = str(tmp_path / f"{factor[0]}.keras"), tmp_path / f"run{factor[0]}"
+        model.get_layer("stem").kernel.assign(kernel * factor)
+        norm.gamma.assign(1 / np.array(factor))
+        model.save(path)
+        recipe = recipe_of(path, optimizer="relative_adam", epochs=1)
+        train_recipe(recipe, data, None, folder, tensorboard=False)
+        trained = keras.models.load_model(folder / "model.keras")
+        assert len(trained.optimizer.get_config()["sizes"]) == len(model.trainable_weights)
+        moved.append(trained.get_layer("stem").kernel.numpy() / factor - kernel)
+    assert np.abs(moved[0]).max() > 0.003
+    assert moved[1] == pytest.approx(moved[0], rel=0.01, abs=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(narrow, data, tmp_path):

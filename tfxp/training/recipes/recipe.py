@@ -15,7 +15,7 @@ from tfxp.sparsity.sparsity_map import SparsityMap
 from tfxp.training.recipes.recipe_precision import given_map
 
 SCHEMA = 1
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS = ("adam", "relative_adam", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
 AUGMENTS = ("none", "flip", "pad_crop_flip")
 PENALTIES = ("l1", "hoyer")
@@ -65,9 +65,11 @@ class TrainingRecipe:
         input_scale, input_shift: what data are multiplied by and shifted by.
         augment: "none", "flip" (left-right) or "pad_crop_flip".
         pad: pixels of zeros around an image before a random crop.
-        optimizer: "adam" or "sgd"; fixed-point training takes "sgd".
+        optimizer: "adam", "relative_adam" (each channel of a kernel moves in units of its own size,
+            as in `fine_tune`; for networks whose BatchNormalization is folded) or "sgd";
+            fixed-point training takes "sgd".
         momentum: of sgd (Nesterov's; plain in fixed point); Adam's first moment stays at 0.9.
-        learning_rate: after the warm-up.
+        learning_rate: after the warm-up; of "relative_adam" a share, 0.005 is half a percent.
         schedule: "cosine" to 0, "step" or "constant".
         step_epochs: "step": epochs after which the rate is multiplied by `step_factor`.
         step_factor: see there.

@@ -45,6 +45,7 @@ from tfxp.training.recipes.checkpoint import read_meta, restore_checkpoint, save
 from tfxp.training.recipes.fixed_point_recipe import fixed_point_optimizer
 from tfxp.training.recipes.recipe import TrainingRecipe, given_sparsity
 from tfxp.training.recipes.recipe_callbacks import recipe_callbacks
+from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
 
 CHECKPOINT, LOG, RESULT, MODEL = "checkpoint.npz", "log.jsonl", "result.json", "model.keras"
 Examples: TypeAlias = Dataset | ModelData | tuple[Any, Any]
@@ -200,6 +201,8 @@ def compile_for(model: KerasModel, recipe: TrainingRecipe, answers: Answers, ste
         optimizer = fixed_point_optimizer(model, precision, rate, recipe)
     elif recipe.optimizer == "adam":
         optimizer = keras.optimizers.Adam(rate)
+    elif recipe.optimizer == "relative_adam":
+        optimizer = RelativeAdam(rate, relative_sizes(model))
     else:
         optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True)
     model.compile(optimizer, answers.loss(recipe.label_smoothing), metrics=answers.figures())
