@@ -14,6 +14,38 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tfxp/version.py").read_text()).group(1)
 
+# The repository's public address, such as https://github.com/OWNER/tfxp; "" while there is none.
+ADDRESS = ""
+
+
+def description() -> str:
+    """README as an index shows it, where a link into the checkout would lead nowhere.
+
+    Such links become absolute; without an address they become their text, and "(more)" goes.
+    """
+
+    def link(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        if re.match(r"https?:|#", target):
+            return match.group()
+        return f"[{text}]({ADDRESS}/blob/main/{target})" if ADDRESS else text
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    if not ADDRESS:
+        readme = re.sub(r"\s\(\[more\]\((?!https?:)[^)]*\)\)", "", readme)
+    return re.sub(r"\[([^][]+)\]\(([^)\s]+)\)", link, readme)
+
+
+def addresses() -> dict[str, str]:
+    """What an index lists beside the text."""
+    pages = {
+        "Source": "",
+        "Documentation": "/blob/main/docs/index.md",
+        "Changes": "/blob/main/docs/changelog.md",
+    }
+    return {name: ADDRESS + page for name, page in pages.items()} if ADDRESS else {}
+
+
 COMMANDS = {
     "tfxp-doctor": "doctor",
     "tfxp-assign": "assign_precision",
@@ -34,18 +66,24 @@ setup(
     name="tfxp",
     version=VERSION,
     description="Keras models in few bits, exported to bit-exact integer .tflite files",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
+    project_urls=addresses(),
     license="Apache-2.0",
-    keywords="quantization fixed-point keras tensorflow tflite litert microcontroller tinyml wrpn",
+    keywords="quantization fixed-point mixed-precision keras tensorflow tflite litert "
+    "microcontroller tinyml tflm fpga qonnx wrpn sparsity",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Software Development :: Embedded Systems",
         "Typing :: Typed",
     ],
     python_requires=">=3.10,<3.14",

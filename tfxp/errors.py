@@ -26,7 +26,16 @@ from collections.abc import Iterable, Mapping
 
 
 class TfxpError(Exception):
-    """Base of all errors that carry a sentence for the user."""
+    """Base of all errors that carry a sentence for the user.
+
+    Example:
+        >>> from tfxp.formats import parse_format
+        >>> try:
+        ...     parse_format("Q9")
+        ... except tfxp.TfxpError as error:
+        ...     print(type(error).__name__)
+        FormatError
+    """
 
 
 class FormatError(TfxpError, ValueError):

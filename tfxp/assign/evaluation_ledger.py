@@ -76,6 +76,9 @@ class EvaluationLedger:
             score: its score.
             complete: False if the true score is only known to be at most this.
             details: more to keep beside it, ready for JSON.
+
+        Raises:
+            OutputError: the file takes no more.
         """
         if key in self._scores or (not complete and score >= self._bounds.get(key, math.inf)):
             return

@@ -242,6 +242,9 @@ class JuddAssigner:
         margin: standard errors that a map must stay below a tolerance by, so that it holds on other
             samples too (see `tolerance_with_margin`); 0 as in the paper.
         samples: how many samples the scores are of; needed with a margin.
+
+    Raises:
+        ConfigError: a margin without the number of samples.
     """
 
     evaluate: Evaluate

@@ -120,7 +120,15 @@ class LinAssigner:
             raise ConfigError(f"supported widths: got {self.widths}; expected positive numbers.")
 
     def assign(self, stats: ModelStats) -> Assignment:
-        """Allocate bits to the weights of every layer."""
+        """Allocate bits to the weights of every layer.
+
+        Args:
+            stats: what was measured.
+
+        Raises:
+            ConfigError: no layer is left to allocate bits to, or a layer, an anchor, a cost or a
+                noise target that does not fit the network.
+        """
         fixed = self._fixed(stats)
         free = [
             layer

@@ -78,6 +78,10 @@ class SakrAssigner:
 
         Args:
             stats: figures of one float run.
+
+        Raises:
+            DataError: no tensor has a noise gain.
+            ConfigError: no B_min keeps the bound below the target.
         """
         bounds = {b: mismatch_bound(stats, b) for b in range(1, _MAX_B_MIN + 1)}
         b_min = self.b_min or self._smallest(bounds)
@@ -101,7 +105,15 @@ class SakrAssigner:
         return Assignment(pmap, tuple(trace), "all five criteria are met", figures)
 
     def forward(self, stats: TrainingStats, b_min: int) -> PrecisionMap:
-        """The weights and activations of a B_min, to measure what it costs before training."""
+        """The weights and activations of a B_min, to measure what it costs before training.
+
+        Args:
+            stats: figures of one float run.
+            b_min: bits of the tensor that needs fewest.
+
+        Raises:
+            DataError: no tensor has a noise gain.
+        """
         return self._to_map(_feedforward_rules(stats, b_min))
 
     def _to_map(self, rules: Mapping[str, Mapping[str, FixedPointFormat]]) -> PrecisionMap:
@@ -207,6 +219,10 @@ def feedforward_bits(stats: TrainingStats, b_min: int) -> dict[tuple[str, str], 
 
 def mismatch_bound(stats: TrainingStats, b_min: int) -> float:
     """The bound on p_m, the probability to decide otherwise than in float: sum_T D_T^2 E_T.
+
+    Args:
+        stats: figures of one float run.
+        b_min: bits of the tensor that needs fewest.
 
     Raises:
         DataError: no tensor has a noise gain.

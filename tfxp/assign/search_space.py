@@ -21,7 +21,11 @@ _SHORTEST_WEIGHTS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """A value for every free parameter: (unit, family) -> bits. Equal contents, equal objects."""
+    """A value for every free parameter: (unit, family) -> bits. Equal contents, equal objects.
+
+    Args:
+        values: the parameters and their bits.
+    """
 
     values: tuple[tuple[str, str, int], ...]
 

@@ -118,6 +118,9 @@ def savings(points: Sequence[SizePoint]) -> list[Saving]:
     Between neighbouring maps of the front of equal bits, size is a straight line of the score.
     Scores above or below all of them are left out. Sorted by size.
 
+    Args:
+        points: sizes and scores of maps of both kinds, "equal" and "allocated".
+
     Raises:
         ConfigError: the points are not of both kinds.
 

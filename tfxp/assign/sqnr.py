@@ -105,6 +105,10 @@ class KappaFit:
 def fit_kappa(bits: Sequence[float], sqnr_db: Sequence[float]) -> KappaFit:
     """The least-squares line through (word length, SQNR) points; infinite ones are left out.
 
+    Args:
+        bits: word lengths.
+        sqnr_db: the SQNR at each, in dB.
+
     Raises:
         DataError: fewer than two finite points at different word lengths.
 

@@ -35,6 +35,9 @@ class LayerTrainingStats:
         activation_range: r_A, a power of two.
         activation_signed: whether the output may be negative.
         activation_gradient_sigma: largest standard deviation of the gradient of the output.
+
+    Raises:
+        DataError: a figure that is not positive, or deviations in the wrong order.
     """
 
     name: str
@@ -76,6 +79,9 @@ class TrainingStats:
         min_learning_rate: the smallest learning rate of the run.
         history: one record per epoch: learning rate, running standard deviation and maximum of
             every gradient. The solver does not read it.
+
+    Raises:
+        DataError: a learning rate that is not positive.
     """
 
     layers: Mapping[str, LayerTrainingStats]

@@ -104,7 +104,15 @@ class ExportCheckpoint(keras.callbacks.Callback):
         self.seconds = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Export, or keep the weights, if this epoch is the best so far."""
+        """Export, or keep the weights, if this epoch is the best so far.
+
+        Args:
+            epoch: its number, from 0.
+            logs: figures of the epoch, as Keras names them.
+
+        Raises:
+            ConfigError: the watched figure is not among them.
+        """
         if self.monitor not in (logs or {}):
             raise ConfigError(
                 f"monitor of ExportCheckpoint: got {self.monitor!r}; expected one of "

@@ -104,7 +104,14 @@ class GradientProbe(keras.callbacks.Callback):
         self._gains: dict[tuple[str, str], float] = {}
 
     def set_model(self, model: Any) -> None:
-        """Put the probing step in the place of the model's own, for one fit."""
+        """Put the probing step in the place of the model's own, for one fit.
+
+        Args:
+            model: the model that is about to be fitted.
+
+        Raises:
+            ModelError: its training cannot be probed.
+        """
         super().set_model(model)
         _check_model(model)
         instead = "Probe the training on one device; its statistics serve any number."

@@ -19,7 +19,7 @@ class RangeLogger(Observer):
     the axis on which formats are chosen. Works on float models too.
 
     Args:
-        data, log_dir and options: as in `Observer`.
+        data, log_dir, options: as in `Observer`.
 
     Example:
         >>> from tfxp.keras import keras, layers

@@ -17,7 +17,7 @@ class SparsityLogger(Observer):
     counted by its elements.
 
     Args:
-        data, log_dir and options: as in `Observer`.
+        data, log_dir, options: as in `Observer`.
 
     Example:
         >>> from tfxp.keras import keras, layers

@@ -28,7 +28,7 @@ class SqnrLogger(Observer):
 
     Args:
         data: inputs to run both networks on.
-        log_dir and options: as in `Observer`.
+        log_dir, options: as in `Observer`.
 
     Raises:
         ConfigError: no data.

@@ -9,6 +9,9 @@ from tfxp.precision import PrecisionMap
 def read_precision(text: str) -> PrecisionMap:
     """What --precision means: a shorthand, a file, or the name of a map that ships with tfxp.
 
+    Args:
+        text: the flag's value.
+
     Raises:
         ConfigError: no such file.
         PrecisionError: neither a shorthand nor a precision map.

@@ -45,7 +45,16 @@ class IlpMethod:
             )
 
     def assign(self, stats: ModelStats, model: Any, inputs: Any) -> Assignment:
-        """Measure the loss of every tensor at every word length, and solve."""
+        """Measure the loss of every tensor at every word length, and solve.
+
+        Args:
+            stats: what was measured.
+            model: the Keras model.
+            inputs: what the other flags name.
+
+        Raises:
+            ConfigError: no model with samples, or flags that do not go together.
+        """
         from tfxp.measure import word_length_losses
 
         if inputs is None:

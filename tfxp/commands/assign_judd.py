@@ -64,7 +64,17 @@ class JuddMethod:
     def assign(
         self, stats: ModelStats, model: Any, inputs: Any, profile: bool = False
     ) -> Assignment:
-        """Judd's descent on measured accuracy."""
+        """Judd's descent on measured accuracy.
+
+        Args:
+            stats: what was measured.
+            model: the Keras model.
+            inputs: what the other flags name.
+            profile: what scores depend on besides the network.
+
+        Raises:
+            ConfigError: no model with samples, or flags that do not go together.
+        """
         from tfxp.search import scores_fingerprint
 
         if inputs is None:

@@ -69,7 +69,16 @@ class LinMethod:
             )
 
     def assign(self, stats: ModelStats, model: Any, inputs: Any) -> Assignment:
-        """Lin's allocation, its table of bits, and SQNR where that was measured."""
+        """Lin's allocation, its table of bits, and SQNR where that was measured.
+
+        Args:
+            stats: what was measured.
+            model: the Keras model.
+            inputs: what the other flags name.
+
+        Raises:
+            ConfigError: a sweep without a model and samples.
+        """
         if (self.sweep_sizes.value or self.sweep_dense.value) and inputs is None:
             raise ConfigError("sweeps of --method=lin: got no model with --data; expected both.")
         dense = self._swept_dense_bits(stats, model) if self.sweep_dense.value else self.dense.value

@@ -61,7 +61,11 @@ class SakrMethod:
             )
 
     def assign(self) -> Assignment:
-        """Sakr's five criteria."""
+        """Sakr's five criteria.
+
+        Raises:
+            ConfigError: flags that do not go together, or a sweep without model and samples.
+        """
         stats = TrainingStats.load(self._inputs.required(self.training))
         assigner = SakrAssigner(self.b_min.value, self.mismatch.value, self.variant.value)
         swept: dict[str, Any] = {}

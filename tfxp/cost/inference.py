@@ -211,6 +211,9 @@ def cost_report(
 def cost_heading(name: str) -> str:
     """What a total is called where people read.
 
+    Args:
+        name: of a total, as `CostReport.total` takes it.
+
     Example:
         >>> cost_heading("traffic_batch_bits"), cost_heading("own_figure")
         ('traffic in batches', 'own figure')

@@ -14,6 +14,9 @@ _NONE = LayerPrecision(FLOAT, FLOAT)
 def select_layers(model: ModelStats) -> dict[str, list[str]]:
     """What the selectors of a precision map stand for in this network.
 
+    Args:
+        model: a network, counted or measured.
+
     Example:
         >>> from tfxp.models import count_network
         >>> select_layers(count_network("sakr_convnet"))["@last"]
@@ -70,6 +73,10 @@ def weight_bits(
     model: ModelStats, precision: PrecisionMap | Mapping[str, LayerPrecision]
 ) -> dict[str, tuple[int, int]]:
     """Layer -> bits of each of its weights, and how many weights there are.
+
+    Args:
+        model: a network, counted or measured.
+        precision: its map.
 
     Example:
         >>> from tfxp.models import count_network

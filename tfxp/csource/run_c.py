@@ -90,6 +90,7 @@ def run_compiled(
         DataError: inputs of another number, type or shape.
         subprocess.CalledProcessError: it ends with another exit code than 0.
         subprocess.TimeoutExpired: it takes too long.
+        ModelError: the folder holds no program of `write_c_source`.
     """
     ports = _ports(Path(folder))
     _check(arrays, ports["inputs"])

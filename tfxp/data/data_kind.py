@@ -31,6 +31,9 @@ class DataKind(enum.Enum):
 def data_kind(path: str) -> DataKind:
     """The kind of some data, by ending and content.
 
+    Args:
+        path: a file, a folder, or a name such as `tfds:mnist/3.0.1`.
+
     Raises:
         DataError: nothing is there, or nothing that can be read.
 

@@ -50,7 +50,14 @@ class Dataset:
         return len(self.x)
 
     def take(self, limit: int | None) -> Dataset:
-        """The first `limit` samples (all of them for None)."""
+        """The first `limit` samples (all of them for None).
+
+        Args:
+            limit: how many; None for all.
+
+        Raises:
+            DataError: fewer than one.
+        """
         if limit is None or limit >= len(self):
             return self
         if limit < 1:

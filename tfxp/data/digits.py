@@ -19,6 +19,9 @@ def load_digits(split: str) -> Dataset:
     Returns:
         float32 inputs (n, 8, 8, 1) from 0 to 1 in steps of 1/16, and class numbers.
 
+    Raises:
+        DataError: another split.
+
     Example:
         >>> load_digits("test").x.shape
         (360, 8, 8, 1)

@@ -86,7 +86,11 @@ Scalings = Mapping[str, InputScaling]
 
 
 def scalings_of(model: Any) -> dict[str, InputScaling]:
-    """What the inputs of a Keras model need; empty where nothing is known."""
+    """What the inputs of a Keras model need; empty where nothing is known.
+
+    Args:
+        model: a tf_keras model, quantized or not.
+    """
     return scalings_in_notes(notes_of(model))
 
 

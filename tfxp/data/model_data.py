@@ -220,7 +220,11 @@ def scaled_inputs(data: ModelData, names: Sequence[str], scalings: Scalings) -> 
 
 
 def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
-    """Input name -> one sample's shape, of a Keras model."""
+    """Input name -> one sample's shape, of a Keras model.
+
+    Args:
+        model: a tf_keras model.
+    """
     shapes = (tuple(tensor.shape[1:]) for tensor in model.inputs)
     return dict(zip(model.input_names, shapes, strict=True))
 

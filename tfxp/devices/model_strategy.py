@@ -13,6 +13,9 @@ from tfxp.errors import ConfigError
 def strategy_of(model: Any) -> tf.distribute.Strategy:
     """The strategy of a model; TensorFlow's default one, with a single replica, for all others.
 
+    Args:
+        model: a tf_keras model.
+
     Example:
         >>> from tfxp.devices import strategy_of
         >>> from tfxp.keras import keras, layers
@@ -25,7 +28,11 @@ def strategy_of(model: Any) -> tf.distribute.Strategy:
 
 
 def is_replicated(model: Any) -> bool:
-    """Whether several replicas of a model train together."""
+    """Whether several replicas of a model train together.
+
+    Args:
+        model: a tf_keras model.
+    """
     return bool(strategy_of(model).num_replicas_in_sync > 1)
 
 

@@ -23,7 +23,11 @@ _LOST = (
 
 
 def worker_count(strategy: tf.distribute.Strategy) -> int:
-    """Processes that train together."""
+    """Processes that train together.
+
+    Args:
+        strategy: what `strategy_of` returned.
+    """
     resolver = strategy.cluster_resolver
     jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
     return max(sum(len(jobs.get(job, ())) for job in ("chief", "worker")), 1)
@@ -120,6 +124,9 @@ def wait_for_chief(path: Path, patience: float = 600.0) -> None:
 @contextlib.contextmanager
 def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Say in one sentence that another worker is gone.
+
+    Args:
+        strategy: what `strategy_of` returned.
 
     Raises:
         WorkerLostError: a collective operation failed.

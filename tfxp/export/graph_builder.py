@@ -41,6 +41,15 @@ class GraphBuilder(GraphParts):
             fill their storage, which makes the steps of its offsets finer.
         portable: whether sums and changes of format go through 16 bits where runtimes would round
             otherwise than each other.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+        >>> stats = tfxp.measure_model(model, np.ones((4, 3), "float32"))
+        >>> from tfxp.quantization import read_network
+        >>> builder = GraphBuilder(read_network(tfxp.quantize_model(model, "w8a8", stats)))
+        >>> builder.graph.operators
+        []
     """
 
     def __init__(

@@ -47,7 +47,11 @@ def integer_weights(qmodel: KerasModel) -> dict[str, IntegerLayer]:
 
 
 def steps_or_reason(qmodel: KerasModel) -> tuple[tuple[Step, ...], str]:
-    """The steps of a network for `save_npz` and `save_c_header`, or none and the reason."""
+    """The steps of a network for `save_npz` and `save_c_header`, or none and the reason.
+
+    Args:
+        qmodel: a quantized model.
+    """
     try:
         return network_steps(qmodel), ""
     except ExportError as error:

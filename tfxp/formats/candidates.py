@@ -38,6 +38,10 @@ class Candidate:
 def candidate(stats: TensorStats, fmt: Format) -> Candidate:
     """What one format loses.
 
+    Args:
+        stats: of the tensor.
+        fmt: the format to try.
+
     Example:
         >>> import numpy as np
         >>> from tfxp.formats import parse_format

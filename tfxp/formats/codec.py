@@ -66,6 +66,10 @@ def encode_scalar(
 def decode_scalar(code: int, fmt: Format) -> float:
     """The value of one code.
 
+    Args:
+        code: an integer.
+        fmt: the format that it is a code of.
+
     Raises:
         FormatError: the format has no such code.
 
@@ -133,6 +137,10 @@ def encode(
 
 def decode(codes: np.ndarray, fmt: Format) -> np.ndarray:
     """Values of an array of codes, float32.
+
+    Args:
+        codes: integers of any shape.
+        fmt: the format that they are codes of.
 
     Raises:
         FormatError: a code is outside the format.

@@ -144,6 +144,10 @@ def mean_squared_error(stats: TensorStats, fmt: FixedPointFormat) -> float:
     That is exact (up to float64 rounding) for formats whose step is at least two bins,
     2^-f >= 2^(e-11), because no decision threshold lies inside a bin then, and for bins that hold
     one distinct value. Elsewhere the rounding error is taken as uniform, step^2 / 12.
+
+    Args:
+        stats: of the tensor.
+        fmt: the format that rounds it.
     """
     values, counts = stats.bin_values()
     variances = stats.bin_variances()
@@ -156,12 +160,21 @@ def mean_squared_error(stats: TensorStats, fmt: FixedPointFormat) -> float:
 
 
 def sqnr_db(stats: TensorStats, fmt: FixedPointFormat) -> float:
-    """Signal to quantization noise ratio in dB; infinite if nothing is lost."""
+    """Signal to quantization noise ratio in dB; infinite if nothing is lost.
+
+    Args:
+        stats: of the tensor.
+        fmt: the format that rounds it.
+    """
     return decibels(stats.power, mean_squared_error(stats, fmt))
 
 
 def decibels(power: float, noise: float) -> float:
     """10 log10(power / noise); infinite without noise.
+
+    Args:
+        power: mean square of the signal.
+        noise: mean square of the error.
 
     Example:
         >>> decibels(100.0, 1.0), decibels(1.0, 0.0)

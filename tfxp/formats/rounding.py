@@ -23,7 +23,12 @@ from tfxp.errors import FormatError
 
 
 class Rounding(str, enum.Enum):
-    """How a real number becomes an integer code."""
+    """How a real number becomes an integer code.
+
+    Example:
+        >>> Rounding.parse("half_even") is Rounding.HALF_EVEN
+        True
+    """
 
     HALF_EVEN = "half_even"
     HALF_AWAY = "half_away"

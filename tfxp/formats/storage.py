@@ -20,6 +20,9 @@ def int8_zero_point(fmt: Format) -> int:
     code at 127, so that the top saturates by itself; the bottom is then held by a RELU (unsigned)
     or a MAXIMUM (signed). Symmetric 8-bit formats lie around zero.
 
+    Args:
+        fmt: a format of up to 8 bits.
+
     Raises:
         FormatError: the format has more codes than int8.
 
@@ -36,6 +39,9 @@ def int8_zero_point(fmt: Format) -> int:
 def spare_bits(fmt: Format) -> int:
     """How often the codes of a weight format can be doubled in int8 storage, from -127 to 127.
 
+    Args:
+        fmt: a format of up to 8 bits.
+
     Example:
         >>> from tfxp.formats import parse_format
         >>> [spare_bits(parse_format(name)) for name in ("Q0.3", "Q0.5", "Q0.5s", "Q0.7s")]
@@ -46,7 +52,11 @@ def spare_bits(fmt: Format) -> int:
 
 
 def has_power_of_two(fmt: Format) -> bool:
-    """Whether the scale of a format is a power of two; that of binary weights is a mean."""
+    """Whether the scale of a format is a power of two; that of binary weights is a mean.
+
+    Args:
+        fmt: a fixed-point or WRPN format.
+    """
     if getattr(fmt, "is_binary", False):
         return False
     return isinstance(fmt, FixedPointFormat) or fmt.qmax == 1

@@ -30,6 +30,9 @@ class TensorStats:
     figures drawn from it are exact. Otherwise percentiles are off by less than one bin, 2^(e-12),
     and shares by what lies in the bins of the limits.
 
+    Raises:
+        DataError: a figure is asked for before there are values.
+
     Example:
         >>> stats = TensorStats()
         >>> stats.update(np.array([0.0, 0.5, -1.0]))

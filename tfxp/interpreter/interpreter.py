@@ -227,8 +227,12 @@ class Interpreter:
 
         Reading an intermediate result whose memory was used again repeats the last run once.
 
+        Args:
+            tensor_index: its number in the file.
+
         Raises:
             ModelError: the tensor has no content yet, or an input was set since it was computed.
+            DataError: no tensor has that number.
         """
         tensor, executor = self._tensor(tensor_index), self._executor
         if executor is not None and not self._resized:

@@ -62,6 +62,9 @@ class LayerRow:
 class Report:
     """What zeros saved: a row per multiplying operator, and sums over them.
 
+    Args:
+        rows: one per operator, in the order they run.
+
     Example:
         >>> Report(()).macs_total
         0

@@ -64,7 +64,11 @@ _ADD_UP_NOTHING = (
 
 
 def uncounted_layers(stats: ModelStats) -> list[str]:
-    """Layers with kernels whose multiply-accumulates are not known."""
+    """Layers with kernels whose multiply-accumulates are not known.
+
+    Args:
+        stats: what `count_model` or `measure_model` returned.
+    """
     return [
         layer.name
         for layer in stats.layers.values()

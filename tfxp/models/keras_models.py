@@ -67,6 +67,9 @@ def convnet(
         batch_norm: normalise before every ReLU.
         relu_max: clip activations from above, as fixed-point training wants it (2 in the paper).
 
+    Raises:
+        ConfigError: a width that is not positive.
+
     References:
         Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
         Algorithm", ICLR 2019. The padding is the one that gives the paper's costs; where batch
@@ -100,6 +103,9 @@ def plain6(classes: int = 10, width: float = 1.0) -> Any:
     Args:
         classes: number of outputs (logits).
         width: factor on filters.
+
+    Raises:
+        ConfigError: a width that is not positive.
     """
     from tfxp.keras import keras, layers
 
@@ -128,6 +134,9 @@ def resnet8(
         softmax: end in probabilities, as the benchmark's model does, instead of logits.
         shortcut_norm: normalise the 1 x 1 shortcuts too. Grids of fixed range (WRPN) need it: only
             a BatchNormalization gives a convolution of -1, 0 and 1 a scale.
+
+    Raises:
+        ConfigError: a width that is not positive.
 
     References:
         Banbury et al., "MLPerf Tiny Benchmark", 2021; image classification reference model.

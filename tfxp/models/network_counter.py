@@ -21,6 +21,9 @@ class NetworkCounter:
         bias: whether convolutions and dense layers have a bias (those followed by batch
             normalization end up with one after folding).
 
+    Raises:
+        ConfigError: a layer of this name is there already, or its padding has another name.
+
     Example:
         >>> net = NetworkCounter((8, 8, 3))
         >>> net.conv("conv", 4, 3, padding="valid"), net.shape("conv")

@@ -78,6 +78,12 @@ def caffe_alexnet() -> ModelStats:
 def wrpn_alexnet(widen_factor: float = 1.0) -> ModelStats:
     """AlexNet as tensorpack has it, on which WRPN was built: no pooling before the second layer.
 
+    Args:
+        widen_factor: factor on filters and hidden units.
+
+    Raises:
+        ConfigError: a factor that is not positive.
+
     References:
         Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 3; the layout is
         that of tensorpack's examples/DoReFa-Net/alexnet-dorefa.py.
@@ -101,6 +107,12 @@ def wrpn_alexnet(widen_factor: float = 1.0) -> ModelStats:
 def wrpn_resnet34(widen_factor: float = 1.0) -> ModelStats:
     """ResNet-34 for ImageNet, with 1 x 1 convolutions on the shortcuts that change the shape.
 
+    Args:
+        widen_factor: factor on filters and hidden units.
+
+    Raises:
+        ConfigError: a factor that is not positive.
+
     References:
         He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1.
         Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 3.
@@ -122,6 +134,12 @@ def sakr_convnet(widen_factor: float = 1.0) -> ModelStats:
     """Sakr's CIFAR-10 ConvNet: 2x64C3-MP2-2x128C3-MP2-2x256C3-512FC-512FC-10, valid padding.
 
     The padding is the one that gives the paper's costs.
+
+    Args:
+        widen_factor: factor on filters and hidden units.
+
+    Raises:
+        ConfigError: a factor that is not positive.
 
     References:
         Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
@@ -145,6 +163,12 @@ def sakr_resnet20(widen_factor: float = 1.0) -> ModelStats:
 
     Layers with weights come in the order of the authors' lists: in a block with a shortcut
     convolution, the shortcut is third.
+
+    Args:
+        widen_factor: factor on filters and hidden units.
+
+    Raises:
+        ConfigError: a factor that is not positive.
 
     References:
         Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
@@ -212,6 +236,9 @@ PAPER_NETWORKS: dict[str, Callable[[], ModelStats]] = {
 
 def count_network(name: str) -> ModelStats:
     """The paper's network called `name`.
+
+    Args:
+        name: one of `PAPER_NETWORKS`.
 
     Raises:
         ConfigError: there is none.

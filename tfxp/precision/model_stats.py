@@ -129,6 +129,12 @@ class ModelStats:
         aliases: layers that were folded away -> the layer they went into.
         selected: selector of a precision map -> names of the layers it stands for; told from the
             layers' kinds where it is not given, as it is for files and networks only counted.
+
+    Example:
+        >>> from tfxp.models import count_network
+        >>> stats = count_network("sakr_convnet")
+        >>> list(stats.layers)[-1], stats.samples
+        ('dense2', 0)
     """
 
     layers: Mapping[str, LayerStats]

@@ -41,6 +41,9 @@ class PrecisionMap:
             stands for "portable" in new models, and leaves that of others as it is.
         provenance: `description`, `reference`, `command`, `expected`: where a map comes from.
 
+    Raises:
+        PrecisionError: no rounding mode of that name, or formats that cannot be.
+
     Example:
         >>> pmap = PrecisionMap.uniform(4, 6)
         >>> pmap.to_dict()["default"]

@@ -78,6 +78,14 @@ def freeze_formats(qmodel: KerasModel) -> KerasModel:
 
     Args:
         qmodel: what `learn_formats` returned, trained or not.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+        >>> stats = tfxp.measure_model(model, np.ones((4, 3), "float32"))
+        >>> learning = learn_formats(tfxp.quantize_model(model, "w4a4", stats))
+        >>> tfxp.precision_of(freeze_formats(learning)).layers["dense"].weights.bits
+        4
     """
     return _rebuilt(qmodel, None, fixed)
 

@@ -117,9 +117,20 @@ def quantize_plan(
 def precision_of(qmodel: KerasModel) -> PrecisionMap:
     """The formats of a quantized model, read back from its variables.
 
+    Args:
+        qmodel: what `quantize_model` returned, or loaded from a file.
+
     Returns:
         A map with one rule per layer and full formats; quantizing the float model with it gives
         the same grids.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+        >>> stats = tfxp.measure_model(model, np.ones((4, 3), "float32"))
+        >>> qmodel = quantize_model(model, "w4a8", stats)
+        >>> precision_of(qmodel).layers["dense"].weights.bits
+        4
     """
     return read_network(qmodel).precision
 

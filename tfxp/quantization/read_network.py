@@ -40,7 +40,11 @@ def read_network(qmodel: Any) -> QuantizedNetwork:
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether `quantize_model` made this model."""
+    """Whether `quantize_model` made this model.
+
+    Args:
+        model: any Keras model.
+    """
     layers = getattr(model, "layers", ())
     return any(isinstance(layer, FormatWrapper | QuantizeInput) for layer in layers)
 

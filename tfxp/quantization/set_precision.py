@@ -41,6 +41,15 @@ def set_precision(
         PrecisionError: the map does not fit the model; it makes a tensor float that was quantized
             or the other way round, or asks for another rounding or placement, which only
             `quantize_model` can.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+        >>> stats = tfxp.measure_model(model, np.ones((4, 3), "float32"))
+        >>> qmodel = tfxp.quantize_model(model, "w8a8", stats)
+        >>> set_precision(qmodel, "w4a4")
+        >>> tfxp.precision_of(qmodel).layers["dense"].weights.bits
+        4
     """
     PrecisionSetter(qmodel, stats, fit=fit).set(precision)
 

@@ -206,5 +206,9 @@ def deterministic(rounding: str, training: Any) -> str:
 
 
 def seed_of(name: str) -> int:
-    """A seed that belongs to a layer's name, the same in every process."""
+    """A seed that belongs to a layer's name, the same in every process.
+
+    Args:
+        name: of the layer.
+    """
     return zlib.crc32(name.encode("utf-8")) & 0x7FFFFFFF

@@ -56,6 +56,9 @@ def used_keys(layers: Sequence[LayerFigures]) -> list[FigureKey]:
 def live_data(layers: Sequence[LayerFigures]) -> dict[str, Any]:
     """What `Page.live` takes for one run.
 
+    Args:
+        layers: their figures, in the order they run.
+
     Example:
         >>> live_data([LayerFigures("conv", "conv", macs=9)])["figures"][0]["label"]
         'MACs'

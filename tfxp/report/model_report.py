@@ -99,6 +99,10 @@ _ENERGY = "horowitz_2014_45nm.json"
 def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[float, float]]:
     """What a network costs in a precision and in float32, for `ModelFigures.costs`.
 
+    Args:
+        stats: the network, counted or measured.
+        precision: its map.
+
     Example:
         >>> from tfxp.models import count_network
         >>> net = count_network("sakr_convnet")
@@ -116,7 +120,11 @@ def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[f
 
 
 def model_page(figures: ModelFigures) -> Page:
-    """Build the page; `.write(path)` saves it."""
+    """Build the page; `.write(path)` saves it.
+
+    Args:
+        figures: what was measured.
+    """
     samples = figures.stats.samples
     page = Page(
         f"{figures.name} in few bits",

@@ -80,6 +80,9 @@ class SearchFigures:
 def search_page(figures: SearchFigures) -> Page:
     """Build the page; `.write(path)` saves it.
 
+    Args:
+        figures: what was searched and found.
+
     Example:
         >>> figures = SearchFigures("net", "greedy", 0.9, visited=[(0.2, 0.8)], front=[(0.2, 0.8)])
         >>> "Pareto front" in search_page(figures).html()

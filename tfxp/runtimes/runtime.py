@@ -96,6 +96,9 @@ RUNTIMES = {
 def runtime_named(name: str) -> Runtime:
     """The runtime of a name.
 
+    Args:
+        name: one of `tfxp.runtimes`' names, such as "litert" or "tflm".
+
     Raises:
         ConfigError: there is none.
     """

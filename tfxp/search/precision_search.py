@@ -111,6 +111,7 @@ class PrecisionSearch:
         energy: table of energies, for costs of energy.
         progress: draw a progress bar? None: on a terminal only.
         patience: seconds after which a chief thinks a silent worker dead.
+        fields: fields of the settings, instead of `settings`.
 
     Raises:
         ConfigError, DataError, ModelError, UnsupportedLayerError: what cannot be.

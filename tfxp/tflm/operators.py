@@ -27,6 +27,9 @@ _WORDS = {"MATMUL": "MatMul", "LSTM": "LSTM", "PADV2": "PadV2"}
 def resolver_calls(graph: IntegerGraph) -> list[str]:
     """Methods of `MicroMutableOpResolver` that register the operators of a file, sorted.
 
+    Args:
+        graph: what `read_tflite` returned.
+
     Raises:
         UnsupportedOpError: TFLM has no kernel of an operator; all are named.
 

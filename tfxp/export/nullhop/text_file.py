@@ -30,7 +30,12 @@ _BITS = (
 
 
 def save_nullhop(path: str | os.PathLike[str], network: NullhopNetwork) -> None:
-    """Write the text file, whole or not at all."""
+    """Write the text file, whole or not at all.
+
+    Args:
+        path: the file.
+        network: its layers in order.
+    """
     lines = [f"{len(network.layers)} # num layers "]
     for place, layer in enumerate(network.layers):
         lines += [f" {getattr(layer, name)} #{text}" for name, text in _FIELDS]
@@ -46,6 +51,9 @@ def save_nullhop(path: str | os.PathLike[str], network: NullhopNetwork) -> None:
 
 def load_nullhop(path: str | os.PathLike[str]) -> NullhopNetwork:
     """Read a file that `save_nullhop`, or ADaPTION, wrote.
+
+    Args:
+        path: the file.
 
     Raises:
         DataError: the file is missing or broken.

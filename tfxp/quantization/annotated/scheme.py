@@ -135,6 +135,10 @@ class _NoExceptions(QuantizeRegistry):
 
 
 def rebuild(model: KerasModel) -> KerasModel:
-    """The same model with layers of its own, formats and weights kept."""
+    """The same model with layers of its own, formats and weights kept.
+
+    Args:
+        model: a model of tfmot's scheme, quantized by tfxp.
+    """
     with quantize_scope():
         return LayerGraph.from_model(model).to_model(model.name)

@@ -124,6 +124,9 @@ def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[
 def forward_precision(precision: PrecisionMap) -> PrecisionMap:
     """The part of a training map that inference needs: weights and activations.
 
+    Args:
+        precision: a map with gradients and accumulators.
+
     Example:
         >>> pmap = PrecisionMap(LayerPrecision("Q0.7", "UQ1.7", accumulators="Q-8.16"))
         >>> forward_precision(pmap).default.to_dict()

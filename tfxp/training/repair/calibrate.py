@@ -96,6 +96,16 @@ def calibrate_model(
         DataError: `data` is empty, or does not fit the model's inputs.
         ConfigError: an impossible share, or no such method.
 
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.Dense(2, input_shape=(3,), name="dense")])
+        >>> x = np.random.default_rng(0).uniform(0, 1, (32, 3)).astype("float32")
+        >>> stats = tfxp.measure_model(model, x)
+        >>> qmodel = tfxp.quantize_model(model, "w3a3", stats)
+        >>> error = calibrate_model(qmodel, x)
+        >>> error["after_bias"] <= error["before"]
+        True
+
     References:
         Rounding: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization",
         ICML 2020.

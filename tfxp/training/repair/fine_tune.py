@@ -80,6 +80,18 @@ def fine_tune(
             that do not go with the outputs.
         ModelError: a model of Keras 3, or the loss became NaN; the weights before are put back
             then.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> keras.utils.set_random_seed(0)
+        >>> dense = [layers.Dense(8, activation="relu", input_shape=(8,)), layers.Dense(2)]
+        >>> model = keras.Sequential(dense)
+        >>> x = np.random.default_rng(0).uniform(0, 1, (256, 8)).astype("float32")
+        >>> qmodel = tfxp.quantize_model(model, "w3a8", tfxp.measure_model(model, x))
+        >>> settings = tfxp.training.FineTuneSettings(epochs=4, batch_size=16)
+        >>> losses = fine_tune(qmodel, x, settings=settings, teacher=model)
+        >>> losses[-1] < losses[0], losses.kept > 0
+        (True, True)
     """
     require_tf_keras(qmodel, "fine_tune")
     settings = _with_fixed_batch(settings or FineTuneSettings(), InputSignature.of(qmodel).batch)
