@@ -7,7 +7,8 @@ Every word length is converted as assign_precision.py --method=adaption does beh
 before it (--placements), with no weight clips and one activation in a thousand. It is measured in
 Keras on --limit samples of --data, evaluated on all of --eval_data, exported, and run in the
 interpreter on --images of --eval_data, which counts the operations that it skips. Nothing is
-calibrated or fine-tuned.
+calibrated or fine-tuned, unless --train_data is given: then every word length is measured again
+after --epochs of fine-tuning in the same formats, with the float network as teacher.
 
     tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \
         --train_data=cifar10_train.npz --eval_data=cifar10_test.npz --epochs=2 --augment=flip \
@@ -38,7 +39,7 @@ from tfxp.data import evaluate_metric, input_shapes, load_model_data, load_npz
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path, read_json, write_json
 from tfxp.precision import PLACEMENTS, ModelStats
-from tfxp.training import FineTuneSettings
+from tfxp.training import FineTuneSettings, fine_tune
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
@@ -86,19 +87,29 @@ def main() -> None:
     x = load_npz(_DATA.value, limit=_LIMIT.value, default_split="train").shaped(shape)
     tests = load_npz(_EVAL.value, limit=_EVAL_LIMIT.value, default_split="test").shaped(shape)
     stats = tfxp.measure_model(model, x.inputs(*scale))
-    results = {"float": {"zeros": zeros_of(stats), "accuracy": accuracy(model, tests, scale)}}
+    training = None
+    if _TRAIN.value is not None:
+        training = load_npz(_TRAIN.value, default_split="train").shaped(shape).inputs(*scale)
+
+    def measured(network: Any) -> dict[str, Any]:
+        after = tfxp.measure_model(network, x.inputs(*scale))
+        return {
+            **zeros_of(after),
+            "accuracy": accuracy(network, tests, scale),
+            "output_sqnr_db": after.output_sqnr,
+            **skipped(network, tests.inputs(*scale)[: _IMAGES.value]),
+        }
+
+    results = {"float": {**zeros_of(stats), "accuracy": accuracy(model, tests, scale)}}
     for text, placement in itertools.product(_BITS.value, _PLACEMENTS.value):
         bits = int(text)
         name = f"{bits} bits" + (", before the ReLU" if placement == "pre_activation" else "")
         assigner = AdaptionAssigner(bits, bits, 0.0, _CLIP, placement=placement)
         qmodel = tfxp.quantize_model(model, assigner.assign(stats).map)
-        after = tfxp.measure_model(qmodel, x.inputs(*scale))
-        results[name] = {
-            "zeros": zeros_of(after),
-            "accuracy": accuracy(qmodel, tests, scale),
-            "output_sqnr_db": after.output_sqnr,
-            **skipped(qmodel, tests.inputs(*scale)[: _IMAGES.value]),
-        }
+        results[name] = measured(qmodel)
+        if training is not None:
+            fine_tune(qmodel, training, settings=_settings(formats="fixed"), teacher=model)
+            results[f"{name}, fine-tuned"] = measured(qmodel)
         print(f"{name} done", file=sys.stderr, flush=True)
     show(results)
     if _PLOT.value:
@@ -124,11 +135,8 @@ def train_rows() -> None:
             (_EVAL.value, _EVAL_LIMIT.value, "test", True),
         )
     )
-    settings = FineTuneSettings(
-        _EPOCHS.value, _RATE.value, augment=_AUGMENT.value, seed=_SEED.value
-    )
     Path(_FILES.value).mkdir(parents=True, exist_ok=True)
-    work = SparseTrainings(model, calibration, training, tests, settings, Path(_FILES.value))
+    work = SparseTrainings(model, calibration, training, tests, _settings(), Path(_FILES.value))
     for row in rows:
         if row.name not in done:
             done[row.name] = work.run(row)
@@ -138,6 +146,12 @@ def train_rows() -> None:
     show_rows([done[row.name] for row in rows])
     if _PLOT.value:
         plot_rows([done[row.name] for row in rows], _PLOT.value)
+
+
+def _settings(**changes: Any) -> FineTuneSettings:
+    return FineTuneSettings(
+        _EPOCHS.value, _RATE.value, augment=_AUGMENT.value, seed=_SEED.value, **changes
+    )
 
 
 def show_rows(results: list[dict[str, Any]]) -> None:
@@ -176,12 +190,18 @@ def accuracy(model: Any, tests: Any, scale: tuple[float, float]) -> float:
     return evaluate_metric("accuracy", model.predict(tests.inputs(*scale), verbose=0), tests)
 
 
-def zeros_of(stats: ModelStats) -> dict[str, float]:
-    """Layer -> share of zeros in its output."""
+def zeros_of(stats: ModelStats) -> dict[str, dict[str, float]]:
+    """Layer -> share of zeros in its output, and in its kernel."""
+    layers = stats.layers.values()
     return {
-        layer.name: layer.activations.zero_fraction
-        for layer in stats.layers.values()
-        if layer.activations is not None
+        "zeros": {
+            layer.name: layer.activations.zero_fraction
+            for layer in layers
+            if layer.activations is not None
+        },
+        "weight_zeros": {
+            layer.name: layer.weights.zero_fraction for layer in layers if layer.weights is not None
+        },
     }
 
 
@@ -196,9 +216,10 @@ def skipped(qmodel: Any, images: np.ndarray) -> dict[str, Any]:
 
 def show(results: dict[str, Any]) -> None:
     """Print a table of zeros, and one of operations and accuracy."""
-    names = list(results["float"]["zeros"])
-    table = [[name, *(f"{r['zeros'][name]:.1%}" for r in results.values())] for name in names]
-    print(cli.format_table(["zeros in the output of", *results], table))
+    for key, title in (("zeros", "zeros in the output of"), ("weight_zeros", "in the kernel of")):
+        names = list(results["float"][key])
+        table = [[name, *(f"{r[key][name]:.1%}" for r in results.values())] for name in names]
+        print(cli.format_table([title, *results], table))
     keys = ("executed", "skipped_activation", "skipped_weight")
     rows = []
     for name, result in results.items():

@@ -274,7 +274,7 @@ def _finished(folder: Path, runs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _print_by_row(results: dict[str, Any]) -> None:
-    """Means over seeds: by bits where the rows are called w4a8 and so on, else a line per row."""
+    """Means over seeds: a line per row; by bits too, where the rows are called w4a8 and so on."""
     table = bits_table(results) if results else None
     if table is not None:
         down, across, values = table
@@ -282,7 +282,6 @@ def _print_by_row(results: dict[str, Any]) -> None:
             [a, *(f"{100 * v:.2f} %" for v in row)] for a, row in zip(down, values, strict=True)
         ]
         print(cli.format_table(["activations \\ weights", *across], cells))
-        return
     against = _AGAINST.value
     differences, tests = differences_by_row(results, against), paired_tests(results, against)
     rows = [

@@ -88,3 +88,23 @@ def test_bench_sparsity_trains_rows_and_goes_on(files, capsys):
     assert rows["w8a8/0.5"] == first and rows["w6a6/0.75/hoyer=0.1"]["executed"] < first["executed"]
     assert (files / "rows" / rows["w8a8/0.5"]["file"]).exists() and (files / "rows.svg").exists()
     assert "MACs executed" in capsys.readouterr().out
+
+
+def test_bench_sparsity_counts_zeros_before_and_after_fine_tuning(files, capsys, monkeypatch):
+    def to_zero(qmodel, x, settings, teacher):
+        assert settings.formats == "fixed" and len(x) == 80 and teacher is not qmodel
+        for variable in qmodel.trainable_weights:
+            variable.assign(0 * variable)
+
+    monkeypatch.setattr(bench_sparsity, "fine_tune", to_zero)
+    data = str(files / "data.npz")
+    run(bench_sparsity, [
+        "bench_sparsity", f"--model={files / 'net.keras'}", f"--data={data}", "--bits=5",
+        f"--train_data={data}", f"--eval_data={data}", f"--json={files / 'zeros.json'}",
+        "--placements=pre_activation", "--images=4",
+    ])  # fmt: skip
+    found = json.loads((files / "zeros.json").read_text())
+    before, after = found["5 bits, before the ReLU"], found["5 bits, before the ReLU, fine-tuned"]
+    assert max(found["float"]["weight_zeros"].values()) < min(before["weight_zeros"].values()) < 1
+    assert set(after["weight_zeros"].values()) == {1} and after["executed"] == 0
+    assert "in the kernel of" in capsys.readouterr().out
