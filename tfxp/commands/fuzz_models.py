@@ -128,6 +128,14 @@ def _convolutions() -> list[Form]:
         ("CONV_2D", [*unsigned, bias(6, per_channel=False)], [tensor((1, 6, 6, 6), "UINT8", 0.3)],
          same, {})
     )  # fmt: skip
+    for name, axis, kernel_shape in (
+        ("CONV_2D", 0, (6, 3, 3, 8)), ("DEPTHWISE_CONV_2D", 3, (1, 3, 3, 8))
+    ):  # fmt: skip
+        units = kernel_shape[axis]
+        offset = constant(np.ones(units), "FLOAT32")
+        reals = [tensor((2, 6, 6, 8), "FLOAT32"), weights(kernel_shape, axis=axis), offset]
+        options = deep if axis else same
+        found.append((name, reals, [tensor((2, 6, 6, units), "FLOAT32")], options, {}))
     size, twice = constant([1, 8, 8, 6]), {"padding": "SAME", "stride_h": 2, "stride_w": 2}
     given = [size, weights((6, 3, 3, 4), axis=0), tensor((1, 4, 4, 4)), bias(6)]
     found.append(("TRANSPOSE_CONV", given, [tensor((1, 8, 8, 6), scale=0.3)], twice, {}))

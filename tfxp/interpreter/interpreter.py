@@ -43,8 +43,7 @@ class Interpreter:
         accumulator_bits: studies a narrower accumulator: its overflows are counted, and results
             are those it would give.
         accumulator_overflow: "wrap" or "saturate": what that accumulator does.
-        largest_tensor: elements that a computed tensor may have; by default 2^24, and more in
-            files with many weights, because sizes in a damaged file may be anything.
+        largest_tensor: elements that a computed tensor may have; see `size_limit.py`.
         num_threads: tf.lite's name for `threads`.
 
     Raises:
@@ -79,25 +78,20 @@ class Interpreter:
         num_threads: int | None = None,
     ) -> None:
         given = (arithmetic, engine, accumulator_overflow)
-        for name, value in zip(_CHOICES, given, strict=True):
-            if value not in _CHOICES[name]:
-                known = _CHOICES[name]
+        for (name, known), value in zip(_CHOICES.items(), given, strict=True):
+            if value not in known:
                 raise ConfigError(f"{name} of Interpreter: got {value!r}; expected one of {known}")
         self._threads = threads if num_threads is None else num_threads
-        if self._threads < 1:
-            raise ConfigError(f"threads of Interpreter: got {self._threads}; expected 1 or more")
+        for name, number in (("threads", self._threads), ("largest_tensor", largest_tensor)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} of Interpreter: got {number}; expected 1 or more")
         if accumulator_bits is not None and not 2 <= accumulator_bits <= 64:
             raise ConfigError(
                 f"accumulator_bits of Interpreter: got {accumulator_bits}; expected 2 to 64"
             )
-        if largest_tensor is not None and largest_tensor < 1:
-            raise ConfigError(
-                f"largest_tensor of Interpreter: got {largest_tensor}; expected 1 or more"
-            )
         self.graph = _graph(model_path, model_content)
-        self._settings = Settings(
-            arithmetic, engine, skip_zeros, accumulator_bits, accumulator_overflow, largest_tensor
-        )
+        own = skip_zeros, accumulator_bits, accumulator_overflow, largest_tensor
+        self._settings = Settings(arithmetic, engine, *own)
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._executor: Executor | None = None
         self._resized = False
@@ -406,6 +400,5 @@ def _graph(
 ) -> IntegerGraph:
     if (source is None) == (content is None):
         raise ModelError("Interpreter: got no model or two; expected model_path or model_content")
-    given = source if content is None else content
-    assert given is not None
+    given: Any = source if content is None else content
     return given if isinstance(given, IntegerGraph) else read_tflite(given)

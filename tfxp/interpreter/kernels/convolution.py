@@ -14,7 +14,8 @@ Rounding, by arithmetic and types (see numerics for the modes):
 | int8, transposed, size computed  | double_eights             | double_rounding |
 | tfxp's own INT2 and INT16 weights: as int8 with INT4 weights, as int16 with int64 bias      |
 
-float32 forms compute in float32 with NumPy's own order of summation.
+float32 forms compute in float32 with NumPy's own order of summation; float activations with integer
+weights are in `hybrid_convolution.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ from typing import Any
 import numpy as np
 
 from tfxp.errors import TfliteFormatError
+from tfxp.interpreter.kernels.hybrid_convolution import (
+    hybrid_convolution,
+    is_hybrid,
+    prepare_hybrid,
+)
 from tfxp.interpreter.mac.float_layer import float_convolution, float_transposed
 from tfxp.interpreter.mac.geometry import Axis, convolution_axis, transposed_axis
 from tfxp.interpreter.mac.reading import (
@@ -39,6 +45,9 @@ from tfxp.interpreter.mac.reading import (
 )
 from tfxp.interpreter.mac.running import run_layer
 from tfxp.interpreter.registry import Array, Node, as_ints, kernel
+
+#: What brings weights into the form (kh, kw, C / groups, OC).
+_CONV_ORDER, _DEPTHWISE_ORDER = (1, 2, 3, 0), (1, 2, 0, 3)
 
 
 def convolution_mode(node: Node) -> str:
@@ -72,7 +81,8 @@ def _check_ranks(node: Node, position: int) -> None:
 def _prepare_convolution(node: Node) -> None:
     _check_ranks(node, 0)
     x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
-    check_types(node, x, weights, node.outputs[0])
+    if not is_hybrid(node):
+        check_types(node, x, weights, node.outputs[0])
     codes = constant_weights(node) if x.type != "FLOAT32" else weights.data
     oc, kh, kw, cg = weights.shape
     groups = x.shape[3] // cg
@@ -83,17 +93,20 @@ def _prepare_convolution(node: Node) -> None:
         )
     node.cache["groups"], node.cache["counts_macs"] = groups, x.type != "FLOAT32"
     _axes(node, x.shape, (kh, kw))
-    if x.type != "FLOAT32":
+    if is_hybrid(node):
+        prepare_hybrid(node, _CONV_ORDER, groups)
+    elif x.type != "FLOAT32":
         assert codes is not None
         mode = convolution_mode(node)
-        order = codes.transpose(1, 2, 3, 0)
+        order = codes.transpose(_CONV_ORDER)
         node.cache["layer"] = build_layer(node, order, read_bias(node, oc), groups, mode)
 
 
 def _prepare_depthwise(node: Node) -> None:
     _check_ranks(node, 0)
     x, weights = tensor_at(node, 0, "input"), tensor_at(node, 1, "weights")
-    check_types(node, x, weights, node.outputs[0])
+    if not is_hybrid(node):
+        check_types(node, x, weights, node.outputs[0])
     one, kh, kw, oc = weights.shape
     channels = x.shape[3]
     if one != 1 or oc % channels:
@@ -103,8 +116,10 @@ def _prepare_depthwise(node: Node) -> None:
         )
     node.cache["groups"], node.cache["counts_macs"] = channels, x.type != "FLOAT32"
     _axes(node, x.shape, (kh, kw))
-    if x.type != "FLOAT32":
-        codes = constant_weights(node).transpose(1, 2, 0, 3)
+    if is_hybrid(node):
+        prepare_hybrid(node, _DEPTHWISE_ORDER, channels)
+    elif x.type != "FLOAT32":
+        codes = constant_weights(node).transpose(_DEPTHWISE_ORDER)
         mode = convolution_mode(node)
         node.cache["layer"] = build_layer(node, codes, read_bias(node, oc), channels, mode)
 
@@ -143,13 +158,13 @@ def _check_input(node: Node, x: Array, channels: int) -> None:
 @kernel("CONV_2D", prepare=_prepare_convolution, batch=True)
 def conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Convolution with dilation and groups; padding taps read zeros."""
-    return _convolve(node, inputs, (1, 2, 3, 0))
+    return _convolve(node, inputs, _CONV_ORDER)
 
 
 @kernel("DEPTHWISE_CONV_2D", prepare=_prepare_depthwise, batch=True)
 def depthwise_conv_2d(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """One filter per channel, or `depth_multiplier` of them."""
-    return _convolve(node, inputs, (1, 2, 0, 3))
+    return _convolve(node, inputs, _DEPTHWISE_ORDER)
 
 
 def _convolve(node: Node, inputs: Sequence[Any], order: tuple[int, ...]) -> list[Array]:
@@ -158,6 +173,9 @@ def _convolve(node: Node, inputs: Sequence[Any], order: tuple[int, ...]) -> list
     rows, columns = _axes_of(node, x)
     if "layer" in node.cache:
         return [run_layer(node, node.cache["layer"], x, rows, columns)]
+    if "hybrid" in node.cache:
+        bias = inputs[2] if len(inputs) > 2 else None
+        return [hybrid_convolution(node, x, bias, rows, columns)]
     return [float_convolution(node, x, inputs[1].transpose(order), inputs, (rows, columns))]
 
 

@@ -30,17 +30,7 @@ def run_definition(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) 
         rows, columns: where taps fall.
     """
     centred = x.astype(np.int64) - layer.input_zero
-    accumulators = np.zeros((x.shape[0], rows.out, columns.out, layer.channels_out), np.int64)
-    executed = 0
-    overflowed = np.zeros(accumulators.shape, bool)
-    for tap, source, target in _taps(layer, centred, rows, columns):
-        window = accumulators[:, target[0], target[1]]
-        if layer.accumulator_bits and layer.accumulator_overflow == "saturate":
-            overflowed[:, target[0], target[1]] |= _add_saturating(layer, source, tap, window)
-        else:
-            window += _product(layer, source, layer.weights[tap].astype(np.int64))
-        used = np.count_nonzero(source, axis=(0, 1, 2))
-        executed += int(used @ layer.row_nonzeros[tap])
+    accumulators, executed, overflowed = accumulate(layer, centred, rows, columns)
     accumulators += layer.bias
     low, high = int(accumulators.min(initial=0)), int(accumulators.max(initial=0))
     accumulators, overflows = _narrow(layer, accumulators, overflowed)
@@ -57,9 +47,33 @@ def run_definition(layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis) 
     )
 
 
+def accumulate(
+    layer: MacLayer, centred: NDArray[Any], rows: Axis, columns: Axis
+) -> tuple[NDArray[Any], int, NDArray[np.bool_]]:
+    """Sums of products without bias, MACs without a zero operand, and which sums overflowed.
+
+    Args:
+        layer: weights and constants.
+        centred: activations minus their zero (N, H, W, C), whole numbers; sums have their type.
+        rows, columns: where taps fall.
+    """
+    shape = (centred.shape[0], rows.out, columns.out, layer.channels_out)
+    accumulators, executed = np.zeros(shape, centred.dtype), 0
+    overflowed = np.zeros(shape, bool)
+    for tap, source, target in _taps(layer, centred, rows, columns):
+        window = accumulators[:, target[0], target[1]]
+        if layer.accumulator_bits and layer.accumulator_overflow == "saturate":
+            overflowed[:, target[0], target[1]] |= _add_saturating(layer, source, tap, window)
+        else:
+            window += _product(layer, source, layer.weights[tap].astype(centred.dtype))
+        used = np.count_nonzero(source, axis=(0, 1, 2))
+        executed += int(used @ layer.row_nonzeros[tap])
+    return accumulators, executed, overflowed
+
+
 def _taps(
-    layer: MacLayer, centred: Ints, rows: Axis, columns: Axis
-) -> Iterator[tuple[tuple[int, int], Ints, tuple[slice, slice]]]:
+    layer: MacLayer, centred: NDArray[Any], rows: Axis, columns: Axis
+) -> Iterator[tuple[tuple[int, int], NDArray[Any], tuple[slice, slice]]]:
     """Per tap: its index, the activations it reads, and the outputs they belong to.
 
     Taps that fall outside the image are left out: they read zeros.
@@ -85,7 +99,7 @@ def _ranges(axis: Axis, tap: int, transposed: bool) -> tuple[slice, slice]:
     return (plain, strided) if transposed else (strided, plain)
 
 
-def _product(layer: MacLayer, source: Ints, weights: Ints) -> Ints:
+def _product(layer: MacLayer, source: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """(N, y, x, C) times one tap's (C / groups, OC), group by group."""
     cg, oc = weights.shape
     og = oc // layer.groups

@@ -33,6 +33,7 @@ class MacLayer:
         accumulator_bits: width of a narrower accumulator to study, or None.
         accumulator_overflow: "wrap" or "saturate".
         skip_zeros: whether zero operands are skipped.
+        input_limits: smallest and largest activation minus its zero; None for those of the type.
     """
 
     weights: NDArray[Any]
@@ -47,6 +48,7 @@ class MacLayer:
     accumulator_bits: int | None = None
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
     skip_zeros: bool = True
+    input_limits: tuple[int, int] | None = None
 
     @property
     def channels_in(self) -> int:
@@ -74,9 +76,10 @@ class MacLayer:
     @cached_property
     def worst_case(self) -> tuple[int, int]:
         """Smallest and largest accumulator that any input could give."""
-        limits = CODE_LIMITS[self.input_type]
+        first, last = CODE_LIMITS[self.input_type]
+        first, last = self.input_limits or (first - self.input_zero, last - self.input_zero)
         # padding reads zeros, which the range of activations covers in any case
-        low, high = min(limits[0] - self.input_zero, 0), max(limits[1] - self.input_zero, 0)
+        low, high = min(first, 0), max(last, 0)
         positive = np.maximum(self.weights, 0).sum(axis=(0, 1, 2), dtype=np.int64)
         negative = np.minimum(self.weights, 0).sum(axis=(0, 1, 2), dtype=np.int64)
         least, most = positive * low + negative * high, positive * high + negative * low
