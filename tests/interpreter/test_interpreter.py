@@ -193,7 +193,10 @@ def test_missing_operators_are_named_all_at_once():
         (lambda g: g.operators.reverse(), "which nothing has computed by then"),
         (lambda g: g.operators[0].outputs.__setitem__(0, 1), "a constant or a model input"),
         (lambda g: g.inputs.append(0), "expected each tensor once"),
-        (lambda g: setattr(g.tensors[3], "shape", (1, 2**12, 2**12, 99)), "expected at most 16777216 elements"),
+        (
+            lambda g: setattr(g.tensors[3], "shape", (1, 2**12, 2**12, 99)),
+            "at most 16777216 elements",
+        ),
         (lambda g: setattr(g.tensors[0], "shape", (1, 6, 6, 4)), "whole groups"),
         (lambda g: g.operators[0].inputs.pop(), "operator 1|bias|computed|allocate"),
         (lambda g: g.operators[0].options.update(stride_h=0), "expected 1 or more"),
