@@ -82,3 +82,9 @@ def test_every_page_is_in_the_index():
 def test_version_is_the_newest_entry_of_the_changelog():
     text = (ROOT / "docs/changelog.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\S+)", text, flags=re.M)[0] == tfxp.__version__
+
+
+def test_readme_lists_every_folder():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = {f"`tfxp/{path.parent.name}/`" for path in (ROOT / "tfxp").glob("*/__init__.py")}
+    assert {one for one in folders if one not in text} == set()

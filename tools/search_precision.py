@@ -15,6 +15,7 @@ KERASTUNER_ORACLE_PORT are set; see docs/search.md.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import tfxp
@@ -238,7 +239,7 @@ def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
         for trial in [*best, *others]
     ]
     figures = SearchFigures(
-        name=_MODEL.value,
+        name=Path(_MODEL.value).name,
         method=f"{search.settings.method} search",
         baseline=goal.baseline,
         metric=search.evaluator.metric,

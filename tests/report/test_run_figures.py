@@ -2,11 +2,20 @@
 
 import json
 import math
+import re
 
 import pytest
 
 from tfxp.errors import DataError
-from tfxp.report import LayerFigures, Page, RunFigures, live_data, provenance, read_run
+from tfxp.report import (
+    LayerFigures,
+    Page,
+    RunFigures,
+    compare_page,
+    live_data,
+    provenance,
+    read_run,
+)
 from tfxp.report.provenance import file_text
 
 RUN = RunFigures(
@@ -52,3 +61,15 @@ def test_provenance_names_files_by_their_content(tmp_path):
     found = provenance([tmp_path / "data.npz"], seed=7)
     assert list(found)[:4] == ["command", "date", "files", "seed"] and found["seed"] == "7"
     assert "tfxp " in found["versions"] and "numpy " in found["versions"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "change"),
+    [("35.0 dB", "16.0 dB", "-19.0 dB"), ("1,024", "2,048", "+1,024"), ("1 KiB", "3 MiB", None),
+     ("exact", "16.0 dB", None), ("35.0 dB", None, None)],
+)  # fmt: skip
+def test_summaries_of_two_runs_show_their_change(first, second, change):
+    runs = [RunFigures("net", (), {"it": text} if text else {}) for text in (first, second)]
+    row = compare_page(*runs).html().split("<td>it</td>")[1].split("</tr>")[0]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+    assert cells[-1] == (change or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ def _summary(page: Page, a: RunFigures, b: RunFigures, names: tuple[str, str]) -
         )  # fmt: skip
     for key in dict.fromkeys([*a.summary, *b.summary]):
         if key not in a.accuracies and key not in b.accuracies:
-            rows.append([key, a.summary.get(key), b.summary.get(key), ""])
+            left, right = a.summary.get(key), b.summary.get(key)
+            rows.append([key, left, right, _change_of_texts(left, right)])
     if rows:
         page.section("Summary", "", html_table(["", *names, "change"], rows))
 
@@ -170,6 +172,18 @@ def _values(
 
 def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
     return "–" if value is None else write(value)
+
+
+def _change_of_texts(first: Any, second: Any) -> str:
+    """The change of figures such as "35.0 dB"; nothing where they differ in unit or are words."""
+    found = [re.fullmatch(r"(-?[\d,]+(?:\.(\d+))?)( \S+)?", str(text)) for text in (first, second)]
+    if not all(found):
+        return ""
+    (a, digits, unit), (b, _, other) = (match.groups() for match in found if match)
+    if unit != other:
+        return ""
+    change = float(b.replace(",", "")) - float(a.replace(",", ""))
+    return f"{change:+,.{len(digits or '')}f}{unit or ''}"
 
 
 def _change(value: float | None, write: Callable[[float], str]) -> str:

@@ -172,6 +172,11 @@ document.addEventListener("DOMContentLoaded", () => {
       .text(l => l.name.length > 32 ? "…" + l.name.slice(-31) : l.name);
     for (const i of [0, 1])
       nodes.append("text").attr("x", 8).attr("y", 34 + 16 * i).text(l => l.lines[i]);
+    // Long figures are squeezed into their box rather than cut or run over its edge.
+    nodes.selectAll("text").each(function () {
+      if (this.getComputedTextLength() > WIDTH - 16)
+        d3.select(this).attr("textLength", WIDTH - 16).attr("lengthAdjust", "spacingAndGlyphs");
+    });
     nodes.on("click keydown", (event, l) => {
       if (event.type === "keydown" && event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
