@@ -75,6 +75,13 @@ _CALIBRATE = _FLAGS.choice_or_none(
     "each weight is rounded up or down (minutes). auto: adaround for kernels below 8 bits that no "
     "training follows.",
 )
+_SAMPLES = _FLAGS.DEFINE_integer(
+    "calibration_samples",
+    None,
+    "Samples that calibration holds, the first ones; by default all arrays, and of what streams 32 "
+    "to 1,024, fewer for larger networks.",
+    lower_bound=1,
+)
 _ACCUMULATOR_BITS = _FLAGS.DEFINE_integer(
     "accumulator_bits",
     None,
@@ -225,6 +232,7 @@ def _measure(model: Any, data: Source | None) -> ModelStats | None:
             model,
             data.x,
             fold_batch_norm=_FOLD.value,
+            batch_size=_BATCH_SIZE.value,
             progress=bar.reach,
         )
 
@@ -234,8 +242,9 @@ def _calibrate(qmodel: Any, data: Source, trains: bool) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
         started = time.monotonic()
         result = tfxp.calibrate_model(
-            qmodel, data.x, method=method, seed=_SEED.value, progress=bar.reach
-        )
+            qmodel, data.x, method=method, samples=_SAMPLES.value, seed=_SEED.value,
+            progress=bar.reach,
+        )  # fmt: skip
     seconds = time.monotonic() - started
     steps = ", ".join(f"{name} {value:.3g}" for name, value in result.items())
     print(f"{method}, relative squared output error: {steps} ({seconds:.1f} s)")

@@ -8,8 +8,10 @@ import pytest
 import tfxp
 from tests.cases import built, inputs_of
 from tfxp.errors import DataError, TrainingWarning
+from tfxp.keras import keras, layers, tf
 from tfxp.quantization.read_network import plan_of
 from tfxp.training import calibrate_model
+from tfxp.training.repair import calibrate
 
 NET = "everything"
 
@@ -109,3 +111,23 @@ def test_ctrl_c_leaves_no_trial_behind(net):
     assert result["after_bias"] == result["after_formats"] <= result["before"]
     again = calibrate_model(qmodel, x, refine_formats=False, correct_bias=False)
     assert again["before"] == result["after_bias"]
+
+
+def test_a_stream_is_held_by_its_cost(monkeypatch):
+    """A network whose layers give more values has fewer samples held of a stream."""
+    x = keras.Input((64, 64, 1))
+    t = layers.Conv2D(2, 3, padding="same")(x)
+    model = keras.Model(x, layers.GlobalAveragePooling2D()(t))
+    images = np.random.default_rng(0).normal(size=(40, 64, 64, 1)).astype(np.float32)
+    data = tfxp.open_data(tf.data.Dataset.from_tensor_slices(images), {"x": (64, 64, 1)})
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, data))
+    held = []
+    monkeypatch.setattr(calibrate, "_LEAST", 8)
+    monkeypatch.setattr(calibrate, "_VALUES", 20 * 3 * 64 * 64)  # image and convolution, 20 times
+    monkeypatch.setattr(
+        calibrate, "_split", lambda n, *_: held.append(n) or (np.arange(n), np.arange(0))
+    )
+    steps = []
+    calibrate_model(qmodel, data, progress=lambda done, total, note: steps.append((done, total)))
+    assert 8 < held[0] <= 20  # neither the least nor all 40
+    assert all(0 < done <= total for done, total in steps)

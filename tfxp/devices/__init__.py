@@ -15,6 +15,7 @@ from tfxp.devices.model_strategy import (
 from tfxp.devices.optimizer_state import learning_rate, step_count
 from tfxp.devices.per_replica import per_replica
 from tfxp.devices.workers import (
+    check_every_replica,
     check_global_batch,
     lost_workers,
     require_one_worker,
@@ -25,6 +26,7 @@ from tfxp.devices.workers import (
 
 __all__ = [
     "STRATEGIES",
+    "check_every_replica",
     "check_global_batch",
     "is_chief",
     "is_replicated",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-import tensorflow as tf
-
 from tfxp.errors import ConfigError, did_you_mean
+from tfxp.keras import tf
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import tensorflow as tf
-
 from tfxp.errors import ConfigError
+from tfxp.keras import tf
 
 
 def strategy_of(model: Any) -> tf.distribute.Strategy:

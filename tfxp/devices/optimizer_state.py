@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
+from tfxp.keras import tf
 
 
 def step_count(model: Any) -> int:

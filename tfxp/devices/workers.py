@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow as tf
-
 from tfxp.errors import ConfigError, WorkerLostError
+from tfxp.keras import tf
 
 _POLL_SECONDS = 0.2
 # What TensorFlow's collectives raise where a worker does not answer any more.
@@ -48,6 +47,24 @@ def check_global_batch(strategy: tf.distribute.Strategy, batch_size: int) -> Non
         raise ConfigError(
             f"batch_size: got {batch_size} for {replicas} replicas; expected a multiple of "
             f"{replicas}. It counts the samples of all replicas together."
+        )
+
+
+def check_every_replica(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Complain about a batch that leaves a replica without a sample, whose mean is no number.
+
+    Args:
+        strategy: where.
+        batch_size: samples of a step on all replicas together.
+
+    Raises:
+        ConfigError: fewer samples than replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < replicas:
+        raise ConfigError(
+            f"batch_size: got {batch_size} for {replicas} replicas; expected at least {replicas}, "
+            "a sample for each. It counts the samples of all replicas together."
         )
 
 

@@ -22,6 +22,7 @@ from tfxp.keras_types import Samples
 from tfxp.progress import Report
 
 Arrays = list[np.ndarray]
+_BATCH_VALUES = 1 << 24  # of the largest tensor of a batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def verify_graph(
     input_formats: Sequence[Format],
     data: Samples,
     *,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     progress: Report | None = None,
     inputs: InputSignature | None = None,
     refusal: str = "",
@@ -85,7 +86,8 @@ def verify_graph(
         input_formats: formats of the network's inputs, in order.
         data: real inputs: an array, a list or dict of arrays, or batches of these, such as a
             `tf.data.Dataset`.
-        batch_size: samples per step where the data come in one piece.
+        batch_size: samples per step where the data come in one piece; None takes 100, and fewer
+            where a tensor of the batch would have more than 2^24 values.
         progress: called with (samples done, samples in all; None where that is not known).
         inputs: names and shapes of the inputs; by default those of the graph.
         refusal: why LiteRT is not asked; empty if it is.
@@ -100,7 +102,7 @@ def verify_graph(
     inputs = inputs or _inputs_of(graph)
     graphs = [graph] if written is None else [graph, written]
     runners = [Interpreter(item) for item in graphs]
-    count = _Count()
+    count, batch_size = _Count(), batch_size or _batch_size(graph)
     with contextlib.ExitStack() as stack:
         asked = ["litert", *runtimes] if written is None else ["litert"]
         refusals = {"litert": refusal} if refusal else {}
@@ -163,6 +165,11 @@ def _inputs_of(graph: IntegerGraph) -> InputSignature:
         tuple(tensor.name for tensor in tensors),
         tuple(tuple(None if size < 0 else size for size in shape[1:]) for shape in shapes),
     )
+
+
+def _batch_size(graph: IntegerGraph) -> int:
+    largest = max(int(np.prod(tensor.shape)) for tensor in graph.tensors if tensor.data is None)
+    return int(np.clip(_BATCH_VALUES // max(largest, 1), 1, 100))
 
 
 def stored_codes(real: np.ndarray, fmt: Format, graph: IntegerGraph, index: int) -> np.ndarray:

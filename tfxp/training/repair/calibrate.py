@@ -13,7 +13,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +35,10 @@ from tfxp.training.repair.adaround import Reconstruction, RoundingSettings, lear
 from tfxp.training.repair.output_kind import OutputKind
 
 METHODS = ("formats", "adaround")
-_BUDGET = 1024  # samples of a stream that are held
+_MOST, _LEAST = 1024, 32  # samples of a stream that are held
+_VALUES = 1 << 29  # of all layers' outputs, in one run over the samples of a stream
+_BATCH_VALUES = 1 << 24  # of the largest tensor of a batch
+Batches: TypeAlias = "list[list[tf.Tensor]]"
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 
 
@@ -47,7 +50,7 @@ def calibrate_model(
     refine_formats: bool = True,
     correct_bias: bool = True,
     samples: int | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     sweeps: int = 2,
     held_back: float = 0.2,
     seed: int = 0,
@@ -76,17 +79,19 @@ def calibrate_model(
     Args:
         qmodel: what `quantize_model` returned; changed in place.
         data: calibration inputs, as `measure_model` takes them; the samples are held in memory.
-        samples: how many of them at most, the first ones; None takes all arrays, and 1,024 of a
-            stream.
+        samples: how many of them at most, the first ones; None takes all arrays, and of a stream
+            32 to 1,024, as many as give 2^29 values of layers' outputs.
         method: "formats" (steps 1 and 3), or "adaround" (all).
         refine_formats: do step 1.
         correct_bias: do step 3.
-        batch_size: samples per step.
+        batch_size: samples per step; None takes 256, and fewer where a tensor of the batch would
+            have more than 2^24 values.
         sweeps: how often step 1 goes over all tensors; it stops early when nothing moves.
         held_back: share of the samples that judge the steps; fewer than 8 samples do both.
         seed: seed of the choice of samples that are held back.
         rounding: how step 2 learns.
-        progress: called with (steps done, None, what was done and the error that is left).
+        progress: called with (steps done, steps at most, what was done and the error that is
+            left).
 
     Returns:
         Relative squared output error over all data: "before", "after_formats",
@@ -118,7 +123,9 @@ def calibrate_model(
         hint = did_you_mean(method, METHODS)
         raise ConfigError(f"calibration: got method {method!r}; expected one of {METHODS}.{hint}")
     data = _budgeted(qmodel, data, samples)
+    batch_size = batch_size or _batch_size(qmodel)
     task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
+    task.plan_steps(refine_formats * sweeps, correct_bias * (1 + refine_formats), method)
     result = {"before": task.error()}
     if refine_formats:
         if correct_bias:  # shifted means hide what a binary point is worth
@@ -147,8 +154,27 @@ def _budgeted(qmodel: KerasModel, data: Samples, samples: int | None) -> Samples
     source = open_data(data, input_shapes(qmodel))
     if isinstance(source, ModelData):
         return source.take(samples).x
-    held: Samples = source.in_memory(samples or _BUDGET).x
+    held: Samples = source.in_memory(samples or _budget(qmodel)).x
     return held
+
+
+def _budget(qmodel: KerasModel) -> int:
+    """Samples of a stream: every step of a calibration runs over all of them."""
+    return int(np.clip(_VALUES // sum(_layer_values(qmodel)), _LEAST, _MOST))
+
+
+def _batch_size(qmodel: KerasModel) -> int:
+    return int(np.clip(_BATCH_VALUES // max(_layer_values(qmodel)), 1, 256))
+
+
+def _layer_values(qmodel: KerasModel) -> list[int]:
+    """Values that each layer gives for a sample."""
+    outputs = [tf.nest.flatten(layer.get_output_at(0)) for layer in qmodel.layers]
+    return [
+        math.prod(int(size or 1) for size in tensor.shape[1:])
+        for tensors in outputs
+        for tensor in tensors
+    ]
 
 
 class _Calibration:
@@ -163,7 +189,7 @@ class _Calibration:
         seed: int,
         progress: Report,
     ) -> None:
-        self._progress, self._steps = progress, 0
+        self._progress, self._steps, self._all_steps = progress, 0, 0
         self._qmodel, self._network = qmodel, read_network(qmodel)
         plan, signature = self._network.plan, InputSignature.of(qmodel)
         arrays = signature.arrays(data, "calibration data")
@@ -182,15 +208,35 @@ class _Calibration:
         self._float = {id(batch): float_forward(batch) for batch in [*self._moved, *self._held]}
         self.interrupted, self.undone = False, list[str]()
 
-    def error(self, batches: list[list[tf.Tensor]] | None = None) -> float:
-        """Relative squared error of the outputs over some batches; over all data by default."""
-        total = power = 0.0
-        for batch in [*self._moved, *self._held] if batches is None else batches:
-            wanted = self._float[id(batch)][0]
-            pairs = list(zip(self._forward(batch)[0], wanted, strict=True))
+    def plan_steps(self, sweeps: int, centrings: int, method: str) -> None:
+        """How many steps there will be at most: a tensor's format, a layer's rounding or bias."""
+        layers = len(self._network.plan.macs)
+        self._sweep = len(self._movable())
+        self._all_steps = sweeps * self._sweep + layers * (centrings + (method == "adaround"))
+
+    def error(self, batches: Batches | None = None, below: float = math.inf) -> float:
+        """Relative squared error of the outputs over some batches; over all data by default.
+
+        Args:
+            batches: which.
+            below: what it is compared with; where it is no smaller, infinity may stand for it.
+        """
+        return self._run(batches, below)[0]
+
+    def _run(self, batches: Batches | None = None, below: float = math.inf) -> tuple[float, Any]:
+        """The error, and the sums of channels behind each kernel."""
+        batches = [*self._moved, *self._held] if batches is None else batches
+        wanted = [self._float[id(batch)][0] for batch in batches]
+        power = sum(float(tf.reduce_sum(part**2)) for parts in wanted for part in parts)
+        total, sums = 0.0, []
+        for batch, parts in zip(batches, wanted, strict=True):
+            outputs, tapped = self._forward(batch)
+            pairs = zip(outputs, parts, strict=True)
             total += sum(float(tf.reduce_sum((a - b) ** 2)) for a, b in pairs)
-            power += sum(float(tf.reduce_sum(b**2)) for _, b in pairs)
-        return total / max(power, 1e-30)
+            if total / max(power, 1e-30) >= below:  # it only grows
+                return math.inf, None
+            sums.append(tapped)
+        return total / max(power, 1e-30), _added(sums)
 
     def attempt(self, what: str, run: Callable[[], None]) -> None:
         """Run a step; undo it unless held-back samples come nearer and no decision is lost."""
@@ -226,12 +272,13 @@ class _Calibration:
     def refine(self, sweeps: int) -> None:
         """Coordinate descent over the binary points."""
         best = self.error(self._moved)
-        for _ in range(sweeps):
+        for sweep in range(sweeps):
             start = best
             for name, tensor in self._movable():
                 best = self._move(name, tensor, best)
                 self._report(f"formats: {name} {tensor}", best)
             if best >= start * (1 - 1e-3):
+                self._all_steps -= (sweeps - 1 - sweep) * self._sweep
                 break
 
     def learn_rounding(self, settings: RoundingSettings) -> None:
@@ -246,7 +293,7 @@ class _Calibration:
 
     def _report(self, what: str, error: float) -> None:
         self._steps += 1
-        self._progress(self._steps, None, f"{what}, error {error:.3g}")
+        self._progress(self._steps, self._all_steps, f"{what}, error {error:.3g}")
 
     def _movable(self) -> list[tuple[str, str]]:
         tensors = []
@@ -265,7 +312,7 @@ class _Calibration:
                 error = math.inf
                 try:
                     self._assign(name, _shifted(kept, tensor, step))
-                    error = self.error(self._moved)
+                    error = self.error(self._moved, best)
                 finally:  # Ctrl-C leaves no trial behind
                     if not error < best:
                         self._assign(name, kept)
@@ -280,29 +327,30 @@ class _Calibration:
 
     def correct_biases(self) -> None:
         """Centre the outputs of one layer after the other."""
-        best = self.error(self._moved)
+        best, sums = self._run(self._moved)
+        wanted = _added([self._float[id(batch)][1] for batch in self._moved])
+        samples = sum(len(batch[0]) for batch in self._moved)
         for index, name in enumerate(self._network.plan.macs):
             layer = self._qmodel.get_layer(name)
             inner = getattr(layer, "layer", layer)
             bias = getattr(inner, str(self._network.role(name).bias), None)
             if bias is None:
                 continue
-            kept = bias.numpy()
-            error = math.inf
+            kept, error = bias.numpy(), math.inf
             try:
-                bias.assign(kept + self._mean_difference(index))
-                error = self.error(self._moved)
+                bias.assign(kept + (wanted[index] - sums[index]) / samples)
+                error, found = self._run(self._moved, best)
             finally:
                 if not error < best:  # a clipped layer can be pushed the wrong way
                     bias.assign(kept)
-            best = min(best, error)
+            if error < best:
+                best, sums = error, found
             self._report(f"bias: {name}", best)
 
-    def _mean_difference(self, index: int) -> np.ndarray:
-        have = sum(self._forward(batch)[1][index].numpy() for batch in self._moved)
-        wanted = sum(self._float[id(batch)][1][index].numpy() for batch in self._moved)
-        samples = sum(len(batch[0]) for batch in self._moved)
-        return np.asarray((wanted - have) / samples)
+
+def _added(sums: list[list[tf.Tensor]]) -> list[np.ndarray]:
+    """Sums of channels over all batches, one array a kernel."""
+    return [sum(part.numpy() for part in parts) for parts in zip(*sums, strict=True)]
 
 
 def _split(samples: int, unit: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

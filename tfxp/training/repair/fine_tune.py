@@ -10,7 +10,7 @@ import numpy as np
 
 from tfxp.callbacks import FreezeFormats
 from tfxp.data.named_inputs import InputSignature
-from tfxp.devices import scope_of
+from tfxp.devices import check_every_replica, scope_of, strategy_of
 from tfxp.errors import ModelError, PrecisionError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
@@ -77,7 +77,7 @@ def fine_tune(
         DataError: neither labels nor a teacher, labels twice, fewer samples than one batch, other
             inputs or targets than the model's, or values that are not finite.
         ConfigError: augmentation of several inputs, or of what are no images; a loss or weights
-            that do not go with the outputs.
+            that do not go with the outputs; a batch smaller than the number of replicas.
         ModelError: a model of Keras 3, or the loss became NaN; the weights before are put back
             then.
 
@@ -95,6 +95,7 @@ def fine_tune(
     """
     require_tf_keras(qmodel, "fine_tune")
     settings = _with_fixed_batch(settings or FineTuneSettings(), InputSignature.of(qmodel).batch)
+    check_every_replica(strategy_of(qmodel), settings.batch_size)
     samples, answers = training_set(qmodel, x, y, sample_weight, settings)
     trained = _trained(qmodel, settings)
     objective = Objective(
