@@ -29,7 +29,7 @@ import tfxp  # noqa: F401  first, for quiet
 from tfxp import cli
 from tfxp.cli.strategy_flags import strategy_flags
 from tfxp.commands.read_data import preprocessing_for
-from tfxp.data import ModelData, input_shapes
+from tfxp.data import ModelData, Preprocessing, Source, input_shapes
 from tfxp.errors import ConfigError, FolderInUseError, ModelError
 from tfxp.files import find_config, read_json, write_json
 from tfxp.progress import Progress
@@ -115,16 +115,20 @@ def main() -> None:
     for _, recipe in trainings:
         _check_start(recipe)
     strategy = _strategy()
-    train, evaluation = _data(trainings[0][1])
+    steps = preprocessing_for(_FLAGS, {})
+    trainings = [(name, _scaled(recipe, steps)) for name, recipe in trainings]
+    train, evaluation = _data(trainings[0][1], steps)
     for _, recipe in trainings:
-        recipe.steps_per_epoch(len(train))
+        if train.samples is not None:
+            recipe.steps_per_epoch(train.samples)
     _start_tensorflow()
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         if grid is not None:
-            figures: Any = _train_grid(grid, trainings, train, evaluation)
+            figures: Any = _train_grid(grid, trainings, train, evaluation, steps)
         else:
             recipe = trainings[0][1]
-            figures = _train(recipe, train, evaluation, Path(_OUTPUT.value), recipe_name(recipe))
+            folder, name = Path(_OUTPUT.value), recipe_name(recipe)
+            figures = _train(recipe, train, evaluation, folder, name, steps)
     if _JSON.value and _writes(strategy):
         write_json(_JSON.value, figures)
 
@@ -168,23 +172,44 @@ def _check_start(recipe: TrainingRecipe) -> None:
         raise ModelError(f"model {str(start)!r}: no such file; expected a path of a model.")
 
 
-def _data(recipe: TrainingRecipe) -> tuple[ModelData, ModelData | None]:
+def _scaled(recipe: TrainingRecipe, steps: Preprocessing | None) -> TrainingRecipe:
+    """The recipe with the scaling that --preprocessing states.
+
+    Raises:
+        ConfigError: the recipe states one too, or every column has its own.
+    """
+    if steps is None or steps.scaling is None:
+        return recipe
+    scale, shift = steps.scaling.scale, steps.scaling.shift
+    own = (recipe.input_scale, recipe.input_shift)
+    if len(scale) > 1 or len(shift) > 1:
+        raise ConfigError(
+            "preprocessing: got a scaling for every column; expected one for all in a training by "
+            "a recipe. Scale the columns of the data."
+        )
+    if own not in ((1.0, 0.0), (scale[0], shift[0])):
+        raise ConfigError(
+            f"preprocessing: got a scaling beside the recipe's input_scale {own[0]:g} and "
+            f"input_shift {own[1]:g}; expected one of them."
+        )
+    return recipe.updated({"input_scale": scale[0], "input_shift": shift[0]})
+
+
+def _data(recipe: TrainingRecipe, steps: Preprocessing | None) -> tuple[Source, Source | None]:
     """Samples to train on and to evaluate on; the network says which inputs it has."""
-    shapes: Any = {"x": None}
+    shapes: Any = None
     if "file" in recipe.model:
         _start_tensorflow()
         shapes = input_shapes(tfxp.load_model(recipe.model["file"]))
-    steps = preprocessing_for(_FLAGS, {})
     train = open_data(
         _TRAIN_DATA.value, shapes, limit=_LIMIT.value, labels=True, default_split="train",
         preprocessing=steps,
-    ).in_memory()  # fmt: skip
+    )  # fmt: skip
     if _HELD_OUT.value is not None:
         return train.without_last(_HELD_OUT.value)
     if not _EVAL_DATA.value:
         return train, None
-    evaluation = open_data(_EVAL_DATA.value, shapes, labels=True, preprocessing=steps)
-    return train, evaluation.in_memory()
+    return train, open_data(_EVAL_DATA.value, shapes, labels=True, preprocessing=steps)
 
 
 def recipe_name(recipe: TrainingRecipe) -> str:
@@ -209,22 +234,24 @@ def _changed(recipe: TrainingRecipe) -> TrainingRecipe:
 
 def _train(
     recipe: TrainingRecipe,
-    train: ModelData,
-    evaluation: ModelData | None,
+    train: Source,
+    evaluation: Source | None,
     folder: Path,
     name: str,
+    steps: Preprocessing | None,
 ) -> dict[str, Any]:
     from tfxp.callbacks import GradientProbe
     from tfxp.training import train_recipe
 
     probes = []
     if _STATS.value is not None:
-        if len(train.parts) > 1:
+        probed: ModelData = train.in_memory(_PROBED)
+        if len(probed.parts) > 1:
             raise ConfigError(
-                f"gradient_stats: got a network of {len(train.parts)} inputs; expected one. Leave "
+                f"gradient_stats: got a network of {len(probed.parts)} inputs; expected one. Leave "
                 "it out, or join the inputs."
             )
-        data = train.take(_PROBED).scaled(recipe.input_scale, recipe.input_shift)
+        data = probed.scaled(recipe.input_scale, recipe.input_shift)
         probes = [GradientProbe(_STATS.value, data.x, batch_size=min(recipe.batch_size, _PROBED))]
     with Progress(None, name, "step", _PROGRESS.value) as bar:
         result = train_recipe(
@@ -235,6 +262,7 @@ def _train(
             callbacks=probes,
             command=" ".join(["tools/train_model.py", *sys.argv[1:]]),
             tensorboard=_TENSORBOARD.value,
+            preprocessing=steps,
             progress=bar.reach,
         )
     score = result.get("score", result["accuracy"])  # results of 0.1 have the latter only
@@ -246,14 +274,15 @@ def _train(
 def _train_grid(
     grid: TrainingGrid,
     trainings: list[tuple[str, TrainingRecipe]],
-    train: ModelData,
-    evaluation: ModelData | None,
+    train: Source,
+    evaluation: Source | None,
+    steps: Preprocessing | None,
 ) -> dict[str, Any]:
     runs, folder = grid.runs(), Path(_OUTPUT.value)
     for name, recipe in trainings:
         if not (folder / name / "result.json").exists():
             try:
-                _train(recipe, train, evaluation, folder / name, name)
+                _train(recipe, train, evaluation, folder / name, name, steps)
             except FolderInUseError:  # another process of this grid has taken it
                 print(f"{name}: left to the process that trains it", flush=True)
             write_json(folder / "results.json", _finished(folder, runs))

@@ -340,7 +340,7 @@ def test_a_row_that_another_process_trains_is_left_to_it(narrow, data, tmp_path)
 
 def test_data_that_do_not_fit(narrow, data, tmp_path):
     recipe = recipe_of(narrow)
-    with pytest.raises(DataError, match="got class 7; expected 0 … 2"):
+    with pytest.raises(DataError, match=r"got class 7 in sample 0 .*; expected 0 … 2"):
         train_recipe(recipe, Dataset(data.x, np.full(192, 7)), None, tmp_path)
     with pytest.raises(DataError, match="got 20 samples; expected at least a batch of 32"):
         train_recipe(recipe, data.take(20), None, tmp_path)

@@ -50,8 +50,12 @@ class Answers:
         """The figure's name in logs."""
         return "mae" if self.metric == "mae" else "accuracy"
 
-    def targets(self, data: ModelData) -> np.ndarray:
+    def targets(self, data: ModelData, first: int = 0) -> np.ndarray:
         """Answers as the loss takes them.
+
+        Args:
+            data: samples with answers.
+            first: the number of the first of them, for messages.
 
         Raises:
             DataError: they do not fit the network's outputs.
@@ -59,9 +63,10 @@ class Answers:
         if self.metric == "accuracy" and len(self.shape) == 1:
             numbers = data.labels()
             if numbers.max() >= self.shape[-1]:
+                row = int(np.argmax(numbers >= self.shape[-1]))
                 raise DataError(
-                    f"labels of {data.name}: got class {numbers.max()}; expected 0 … "
-                    f"{self.shape[-1] - 1}, the network's outputs."
+                    f"labels of {data.name}: got class {numbers[row]} in sample {first + row} "
+                    f"(counted from 0); expected 0 … {self.shape[-1] - 1}, the network's outputs."
                 )
             return numbers
         found = find_metric(self.metric).answers(data, (len(data), *self.shape))
@@ -98,13 +103,17 @@ class Answers:
         threshold = 0.5 if self.activation == "sigmoid" else 0.0
         return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=threshold)]
 
-    def hits(self, outputs: np.ndarray, data: ModelData) -> str | None:
-        """Which samples are decided rightly, packed; None where a sample is no single decision."""
-        targets = self.targets(data)
-        if self.metric == "accuracy" and targets.ndim == 1:
+    @property
+    def decides(self) -> bool:
+        """Whether every sample is one decision."""
+        if self.metric == "binary_accuracy":
+            return bool(np.prod(self.shape) == 1)
+        return self.metric == "accuracy" and len(self.shape) == 1
+
+    def hits(self, outputs: np.ndarray, targets: np.ndarray) -> str:
+        """Which samples are decided rightly, packed, where every sample is one decision."""
+        if self.metric == "accuracy":
             return pack_hits(top_hits(outputs, targets))
-        if self.metric != "binary_accuracy" or np.prod(self.shape) != 1:
-            return None
         threshold = 0.5 if self.activation == "sigmoid" else 0.0
         return pack_hits((outputs.ravel() > threshold) == (targets.ravel() > 0.5))
 

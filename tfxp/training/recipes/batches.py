@@ -18,7 +18,7 @@ _ALGORITHM = "philox"
 
 
 def training_batches(
-    recipe: TrainingRecipe, x: Inputs, y: np.ndarray, first_epoch: int = 0
+    recipe: TrainingRecipe, x: Inputs, y: np.ndarray, first_epoch: int = 0, first_step: int = 0
 ) -> tf.data.Dataset:
     """Batches (inputs, labels) of all epochs from `first_epoch` on, one behind the other.
 
@@ -31,6 +31,7 @@ def training_batches(
             are several.
         y: labels (samples,).
         first_epoch: where to begin.
+        first_step: steps of that epoch to leave out.
 
     Raises:
         DataError: less than a batch of samples.
@@ -38,16 +39,12 @@ def training_batches(
     """
     parts, samples = _parts(x), len(y)
     steps = recipe.steps_per_epoch(samples)
-    if recipe.augment != "none" and (len(parts) > 1 or parts[0].ndim != 4):
-        shapes = ", ".join(str(part.shape[1:]) for part in parts)
-        raise ConfigError(f"augment: got inputs of shape {shapes}; expected images, one a sample.")
+    check_augmentation(recipe, [part.shape[1:] for part in parts])
     inputs, labels = [tf.constant(part) for part in parts], tf.constant(y)
 
     def batch(number: tf.Tensor, order: tf.Tensor) -> Any:
         tensors = [tf.gather(part, order) for part in inputs]
-        if recipe.augment != "none":
-            tensors = [augmented(tensors[0], recipe, number)]
-        return _scaled(tensors, recipe), tf.gather(labels, order)
+        return prepared(tensors, recipe, number), tf.gather(labels, order)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
@@ -55,15 +52,31 @@ def training_batches(
         )
         order = tf.reshape(order[: steps * recipe.batch_size], (steps, recipe.batch_size))
         rows = tf.data.Dataset.from_tensor_slices(order)
-        return rows.enumerate(number * steps).map(batch)
+        done = tf.where(number == first_epoch, tf.constant(first_step, tf.int64), 0)
+        return rows.enumerate(number * steps).skip(done).map(batch)
 
+    stream = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch)
+    return stream.with_options(training_options()).prefetch(4)
+
+
+def training_options() -> tf.data.Options:
+    """One thread, in one order; every worker gets a part of every batch."""
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     options.autotune.enabled = False
-    sharding = tf.data.experimental.AutoShardPolicy.DATA  # every worker a part of every batch
-    options.experimental_distribute.auto_shard_policy = sharding
-    stream = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(epoch)
-    return stream.with_options(options).prefetch(4)
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
+
+
+def check_augmentation(recipe: TrainingRecipe, shapes: Sequence[Sequence[int | None]]) -> None:
+    """Complain about augmentation of what are no images.
+
+    Raises:
+        ConfigError: several inputs, or other shapes.
+    """
+    if recipe.augment != "none" and (len(shapes) > 1 or len(shapes[0]) != 3):
+        listed = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise ConfigError(f"augment: got inputs of shape {listed}; expected images, one a sample.")
 
 
 def evaluation_batches(
@@ -74,7 +87,23 @@ def evaluation_batches(
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     pairs = tf.data.Dataset.from_tensor_slices((tuple(_parts(x)), y)).batch(batch_size)
     pairs = pairs.with_options(options)
-    return pairs.map(lambda tensors, labels: (_scaled(tensors, recipe), labels))
+    return pairs.map(lambda tensors, labels: (prepared(tensors, recipe), labels))
+
+
+def prepared(
+    tensors: Sequence[tf.Tensor], recipe: TrainingRecipe, number: tf.Tensor | None = None
+) -> Any:
+    """What the model takes: a tensor, or a tuple of several, which `ModelData` does not scale.
+
+    Args:
+        tensors: a batch, in the data's own units.
+        recipe: augmentation, scale and shift.
+        number: the batch's number over all epochs of a training; None leaves augmentation out.
+    """
+    if recipe.augment != "none" and number is not None:
+        tensors = [augmented(tensors[0], recipe, number)]
+    real = [tf.cast(part, tf.float32) * recipe.input_scale + recipe.input_shift for part in tensors]
+    return tuple(real) if len(real) > 1 else real[0]
 
 
 def augmented(images: tf.Tensor, recipe: TrainingRecipe, number: tf.Tensor) -> tf.Tensor:
@@ -105,9 +134,3 @@ def augmented(images: tf.Tensor, recipe: TrainingRecipe, number: tf.Tensor) -> t
 def _parts(x: Inputs) -> list[np.ndarray]:
     """The arrays of all inputs."""
     return [x] if isinstance(x, np.ndarray) else list(x)
-
-
-def _scaled(tensors: Sequence[tf.Tensor], recipe: TrainingRecipe) -> Any:
-    """What the model takes: a tensor, or a tuple of several, which `ModelData` does not scale."""
-    real = [tf.cast(part, tf.float32) * recipe.input_scale + recipe.input_shift for part in tensors]
-    return tuple(real) if len(real) > 1 else real[0]

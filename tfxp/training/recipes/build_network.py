@@ -92,9 +92,9 @@ def float_network(recipe: TrainingRecipe, x: Any) -> Any:
     return model
 
 
-def input_names(recipe: TrainingRecipe) -> list[str]:
-    """The inputs of a recipe's network, in order."""
-    return list(_given_network(recipe).input_names)
+def network_inputs(recipe: TrainingRecipe) -> dict[str, tuple[int | None, ...]]:
+    """Input name -> one sample's shape, in order, of a recipe's network."""
+    return input_shapes(_given_network(recipe))
 
 
 def scaled_as_its_file(recipe: TrainingRecipe) -> TrainingRecipe:

@@ -77,6 +77,8 @@ class TrainingRecipe:
         label_smoothing: share of the target that is spread over all classes.
         epochs: passes over the training data.
         batch_size: samples a step; the rest of an epoch that fills no batch is left out.
+        checkpoint_every: steps between checkpoints within an epoch, for epochs that take long; None
+            writes one behind every epoch.
         evaluate_every: epochs between evaluations; the last is always evaluated.
         seed: of initialisation, order and augmentation.
         callbacks: {name: settings} of tfxp's Keras callbacks to train with.
@@ -116,6 +118,7 @@ class TrainingRecipe:
     label_smoothing: float = 0.0
     epochs: int = 10
     batch_size: int = 128
+    checkpoint_every: int | None = None
     evaluate_every: int = 1
     seed: int = 0
     callbacks: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -149,6 +152,9 @@ class TrainingRecipe:
             for name, low in whole.items()
             if not _is_whole(value := getattr(self, name)) or value < low
         ]
+        every = self.checkpoint_every
+        if every is not None and not (_is_whole(every) and every > 0):
+            wrong.append(f"checkpoint_every: got {every!r}; expected null or a number of steps")
         for name in ("input_scale", "learning_rate", "step_factor"):
             if not _is_number(value := getattr(self, name)) or value <= 0:
                 wrong.append(f"{name}: got {value!r}; expected a positive number")
