@@ -73,11 +73,17 @@ def _run(main: Callable[[], int | None], tool_flags: ToolFlags, argv: Sequence[s
         # The reader of our output is gone (`tool | head`); nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (TfxpError, OSError, MemoryError) as error:
-        if os.environ.get("TFXP_TRACEBACK"):
+    except Exception as error:
+        known = isinstance(error, (TfxpError, OSError)) or _is_out_of_memory(error)
+        if not known or os.environ.get("TFXP_TRACEBACK"):
             raise
         _say(name, _sentence(error))
         return 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused; TensorFlow, which need not be loaded, has a class of its own."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def _interrupted(tool_flags: ToolFlags, argv: Sequence[str]) -> str:
@@ -130,7 +136,7 @@ def _warnings_in_one_line(name: str) -> Iterator[None]:
 
 def _sentence(error: BaseException) -> str:
     """An error as one line that ends like a sentence."""
-    if isinstance(error, MemoryError):
+    if _is_out_of_memory(error):
         return "out of memory. Use --limit or a smaller --batch_size."
     if isinstance(error, OSError) and not isinstance(error, TfxpError) and error.strerror:
         text = f"{error.filename or 'file'}: {error.strerror}"

@@ -22,21 +22,22 @@ def check_device() -> list[Finding]:
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     found = [
         _said("TensorFloat-32", not tf.config.experimental.tensor_float_32_execution_enabled(),
-              "off", "on: sums of products keep 10 bits; unset TFXP_TF32"),
-        _said("oneDNN's precision", _strict(), "strict",
-              "reduced: unset ONEDNN_DEFAULT_FPMATH_MODE"),
+              "off", "on", "sums of products keep 10 bits; unset TFXP_TF32"),
+        _said("oneDNN's precision", _strict(), "strict", "reduced",
+              "unset ONEDNN_DEFAULT_FPMATH_MODE"),
     ]  # fmt: skip
     for device in gpus or [tf.config.list_logical_devices("CPU")[0].name]:
         with tf.device(device):
             where = ":".join(device.split(":")[-2:])
             found.append(_counted(f"{where}: convolutions", *_convolutions()))
+            found.append(_counted(f"{where}: depthwise convolutions", *_depthwise()))
             found.append(_counted(f"{where}: matrix products", *_product()))
             found.append(_counted(f"{where}: rounding of ties", *_ties()))
     return found
 
 
-def _said(subject: str, good: bool, words: str, advice: str) -> Finding:
-    return Finding(subject, words if good else "", "" if good else advice, wrong=not good)
+def _said(subject: str, good: bool, words: str, other: str, advice: str) -> Finding:
+    return Finding(subject, words if good else other, "" if good else advice, wrong=not good)
 
 
 def _counted(subject: str, wrong: int, elements: int) -> Finding:
@@ -73,6 +74,24 @@ def _convolved(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
     side = kernel.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(x, side, axis=(1, 2))
     return np.einsum("bhwcij,ijco->bhwo", windows[:, ::stride, ::stride], kernel)
+
+
+def _depthwise() -> tuple[int, int]:
+    from tfxp.keras import tf
+
+    wrong = elements = 0
+    for number, (size, side, stride, channels, _) in enumerate(_SHAPES):
+        x = _codes((2, size, size, channels), side * side, number + 200)
+        kernel = _codes((side, side, channels, 1), side * side, number + 300)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))
+        wanted = np.einsum("bhwcij,ijco->bhwc", windows[:, ::stride, ::stride], kernel)
+        strides = (1, stride, stride, 1)
+        got = tf.nn.depthwise_conv2d(
+            x.astype(np.float32), kernel.astype(np.float32), strides, "VALID"
+        )
+        wrong += int((got.numpy() != wanted).sum())
+        elements += wanted.size
+    return wrong, elements
 
 
 def _product() -> tuple[int, int]:

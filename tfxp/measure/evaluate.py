@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from tfxp.data import Batch, ModelData, Source, input_shapes
+from tfxp.errors import DataError
 from tfxp.keras import tf
 from tfxp.keras_types import KerasModel
 from tfxp.measure.scorer import MetricLike, NamedScorer, Scorer, is_scorer, make_scorer
@@ -51,12 +52,30 @@ def evaluate_model(
         if whole:  # which metric fits, and its threshold, depend on all of them
             seen.append(outputs[0])
         else:
-            scorer.add(outputs, batch)
+            _add(scorer, outputs, batch, done, source.name)
         done += len(batch)
         report(done, source.samples)
     if isinstance(source, ModelData) and isinstance(scorer, NamedScorer):
         return scorer.of_all(np.concatenate(seen), source)
     return float(scorer.value())
+
+
+def _add(scorer: Scorer, outputs: list[np.ndarray], batch: Batch, first: int, name: str) -> None:
+    """Score a batch; an answer that does not fit is named by the number of its sample."""
+    try:
+        scorer.add(outputs, batch)
+    except DataError:
+        for row in range(len(batch)):
+            cut = slice(row, row + 1)
+            one = tf.nest.map_structure(
+                lambda part, cut=cut: None if part is None else part[cut], vars(batch)
+            )
+            try:
+                scorer.add([part[cut] for part in outputs], Batch(**one))
+            except DataError as error:
+                number = first + row
+                raise DataError(f"sample {number} (counted from 0) of {name}: {error}") from None
+        raise
 
 
 def outputs_of(
