@@ -113,7 +113,7 @@ def write_text(path: PathLike, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: PathLike, value: Any) -> None:
+def write_json(path: PathLike, value: object) -> None:
     """Write a JSON file whole or not at all; NumPy values become numbers and lists.
 
     Not-a-number and infinities become null, which is all that JSON has for them.
@@ -206,7 +206,7 @@ def _as_output_error(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The same value in JSON's own types; not-a-number and infinities become None.
 
     Example:

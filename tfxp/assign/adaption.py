@@ -193,7 +193,7 @@ def _skipped(
     return rows
 
 
-def _zeros_after(stats: TensorStats, fmt: Any, relu: bool) -> float:
+def _zeros_after(stats: TensorStats, fmt: object, relu: bool) -> float:
     """Share of values that a format rounds to zero; with `relu` what is negative counts too."""
     if not isinstance(fmt, FixedPointFormat):
         return stats.zero_fraction
@@ -203,7 +203,9 @@ def _zeros_after(stats: TensorStats, fmt: Any, relu: bool) -> float:
     return float(counts[zero].sum() / stats.count)
 
 
-def _decision(layer: LayerStats, tensor: str, stats: TensorStats, fmt: Any) -> Decision:
+def _decision(
+    layer: LayerStats, tensor: str, stats: TensorStats, fmt: FixedPointFormat
+) -> Decision:
     half = fmt.scale / 2
     clipped = stats.clipped_fraction(fmt.min - half, fmt.max + half)
     reason = f"|x| up to {stats.max_abs:.4g}, {clipped:.3%} clip, {sqnr_db(stats, fmt):.1f} dB"

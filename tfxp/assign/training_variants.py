@@ -101,7 +101,7 @@ def with_bits(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -
         {'weights': 'Q0.7', 'activations': 'UQ1.7', 'weight_gradients': 'Q-3.10'}
     """
 
-    def change(value: Any) -> Any:
+    def change(value: object) -> Any:
         if not isinstance(value, FixedPointFormat):
             return value
         fraction = value.fractional_bits + bits - value.bits

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tfxp.export import export_tflite
 from tfxp.export.check_exportable import check_exportable
 from tfxp.files import check_writable
 from tfxp.keras import keras
+from tfxp.keras_types import Samples
 from tfxp.quantization.read_network import read_network
 
 _MODES = ("auto", "max", "min")
@@ -60,7 +62,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        verify: Any,
+        verify: Samples,
         monitor: str = "val_loss",
         mode: str = "auto",
         log_dir: str | os.PathLike[str] | None = None,
@@ -90,7 +92,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
         self._log = EventLog(log_dir, "exports", tensorboard)
         self._pending: list[np.ndarray] | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Say now what could not be exported later."""
         require_one_worker(strategy_of(self.model), "ExportCheckpoint")
         check_exportable(read_network(self.model))
@@ -103,7 +105,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
         self._started = time.perf_counter()
         self.seconds = 0.0
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Export, or keep the weights, if this epoch is the best so far.
 
         Args:
@@ -113,10 +115,11 @@ class ExportCheckpoint(keras.callbacks.Callback):
         Raises:
             ConfigError: the watched figure is not among them.
         """
-        if self.monitor not in (logs or {}):
+        logs = logs or {}
+        if self.monitor not in logs:
             raise ConfigError(
                 f"monitor of ExportCheckpoint: got {self.monitor!r}; expected one of "
-                f"{', '.join(logs or {}) or 'nothing, the epoch has no figures'}."
+                f"{', '.join(logs) or 'nothing, the epoch has no figures'}."
             )
         value = float(logs[self.monitor])
         # A first value that is NaN is no best.
@@ -129,7 +132,7 @@ class ExportCheckpoint(keras.callbacks.Callback):
         else:
             self._pending = self.model.get_weights()
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Export what is still owed."""
         if self._pending is not None:
             now = self.model.get_weights()

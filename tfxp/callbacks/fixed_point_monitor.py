@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -70,16 +70,16 @@ class FixedPointMonitor(keras.callbacks.Callback):
         self._broken = False
         self._epoch = 0
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Remember what was counted before."""
         self._before = self._counts()
         self._broken = False
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Remember the epoch."""
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Look at the loss."""
         loss = float((logs or {}).get("loss", 0.0))
         if self._first_loss is None and np.isfinite(loss):
@@ -91,7 +91,7 @@ class FixedPointMonitor(keras.callbacks.Callback):
             self._warn("loss", "loss", self._reason(loss, batch))
             self.model.stop_training = self.model.stop_training or self._stop
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Compare shares with the limits; keep the weights of a sound epoch."""
         shares = self._shares()
         self._before = self._counts()

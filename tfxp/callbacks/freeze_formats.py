@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError
@@ -46,11 +47,11 @@ class FreezeFormats(keras.callbacks.Callback):
         self.start, self.every, self.end = start, every, end
         self.steps, self.left = 0, 1
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """See how many there are."""
         self.left = sum(step.variables["frozen"].shape.num_elements() for step in self._learned())
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Hold some of them when it is time."""
         self.steps += 1
         due = self.steps >= self.start and (self.steps - self.start) % self.every == 0

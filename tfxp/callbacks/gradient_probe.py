@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tfxp.devices import learning_rate, require_one_replica
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.files import check_writable, write_json
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure.jacobian import FORMS, jacobian_singular_values
 from tfxp.measure.noise_gains import noise_gains
 from tfxp.measure.training_taps import TrainingTaps, range_of, training_taps
@@ -76,7 +78,7 @@ class GradientProbe(keras.callbacks.Callback):
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
-        data: Any = None,
+        data: Samples | None = None,
         *,
         every: int = 10,
         memory: float = 0.9,
@@ -103,7 +105,7 @@ class GradientProbe(keras.callbacks.Callback):
         self._singular: dict[str, float] = {}
         self._gains: dict[tuple[str, str], float] = {}
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: KerasModel) -> None:
         """Put the probing step in the place of the model's own, for one fit.
 
         Args:
@@ -130,7 +132,7 @@ class GradientProbe(keras.callbacks.Callback):
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._one_fit = OneFitStep(model, self._train_step)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Take up what an interrupted training had seen before this epoch."""
         if self.history or epoch == 0 or self._path is None:
             return
@@ -140,7 +142,7 @@ class GradientProbe(keras.callbacks.Callback):
             self._variance.assign(state["variance"])
             self._singular = state["singular"]
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Note the running variances and maxima of the epoch."""
         sigma = np.sqrt(np.maximum(self._variance.numpy(), 0.0))
         largest = self._largest.numpy()
@@ -159,7 +161,7 @@ class GradientProbe(keras.callbacks.Callback):
         if epoch + 1 == self._jacobian_epoch:
             self._measure_jacobian()
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Give the model its own step back, measure the trained network, write the file."""
         self._one_fit.end()
         if self._data is not None and self.history:
@@ -228,6 +230,7 @@ class GradientProbe(keras.callbacks.Callback):
         return range_of(self._ranges[name])
 
     def _first(self, samples: int) -> list[np.ndarray]:
+        assert self._data is not None
         return [np.asarray(part) for part in first_samples(self.model, self._data, samples)]
 
     def _measure_jacobian(self) -> None:
@@ -281,7 +284,7 @@ def _partial(path: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(path)}.partial")
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: keras.Model) -> None:
     if type(model).train_step is not keras.Model.train_step or "train_step" in vars(model):
         raise ModelError(
             f"model {model.name!r}: got a {type(model).__name__} with a train_step of its own; "

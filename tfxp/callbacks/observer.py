@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfxp.callbacks.event_log import EventLog
-from tfxp.callbacks.tensor_taps import Key, Reduce, TensorTaps
+from tfxp.callbacks.tensor_taps import Grid, Key, Reduce, Tap, TensorTaps
 from tfxp.devices import require_one_worker, step_count, strategy_of
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
+from tfxp.keras_types import Samples
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Figures = dict[Key, dict[str, np.ndarray]]
 
@@ -44,7 +48,7 @@ class Observer(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data: Any = None,
+        data: Samples | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         *,
         every: str | int = "epoch",
@@ -73,7 +77,7 @@ class Observer(keras.callbacks.Callback):
         self._step = 0
         self._observed_step = -1
 
-    def reduce(self, values: Any, grid: Any, tap: Any) -> dict[str, Any]:
+    def reduce(self, values: tf.Tensor, grid: Grid, tap: Tap) -> dict[str, Any]:
         """Figures of one tensor, in TensorFlow operations; subclasses say which."""
         raise NotImplementedError
 
@@ -86,7 +90,7 @@ class Observer(keras.callbacks.Callback):
         reduce: Reduce = self.reduce
         return TensorTaps(self.model, self._data, self._samples).compile(reduce)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Build, and look at the state before the first step."""
         require_one_worker(strategy_of(self.model), type(self).__name__)
         if self._measure is None or self._seen is not self.model:
@@ -100,22 +104,22 @@ class Observer(keras.callbacks.Callback):
         self.seconds, self.skipped = 0.0, 0
         self._started = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Remember the epoch."""
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Look every so many steps."""
         self._step += 1
         if self._every != "epoch" and self._step % int(self._every) == 0:
             self._look_if_affordable()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Look at the end of an epoch."""
         if self._every == "epoch":
             self._look_if_affordable()
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Look at the final state, whatever it costs."""
         if self._observed_step != self._step:
             self._look()

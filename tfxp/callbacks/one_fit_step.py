@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tfxp.keras import keras
+
 _MAKE = "make_train_function"  # what Keras calls once, at the start of a fit
 
 
@@ -20,7 +22,7 @@ class OneFitStep:
         step: takes a batch in the place of `model.train_step`.
     """
 
-    def __init__(self, model: Any, step: Callable[[Any], dict[str, Any]]) -> None:
+    def __init__(self, model: keras.Model, step: Callable[[Any], dict[str, Any]]) -> None:
         before = vars(model).get(_MAKE)
         if isinstance(before, OneFitStep):
             before.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from tfxp.callbacks.event_log import EventLog
 from tfxp.devices import step_count
@@ -74,7 +73,7 @@ class PrecisionSchedule(keras.callbacks.Callback):
         entry = self._entry(epoch)
         return None if entry is None else self.schedule[entry]
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Try every map, then put back what the model had."""
         before = precision_of(self.model)
         try:
@@ -84,7 +83,7 @@ class PrecisionSchedule(keras.callbacks.Callback):
             set_precision(self.model, before)
         self._current = None
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Change the precision where the schedule says so."""
         entry = self._entry(epoch)
         if entry is None or entry == self._current:
@@ -93,7 +92,7 @@ class PrecisionSchedule(keras.callbacks.Callback):
         self._current = entry
         self._write(epoch)
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         """Close the log."""
         self._log.close()
 

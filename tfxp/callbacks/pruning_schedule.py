@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from tfxp.keras import keras
 from tfxp.sparsity.pruning import GradualPruning, check_ramp
@@ -57,7 +57,7 @@ class PruningSchedule(keras.callbacks.Callback):
         self._ramp = begin_step, end_step, frequency, power
         self._pruning: GradualPruning | None = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         """Put the constraints in place before the training step is compiled."""
         self._pruning = GradualPruning(self.model, self.sparsity, *self._ramp)
         added = self._pruning.hold()
@@ -65,7 +65,7 @@ class PruningSchedule(keras.callbacks.Callback):
         if added and self.model.train_function is not None:
             self.model.make_train_function(force=True)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Change the masks when it is time."""
         self._update()
 

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.callbacks.observer import Observer
-from tfxp.callbacks.tensor_taps import Tap
+from tfxp.callbacks.tensor_taps import Grid, Tap
 from tfxp.formats.tensor_stats import LOG2_HIGH, LOG2_LOW
 
 
@@ -33,7 +33,7 @@ class RangeLogger(Observer):
 
     name = "ranges"
 
-    def reduce(self, values: Any, grid: Any, tap: Tap) -> dict[str, Any]:
+    def reduce(self, values: tf.Tensor, grid: Grid, tap: Tap) -> dict[str, Any]:
         """Range, moments and octaves of one tensor."""
         mean = tf.reduce_mean(values)
         return {
@@ -45,7 +45,7 @@ class RangeLogger(Observer):
         }
 
 
-def octaves(values: Any) -> Any:
+def octaves(values: tf.Tensor) -> Any:
     """Counts of floor(log2|x|) from 2^-40 to 2^39, zeros left out.
 
     The exponent is read from the bits of the float32, since a logarithm would put some powers of

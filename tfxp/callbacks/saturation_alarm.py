@@ -9,8 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.callbacks.observer import Figures, Observer, nested
-from tfxp.callbacks.tensor_taps import Key, Tap
+from tfxp.callbacks.tensor_taps import Grid, Key, Tap
 from tfxp.errors import ConfigError
+from tfxp.keras_types import Samples
 
 
 class SaturationWarning(UserWarning):
@@ -53,7 +54,7 @@ class SaturationAlarm(Observer):
 
     def __init__(
         self,
-        data: Any = None,
+        data: Samples | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         *,
         max_zero: float = 1.0,
@@ -80,11 +81,11 @@ class SaturationAlarm(Observer):
         """
         return 1 - (1 - self._max_saturated) * (1 - ends / codes)
 
-    def reduce(self, values: Any, grid: Any, tap: Tap) -> dict[str, Any]:
+    def reduce(self, values: tf.Tensor, grid: Grid, tap: Tap) -> dict[str, Any]:
         """Shares of zeros, of values at the ends, and of what is not finite."""
         count = tf.cast(tf.size(values), tf.float32)
 
-        def share(condition: Any) -> Any:
+        def share(condition: tf.Tensor) -> Any:
             return tf.math.count_nonzero(condition, dtype=tf.float32) / count
 
         source = values if tap.variable is None else tf.convert_to_tensor(tap.variable)

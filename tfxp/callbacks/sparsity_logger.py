@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxp.callbacks.observer import Figures, Observer
-from tfxp.callbacks.tensor_taps import Tap
+from tfxp.callbacks.tensor_taps import Grid, Tap
 
 
 class SparsityLogger(Observer):
@@ -34,7 +34,7 @@ class SparsityLogger(Observer):
 
     name = "sparsity"
 
-    def reduce(self, values: Any, grid: Any, tap: Tap) -> dict[str, Any]:
+    def reduce(self, values: tf.Tensor, grid: Grid, tap: Tap) -> dict[str, Any]:
         """Number of zeros and of elements."""
         zeros = tf.math.count_nonzero(tf.equal(values, 0.0))
         return {"zero_count": zeros, "count": tf.size(values, tf.int64)}

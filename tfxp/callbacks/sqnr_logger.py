@@ -11,7 +11,9 @@ import tensorflow as tf
 from tfxp.callbacks.observer import Figures, Observer
 from tfxp.callbacks.tensor_taps import Key, first_samples, quantized_weight_taps
 from tfxp.errors import ConfigError
+from tfxp.files import PathLike
 from tfxp.formats import decibels
+from tfxp.keras_types import Samples
 from tfxp.quantization.read_network import read_network, wrappers_of
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
 from tfxp.transforms.layer_graph import Ref
@@ -46,7 +48,9 @@ class SqnrLogger(Observer):
 
     name = "sqnr"
 
-    def __init__(self, data: Any, log_dir: Any = None, **options: Any) -> None:
+    def __init__(
+        self, data: Samples | None, log_dir: PathLike | None = None, **options: Any
+    ) -> None:
         if data is None:
             raise ConfigError("data of SqnrLogger: got none; expected inputs to run the model on.")
         super().__init__(data, log_dir, **options)
@@ -54,6 +58,7 @@ class SqnrLogger(Observer):
 
     def make_measure(self) -> Callable[[], Figures]:
         """Both networks and all sums in one graph function."""
+        assert self._data is not None
         twin = TwinNetwork(read_network(self.model))
         batch = first_samples(self.model, self._data, self._samples)
         owners = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer, KerasModel, Samples
 from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.layer_graph import weight_name
@@ -51,8 +52,10 @@ class Tap:
         return self.quantizer(self.variable, False, self.grid)
 
 
-# Values and their grid (None: float) -> named figures, in TensorFlow operations.
-Reduce = Callable[[tf.Tensor, "dict[str, Any] | None", Tap], dict[str, tf.Tensor]]
+# Variables of a tensor's format; None where it is float.
+Grid: TypeAlias = dict[str, Any] | None
+# Values and their grid -> named figures, in TensorFlow operations.
+Reduce = Callable[[tf.Tensor, Grid, Tap], dict[str, tf.Tensor]]
 
 
 class TensorTaps:
@@ -69,7 +72,7 @@ class TensorTaps:
         DataError: the data are empty.
     """
 
-    def __init__(self, model: Any, data: Any = None, samples: int = 32) -> None:
+    def __init__(self, model: KerasModel, data: Samples | None = None, samples: int = 32) -> None:
         if not getattr(model, "inputs", None):
             raise ModelError(
                 f"model {model.name!r}: got a {type(model).__name__} without a layer graph; "
@@ -108,7 +111,7 @@ class TensorTaps:
 
         return measure
 
-    def _tap_activations(self, model: Any, data: Any, samples: int) -> None:
+    def _tap_activations(self, model: KerasModel, data: Samples, samples: int) -> None:
         found = _activation_taps(model)
         outputs = [tensor for _, tensors in found for tensor in tensors]
         self.activations = [tap for tap, _ in found]
@@ -120,7 +123,7 @@ class TensorTaps:
         self._batch = first_samples(model, data, samples)
 
 
-def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
+def first_samples(model: KerasModel, data: Samples, samples: int) -> list[tf.Tensor]:
     """The first samples of data, one tensor per input of a model.
 
     Raises:
@@ -131,7 +134,7 @@ def first_samples(model: Any, data: Any, samples: int) -> list[tf.Tensor]:
     return [tf.cast(part[:samples], tensor.dtype) for part, tensor in pairs]
 
 
-def _outputs_by_layer(model: Any) -> dict[str, list[Any]]:
+def _outputs_by_layer(model: keras.Model) -> dict[str, list[Any]]:
     """Layer -> its output tensors inside this model, one per call."""
     found: dict[str, list[Any]] = {}
     for depth in sorted(model._nodes_by_depth, reverse=True):
@@ -141,7 +144,7 @@ def _outputs_by_layer(model: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _activation_taps(model: Any) -> list[tuple[Tap, list[Any]]]:
+def _activation_taps(model: KerasModel) -> list[tuple[Tap, list[Any]]]:
     outputs = _outputs_by_layer(model)
     if not is_quantized(model):
         shown = [layer for layer in model.layers if type(layer).__name__ not in _UNCHANGED]
@@ -158,7 +161,7 @@ def _grid(variables: dict[str, Any] | None) -> dict[str, Any] | None:
     return variables if variables is not None and "scale" in variables else None
 
 
-def _weight_taps(model: Any) -> list[Tap]:
+def _weight_taps(model: KerasModel) -> list[Tap]:
     taps = []
     for layer in model.layers:
         if isinstance(layer, FormatWrapper):
@@ -180,7 +183,7 @@ def quantized_weight_taps(layer: FormatWrapper) -> list[Tap]:
     return taps or _float_weight_taps(layer.layer)
 
 
-def _float_weight_taps(layer: Any) -> list[Tap]:
+def _float_weight_taps(layer: KerasLayer) -> list[Tap]:
     kernels = [w for w in layer.trainable_weights if len(w.shape) > 1]
     return [
         Tap(layer.name, "weights" if len(kernels) == 1 else weight_name(w), None, w)

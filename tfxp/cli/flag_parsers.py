@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
@@ -13,7 +12,7 @@ class FractionParser(flags.ArgumentParser):
 
     syntactic_help = "a number, or a fraction such as 1/255"
 
-    def parse(self, argument: Any) -> float:
+    def parse(self, argument: object) -> float:
         """The number.
 
         Raises:
@@ -40,7 +39,7 @@ class ChoiceOrNoneParser(flags.EnumParser):
         super().__init__(list(choices))
         self._default = default
 
-    def parse(self, argument: Any) -> str:
+    def parse(self, argument: object) -> str:
         """The word, or "none".
 
         Raises:

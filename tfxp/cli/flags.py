@@ -83,7 +83,9 @@ class ToolFlags:
             return functools.partial(self._define, getattr(flags, name))
         raise AttributeError(name)
 
-    def _define(self, definer: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    def _define(
+        self, definer: Callable[..., Any], name: str, *args: object, **kwargs: object
+    ) -> Any:
         if kwargs.pop("required", False):  # absl would say it in its own words
             self._required.add(name)
         if self._methods_now:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+
+from absl import flags
 
 from tfxp.errors import ConfigError
 
 
-def pairs(flag: Any) -> dict[str, str]:
+def pairs(flag: flags.FlagHolder) -> dict[str, str]:
     """The name:value items of a list flag.
 
     Raises:
@@ -23,7 +24,7 @@ def pairs(flag: Any) -> dict[str, str]:
     return result
 
 
-def whole_number(flag: Any, text: str) -> int:
+def whole_number(flag: flags.FlagHolder, text: str) -> int:
     """A whole number inside a flag's value.
 
     Raises:
@@ -35,7 +36,7 @@ def whole_number(flag: Any, text: str) -> int:
         raise ConfigError(f"--{flag.name}: got {text!r}; expected a whole number.") from None
 
 
-def real_number(flag: Any) -> float:
+def real_number(flag: flags.FlagHolder) -> float:
     """The number that a text flag holds.
 
     Raises:
@@ -47,7 +48,7 @@ def real_number(flag: Any) -> float:
         raise ConfigError(f"--{flag.name}: got {flag.value!r}; expected a number.") from None
 
 
-def numbers_file(flag: Any) -> dict[str, float]:
+def numbers_file(flag: flags.FlagHolder) -> dict[str, float]:
     """Name -> number from the .json file that a flag names.
 
     Raises:

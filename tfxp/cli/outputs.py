@@ -78,7 +78,7 @@ def _check_kind(flag: OutputFlag, path: str) -> None:
         check_writable(os.path.join(path, "file"))
 
 
-def _paths(value: Any) -> Iterator[str]:
+def _paths(value: object) -> Iterator[str]:
     """Files that a flag's value may name, those that ship with tfxp included."""
     for text in value if isinstance(value, list | tuple) else [value]:
         if not isinstance(text, str) or not text:

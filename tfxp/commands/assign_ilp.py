@@ -12,7 +12,9 @@ from tfxp.cli import ToolFlags, format_table
 from tfxp.cli.list_flags import whole_number
 from tfxp.commands.assign_inputs import AssignInputs
 from tfxp.cost import CostSettings
+from tfxp.data.source import Source
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
 
@@ -44,7 +46,7 @@ class IlpMethod:
                 "per_channel", False, "Give every output channel's kernel a format of its own."
             )
 
-    def assign(self, stats: ModelStats, model: Any, inputs: Any) -> Assignment:
+    def assign(self, stats: ModelStats, model: KerasModel, inputs: Source | None) -> Assignment:
         """Measure the loss of every tensor at every word length, and solve.
 
         Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
 
 from tfxp.assign.pareto import tolerance_with_margin
 from tfxp.cli import ToolFlags
@@ -13,6 +15,9 @@ from tfxp.keras_types import KerasModel
 from tfxp.models import PAPER_NETWORKS, count_network
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
+
+if TYPE_CHECKING:
+    from tfxp.search.stream_evaluator import Evaluator
 
 METHODS = ("uniform", "adaption", "lin", "judd", "ilp", "sakr")
 _MEASURED = ("lin", "judd", "sakr")  # methods that look at accuracy
@@ -60,7 +65,7 @@ class AssignInputs:
                 "other samples; 1.645 is one-sided 95 %.",
             )
 
-    def required(self, flag: Any) -> Any:
+    def required(self, flag: flags.FlagHolder) -> Any:
         """The value of a flag that this method cannot do without.
 
         Raises:
@@ -108,7 +113,7 @@ class AssignInputs:
         """What accuracy is measured on."""
         return self.load_data(model, self.required(self._eval), "test")
 
-    def kept_tolerance(self, scorer: Any) -> float:
+    def kept_tolerance(self, scorer: Evaluator) -> float:
         """What a choice on the scorer's samples must keep, for --tolerance to hold on others."""
         return tolerance_with_margin(
             self.tolerance.value, scorer.float_score.accuracy, scorer.total, self.margin.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfxp.assign import (
     Assignment,
@@ -19,9 +19,14 @@ from tfxp.cli import ToolFlags, format_table
 from tfxp.cli.list_flags import pairs, whole_number
 from tfxp.commands.assign_inputs import AssignInputs
 from tfxp.cost import CostSettings
+from tfxp.data.source import Source
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.progress import Progress
+
+if TYPE_CHECKING:
+    from tfxp.search.stream_evaluator import Evaluator
 
 
 class JuddMethod:
@@ -62,7 +67,7 @@ class JuddMethod:
             self.profile = flags.plot("Also plot accuracy against single bits", "profile")
 
     def assign(
-        self, stats: ModelStats, model: Any, inputs: Any, profile: bool = False
+        self, stats: ModelStats, model: KerasModel, inputs: Source | None, profile: bool = False
     ) -> Assignment:
         """Judd's descent on measured accuracy.
 
@@ -112,7 +117,9 @@ class JuddMethod:
         print(f"\nstopped: {result.stop_reason}")
         return Assignment(result.map, result.trace, result.stop_reason, figures)
 
-    def _profile(self, space: BitSpace, scorer: Any, fingerprint: str) -> list[dict[str, Any]]:
+    def _profile(
+        self, space: BitSpace, scorer: Evaluator, fingerprint: str
+    ) -> list[dict[str, Any]]:
         """The one-at-a-time profile around the start of the descent."""
         ledger = EvaluationLedger(self.ledger.value, f"{fingerprint} {space.fingerprint()}")
         baseline = scorer.float_score.accuracy
@@ -126,7 +133,7 @@ class JuddMethod:
         return [point.to_dict() for point in points]
 
     def _reported(
-        self, model: Any, wide: PrecisionMap, stats: ModelStats, selected: Mapping[str, Any]
+        self, model: KerasModel, wide: PrecisionMap, stats: ModelStats, selected: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Scores of the chosen maps, and of float, on samples that the search has not seen."""
         scorer = self._inputs.evaluator(model, wide, stats, self.report_data.value)

@@ -18,7 +18,9 @@ from tfxp.assign import (
 from tfxp.cli import ToolFlags, format_table
 from tfxp.cli.list_flags import numbers_file, pairs, real_number, whole_number
 from tfxp.commands.assign_inputs import AssignInputs
+from tfxp.data.source import Source
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import LayerKind, LayerPrecision, ModelStats, PrecisionMap
 from tfxp.progress import Progress
 
@@ -68,7 +70,7 @@ class LinMethod:
                 "Lower dense layers, all else float, until accuracy drops; use that.",
             )
 
-    def assign(self, stats: ModelStats, model: Any, inputs: Any) -> Assignment:
+    def assign(self, stats: ModelStats, model: KerasModel, inputs: Source | None) -> Assignment:
         """Lin's allocation, its table of bits, and SQNR where that was measured.
 
         Args:
@@ -109,7 +111,7 @@ class LinMethod:
         figures = {**result.figures, "sqnr": sqnr, **swept}
         return Assignment(result.map, result.trace, result.stop_reason, figures)
 
-    def _swept_dense_bits(self, stats: ModelStats, model: Any) -> int:
+    def _swept_dense_bits(self, stats: ModelStats, model: KerasModel) -> int:
         """The fewest bits of dense layers that lose nothing while all else is float."""
         others = PrecisionMap(LayerPrecision(weights="float", activations="float", bias="float"))
         dense = [x.name for x in stats.layers.values() if x.kind == LayerKind.DENSE]
@@ -123,7 +125,7 @@ class LinMethod:
         return result.trace[-1].value
 
     def _sweep(
-        self, assigner: LinAssigner, stats: ModelStats, model: Any
+        self, assigner: LinAssigner, stats: ModelStats, model: KerasModel
     ) -> tuple[Assignment, dict[str, Any]]:
         """Accuracy against size; the cheapest allocated map within the tolerance."""
         scorer = self._inputs.evaluator(model, assigner.assign(stats).map, stats)

@@ -42,7 +42,7 @@ def tfxp_run(content: bytes, feeds: Feeds, **settings: Any) -> Callable[[int], A
     return _stepper(runner, runner.graph.inputs, feeds)
 
 
-def _stepper(runner: Any, inputs: list[int], feeds: Feeds) -> Callable[[int], Any]:
+def _stepper(runner: Interpreter, inputs: list[int], feeds: Feeds) -> Callable[[int], Any]:
     def run(image: int) -> None:
         for index, rows in zip(inputs, feeds, strict=True):
             runner.set_tensor(index, rows[image : image + 1])

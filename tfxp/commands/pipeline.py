@@ -121,7 +121,7 @@ def run_pipeline(
     return result
 
 
-def _step(entry: Any, where: str) -> Step:
+def _step(entry: object, where: str) -> Step:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: got {entry!r}; expected an object.")
     check_fields(where, entry, ["name", "command", "flags"])
@@ -141,7 +141,7 @@ def _step(entry: Any, where: str) -> Step:
     return Step(str(entry.get("name", command)), command, given)
 
 
-def _argument(name: str, value: Any) -> str:
+def _argument(name: str, value: object) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     if isinstance(value, list):
@@ -181,7 +181,7 @@ def _key(step: Step) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def _is_whole(known: Any, key: str) -> bool:
+def _is_whole(known: object, key: str) -> bool:
     """Whether a step was done with the same inputs, and what it wrote is still there."""
     if not isinstance(known, dict) or known.get("key") != key:
         return False

@@ -217,7 +217,7 @@ def _constant_difference(role: str, one: Constant, other: Constant) -> list[str]
     return notes
 
 
-def _aligned(one: Any, other: Any) -> tuple[Any, Any]:
+def _aligned(one: NDArray[Any], other: NDArray[Any]) -> tuple[Any, Any]:
     """Both as rows of one length, since one number stands for all channels; empty if one is."""
     size = max(one.size, other.size)
     if {one.size, other.size} <= {1, size} and size:

@@ -134,7 +134,7 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else "..." + name[3 - _LONGEST_NAME :]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: str | float | None) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -144,7 +144,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return "" if value is None else value
 
 

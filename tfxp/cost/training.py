@@ -11,6 +11,7 @@ from tfxp.cost.selection import resolve_precision
 from tfxp.cost.stages import FUSED, VIEWS, weighted_layers
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.precision import FLOAT, LayerPrecision, LayerStats, ModelStats, PrecisionMap
+from tfxp.precision.layer_precision import TensorPrecision
 
 _SAKR = "Sakr and Shanbhag 2019"
 FIGURES: dict[str, Figure] = {
@@ -171,7 +172,7 @@ def _row(
     }
 
 
-def _storage(value: Any) -> int:
+def _storage(value: TensorPrecision) -> int:
     return 0 if value is None else tensor_bits(value)
 
 

@@ -115,7 +115,7 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     return result
 
 
-def initialiser(*fields: Any) -> str:
+def initialiser(*fields: object) -> str:
     """Initialiser of a C struct: numbers and texts in order, tuples nested.
 
     Example:

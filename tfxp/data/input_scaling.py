@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tfxp.data.model_notes import keep_notes, notes_in, notes_of, read_notes
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
 
 _KEY = "input_scaling"
 
@@ -67,7 +68,7 @@ class InputScaling:
         return {"scale": list(self.scale), "shift": list(self.shift)}
 
     @classmethod
-    def from_dict(cls, data: Any) -> InputScaling:
+    def from_dict(cls, data: Mapping[str, Sequence[float]]) -> InputScaling:
         """From the JSON form.
 
         Raises:
@@ -85,7 +86,7 @@ class InputScaling:
 Scalings = Mapping[str, InputScaling]
 
 
-def scalings_of(model: Any) -> dict[str, InputScaling]:
+def scalings_of(model: KerasModel) -> dict[str, InputScaling]:
     """What the inputs of a Keras model need; empty where nothing is known.
 
     Args:
@@ -94,7 +95,7 @@ def scalings_of(model: Any) -> dict[str, InputScaling]:
     return scalings_in_notes(notes_of(model))
 
 
-def keep_scalings(model: Any, scalings: Scalings) -> Any:
+def keep_scalings(model: KerasModel, scalings: Scalings) -> Any:
     """Note on a Keras model what its inputs need, so that `model.save` writes it; the same model.
 
     Example:

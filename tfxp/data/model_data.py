@@ -15,6 +15,8 @@ from tfxp.data.named_inputs import ordered_inputs
 from tfxp.data.npz import read_npz
 from tfxp.data.source import Batch
 from tfxp.errors import DataError
+from tfxp.files import PathLike
+from tfxp.keras_types import KerasModel
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class ModelData:
         return len(self.parts[0])
 
     @classmethod
-    def of(cls, data: Any, names: Sequence[str] = (), name: str = "data") -> ModelData:
+    def of(cls, data: ModelData | Dataset | tuple[Any, Any], names: Sequence[str] = (),
+           name: str = "data") -> ModelData:  # fmt: skip
         """Samples in any of the forms that users have them in.
 
         Args:
@@ -219,7 +222,7 @@ def scaled_inputs(data: ModelData, names: Sequence[str], scalings: Scalings) -> 
     return ModelData(tuple(parts))
 
 
-def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
+def input_shapes(model: KerasModel) -> dict[str, tuple[int | None, ...]]:
     """Input name -> one sample's shape, of a Keras model.
 
     Args:
@@ -230,7 +233,7 @@ def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]]:
 
 
 def load_model_data(
-    path: Any,
+    path: PathLike,
     shapes: Mapping[str, Sequence[int | None] | None],
     split: str | None = None,
     limit: int | None = None,

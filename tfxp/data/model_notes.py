@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError
-from tfxp.files import write_text
+from tfxp.files import PathLike, write_text
+from tfxp.keras_types import KerasModel
 
 _FILE = "tfxp.json"
 
 
-def notes_of(model: Any) -> dict[str, Any]:
+def notes_of(model: KerasModel) -> dict[str, Any]:
     """The notes on a Keras model, name -> JSON value; empty where there are none."""
     return parse_notes(getattr(model, "_tfxp_notes", "{}"))
 
@@ -38,7 +39,7 @@ def keep_notes(model: Any, notes: Mapping[str, Any]) -> Any:
     if not known:
         save = model.save
 
-        def save_with_notes(filepath: Any, *args: Any, **kwargs: Any) -> None:
+        def save_with_notes(filepath: PathLike, *args: object, **kwargs: object) -> None:
             save(filepath, *args, **kwargs)
             write_notes(filepath, notes_of(model))
 

@@ -57,7 +57,7 @@ class InputSignature:
             {key: positions[id(tensor)] for key, tensor in keys.items() if id(tensor) in positions},
         )
 
-    def order(self, data: Any, what: str = "data") -> list[NDArray[Any]]:
+    def order(self, data: Samples, what: str = "data") -> list[NDArray[Any]]:
         """One array per input, in order, of the shapes that the network takes.
 
         Args:
@@ -185,7 +185,7 @@ class InputSignature:
         return inputs, _joined(found, f"labels of {what}") if found else None
 
 
-def ordered_inputs(data: Any, names: Sequence[str], what: str = "data") -> list[NDArray[Any]]:
+def ordered_inputs(data: Samples, names: Sequence[str], what: str = "data") -> list[NDArray[Any]]:
     """One array per input, in order, from an array, a list or a dict of arrays.
 
     Args:
@@ -229,7 +229,7 @@ def _other_names(have: Sequence[str], names: Sequence[str], what: str) -> str:
     return f"inputs of {what}: got {got}; expected {expected}. {details}"
 
 
-def _as_array(part: Any, what: str) -> NDArray[Any]:
+def _as_array(part: object, what: str) -> NDArray[Any]:
     try:
         return np.asarray(part)
     except ValueError as error:  # rows of unequal length
@@ -268,7 +268,7 @@ def fits(got: Sequence[int], shape: Sequence[int | None]) -> bool:
     )
 
 
-def _is_stream(data: Any, what: str) -> bool:
+def _is_stream(data: object, what: str) -> bool:
     """Whether data come in batches.
 
     Raises:
@@ -296,7 +296,7 @@ def _items(data: Any, what: str) -> Iterator[Any]:
         yield from (data[index] for index in range(len(data)))
 
 
-def _features(item: Any, what: str) -> Any:
+def _features(item: object, what: str) -> Any:
     """The inputs of a batch, without the labels and weights behind them."""
     if not isinstance(item, tuple):
         return item
@@ -308,7 +308,7 @@ def _features(item: Any, what: str) -> Any:
     return item[0]
 
 
-def _labels(item: Any, count: int, what: str) -> NDArray[Any] | None:
+def _labels(item: object, count: int, what: str) -> NDArray[Any] | None:
     """The labels of a batch of `count` samples; None where it has none."""
     if not isinstance(item, tuple) or len(item) < 2 or item[1] is None:
         return None

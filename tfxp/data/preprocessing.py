@@ -11,6 +11,7 @@ from tfxp.data.input_scaling import InputScaling
 from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.errors import ConfigError, check_fields
 from tfxp.files import read_json
+from tfxp.keras_types import KerasModel
 
 SCHEMA = 1
 _KEY = "preprocessing"
@@ -190,7 +191,7 @@ class Preprocessing:
         return cls.from_dict(read_json(path, "preprocessing"), repr(os.fspath(path)))
 
     @classmethod
-    def from_dict(cls, data: Any, name: str = "") -> Preprocessing:
+    def from_dict(cls, data: object, name: str = "") -> Preprocessing:
         """From the JSON form.
 
         Raises:
@@ -225,7 +226,7 @@ class Preprocessing:
         return data
 
 
-def preprocessing_of(model: Any) -> Preprocessing | None:
+def preprocessing_of(model: KerasModel) -> Preprocessing | None:
     """How the data of a Keras model are read; None where nothing is known.
 
     Example:
@@ -238,7 +239,7 @@ def preprocessing_of(model: Any) -> Preprocessing | None:
     return preprocessing_in(notes_of(model))
 
 
-def keep_preprocessing(model: Any, steps: Preprocessing | None) -> Any:
+def keep_preprocessing(model: KerasModel, steps: Preprocessing | None) -> Any:
     """Note on a Keras model how its data are read; None changes nothing. The same model."""
     return model if steps is None else keep_notes(model, {_KEY: steps.to_dict()})
 
@@ -253,7 +254,7 @@ def preprocessing_in(notes: Mapping[str, Any]) -> Preprocessing | None:
     return None if found is None else Preprocessing.from_dict(found, "of the model")
 
 
-def _part(kind: Any, data: Any, what: str) -> Any:
+def _part(kind: Any, data: object, what: str) -> Any:
     if data is None:
         return None
     if not isinstance(data, dict):
@@ -283,9 +284,9 @@ def _plain(item: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in fields}
 
 
-def _are_sizes(*values: Any) -> bool:
+def _are_sizes(*values: object) -> bool:
     return all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
 
 
-def _wrong(what: str, got: Any, expected: str) -> ConfigError:
+def _wrong(what: str, got: object, expected: str) -> ConfigError:
     return ConfigError(f"preprocessing, {what}: got {got!r}; expected {expected}.")

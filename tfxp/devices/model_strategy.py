@@ -7,9 +7,10 @@ from typing import Any
 
 from tfxp.errors import ConfigError
 from tfxp.keras import tf
+from tfxp.keras_types import KerasModel
 
 
-def strategy_of(model: Any) -> tf.distribute.Strategy:
+def strategy_of(model: KerasModel) -> tf.distribute.Strategy:
     """The strategy of a model; TensorFlow's default one, with a single replica, for all others.
 
     Args:
@@ -26,7 +27,7 @@ def strategy_of(model: Any) -> tf.distribute.Strategy:
     return found if found is not None else tf.distribute.get_strategy()
 
 
-def is_replicated(model: Any) -> bool:
+def is_replicated(model: KerasModel) -> bool:
     """Whether several replicas of a model train together.
 
     Args:
@@ -35,7 +36,7 @@ def is_replicated(model: Any) -> bool:
     return bool(strategy_of(model).num_replicas_in_sync > 1)
 
 
-def scope_of(model: Any) -> contextlib.AbstractContextManager[Any]:
+def scope_of(model: KerasModel) -> contextlib.AbstractContextManager[Any]:
     """What a model is made in that goes on from another one: the same devices.
 
     A scope that the caller has entered stands: who loads a model without a strategy and rewrites
@@ -64,7 +65,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "worker" and resolver.task_id == 0
 
 
-def require_one_replica(model: Any, what: str, instead: str) -> None:
+def require_one_replica(model: KerasModel, what: str, instead: str) -> None:
     """Refuse, by name, to work on a model of several replicas.
 
     Args:

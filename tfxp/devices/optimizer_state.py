@@ -5,12 +5,11 @@ Under a strategy each of them is one variable per replica, which `int` and `floa
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfxp.keras import tf
+from tfxp.keras_types import KerasModel
 
 
-def step_count(model: Any) -> int:
+def step_count(model: KerasModel) -> int:
     """Steps that a model's optimizer has done; 0 for a model without one.
 
     Args:
@@ -27,7 +26,7 @@ def step_count(model: Any) -> int:
     return 0 if optimizer is None else int(optimizer.iterations.numpy())
 
 
-def learning_rate(model: Any) -> float:
+def learning_rate(model: KerasModel) -> float:
     """The learning rate of a compiled model, of a schedule that of its next step.
 
     Args:

@@ -33,28 +33,28 @@ def per_replica(
     """
 
     @tf.function(reduce_retracing=True)
-    def run(*parts: Any) -> Any:
+    def run(*parts: tf.Tensor) -> Any:
         results = strategy.run(function, parts)
         return tf.nest.map_structure(
             lambda value: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None), results
         )
 
-    def of_batch(*batch: Any) -> Any:
+    def of_batch(*batch: tf.Tensor) -> Any:
         return run(*_parts(strategy, batch))
 
     return of_batch
 
 
-def _parts(strategy: tf.distribute.Strategy, batch: Any) -> list[Any]:
+def _parts(strategy: tf.distribute.Strategy, batch: tuple[tf.Tensor, ...]) -> list[Any]:
     """Every tensor of a batch as values for the replicas of this process, then the shares."""
     flat = tf.nest.flatten(batch)
     samples, replicas = int(flat[0].shape[0]), strategy.num_replicas_in_sync
 
-    def rows(context: Any) -> slice:
+    def rows(context: tf.distribute.experimental.ValueContext) -> slice:
         number = context.replica_id_in_sync_group
         return slice(samples * number // replicas, samples * (number + 1) // replicas)
 
-    def share(context: Any) -> tf.Tensor:
+    def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
         mine = rows(context)
         return tf.constant((mine.stop - mine.start) / max(samples, 1), tf.float32)
 

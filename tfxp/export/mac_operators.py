@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def mac_options(spec: LayerSpec) -> dict[str, Any]:
     return options
 
 
-def _of_image(sizes: Any) -> tuple[int, int]:
+def _of_image(sizes: int | Sequence[int]) -> tuple[int, int]:
     """A setting per direction; that of a sequence belongs to an image one row high."""
     values = [int(size) for size in np.atleast_1d(sizes)]
     return (1, values[0]) if len(values) == 1 else (values[0], values[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,9 +221,8 @@ class _Writer:
         values = (step.weights.bias * step.weights.bias_scale).astype(np.float32)
         return [self._constant(f"{step.name}_bias", values)]
 
-    def _quant(
-        self, value: str, name: str, scale: Any, bits: int, signed: bool, mode: str = "ROUND"
-    ) -> str:
+    def _quant(self, value: str, name: str, scale: float | np.ndarray, bits: int, signed: bool,
+               mode: str = "ROUND") -> str:  # fmt: skip
         numbers = [
             self._constant(f"{name}_{part}", number)
             for part, number in (("scale", scale), ("zero", 0.0), ("bits", float(bits)))
@@ -232,7 +232,7 @@ class _Writer:
             rounding_mode=mode,
         )  # fmt: skip
 
-    def _constant(self, name: str, value: Any) -> str:
+    def _constant(self, name: str, value: object) -> str:
         array = np.asarray(value)
         array = array if array.dtype == np.int64 else array.astype(np.float32)
         self._constants[name] = self._onnx.numpy_helper.from_array(array, name)
@@ -244,7 +244,7 @@ class _Writer:
         return output
 
 
-def _pads(step: Step, source: Step, size: Any) -> list[int]:
+def _pads(step: Step, source: Step, size: Sequence[int]) -> list[int]:
     """Elements before and behind each axis, as TensorFlow's "same" has them."""
     if step.options["padding"] == "valid":
         return [0, 0, 0, 0]

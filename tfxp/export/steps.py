@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ExportError
-from tfxp.formats import FixedPointFormat
+from tfxp.formats import FixedPointFormat, Format
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.integer_layer import IntegerLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
@@ -220,7 +221,7 @@ class _Reader:
     def _format(self, spec: LayerSpec) -> FixedPointFormat:
         return self._fixed(spec, self.network.formats[spec.name].activations)
 
-    def _fixed(self, spec: LayerSpec, fmt: Any) -> FixedPointFormat:
+    def _fixed(self, spec: LayerSpec, fmt: Format | None) -> FixedPointFormat:
         if not isinstance(fmt, FixedPointFormat):
             found = "float" if fmt is None else str(fmt)
             return self._refuse(spec, f"has the format {found}, which is no fixed point")
@@ -234,5 +235,5 @@ class _Reader:
         )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: str | int | Sequence[int]) -> Any:
     return value if isinstance(value, str) else [int(one) for one in np.atleast_1d(value)]

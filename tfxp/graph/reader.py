@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,14 @@ def _text(raw: bytes | str | None) -> str:
     return raw if isinstance(raw, str) else raw.decode("utf-8", "surrogateescape")
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: Iterable[Any] | int | None) -> list[Any]:
     """A vector of the object API as a list; absent vectors read as None or 0."""
-    if value is None or (isinstance(value, int) and value == 0):
+    if value is None or isinstance(value, int):
         return []
     return [v.item() if hasattr(v, "item") else v for v in value]
 
 
-def _array(value: Any, dtype: type) -> NDArray[Any] | None:
+def _array(value: object, dtype: type) -> NDArray[Any] | None:
     if value is None or isinstance(value, int):
         return None
     return np.array(value, dtype)
@@ -203,7 +204,9 @@ class _Reader:
         return graph
 
     @staticmethod
-    def _indices(value: Any, count: int, what: str, optional: bool) -> list[int]:
+    def _indices(
+        value: Iterable[Any] | int | None, count: int, what: str, optional: bool
+    ) -> list[int]:
         indices = _listed(value)
         lowest = -1 if optional else 0
         for index in indices:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -70,13 +69,13 @@ def _operator_line(graph: IntegerGraph, index: int, operator: Operator) -> str:
     return f"operator {index}  {name} v{operator.version}  ({sides[0]}) -> ({sides[1]})  {shown}"
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: object, right: object) -> bool:
     if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
         return False
     return bool(left == right)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, np.ndarray):
         return str(value.tolist())
     return str(value) if isinstance(value, str | int | float | bool) else type(value).__name__

@@ -8,14 +8,14 @@ Rounding is half to even, half up, half away from zero, or down; overflow satura
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from tfxp.formats import Rounding
 from tfxp.keras3.framework import K
+from tfxp.keras_types import Tensor
 
-Tensor: TypeAlias = Any  # of the backend that Keras 3 runs on
 State: TypeAlias = "dict[str, Tensor]"
 
 # Added to a tie it still reaches the next integer; to the number below a tie it does not.

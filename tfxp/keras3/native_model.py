@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tfxp.errors import ModelError
 from tfxp.keras3.framework import K
 from tfxp.keras3.quantized_layer import QuantizedLayer
 from tfxp.keras3.tensor_quantizer import TensorQuantizer, native_quantizer
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import BiasQuantizer
@@ -100,7 +101,7 @@ def format_values(layer: FormatWrapper | QuantizeInput) -> dict[str, np.ndarray]
     return found if half is None else {**found, "half_step": half.numpy()}
 
 
-def values_of(variables: Any) -> dict[str, np.ndarray]:
+def values_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Variables of a quantizer as NumPy arrays."""
     return {name: np.asarray(variable) for name, variable in variables.items()}
 
@@ -127,7 +128,7 @@ def _native_quantizers(layer: FormatWrapper | QuantizeInput) -> dict[str, Tensor
     }
 
 
-def _quantized_layer(layer: Any, source: FormatWrapper | QuantizeInput) -> QuantizedLayer:
+def _quantized_layer(layer: KerasLayer, source: FormatWrapper | QuantizeInput) -> QuantizedLayer:
     found = _quantizers_of(source)
     biases = [int(place) for place, (q, _) in found.items() if isinstance(q, BiasQuantizer)]
     half = getattr(source, "half_step", None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfxp.keras3.arithmetic import State, Tensor
+from tfxp.keras3.arithmetic import State
 from tfxp.keras3.framework import K
 from tfxp.keras3.tensor_quantizer import TensorQuantizer
+from tfxp.keras_types import KerasLayer, Tensor
 
 _OUTPUT = "output"
 
@@ -33,11 +34,11 @@ class QuantizedLayer(K.layers.Layer):
 
     def __init__(
         self,
-        layer: Any,
+        layer: KerasLayer,
         quantizers: Mapping[str, TensorQuantizer],
         bias: int | None = None,
         half_steps: int = 0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         kwargs.setdefault("name", layer.name)
         super().__init__(**kwargs)
@@ -47,7 +48,7 @@ class QuantizedLayer(K.layers.Layer):
         self.supports_masking = layer.supports_masking
         self._takes_training = "training" in inspect.signature(layer.call).parameters
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Build the layer, and the variables of the formats."""
         if not self.layer.built:
             self.layer.build(input_shape)
@@ -80,7 +81,7 @@ class QuantizedLayer(K.layers.Layer):
         found = {name: K.ops.convert_to_numpy(value) for name, value in self.formats.items()}
         return {name: np.asarray(value) for name, value in found.items()}
 
-    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Run the layer on quantized weights and quantize what comes out."""
         outputs = self._run(inputs, training)
         if self.half_steps and self.bias is None:
@@ -89,7 +90,7 @@ class QuantizedLayer(K.layers.Layer):
             return outputs
         return self.quantizers[_OUTPUT](outputs, self._state(_OUTPUT))
 
-    def _run(self, inputs: Any, training: bool | None) -> Tensor:
+    def _run(self, inputs: Tensor, training: bool | None) -> Tensor:
         """The layer's output, with tensors in the places of its variables for this call."""
         with K.StatelessScope(state_mapping=self._values()) as scope:
             phase = {"training": training} if self._takes_training else {}
@@ -118,7 +119,7 @@ class QuantizedLayer(K.layers.Layer):
         names = self.quantizers[place].shapes
         return {n: K.ops.convert_to_tensor(self.formats[f"{place}_{n}"]) for n in names}
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         """Shape of the wrapped layer's output."""
         return self.layer.compute_output_shape(input_shape)
 

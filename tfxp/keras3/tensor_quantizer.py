@@ -11,13 +11,13 @@ import numpy as np
 from tfxp.keras3.arithmetic import (
     ROUNDINGS,
     State,
-    Tensor,
     inside,
     on_grid,
     rounded,
     straight_through,
 )
 from tfxp.keras3.framework import K
+from tfxp.keras_types import Tensor
 from tfxp.quantizers import (
     ActivationQuantizer,
     AveragePoolQuantizer,
@@ -139,14 +139,16 @@ _KINDS: dict[str, Callable[[Tensor, State, Settings], Tensor]] = {
 }
 
 
-def _kernel_form(quantizer: Any, state: Any) -> tuple[str, Settings]:
+def _kernel_form(quantizer: WeightQuantizer, state: Mapping[str, Any]) -> tuple[str, Settings]:
     names = ("rounding", "saturation_gradient")
     return "kernel", {"nudge": 0.0, **{name: getattr(quantizer, name) for name in names}}
 
 
-def _activation_form(quantizer: Any, state: Any) -> tuple[str, Settings]:
-    rounding, gradient = quantizer.rounding, quantizer.saturation_gradient
-    nudge = 0.0
+def _activation_form(
+    quantizer: ActivationQuantizer, state: Mapping[str, Any]
+) -> tuple[str, Settings]:
+    rounding: str | None = quantizer.rounding
+    gradient, nudge = quantizer.saturation_gradient, 0.0
     if "wide" in state and state["wide"] > 0:
         rounding = quantizer.wide_rounding
     elif rounding == "half_up" and rounding in FAST_ROUNDINGS and gradient == "zero":
@@ -154,11 +156,13 @@ def _activation_form(quantizer: Any, state: Any) -> tuple[str, Settings]:
     return "activation", {"rounding": rounding, "nudge": nudge, "saturation_gradient": gradient}
 
 
-def _pool_form(quantizer: Any, state: Any) -> tuple[str, Settings] | None:
+def _pool_form(
+    quantizer: AveragePoolQuantizer, state: Mapping[str, Any]
+) -> tuple[str, Settings] | None:
     return None if quantizer.window else ("average_pool", {"counts": quantizer.counts})
 
 
-def _mean_form(quantizer: Any, state: Any) -> tuple[str, Settings] | None:
+def _mean_form(quantizer: MeanQuantizer, state: Mapping[str, Any]) -> tuple[str, Settings] | None:
     if not quantizer.count or not quantizer.zero_points:
         return None
     return "mean", {"count": quantizer.count, "portable": quantizer.portable}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import ConfigError
-from tfxp.keras_types import KerasModel, Samples
+from tfxp.keras_types import KerasLayer, KerasModel, Samples
 from tfxp.measure.training_taps import TrainingTaps, float_samples, training_taps
 
 FORMS = ("simplified", "exact")
@@ -64,7 +63,7 @@ def jacobian_singular_values(
     return compute(taps, evaluator, inputs)
 
 
-def _simplified(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[str, float]:
+def _simplified(taps: TrainingTaps, evaluator: KerasModel, x: list[tf.Tensor]) -> dict[str, float]:
     kernels = {name: taps.kernel_of(name, evaluator.get_layer(name)) for name in taps.macs}
     owners = list(taps.activations)
     with tf.GradientTape(persistent=True) as tape:
@@ -81,7 +80,7 @@ def _simplified(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[
     return result
 
 
-def _exact(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[str, float]:
+def _exact(taps: TrainingTaps, evaluator: KerasModel, x: list[tf.Tensor]) -> dict[str, float]:
     owners = list(taps.activations)
     with tf.GradientTape(persistent=True) as tape:
         inputs, sums, points = taps.split(evaluator(x, training=False))
@@ -95,7 +94,7 @@ def _exact(taps: TrainingTaps, evaluator: Any, x: list[tf.Tensor]) -> dict[str, 
 
 
 def _largest(
-    taps: TrainingTaps, name: str, layer: Any, inputs: tf.Tensor, slopes: tf.Tensor
+    taps: TrainingTaps, name: str, layer: KerasLayer, inputs: tf.Tensor, slopes: tf.Tensor
 ) -> float:
     """Power iteration; all entries are non-negative, so ones are no bad start."""
     kernel = taps.kernel_of(name, layer)
@@ -114,7 +113,7 @@ def _largest(
 
 
 def _products(
-    layer: Any, kernel: Any, inputs: tf.Tensor, slopes: tf.Tensor
+    layer: KerasLayer, kernel: tf.Variable, inputs: tf.Tensor, slopes: tf.Tensor
 ) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
     """The squared Jacobian's transpose and the squared Jacobian, as functions of a vector."""
 

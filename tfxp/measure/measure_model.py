@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def measure_model(
 class _FloatPass:
     """Statistics of a float model's tensors, added up batch by batch."""
 
-    def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
+    def __init__(self, model: KerasModel, fold_batch_norm: bool, pre_activations: bool) -> None:
         self.plan = prepare(model, fold_batch_norm)
         self.taps = _taps(self.plan, pre_activations)
         probe = self.plan.graph.to_model("probe", list(self.taps))
@@ -125,7 +125,7 @@ class _FloatPass:
     def _cast(self, batch: list[np.ndarray]) -> list[tf.Tensor]:
         return [tf.cast(part, t.dtype) for part, t in zip(batch, self.inputs, strict=True)]
 
-    def _add(self, tensors: Any) -> None:
+    def _add(self, tensors: Sequence[tf.Tensor]) -> None:
         for key, tensor in zip(self.taps.values(), tf.nest.flatten(tensors), strict=True):
             _update(self._found[key], tensor.numpy(), key[0])
 
@@ -141,7 +141,7 @@ class _FloatPass:
 class _QuantizedPass(_FloatPass):
     """The same for a quantized model, and the noise against its float twin."""
 
-    def __init__(self, model: Any, fold_batch_norm: bool, pre_activations: bool) -> None:
+    def __init__(self, model: KerasModel, fold_batch_norm: bool, pre_activations: bool) -> None:
         network = read_network(model)
         twin = TwinNetwork(network)
         self.plan, self.inputs = twin.plan, model.inputs

@@ -152,7 +152,7 @@ def _direction(name: str, direction: str | None) -> bool:
     )
 
 
-def _is_keras(metric: Any) -> bool:
+def _is_keras(metric: object) -> bool:
     return hasattr(metric, "update_state") and hasattr(metric, "result")
 
 
@@ -220,7 +220,7 @@ class NamedScorer:
 class _KerasScorer:
     """A metric of Keras. Class numbers become one-hot rows where it wants rows."""
 
-    def __init__(self, metric: Any, higher_is_better: bool) -> None:
+    def __init__(self, metric: keras.metrics.Metric, higher_is_better: bool) -> None:
         self._keras, self.higher_is_better = metric, higher_is_better
         self.name = re.sub(r"_\d+$", "", str(metric.name))  # Keras numbers equal names
         self._logits: bool | None = None
@@ -362,7 +362,7 @@ def anomaly_auc(outputs: np.ndarray, targets: np.ndarray, inputs: np.ndarray) ->
     return float(roc_auc_score(marks, np.mean(np.square(difference, dtype=np.float64), axis=1)))
 
 
-def _copy(metric: Any) -> Any:
+def _copy(metric: keras.metrics.Metric) -> Any:
     return type(metric).from_config(metric.get_config())
 
 

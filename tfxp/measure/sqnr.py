@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.keras_types import KerasModel, Samples
+from tfxp.keras_types import KerasLayer, KerasModel, Samples
 from tfxp.progress import Report, reporter
 from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantized_network import QuantizedNetwork
@@ -157,7 +157,7 @@ def _taps(graph: LayerGraph, names: list[str]) -> Any:
     run = _fresh(graph.to_model("float_twin", [ref for refs in uses for ref in refs]))
     sizes = [len(refs) for refs in uses]
 
-    def call(x: Any) -> list[list[Any]]:
+    def call(x: tf.Tensor) -> list[list[Any]]:
         flat = iter(tf.nest.flatten(run(x)))
         return [[next(flat) for _ in range(size)] for size in sizes]
 
@@ -168,20 +168,20 @@ def _fresh(model: KerasModel) -> Any:
     """A compiled model whose stateful layers start anew with every batch."""
     states = state_variables(model.layers)
 
-    def call(x: Any) -> Any:
+    def call(x: tf.Tensor) -> Any:
         clear_state(states)
         return model(x, training=False)
 
     return tf.function(call, reduce_retracing=True)
 
 
-def _nodes(layer: Any, model: Any) -> list[Any]:
+def _nodes(layer: KerasLayer, model: keras.Model) -> list[Any]:
     """The calls of a layer that belong to a model, in order."""
     inside = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes}
     return [node for node in layer.inbound_nodes if id(node) in inside]
 
 
-def _joined(tensors: Any) -> np.ndarray:
+def _joined(tensors: Sequence[tf.Tensor]) -> np.ndarray:
     parts = [np.asarray(t, np.float64).ravel() for t in tf.nest.flatten(tensors)]
     return np.concatenate(parts)
 

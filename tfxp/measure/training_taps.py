@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import ModelError
-from tfxp.keras_types import KerasModel, Samples
+from tfxp.keras_types import KerasLayer, KerasModel, Samples
 from tfxp.quantization.plan import QuantizationPlan, prepare
 from tfxp.transforms.fold_batch_norm import is_channel_scale
 from tfxp.transforms.layer_graph import Ref
@@ -56,11 +57,11 @@ class TrainingTaps:
         """Layers with weights, in order."""
         return self.plan.macs
 
-    def kernel_of(self, name: str, layer: Any) -> Any:
+    def kernel_of(self, name: str, layer: KerasLayer) -> Any:
         """The kernel variable of a layer with weights."""
         return getattr(layer, self.plan.role(name).weights[0].attribute)
 
-    def tensors(self, model: Any) -> dict[str, Any]:
+    def tensors(self, model: KerasModel) -> dict[str, Any]:
         """Owner -> the symbolic tensor in the user's own model.
 
         Raises:
@@ -91,7 +92,7 @@ class TrainingTaps:
         points = [Ref(graph.uses(tap.layer)[0]) for tap in self.activations.values()]
         return graph.to_model(outputs=[*inputs, *sums, *points])
 
-    def split(self, outputs: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    def split(self, outputs: Sequence[tf.Tensor]) -> tuple[list[Any], list[Any], list[Any]]:
         """An evaluator's outputs: what each layer with weights reads, what it computes before
         anything else happens to it, and the activation tensors.
         """
@@ -99,7 +100,7 @@ class TrainingTaps:
         return flat[:count], flat[count : 2 * count], flat[2 * count :]
 
 
-def training_taps(model: Any) -> TrainingTaps:
+def training_taps(model: KerasModel) -> TrainingTaps:
     """Find the tensors of back-propagation.
 
     Args:

@@ -119,7 +119,7 @@ def _outputs(model: KerasModel, plan: QuantizationPlan) -> Any:
     return run
 
 
-def _relative_error(have: Any, wanted: Any) -> float:
+def _relative_error(have: Sequence[tf.Tensor], wanted: Sequence[tf.Tensor]) -> float:
     pairs = list(zip(tf.nest.flatten(have), tf.nest.flatten(wanted), strict=True))
     error = sum(float(tf.reduce_sum((a - b) ** 2)) for a, b in pairs)
     return error / max(sum(float(tf.reduce_sum(b**2)) for _, b in pairs), 1e-30)

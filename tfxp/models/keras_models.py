@@ -8,9 +8,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfxp.errors import ConfigError, check_fields, did_you_mean
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def lenet(
@@ -265,7 +268,7 @@ def check_settings(name: object, settings: object) -> None:
             raise ConfigError(f"{key} in the {where}: got {value!r}; expected a number.")
 
 
-def build_model(name: str, **settings: Any) -> Any:
+def build_model(name: str, **settings: object) -> Any:
     """The model called `name` with random weights.
 
     Args:
@@ -283,7 +286,7 @@ def build_model(name: str, **settings: Any) -> Any:
     return KERAS_MODELS[name](**settings)
 
 
-def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+def _conv(x: tf.Tensor, filters: int, kernel: int, stride: int, name: str) -> Any:
     from tfxp.keras import layers
 
     return layers.Conv2D(
@@ -297,13 +300,13 @@ def _conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
     )(x)
 
 
-def _conv_norm(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+def _conv_norm(x: tf.Tensor, filters: int, kernel: int, stride: int, name: str) -> Any:
     from tfxp.keras import layers
 
     return layers.BatchNormalization(name=f"{name}_norm")(_conv(x, filters, kernel, stride, name))
 
 
-def _start_relu(x: Any, name: str, start: tuple[float, float]) -> Any:
+def _start_relu(x: tf.Tensor, name: str, start: tuple[float, float]) -> Any:
     """A normalization that starts at a gamma and a beta, and a ReLU."""
     from tfxp.keras import keras, layers
 
@@ -326,7 +329,9 @@ def _norm_start(start: object) -> tuple[float, float]:
     )
 
 
-def _classified(x: Any, inputs: Any, classes: int, activation: str | None, name: str) -> Any:
+def _classified(
+    x: tf.Tensor, inputs: tf.Tensor, classes: int, activation: str | None, name: str
+) -> Any:
     """The end of a ResNet: mean over 8 x 8 positions and a dense layer."""
     from tfxp.keras import keras, layers
 
@@ -337,7 +342,7 @@ def _classified(x: Any, inputs: Any, classes: int, activation: str | None, name:
     return keras.Model(inputs, x, name=name)
 
 
-def _norm_relu(x: Any, name: str, batch_norm: bool, relu_max: float | None) -> Any:
+def _norm_relu(x: tf.Tensor, name: str, batch_norm: bool, relu_max: float | None) -> Any:
     from tfxp.keras import layers
 
     if batch_norm:

@@ -126,13 +126,13 @@ class LayerPrecision:
         return dataclasses.replace(self, **changes)
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, tuple):
         return [str(fmt) for fmt in value]
     return value if isinstance(value, bool | int | str) else str(value)
 
 
-def _tensor_precision(value: Any, name: str, role: str) -> TensorPrecision:
+def _tensor_precision(value: object, name: str, role: str) -> TensorPrecision:
     if value is None:
         return None
     if isinstance(value, str):

@@ -58,7 +58,7 @@ def code_in_file(path: str, known: Set[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def code_in_config(config: Any, known: Set[str], owner: str = "model") -> Iterator[str]:
+def code_in_config(config: object, known: Set[str], owner: str = "model") -> Iterator[str]:
     """The same for one configuration, whatever is nested in it.
 
     Example:
@@ -81,7 +81,7 @@ def code_in_config(config: Any, known: Set[str], owner: str = "model") -> Iterat
         yield f"{owner}: a Python function"
 
 
-def layers_outside(config: Any, known: Set[str]) -> Iterator[str]:
+def layers_outside(config: object, known: Set[str]) -> Iterator[str]:
     """Layers of a configuration whose classes are not among those known.
 
     Example:
@@ -94,8 +94,8 @@ def layers_outside(config: Any, known: Set[str]) -> Iterator[str]:
         names = {str(kind), str(config.get("registered_name"))}
         if owner and not names & (known | set(_SYMBOL_LAYERS) | set(_MODELS)):
             yield owner
-    inside = config.values() if isinstance(config, dict) else config
-    for value in inside if isinstance(config, dict | list) else ():
+    inside = list(config.values()) if isinstance(config, dict) else config
+    for value in inside if isinstance(inside, list) else ():
         yield from layers_outside(value, known)
 
 
@@ -129,7 +129,7 @@ def _code_in_object(config: dict[str, Any], known: Set[str]) -> str | None:
     return _foreign_class(config)
 
 
-def _code_in_lambda(config: Any, known: Set[str]) -> str | None:
+def _code_in_lambda(config: object, known: Set[str]) -> str | None:
     """Lambda layers are safe where every function in them is known by its name."""
     if not isinstance(config, dict):
         return "a Python function"

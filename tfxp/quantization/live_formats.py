@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfxp.errors import UnsupportedLayerError
 from tfxp.formats import Format
 from tfxp.formats.storage import LARGEST_WEIGHT
+from tfxp.keras_types import KerasLayer
 from tfxp.quantization.layer_roles import role_of
 from tfxp.quantizers import (
     FormatContext,
@@ -73,7 +74,7 @@ class Surroundings:
         layer: a wrapper of a Keras graph.
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: KerasLayer) -> None:
         self._inputs, self._keeps = list(_grids_read_by(layer)), keeps_format(layer)
         pairs = layer.quantize_config.weight_quantizers.items()
         self._kernels = [
@@ -127,7 +128,7 @@ class Surroundings:
         return tf.reduce_max(tf.stack(scales)) * self._kernels[0].scale
 
 
-def keeps_format(wrapper: Any) -> bool:
+def keeps_format(wrapper: KerasLayer) -> bool:
     """Whether a wrapper quantizes its output to its input's format, as pools and lone ReLUs do."""
     alone = wrapper.owner == wrapper.name and wrapper.treatment != "output"
     return alone and _passes(wrapper.layer)
@@ -137,7 +138,7 @@ def _live(scale: tf.Tensor) -> Format:
     return cast(Format, LiveFormat(scale))
 
 
-def _passes(layer: Any) -> bool:
+def _passes(layer: KerasLayer) -> bool:
     """Whether a plain layer's output has its input's format."""
     try:
         role = role_of(make_spec(layer)).role
@@ -146,7 +147,7 @@ def _passes(layer: Any) -> bool:
     return not (role.owns_format or role.is_float or role.is_final)
 
 
-def _output_grid(layer: Any) -> Grid | None:
+def _output_grid(layer: KerasLayer) -> Grid | None:
     """Where a layer's sums are rounded: behind it, or behind the ReLU that closes it."""
     found: Any = layer
     while found.owner != layer.name or found.output_variables is None:
@@ -157,7 +158,7 @@ def _output_grid(layer: Any) -> Grid | None:
     return Grid(found.quantize_config.output_quantizer, found.output_variables)
 
 
-def _grids_read_by(layer: Any) -> Iterable[Grid | None]:
+def _grids_read_by(layer: KerasLayer) -> Iterable[Grid | None]:
     """The grids of the tensors that all calls of a layer read; None for float ones."""
     for node in layer.inbound_nodes:
         for tensor in node.keras_inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from types import ModuleType
 from typing import Any
 
 from tfxp.data.model_notes import keep_notes, read_notes
@@ -126,12 +127,12 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None, safe_mode: bo
     return as_tf_keras(model)
 
 
-def _operations(module: Any) -> set[str]:
+def _operations(module: ModuleType) -> set[str]:
     """Names of Keras 3's operations on tensors; Keras 2 has none."""
     return set(_operations_of(module)) if hasattr(module, "Operation") else set()
 
 
-def _operations_of(module: Any) -> dict[str, Any]:
+def _operations_of(module: ModuleType) -> dict[str, Any]:
     """Keras 3's operations on tensors, which it writes into .h5 files (masks are computed by some)
     and does not find again by itself. Layers of the same name have precedence."""
     found, left = {}, [module.Operation]

@@ -16,7 +16,7 @@ _COMPILE = ("optimizer", "loss", "metrics", "loss_weights", "weighted_metrics")
 _METHODS = ("compile", "fit", "evaluate", "predict")
 
 
-def refuse_keras3(where: str, **given: Any) -> None:
+def refuse_keras3(where: str, **given: object) -> None:
     """Refuse objects of Keras 3 among arguments of training.
 
     Args:
@@ -46,7 +46,7 @@ name as text.
                 )
 
 
-def require_tf_keras(model: Any, where: str) -> None:
+def require_tf_keras(model: KerasModel, where: str) -> None:
     """Refuse a model of Keras 3 where a quantized one is expected.
 
     Raises:
@@ -73,7 +73,7 @@ def guard_training(model: _Model) -> _Model:
 
 def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def checked(*args: object, **kwargs: object) -> Any:
         known = dict(zip(_COMPILE, args, strict=False)) if name == "compile" else {}
         wanted = _COMPILE if name == "compile" else ("callbacks",)
         refuse_keras3(name, **known, **{key: kwargs[key] for key in wanted if key in kwargs})
@@ -82,7 +82,7 @@ def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _parts(value: Any) -> Iterator[Any]:
+def _parts(value: object) -> Iterator[Any]:
     if isinstance(value, list | tuple):
         for part in value:
             yield from _parts(part)
@@ -92,7 +92,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_of_keras3(value: Any) -> bool:
+def _is_of_keras3(value: object) -> bool:
     """Whether an object's class, or one that it was derived from, is defined by Keras 3."""
     kind = value if isinstance(value, type) else type(value)
     function = getattr(value, "__module__", "") if callable(value) else ""

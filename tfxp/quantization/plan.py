@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxp.keras_types import KerasModel
 from tfxp.precision import LayerKind
 from tfxp.precision.selectors import Node, select, without_index_formats
 from tfxp.quantization.annotated.annotations import Annotations, annotations_of, take_off, treat
@@ -110,7 +111,7 @@ class QuantizationPlan:
 
 
 def prepare(
-    model: Any, fold: bool = True, pre_activation: Collection[str] = ()
+    model: KerasModel, fold: bool = True, pre_activation: Collection[str] = ()
 ) -> QuantizationPlan:
     """Normalise a Keras model and find its quantization points.
 
@@ -149,7 +150,7 @@ def prepare_graph(
     return dataclasses.replace(make_plan(graph, pre_activation), own_configs=own)
 
 
-def logit_tensors(plan: QuantizationPlan, model: Any) -> list[Any]:
+def logit_tensors(plan: QuantizationPlan, model: KerasModel) -> list[Any]:
     """The outputs of a model built from the plan, or what final Softmax layers read."""
     tensors = []
     for ref, tensor in zip(plan.graph.outputs, tf.nest.flatten(model.outputs), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer
 from tfxp.quantizers import FormatQuantizer
 from tfxp.tfmot import QuantizeConfig
 
@@ -38,24 +39,24 @@ class TensorQuantizeConfig(QuantizeConfig):
         self.backward_weights = backward_weights
         self.portable = portable
 
-    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, FormatQuantizer]]:
+    def get_weights_and_quantizers(self, layer: KerasLayer) -> list[tuple[Any, FormatQuantizer]]:
         """tfmot's view of the weights."""
         return [(_attribute(layer, path), q) for path, q in self.weight_quantizers.items()]
 
-    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+    def get_activations_and_quantizers(self, layer: KerasLayer) -> list[Any]:
         """None: activation functions are layers of their own."""
         return []
 
-    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+    def set_quantize_weights(self, layer: KerasLayer, quantize_weights: list[Any]) -> None:
         """Put quantized tensors in the places of the weights."""
         for path, value in zip(self.weight_quantizers, quantize_weights, strict=True):
             *parents, name = path.split(".")
             setattr(_attribute(layer, ".".join(parents)) if parents else layer, name, value)
 
-    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+    def set_quantize_activations(self, layer: KerasLayer, quantize_activations: list[Any]) -> None:
         """Nothing to set."""
 
-    def get_output_quantizers(self, layer: Any) -> list[FormatQuantizer]:
+    def get_output_quantizers(self, layer: KerasLayer) -> list[FormatQuantizer]:
         """The output's quantizer, in a list as tfmot wants it."""
         return [] if self.output_quantizer is None else [self.output_quantizer]
 
@@ -97,17 +98,17 @@ class TensorQuantizeConfig(QuantizeConfig):
         return hash(tuple(self.weight_quantizers))
 
 
-def _attribute(layer: Any, path: str) -> Any:
+def _attribute(layer: KerasLayer, path: str) -> Any:
     for name in path.split("."):
         layer = getattr(layer, name)
     return layer
 
 
-def _serialize(value: Any) -> dict[str, Any]:
+def _serialize(value: object) -> dict[str, Any]:
     return keras.utils.legacy.serialize_keras_object(value)
 
 
-def _deserialize(config: Any) -> Any:
+def _deserialize(config: object) -> Any:
     if isinstance(config, FormatQuantizer):
         return config
     return keras.utils.legacy.deserialize_keras_object(config)

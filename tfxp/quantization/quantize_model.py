@@ -163,7 +163,7 @@ def wrap_layers(network: QuantizedNetwork, backward: BackwardSettings | None = N
 
 
 def _named_arguments(
-    spec: LayerSpec, args: Any, kwargs: dict[str, Any]
+    spec: LayerSpec, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """All arguments but the first by name: a wrapper has its own second one."""
     names = list(inspect.signature(spec.cls.call).parameters)[1:]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfxp.formats import Format, has_power_of_two, int8_zero_point, spare_bits
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ENGINE, FLOAT, PORTABLE, PrecisionMap
 from tfxp.quantization.integer_layer import IntegerLayer, encode_layer
 from tfxp.quantization.layer_formats import NetworkFormats
@@ -75,7 +76,7 @@ class QuantizedNetwork:
         found = self.layers.values()
         return {layer.owner: layer for layer in found if isinstance(layer, QuantizeInput)}
 
-    def of_model(self, model: Any) -> QuantizedNetwork:
+    def of_model(self, model: KerasModel) -> QuantizedNetwork:
         """The same network with the layers of a Keras model."""
         return dataclasses.replace(self, layers={layer.name: layer for layer in model.layers})
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfxp.errors import PrecisionError
+from tfxp.keras_types import KerasModel
 from tfxp.quantization.annotated.left_alone import is_foreign, leave_alone
 from tfxp.quantization.plan import QuantizationPlan, make_plan, prepare
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -17,7 +17,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, weight_names
 from tfxp.transforms.layer_spec import Treatment, frozen_parts
 
 
-def read_network(qmodel: Any) -> QuantizedNetwork:
+def read_network(qmodel: KerasModel) -> QuantizedNetwork:
     """The plan, the formats and the layers of a quantized model.
 
     Args:
@@ -39,7 +39,7 @@ def read_network(qmodel: Any) -> QuantizedNetwork:
     return network.with_formats(read_formats(network))
 
 
-def is_quantized(model: Any) -> bool:
+def is_quantized(model: KerasModel) -> bool:
     """Whether `quantize_model` made this model.
 
     Args:
@@ -49,13 +49,13 @@ def is_quantized(model: Any) -> bool:
     return any(isinstance(layer, FormatWrapper | QuantizeInput) for layer in layers)
 
 
-def wrappers_of(model: Any) -> list[FormatWrapper]:
+def wrappers_of(model: KerasModel) -> list[FormatWrapper]:
     """The layers of a model that carry quantizers, in order."""
     layers = getattr(model, "layers", ())
     return [layer for layer in layers if isinstance(layer, FormatWrapper)]
 
 
-def plan_of(qmodel: Any) -> QuantizationPlan:
+def plan_of(qmodel: KerasModel) -> QuantizationPlan:
     """The plan of a quantized model, found again from the model itself.
 
     Raises:
@@ -93,7 +93,7 @@ def _own_configs(wrappers: list[FormatWrapper]) -> dict[str, TensorQuantizeConfi
     return own
 
 
-def plan_of_any(model: Any) -> QuantizationPlan:
+def plan_of_any(model: KerasModel) -> QuantizationPlan:
     """The plan of a quantized model, or that of a float one with its BatchNormalization kept."""
     return plan_of(model) if is_quantized(model) else prepare(model, fold=False)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfxp.formats import WrpnFormat
+from tfxp.keras_types import KerasLayer
 from tfxp.precision import PORTABLE
 from tfxp.quantization.backward_settings import BackwardSettings
 from tfxp.quantization.layer_roles import WeightSpec, role_of
@@ -74,11 +75,11 @@ class FormatRegistry(QuantizeRegistry):
         # Channels of one layer may all have one format, and need not keep it.
         self._has_channels = any(len(layer.weights) > 1 for layer in network.formats.values())
 
-    def supports(self, layer: Any) -> bool:
+    def supports(self, layer: KerasLayer) -> bool:
         """Whether a layer is quantized at all."""
         return self.config_for(layer.name) is not None
 
-    def get_quantize_config(self, layer: Any) -> TensorQuantizeConfig | None:
+    def get_quantize_config(self, layer: KerasLayer) -> TensorQuantizeConfig | None:
         """tfmot's question, by layer."""
         return self.config_for(layer.name)
 

@@ -73,7 +73,7 @@ def _meta_graph(path: str) -> Any:
     return tf.__internal__.saved_model.parse_saved_model(path).meta_graphs[0]
 
 
-def _without(config: Any, key: str) -> Any:
+def _without(config: object, key: str) -> Any:
     """A configuration without one entry of its outermost level."""
     if not isinstance(config, dict):
         return config

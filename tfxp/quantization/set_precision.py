@@ -68,7 +68,9 @@ class PrecisionSetter:
         fit: as in `quantize_model`.
     """
 
-    def __init__(self, qmodel: Any, stats: ModelStats | None = None, *, fit: str = "mse") -> None:
+    def __init__(
+        self, qmodel: KerasModel, stats: ModelStats | None = None, *, fit: str = "mse"
+    ) -> None:
         self._qmodel, self._fit = qmodel, fit
         self._stats = stats or getattr(qmodel, "_tfxp_stats", None)
         self._accepted: set[Any] = set()
@@ -170,7 +172,7 @@ def _structure(formats: LayerFormats) -> tuple[Any, ...]:
     return *floats, kind, rule.rounding, rule.placement, rule.bias
 
 
-def backward_of(qmodel: Any) -> BackwardSettings:
+def backward_of(qmodel: KerasModel) -> BackwardSettings:
     """How gradients run through a quantized model, read back from its quantizers."""
     found: dict[str, Any] = {}
     for layer in wrappers_of(qmodel):

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxp.keras_types import KerasLayer
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.quantization.wrapper import FormatWrapper
@@ -77,5 +78,5 @@ def power_and_noise(wanted: tf.Tensor, have: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _inner(layer: Any) -> Any:
+def _inner(layer: KerasLayer) -> Any:
     return layer.layer if isinstance(layer, FormatWrapper) else layer

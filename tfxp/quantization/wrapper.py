@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer, Training
 from tfxp.quantization.float_backward import call_with_float_backward
 from tfxp.quantization.live_formats import Surroundings
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
@@ -50,12 +51,12 @@ class FormatWrapper(QuantizeWrapperV2):
 
     def __init__(
         self,
-        layer: Any,
+        layer: KerasLayer,
         quantize_config: TensorQuantizeConfig,
         owner: str = "",
         aliases: list[str] | None = None,
         treatment: str = "",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         kwargs.setdefault("name", layer.name)
         # The wrapper's call goes past the layer's, which would regularize the output.
@@ -67,7 +68,7 @@ class FormatWrapper(QuantizeWrapperV2):
         object.__setattr__(self, "_found", None)
         self.supports_masking = layer.supports_masking
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Build the layer, then the quantizers' variables."""
         keras.layers.Wrapper.build(self, input_shape)
         if isinstance(self.layer, keras.layers.MultiHeadAttention):
@@ -105,13 +106,13 @@ class FormatWrapper(QuantizeWrapperV2):
         with keras.utils.custom_object_scope(known):
             return super().from_config(config)
 
-    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+    def call(self, inputs: tf.Tensor, training: Training = None, **kwargs: object) -> Any:
         """Run the layer on quantized weights and quantize what comes out, and its gradient."""
         training = keras.backend.learning_phase() if training is None else training
         return self.call_with(self.quantized_weights(training), inputs, training, **kwargs)
 
     @_as_written
-    def quantized_weights(self, training: Any = False) -> dict[str, tf.Tensor]:
+    def quantized_weights(self, training: Training = False) -> dict[str, tf.Tensor]:
         """Attribute path -> weight on its grid, for every weight that has a quantizer."""
         weights = {
             path: quantizer(_resolve(self.layer, path), training, self.current_weight(path))
@@ -125,9 +126,8 @@ class FormatWrapper(QuantizeWrapperV2):
             return weights
         return {**weights, self._bias: weights[self._bias] + self._current_half()}
 
-    def call_with(
-        self, weights: dict[str, Any], inputs: Any, training: Any = False, **kwargs: Any
-    ) -> Any:
+    def call_with(self, weights: dict[str, Any], inputs: tf.Tensor, training: Training = False,
+                  **kwargs: object) -> Any:  # fmt: skip
         """What `call` does, given the quantized weights: a search quantizes them once per map."""
         if self._closes_with_relu:
             return self._finish(inputs, inputs, training, relu=True)
@@ -138,7 +138,8 @@ class FormatWrapper(QuantizeWrapperV2):
         return self._finish(inputs, outputs, training)
 
     @_as_written
-    def _finish(self, inputs: Any, outputs: Any, training: Any, **closed: bool) -> Any:
+    def _finish(self, inputs: tf.Tensor, outputs: tf.Tensor, training: Training,
+                **closed: bool) -> Any:  # fmt: skip
         """The layer's output on its grid, through what quantizes its gradient."""
         quantizer, backward = (
             self.quantize_config.output_quantizer,
@@ -151,9 +152,8 @@ class FormatWrapper(QuantizeWrapperV2):
             return outputs
         return backward(outputs, training, self.gradient_variables)
 
-    def _layer_call(
-        self, weights: dict[str, Any], inputs: Any, training: Any, kwargs: dict[str, Any]
-    ) -> Any:
+    def _layer_call(self, weights: dict[str, Any], inputs: tf.Tensor, training: Training,
+                    kwargs: dict[str, Any]) -> Any:  # fmt: skip
         if self._takes("training"):
             kwargs["training"] = training
         if not self._takes("mask"):
@@ -163,7 +163,7 @@ class FormatWrapper(QuantizeWrapperV2):
             return call_with_float_backward(call, inputs, weights, self._float_weights(weights))
         return call(inputs, weights)
 
-    def _call_on(self, inputs: Any, values: dict[str, Any], kwargs: dict[str, Any]) -> Any:
+    def _call_on(self, inputs: tf.Tensor, values: dict[str, Any], kwargs: dict[str, Any]) -> Any:
         """The layer's call with tensors in the places of its variables."""
         originals = {path: _resolve(self.layer, path) for path in values}
         try:
@@ -253,11 +253,11 @@ class FormatWrapper(QuantizeWrapperV2):
         takes = quantizer is not None and quantizer.takes_relu
         return takes and is_relu(make_spec(self.layer)) == float("inf")
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> Any:
         """Shape of the wrapped layer's output."""
         return self.layer.compute_output_shape(input_shape)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor = None) -> Any:
         """Mask of the wrapped layer's output."""
         return self.layer.compute_mask(inputs, mask)
 
@@ -281,12 +281,12 @@ class QuantizeInput(keras.layers.Layer):
         owner: the Input layer whose rule in the precision map decides.
     """
 
-    def __init__(self, quantizer: FormatQuantizer, owner: str = "", **kwargs: Any) -> None:
+    def __init__(self, quantizer: FormatQuantizer, owner: str = "", **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.quantizer = quantizer
         self.owner = owner
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Create the quantizer's variables; marks the layer built, which tfmot forgets."""
         object.__setattr__(
             self, "output_variables", self.quantizer.build(input_shape, "output", self)
@@ -294,7 +294,7 @@ class QuantizeInput(keras.layers.Layer):
         self.built = True
 
     @_as_written
-    def call(self, inputs: Any, training: Any = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: Training = None) -> tf.Tensor:
         """The input on its grid."""
         training = keras.backend.learning_phase() if training is None else training
         return self.quantizer(tf.cast(inputs, tf.float32), training, self.output_variables)
@@ -303,7 +303,7 @@ class QuantizeInput(keras.layers.Layer):
         """Put a format into the quantizer's variables."""
         self.quantizer.assign(self.output_variables, context)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> Any:
         """The input's shape."""
         return input_shape
 
@@ -333,7 +333,7 @@ def _with_registered_activation(layer: dict[str, Any]) -> dict[str, Any]:
     return {**layer, "config": {**saved, "activation": function}}
 
 
-def _build_projections(attention: Any) -> None:
+def _build_projections(attention: KerasLayer) -> None:
     """Create the kernels inside an attention layer, which Keras leaves to its first call."""
     query, key, value = attention._query_shape, attention._key_shape, attention._value_shape
     heads = (*query[:-1], attention._num_heads, attention._value_dim)
@@ -344,12 +344,12 @@ def _build_projections(attention: Any) -> None:
                 inner.build(tf.TensorShape(shape))
 
 
-def _resolve(layer: Any, path: str) -> Any:
+def _resolve(layer: KerasLayer, path: str) -> Any:
     """The object at an attribute path such as "cell.kernel"."""
     return functools.reduce(getattr, path.split("."), layer)
 
 
-def _assign(layer: Any, path: str, value: Any) -> None:
+def _assign(layer: KerasLayer, path: str, value: tf.Tensor) -> None:
     """Put a tensor at an attribute path, past Keras' tracking of attributes."""
     *parents, name = path.split(".")
     object.__setattr__(functools.reduce(getattr, parents, layer), name, value)

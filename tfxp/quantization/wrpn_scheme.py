@@ -100,7 +100,7 @@ class WrpnScheme(FormatScheme):
 
     def __init__(
         self,
-        model: Any,
+        model: KerasModel,
         weights: int | str,
         activations: int | str,
         stats: ModelStats | None = None,

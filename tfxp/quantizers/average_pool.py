@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import ZERO_POINT, Constant
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
@@ -37,9 +38,8 @@ class AveragePoolQuantizer(FormatQuantizer):
         """The zero point of the format's storage."""
         return (ZERO_POINT,)
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The average on its input's grid, the gradient passed through."""
         counts = self._counts(inputs)
         scale, zero_point = weights["scale"], weights["zero_point"]
@@ -50,7 +50,7 @@ class AveragePoolQuantizer(FormatQuantizer):
         nearest = tf.floor(tf.abs(stored) + 0.5 + 0.25 / counts)
         return coded(outputs, tf.sign(stored) * nearest - zero_point, weights)
 
-    def _counts(self, inputs: Any) -> Any:
+    def _counts(self, inputs: tf.Tensor) -> Any:
         """Elements of each window, with an axis for the channels where they differ."""
         if self.window is None:
             counts = np.asarray(self.counts, np.float32)
@@ -61,7 +61,7 @@ class AveragePoolQuantizer(FormatQuantizer):
         return tf.cast(counts, tf.float32)[..., None]
 
 
-def covered(length: Any, size: int, step: int) -> Any:
+def covered(length: int | tf.Tensor, size: int, step: int) -> Any:
     """How many elements each window of a "same" pool covers along one axis.
 
     Args:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfxp.formats import Format, format_of_scale
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer, Training
 from tfxp.quantizers.format_context import Constant, FormatContext
 from tfxp.quantizers.fused import on_grid
 from tfxp.quantizers.learned_step import LearnedStep
@@ -22,15 +23,8 @@ Variables = dict[str, tf.Variable]
 class VariableOwner(Protocol):
     """The layer that keeps a quantizer's variables."""
 
-    def add_weight(self, *args: Any, **kwargs: Any) -> tf.Variable:
+    def add_weight(self, *args: object, **kwargs: object) -> tf.Variable:
         """Create a variable of the layer."""
-
-
-class RunnableLayer(Protocol):
-    """The layer whose output is quantized."""
-
-    def call(self, inputs: Any, **kwargs: Any) -> Any:
-        """What the layer computes."""
 
 
 @dataclass(eq=False)
@@ -59,9 +53,8 @@ class FormatQuantizer(Quantizer):
         """Whether a call may ask for `relu=True`: the tensor on its grid behind a ReLU."""
         return False
 
-    def __call__(
-        self, values: Any, /, training: Any, weights: Variables, **context: Any
-    ) -> tf.Tensor:
+    def __call__(self, values: tf.Tensor, /, training: Training, weights: Variables,
+                 **context: Any) -> tf.Tensor:  # fmt: skip
         """The tensor on its grid.
 
         Args:
@@ -77,7 +70,9 @@ class FormatQuantizer(Quantizer):
         """Further keywords of `add_weight` for the scale."""
         return {}
 
-    def run_layer(self, layer: RunnableLayer, inputs: Any, variables: Variables, **kw: Any) -> Any:
+    def run_layer(
+        self, layer: KerasLayer, inputs: tf.Tensor, variables: Variables, **kw: Any
+    ) -> Any:
         """The layer's output, which `__call__` then puts on its grid.
 
         Args:
@@ -88,7 +83,7 @@ class FormatQuantizer(Quantizer):
         """
         return layer.call(inputs, **kw)
 
-    def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: VariableOwner) -> Variables:
         """Create the variables; a wide 8-bit format until one is assigned.
 
         Args:
@@ -155,7 +150,7 @@ class FormatQuantizer(Quantizer):
         moved = {one.name: one.of(context) for one in self.constants if one.is_step}
         return {**variables, **moved}
 
-    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+    def scale_shape(self, tensor_shape: tf.TensorShape) -> tuple[int, ...]:
         """Shape of the scale: one number for activations."""
         return ()
 
@@ -194,7 +189,7 @@ def code_limit(variable: tf.Variable) -> int:
 
 
 def float_variable(
-    layer: VariableOwner, name: str, value: float, shape: tuple[int, ...] = (), **options: Any
+    layer: VariableOwner, name: str, value: float, shape: tuple[int, ...] = (), **options: object
 ) -> tf.Variable:
     """A float32 variable of a layer that holds part of a format; not trained.
 

@@ -29,7 +29,7 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
     # One trace per shape: what relaxes shapes mixes those of different kernels.
     fused = tf.function(function, jit_compile=True, autograph=False)
 
-    def call(x: tf.Tensor, *args: Any) -> Any:
+    def call(x: tf.Tensor, *args: object) -> Any:
         return (fused if _is_large(x.shape) else function)(x, *args)
 
     return call
@@ -74,7 +74,9 @@ def _rounded(x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, m
 
 
 @compiled_if_large
-def _drawn(x: tf.Tensor, draws: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: Any) -> Any:
+def _drawn(
+    x: tf.Tensor, draws: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor
+) -> Any:
     return on_grid(round_up_below(x / scale, draws), scale, qmin, qmax)
 
 

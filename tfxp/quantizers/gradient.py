@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfxp.formats import Format
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import FormatContext
 from tfxp.quantizers.format_quantizer import FormatQuantizer, VariableOwner, Variables
 from tfxp.quantizers.fused import quantize_in_one_pass
@@ -61,7 +62,7 @@ class GradientQuantizer(FormatQuantizer):
         """That of the output's gradient."""
         return () if context.gradient is None else (context.gradient,)
 
-    def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: VariableOwner) -> Variables:
         """The format, and what was counted: passes, elements looked at, saturated, not finite."""
         counts = layer.add_weight(
             name=f"{name}_counts",
@@ -72,7 +73,8 @@ class GradientQuantizer(FormatQuantizer):
         )
         return {**super().build(tensor_shape, name, layer), "counts": counts}
 
-    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, inputs: tf.Tensor, /, training: Training, weights: Variables,
+                 **_: object) -> tf.Tensor:  # fmt: skip
         """The same tensor; its gradient will lie on the grid."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
 

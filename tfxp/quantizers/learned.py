@@ -34,7 +34,7 @@ class LearnedFormat(FormatQuantizer):
         """Every step writes the scale, for those who watch."""
         return same_on_replicas()
 
-    def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: VariableOwner) -> Variables:
         """The format, the trained variable, and what freezing looks at."""
         check_rule(self.method)
         variables = super().build(tensor_shape, name, layer)
@@ -102,7 +102,7 @@ class LearnedWeightQuantizer(LearnedFormat, WeightQuantizer):
     method: str = "tqt"
     per_channel: bool = False
 
-    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+    def scale_shape(self, tensor_shape: tf.TensorShape) -> tuple[int, ...]:
         """One step per output channel, or one for the kernel."""
         return super().scale_shape(tensor_shape) if self.per_channel else ()
 

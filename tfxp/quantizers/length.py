@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_quantizer import Variables, coded
 from tfxp.quantizers.rounding import round_half_even, round_half_up
 from tfxp.quantizers.unary import UnaryQuantizer
@@ -34,9 +33,8 @@ class LengthQuantizer(UnaryQuantizer):
         gemmlowp's fixed-point arithmetic, as LiteRT's reference kernels use it.
     """
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The operator's codes for the input's, as real values."""
         codes = tf.cast(round_half_even(inputs / weights["input_scale"]), tf.int64)
         fixed = tf.clip_by_value(tf.cast(_divided(codes), tf.float32), _LOWEST, _HIGHEST) * _SCALE

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.interpreter.numerics import fixed_point_math
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer, Training
 from tfxp.quantizers.format_context import INPUT_SCALE, KERNEL_SCALE, Constant
 from tfxp.quantizers.format_quantizer import Variables
 from tfxp.quantizers.fused import on_grid
@@ -54,9 +55,8 @@ class LstmQuantizer(ActivationQuantizer):
         """The scales of the input and of both kernels."""
         return *super().constants, INPUT_SCALE, KERNEL_SCALE
 
-    def run_layer(
-        self, layer: Any, inputs: Any, variables: Variables, training: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def run_layer(self, layer: KerasLayer, inputs: tf.Tensor, variables: Variables,
+                  training: Training = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The layer's output on the output's grid.
 
         Args:
@@ -90,14 +90,16 @@ class _Steps:
         training: whether dropout is active.
     """
 
-    def __init__(self, cell: Any, variables: Variables, training: Any) -> None:
+    def __init__(self, cell: KerasLayer, variables: Variables, training: Training) -> None:
         self._cell, self._training = cell, training
         self._kernel = tf.convert_to_tensor(cell.recurrent_kernel)
         self._scale, self._high = variables["scale"], variables["qmax"]
         self._low = tf.minimum(variables["qmin"], self._high - _INT8_CODES)
         self._product_scale = self._scale * variables["kernel_scale"]
 
-    def __call__(self, gates: Any, states: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def __call__(
+        self, gates: tuple[tf.Tensor, tf.Tensor], states: Sequence[tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """(what inputs add to the gates, [h, c]) -> (h, [h, c]), all as real values."""
         hidden, cell = states
         i, f, g, o = self._gates(gates, hidden)
@@ -106,7 +108,7 @@ class _Steps:
         hidden = self._next_hidden(o, activated)
         return hidden, [hidden, cell]
 
-    def _gates(self, gates: Any, hidden: tf.Tensor) -> list[tf.Tensor]:
+    def _gates(self, gates: tuple[tf.Tensor, tf.Tensor], hidden: tf.Tensor) -> list[tf.Tensor]:
         real, fixed = gates
         dropped = self._cell.get_recurrent_dropout_mask_for_cell(hidden, self._training, count=4)
         product = tf.matmul(hidden if dropped is None else hidden * dropped[0], self._kernel)
@@ -129,7 +131,9 @@ class _Steps:
         return straight_through(held, rounded)
 
 
-def _from_inputs(cell: Any, inputs: tf.Tensor, variables: Variables) -> tuple[tf.Tensor, tf.Tensor]:
+def _from_inputs(
+    cell: KerasLayer, inputs: tf.Tensor, variables: Variables
+) -> tuple[tf.Tensor, tf.Tensor]:
     """What the inputs of all steps add to the gates: real values, and codes in Q3.12."""
     step = variables["input_scale"] * variables["kernel_scale"]
     real = tf.tensordot(inputs, tf.convert_to_tensor(cell.kernel), 1)
@@ -152,7 +156,8 @@ def _next_cell(i: tf.Tensor, f: tf.Tensor, g: tf.Tensor, cell: tf.Tensor) -> tf.
     return straight_through(f * cell + i * g, codes * 2.0**-CELL_BITS)
 
 
-def _function(function: Any, smooth: tf.Tensor, exact: tf.Tensor, fraction_bits: int) -> tf.Tensor:
+def _function(function: Callable[[tf.Tensor], tf.Tensor], smooth: tf.Tensor, exact: tf.Tensor,
+              fraction_bits: int) -> tf.Tensor:  # fmt: skip
     """The 16-bit table at `exact`, the gradient of the real function at `smooth`."""
     codes = tf.cast(exact * 2.0**fraction_bits - _LOW, tf.int32)
     table = tf.constant(function_table(function is tf.tanh, FUNCTION_BITS - fraction_bits))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import tensorflow as tf
 
 from tfxp.formats import portable_mean_bias
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import (
     INPUT_SCALE,
     INPUT_ZERO_POINT,
@@ -60,9 +60,8 @@ class MeanQuantizer(FormatQuantizer):
         half_up = Constant("half_up", 0.0, lambda c: float(_is_portable(self.count, c)))
         return (INPUT_SCALE, *points, *((half_up,) if self.portable else ()))
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The mean on its grid, the gradient passed through."""
         count = self._count(outputs, inputs)
         sums = _sums_of_codes(outputs, weights["input_scale"], count)
@@ -92,7 +91,7 @@ class MeanQuantizer(FormatQuantizer):
         offset = _sum(zero, -_product(count * source_zero, multiplier))
         return round_half_even(_sum(_product(total, multiplier), offset)) - zero
 
-    def _count(self, outputs: Any, inputs: Any) -> tf.Tensor:
+    def _count(self, outputs: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
         """n as a float32 number."""
         if self.count:
             return tf.constant(float(self.count))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import PRODUCT_SCALE, RIGHT_ZERO_POINT, Constant
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_even
@@ -29,7 +28,8 @@ class ProductQuantizer(FormatQuantizer):
         """The value of one step of S, and the zero point of the right side."""
         return PRODUCT_SCALE, RIGHT_ZERO_POINT
 
-    def __call__(self, outputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 **_: object) -> tf.Tensor:  # fmt: skip
         """The operator's codes as real values, the gradient passed through."""
         scale, step = weights["scale"], weights["product_scale"]
         total = round_half_even(outputs / step)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.formats import Format
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import WIDE, Constant, FormatContext
 from tfxp.quantizers.format_quantizer import (
     FormatQuantizer,
@@ -58,7 +58,7 @@ class KernelQuantizer(FormatQuantizer):
         """Those of the layer's kernels."""
         return context.weights
 
-    def scale_shape(self, tensor_shape: Any) -> tuple[int, ...]:
+    def scale_shape(self, tensor_shape: tf.TensorShape) -> tuple[int, ...]:
         """One scale per output channel, broadcast over the axes behind them."""
         channels = [tensor_shape[axis] for axis in self.channels(len(tensor_shape))]
         return (*channels, *(1,) * self.trailing)
@@ -83,7 +83,8 @@ class WeightQuantizer(KernelQuantizer):
 
     saturation_gradient: str = "pass"
 
-    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, inputs: tf.Tensor, /, training: Training, weights: Variables,
+                 **_: object) -> tf.Tensor:  # fmt: skip
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         rounding = deterministic(self.rounding, training)
@@ -104,7 +105,7 @@ class WeightQuantizer(KernelQuantizer):
 class BiasQuantizer(FormatQuantizer):
     """Puts a bias on the accumulator's grid: round(b / (s_input * s_kernel)), int32."""
 
-    def build(self, tensor_shape: Any, name: str, layer: VariableOwner) -> Variables:
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: VariableOwner) -> Variables:
         """Only a scale per channel; int32 is wide enough to need no limits."""
         return {"scale": float_variable(layer, f"{name}_scale", 2.0**-20, tuple(tensor_shape))}
 
@@ -125,7 +126,8 @@ class BiasQuantizer(FormatQuantizer):
         """None of its own: the grid follows from those of the input and the kernel."""
         return ()
 
-    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, inputs: tf.Tensor, /, training: Training, weights: Variables,
+                 **_: object) -> tf.Tensor:  # fmt: skip
         """The bias on the grid, the gradient passed through."""
         x = tf.convert_to_tensor(inputs)
         scale = weights["scale"]
@@ -162,9 +164,8 @@ class ActivationQuantizer(FormatQuantizer):
         """Where the kernels that round also clip."""
         return self.rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero"
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, relu: bool = False, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 relu: bool = False, **_: object) -> tf.Tensor:  # fmt: skip
         """The tensor on its grid; with `relu` that of relu(outputs), for the price of one."""
         step = self.step(weights)
         if step is not None:
@@ -198,7 +199,7 @@ class ActivationQuantizer(FormatQuantizer):
         return Alternative(weights["wide"] > 0, values)
 
 
-def deterministic(rounding: str, training: Any) -> str:
+def deterministic(rounding: str, training: Training) -> str:
     """Stochastic rounding belongs to training; outside it the nearest code is taken."""
     if rounding == "stochastic" and training is False:
         return "half_even"

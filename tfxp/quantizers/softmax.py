@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_away, round_half_up
 
@@ -26,9 +25,8 @@ class SoftmaxQuantizer(FormatQuantizer):
     real function.
     """
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The operator's codes for the input's, as real values."""
         table = tf.minimum(_probability_codes(inputs), _CODES) * _SCALE
         wide = weights["qmax"] - weights["qmin"] > _CODES

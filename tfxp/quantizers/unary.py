@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_context import ALPHA_SCALE, INPUT_SCALE, ZERO_POINT, Constant
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, coded
 from tfxp.quantizers.rounding import round_half_away, round_half_even, round_half_up
@@ -62,9 +62,8 @@ class TableQuantizer(UnaryQuantizer):
         """The scale of the input, and the zero point of the output's storage."""
         return INPUT_SCALE, ZERO_POINT
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The function's table at the input's codes, the real function's gradient."""
         scale = weights["scale"]
         if self.function in _AWAY:
@@ -113,9 +112,8 @@ class LeakyReluQuantizer(UnaryQuantizer):
 
     alpha: float
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The operator's code, the leaky ReLU's gradient."""
         scale, source = weights["scale"], weights["input_scale"]
         ratio = source / scale
@@ -142,9 +140,8 @@ class PReluQuantizer(UnaryQuantizer):
         """The scale of the input, and that of the slopes."""
         return INPUT_SCALE, ALPHA_SCALE
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, inputs: Any = None, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 inputs: tf.Tensor = None, **_: object) -> tf.Tensor:  # fmt: skip
         """The operator's code, the layer's gradient."""
         scale, step = weights["scale"], weights["input_scale"]
         fine = step * weights["alpha_scale"]

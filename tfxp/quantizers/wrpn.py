@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfxp.formats import Format, WrpnFormat
 from tfxp.keras import keras
+from tfxp.keras_types import Training
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, code_limit
 from tfxp.quantizers.fused import traced_by_xla
 from tfxp.quantizers.quantizers import FAST_ROUNDINGS, KernelQuantizer, deterministic
@@ -56,7 +57,8 @@ class WrpnWeightQuantizer(KernelQuantizer):
         """WRPN's, where grids of one step would leave open which it is."""
         return (WrpnFormat(1 if self.binary else code_limit(variables["qmax"]).bit_length() + 1),)
 
-    def __call__(self, inputs: Any, /, training: Any, weights: Variables, **_: Any) -> tf.Tensor:
+    def __call__(self, inputs: tf.Tensor, /, training: Training, weights: Variables,
+                 **_: object) -> tf.Tensor:  # fmt: skip
         """The kernel on its grid."""
         x = tf.convert_to_tensor(inputs)
         if self.binary:
@@ -92,9 +94,8 @@ class WrpnActivationQuantizer(FormatQuantizer):
         """WRPN's, where a grid of one step would leave open which it is."""
         return (WrpnFormat(code_limit(variables["qmax"]).bit_length(), "activations"),)
 
-    def __call__(
-        self, outputs: Any, /, training: Any, weights: Variables, relu: bool = False, **_: Any
-    ) -> tf.Tensor:
+    def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,
+                 relu: bool = False, **_: object) -> tf.Tensor:  # fmt: skip
         """The tensor on its grid."""
         rounding = deterministic(self.rounding or "half_even", training)
         if rounding in FAST_ROUNDINGS:

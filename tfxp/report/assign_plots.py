@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfxp.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BLUE, _PALE, _ORANGE, _GREY = "#2b6cb0", "#a0c4e8", "#dd8452", "#718096"
 
@@ -155,7 +158,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
     return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     from matplotlib import pyplot
 
     with atomic_path(path) as temporary:

@@ -64,8 +64,8 @@ def _summary(page: Page, a: RunFigures, b: RunFigures, names: tuple[str, str]) -
         )  # fmt: skip
     for key in dict.fromkeys([*a.summary, *b.summary]):
         if key not in a.accuracies and key not in b.accuracies:
-            left, right = a.summary.get(key), b.summary.get(key)
-            rows.append([key, left, right, _change_of_texts(left, right)])
+            texts = a.summary.get(key), b.summary.get(key)
+            rows.append([key, *texts, _change_of_texts(*texts)])
     if rows:
         page.section("Summary", "", html_table(["", *names, "change"], rows))
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeGuard
 
 from tfxp.files import plain, write_text
 
@@ -165,12 +165,12 @@ def html_table(
     return f'<div class="scroll"><table>{head}<tbody>{body}</tbody>{foot}</table></div>'
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a cell is set as a number."""
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """How a cell is written."""
     if value is None:
         return "–"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfxp.errors import DataError
 from tfxp.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SEED = re.compile(r"(.*)_seed\d+")
 _BITS = re.compile(r"w(\d+|f)a(\d+|f)")
@@ -120,7 +123,7 @@ def plot_trainings(results: Mapping[str, Any], path: str | os.PathLike[str]) -> 
     pyplot.close(figure)
 
 
-def _curves(axes: Any, results: Mapping[str, Any]) -> None:
+def _curves(axes: Axes, results: Mapping[str, Any]) -> None:
     """Test accuracy by epoch: a line per row, its mean over seeds, a band from least to most."""
     curves: dict[str, list[list[tuple[int, float]]]] = {}
     for name, result in results.items():
@@ -138,13 +141,13 @@ def _curves(axes: Any, results: Mapping[str, Any]) -> None:
         axes.fill_between(
             epochs, values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color()
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("test accuracy, %")
     axes.legend(fontsize="small", ncols=2, loc="lower right")
 
 
-def _last_epochs(axes: Any, results: Mapping[str, Any]) -> None:
+def _last_epochs(axes: Axes, results: Mapping[str, Any]) -> None:
     """Where there is one epoch, no curve: a bar per row, and a line from its least to its most."""
     rows = {name: 100 * values for name, values in accuracy_by_row(results).items()}
     means = np.array([values.mean() for values in rows.values()])
@@ -155,7 +158,7 @@ def _last_epochs(axes: Any, results: Mapping[str, Any]) -> None:
     axes.set_xlabel("test accuracy, %")
 
 
-def _heat(axes: Any, down: list[str], across: list[str], table: np.ndarray) -> None:
+def _heat(axes: Axes, down: list[str], across: list[str], table: np.ndarray) -> None:
     picture = axes.imshow(100 * table, aspect="auto", cmap="viridis")
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
@@ -163,7 +166,7 @@ def _heat(axes: Any, down: list[str], across: list[str], table: np.ndarray) -> N
     axes.set_ylabel("bits of activations")
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
-            bright = picture.norm(100 * value) > 0.6  # viridis ends in yellow
+            bright = np.asarray(picture.norm(100 * value)).item() > 0.6  # viridis ends in yellow
             ink = "black" if bright else "white"
             axes.text(j, i, f"{100 * value:.2f} %", ha="center", va="center", color=ink)
 

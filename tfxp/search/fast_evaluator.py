@@ -13,6 +13,7 @@ from tfxp.data import Dataset, ModelData, input_shapes
 from tfxp.data.metrics import AUTO, choose_metric, find_metric
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import tf
+from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.layer_formats import NetworkFormats
 from tfxp.quantization.set_precision import PrecisionSetter
@@ -104,7 +105,7 @@ class FastEvaluator:
 
     def __init__(
         self,
-        qmodel: Any,
+        qmodel: KerasModel,
         data: Dataset | ModelData,
         stats: ModelStats | None = None,
         *,
@@ -307,7 +308,7 @@ def _margins(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return own - others.max(axis=1)
 
 
-def _require_one_output(qmodel: Any) -> None:
+def _require_one_output(qmodel: KerasModel) -> None:
     if len(qmodel.outputs) != 1:
         raise ModelError(
             f"model {qmodel.name!r}: got {len(qmodel.outputs)} outputs; expected one. "
@@ -315,7 +316,7 @@ def _require_one_output(qmodel: Any) -> None:
         )
 
 
-def _checked(qmodel: Any, data: Dataset | ModelData) -> ModelData:
+def _checked(qmodel: KerasModel, data: Dataset | ModelData) -> ModelData:
     data = ModelData.of(data).shaped(input_shapes(qmodel))
     if len(data) == 0:
         raise DataError(f"{data.name}: got no samples; expected at least one.")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
 from tfxp.data import ModelData, Source
 from tfxp.data.source import parts_of
+from tfxp.keras_types import KerasModel, Samples
 
 _SEEN = 256  # samples of a source that tell it from others
 
 
-def scores_fingerprint(model: Any, inputs: Any, metric: str = "accuracy") -> str:
+def scores_fingerprint(
+    model: KerasModel, inputs: Samples | Source, metric: str = "accuracy"
+) -> str:
     """A short string that differs when the metric, the samples or the weights differ.
 
     Args:

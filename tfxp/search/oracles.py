@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.gaussian_process import kernels
 
 from tfxp.assign import Configuration, JuddDescent
+from tfxp.precision import PrecisionMap
 from tfxp.search import kerastuner
 from tfxp.search.mutation import Mutation
 from tfxp.search.search_oracle import IDLE, RUNNING, STOPPED, SearchOracle
@@ -79,7 +80,7 @@ class GreedyOracle(SearchOracle):
             wide = {key: space.words(key[1])[-1] for key in space.parameters()}
             error = goal.tolerance if goal.tolerance is not None else 1.0
 
-            def cost(pmap: Any) -> tuple[float, float]:
+            def cost(pmap: PrecisionMap) -> tuple[float, float]:
                 value = self._price(pmap)[goal.cost]
                 return value, value / goal.reference
 

@@ -19,6 +19,7 @@ from tfxp.cost import CostSettings, EnergyTable
 from tfxp.data import Dataset, ModelData, Source, input_shapes
 from tfxp.errors import ConfigError, DataError
 from tfxp.folder_lock import hold_folder
+from tfxp.keras_types import KerasModel
 from tfxp.measure import measure_model
 from tfxp.measure.scorer import MetricLike
 from tfxp.precision import ModelStats, PrecisionMap
@@ -123,7 +124,7 @@ class PrecisionSearch:
 
     def __init__(
         self,
-        model: Any,
+        model: KerasModel,
         data: Dataset | Source | tuple[Any, Any],
         settings: SearchSettings | None = None,
         *,
@@ -200,7 +201,7 @@ class PrecisionSearch:
 
         known = len(oracle.record)
 
-        def show(_: Any = None) -> None:
+        def show(_: object = None) -> None:
             bar.step(len(oracle.record) - known - bar.done, _best_so_far(oracle.record))
 
         tuner = PrecisionTuner(
@@ -230,7 +231,7 @@ class PrecisionSearch:
         }
         return EvaluationLedger(Path(self._directory) / LEDGER, self._fingerprint, about)
 
-    def _make_evaluator(self, model: Any, data: Source, stats: ModelStats) -> Evaluator:
+    def _make_evaluator(self, model: KerasModel, data: Source, stats: ModelStats) -> Evaluator:
         options = self.settings
         widest = self.space.uniform(32, 32)
         qmodel = quantize_model(model, self.space.to_map(widest), stats, fit=options.fit)
@@ -254,7 +255,7 @@ class PrecisionSearch:
         )  # fmt: skip
 
     def _make_training(
-        self, model: Any, data: Dataset | Source | tuple[Any, Any] | None
+        self, model: KerasModel, data: Dataset | Source | tuple[Any, Any] | None
     ) -> TrialTraining | None:
         options = self.settings
         if not options.fine_tune_steps:
@@ -289,7 +290,7 @@ class PrecisionSearch:
         return kind(record, self._price, self.warm_start, options.max_trials, options.seed)
 
 
-def samples_of(data: Any, model: Any, name: str) -> Source:
+def samples_of(data: Any, model: KerasModel, name: str) -> Source:
     """Samples in any form as a source of the model's shapes."""
     shapes = input_shapes(model)
     if not isinstance(data, Dataset | ModelData) and (
@@ -308,7 +309,7 @@ def _best_so_far(record: TrialRecord) -> str:
 
 
 def _fingerprint(
-    model: Any,
+    model: KerasModel,
     data: Source,
     stats: ModelStats,
     space: WordSpace,

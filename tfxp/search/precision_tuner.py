@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tfxp.precision import PrecisionMap
 from tfxp.quantization import precision_of
 from tfxp.search import kerastuner
 from tfxp.search.fast_evaluator import Score
+from tfxp.search.kerastuner import Trial
 from tfxp.search.search_goal import Costs
 from tfxp.search.search_oracle import AT_LEAST, LOSS, SearchOracle
 from tfxp.search.stream_evaluator import Evaluator
@@ -51,7 +53,7 @@ class PrecisionTuner(kerastuner.BaseTuner):
         if not self._is_worker():
             oracle.reload()
 
-    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def run_trial(self, trial: Trial, *args: object, **kwargs: object) -> dict[str, float]:
         """Assign the trial's precision, fine-tune if asked, and score it."""
         started = time.perf_counter()
         values = trial.hyperparameters.values
@@ -70,7 +72,7 @@ class PrecisionTuner(kerastuner.BaseTuner):
             "seconds": time.perf_counter() - started,
         }
 
-    def _score(self, pmap: Any, steps: int, at_least: float | None, cost: float) -> Score:
+    def _score(self, pmap: PrecisionMap, steps: int, at_least: float | None, cost: float) -> Score:
         if not self._local.record.goal.affordable(cost):
             return Score(0, 0, self._evaluator.total)  # whatever its accuracy
         if not steps or self._training is None:
@@ -85,7 +87,7 @@ class PrecisionTuner(kerastuner.BaseTuner):
             self._training.restore()
             self._evaluator.refresh()
 
-    def search(self, *args: Any, **kwargs: Any) -> None:
+    def search(self, *args: object, **kwargs: object) -> None:
         """Run trials until the oracle stops; errors and Ctrl-C end it at once.
 
         keras-tuner's own loop turns errors into failed trials and asks without pause while there

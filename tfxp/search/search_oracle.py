@@ -9,6 +9,7 @@ from typing import Any
 from tfxp.assign import Configuration
 from tfxp.files import atomic_path
 from tfxp.search import kerastuner
+from tfxp.search.kerastuner import Trial
 from tfxp.search.search_goal import Costs
 from tfxp.search.trial_record import SearchTrial, TrialRecord
 from tfxp.search.warm_start import LinWarmStart
@@ -44,7 +45,7 @@ class SearchOracle(kerastuner.Oracle):
         warm_start: LinWarmStart | None = None,
         max_trials: int | None = None,
         seed: int = 0,
-        **options: Any,
+        **options: object,
     ) -> None:
         self.record, self._price, self.warm_start = record, price, warm_start
         self._known_costs: dict[Configuration, float] = {}
@@ -154,7 +155,7 @@ class SearchOracle(kerastuner.Oracle):
     # What has been found ----------------------------------------------------------------------
 
     @kerastuner.synchronized
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Trial) -> None:
         """Put a finished trial on disk before keras-tuner counts it; late doubles are dropped."""
         number = trial.trial_id
         if number not in self.trials or number in self.record.trials:
@@ -210,7 +211,7 @@ class SearchOracle(kerastuner.Oracle):
         running = {n: self.trials[n].hyperparameters.values for n in numbers}
         return {**state, "running": running}
 
-    def _save_trial(self, trial: Any) -> None:
+    def _save_trial(self, trial: Trial) -> None:
         """Nothing: finished trials are in the ledger, others in `oracle.json`."""
 
     def save(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfxp.keras import keras, tf
+from tfxp.keras_types import KerasModel
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.search.segments import Cut
 from tfxp.transforms.layer_graph import Call, LayerGraph, Ref
@@ -24,7 +25,7 @@ class SegmentRunner:
         cuts: where functions may begin and end.
     """
 
-    def __init__(self, qmodel: Any, graph: LayerGraph, cuts: list[Cut]) -> None:
+    def __init__(self, qmodel: KerasModel, graph: LayerGraph, cuts: list[Cut]) -> None:
         self._graph, self._cuts = graph, cuts
         self._calls = list(graph.calls.items())
         self._layers = {layer.name: layer for layer in qmodel.layers}

@@ -10,6 +10,7 @@ from tfxp.assign import measure_kappa, predict_sqnr
 from tfxp.cost import resolve_precision
 from tfxp.errors import DataError
 from tfxp.formats import TensorStats
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure import measure_sqnr
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization import precision_of, quantize_model
@@ -18,8 +19,8 @@ from tfxp.quantization import precision_of, quantize_model
 def sqnr_table(
     stats: ModelStats,
     pmap: PrecisionMap,
-    model: Any = None,
-    inputs: Any = None,
+    model: KerasModel | None = None,
+    inputs: Samples = (),
     batch_size: int = 64,
 ) -> list[dict[str, Any]]:
     """SQNR of every layer under a map: by both rules of `predict_sqnr`, and measured.

@@ -13,6 +13,7 @@ from tfxp.data import Batch, Dataset, ModelData, Source, input_shapes
 from tfxp.data.metrics import AUTO, METRICS, choose_metric
 from tfxp.errors import ConfigError, DataError
 from tfxp.keras import tf
+from tfxp.keras_types import KerasModel
 from tfxp.measure.evaluate import outputs_of
 from tfxp.measure.scorer import MetricLike, NamedScorer, make_scorer
 from tfxp.precision import ModelStats, PrecisionMap
@@ -60,7 +61,7 @@ class StreamEvaluator:
 
     def __init__(
         self,
-        qmodel: Any,
+        qmodel: KerasModel,
         data: Source,
         stats: ModelStats | None = None,
         *,
@@ -164,7 +165,7 @@ class StreamEvaluator:
             )
         return self._whole(self._reference)
 
-    def _choose(self, scorer: NamedScorer, model: Any) -> None:
+    def _choose(self, scorer: NamedScorer, model: KerasModel) -> None:
         """The metric that fits, and whether outputs are logits, by the first samples."""
         seen = list(outputs_of(model, self._source.take(_CHOOSING), self._batch))
         first, batch = seen[0]
@@ -214,7 +215,7 @@ Evaluator = FastEvaluator | StreamEvaluator
 
 
 def make_evaluator(
-    qmodel: Any,
+    qmodel: KerasModel,
     data: Source | Dataset,
     stats: ModelStats | None = None,
     *,

@@ -12,6 +12,7 @@ import numpy as np
 from tfxp.devices import scope_of
 from tfxp.errors import ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
 from tfxp.training.repair.objective import Objective
 from tfxp.training.repair.samples import training_set
 from tfxp.training.repair.settings import FineTuneSettings
@@ -37,11 +38,11 @@ class TrialTraining:
 
     def __init__(
         self,
-        qmodel: Any,
+        qmodel: KerasModel,
         x: Any,
         y: np.ndarray | None,
         settings: FineTuneSettings,
-        teacher: Any = None,
+        teacher: KerasModel | None = None,
     ) -> None:
         settings = dataclasses.replace(settings, held_back=0.0)
         self._samples, answers = training_set(qmodel, x, y, None, settings)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.keras import keras
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.quantization.read_network import is_quantized, plan_of
 from tfxp.transforms.layer_spec import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
@@ -125,7 +125,7 @@ class ActivationPenalty:
         self._model = keras.Model(model.inputs, [*model.outputs, *tensors])
         self._outputs = len(model.outputs)
 
-    def run(self, x: Any) -> tuple[Any, tf.Tensor]:
+    def run(self, x: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """The model's first output in training, and the mean of the terms over the samples."""
         found = self._model(x, training=True)
         total = tf.add_n([term(a) for term in self._terms for a in found[self._outputs :]])
@@ -153,7 +153,7 @@ def relu_layers(model: KerasModel) -> list[Any]:
     return found
 
 
-def _ends_in_relu(layer: Any) -> bool:
+def _ends_in_relu(layer: KerasLayer) -> bool:
     if isinstance(layer, keras.Model):
         return False
     spec = make_spec(layer)

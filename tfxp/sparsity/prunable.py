@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.quantization.wrapper import FormatWrapper
 from tfxp.transforms.linear_layers import DEPTHWISE, LINEAR_LAYERS
 from tfxp.transforms.zero_mask import ZeroMask
@@ -23,7 +23,7 @@ class Prunable:
         wrapper: what carries its quantizers, if anything does.
     """
 
-    def __init__(self, layer: Any, wrapper: FormatWrapper | None = None) -> None:
+    def __init__(self, layer: KerasLayer, wrapper: FormatWrapper | None = None) -> None:
         self.layer, self.wrapper, self.name = layer, wrapper, str(layer.name)
         self._form = LINEAR_LAYERS[type(layer).__name__]
 
@@ -109,7 +109,7 @@ def prunables(model: KerasModel) -> dict[str, Prunable]:
     return found
 
 
-def hold_zeros(layer: Any, field: str, variable: tf.Variable, mask: np.ndarray) -> bool:
+def hold_zeros(layer: KerasLayer, field: str, variable: tf.Variable, mask: np.ndarray) -> bool:
     """Set weights to zero where a mask is False, and hold them there.
 
     Args:
@@ -141,12 +141,12 @@ def copy_masks(source: KerasModel, target: KerasModel) -> None:
             ours.hold(ours.arranged(mask.mask))
 
 
-def _mask_of(layer: Any, field: str) -> ZeroMask | None:
+def _mask_of(layer: KerasLayer, field: str) -> ZeroMask | None:
     found = getattr(layer, field, None)
     return found if isinstance(found, ZeroMask) else None
 
 
-def _layers(model: Any) -> list[Any]:
+def _layers(model: KerasModel) -> list[Any]:
     result = []
     for layer in getattr(model, "layers", ()):
         result += _layers(layer) if isinstance(layer, keras.Model) else [layer]

@@ -25,7 +25,7 @@ def audio_folder(path: str, steps: AudioSteps | None = None) -> Stream:
     """
     found, how = ClassFolders.of(path, ENDINGS, "WAV files"), steps or AudioSteps()
 
-    def read(file: Any, label: Any) -> Element:
+    def read(file: tf.Tensor, label: tf.Tensor) -> Element:
         wave, rate = tf.audio.decode_wav(tf.io.read_file(file), 1, how.samples)
         message = f"its rate is not {how.rate} samples a second"
         with tf.control_dependencies([tf.debugging.assert_equal(rate, how.rate, message)]):
@@ -37,7 +37,7 @@ def audio_folder(path: str, steps: AudioSteps | None = None) -> Stream:
     )
 
 
-def mfcc(wave: Any, steps: AudioSteps) -> Any:
+def mfcc(wave: tf.Tensor, steps: AudioSteps) -> Any:
     """Mel-frequency cepstral coefficients of samples from -1 to 1: (frames, coefficients)."""
     spectrum = tf.abs(tf.signal.stft(wave, steps.frame, steps.step))
     bands = tf.signal.linear_to_mel_weight_matrix(

@@ -28,7 +28,7 @@ def image_folder(path: str, steps: ImageSteps | None = None) -> Stream:
     """
     found, how = ClassFolders.of(path, ENDINGS, "pictures"), steps or ImageSteps()
 
-    def read(file: Any, label: Any) -> Element:
+    def read(file: tf.Tensor, label: tf.Tensor) -> Element:
         return {"x": (decode_image(tf.io.read_file(file), how),), "y": label}
 
     return Stream(
@@ -36,7 +36,7 @@ def image_folder(path: str, steps: ImageSteps | None = None) -> Stream:
     )
 
 
-def decode_image(content: Any, steps: ImageSteps) -> Any:
+def decode_image(content: tf.Tensor, steps: ImageSteps) -> Any:
     """The bytes of a picture's file as float32 (height, width, channels), 0 to 255."""
     image = tf.io.decode_image(content, steps.channels, expand_animations=False)
     image.set_shape((None, None, steps.channels))
@@ -52,7 +52,7 @@ def decode_image(content: Any, steps: ImageSteps) -> Any:
     return image
 
 
-def _size(image: Any, wanted: int | tuple[int, int]) -> Any:
+def _size(image: tf.Tensor, wanted: int | tuple[int, int]) -> Any:
     """(height, width) to resize to; a single number is the shorter side's."""
     if isinstance(wanted, tuple):
         return wanted

@@ -35,7 +35,7 @@ def memory_map(path: str) -> Stream:
                 "expected as many of one as of the other."
             )
 
-    def read(rows: Any) -> Element:
+    def read(rows: tf.Tensor) -> Element:
         item = {"x": (_rows(x, rows),)}
         return item if y is None else {**item, "y": _rows(y, rows)}
 
@@ -78,8 +78,8 @@ def _mapped(path: str) -> Any:
     return array
 
 
-def _rows(array: Any, rows: Any) -> Any:
-    def fetch(numbers: Any) -> Any:
+def _rows(array: np.ndarray, rows: np.ndarray) -> Any:
+    def fetch(numbers: np.ndarray) -> Any:
         return np.ascontiguousarray(array[numbers])
 
     found = tf.numpy_function(fetch, [rows], tf.as_dtype(array.dtype), stateful=False)

@@ -43,14 +43,14 @@ def records(
     roles = {"y": answers, "weights": weights}
     spec = {name: _spec(feature) for name, feature in features.items()}
 
-    def read(_file: Any, _number: Any, record: Any) -> Element:
+    def read(_file: tf.Tensor, _number: tf.Tensor, record: tf.Tensor) -> Element:
         found = tf.io.parse_single_example(record, spec)
         values = {name: _decoded(found[name], features[name], image) for name in spec}
         single = {role: values[name[0]] for role, name in roles.items() if name}
         return {"x": tuple(values[name] for name in inputs), **single}
 
     def keys() -> Any:
-        def numbered(file: Any) -> Any:
+        def numbered(file: tf.Tensor) -> Any:
             rows = tf.data.TFRecordDataset(file).enumerate()
             return rows.map(lambda number, record: (file, number, record))
 
@@ -84,7 +84,7 @@ def _spec(feature: Feature) -> Any:
     return tf.io.FixedLenFeature((), tf.string)
 
 
-def _decoded(value: Any, feature: Feature, image: ImageSteps | None) -> Any:
+def _decoded(value: object, feature: Feature, image: ImageSteps | None) -> Any:
     if feature.encoding == "raw":
         return tf.reshape(tf.io.decode_raw(value, tf.as_dtype(feature.type)), feature.shape)
     if feature.encoding == "image":

@@ -148,7 +148,7 @@ class Stream:
                 pass
             raise
 
-    def checked(self, data: Any, count: int | None) -> Iterator[Batch]:
+    def checked(self, data: tf.data.Dataset, count: int | None) -> Iterator[Batch]:
         """The batches of a data set of this stream as NumPy; errors as in `batches`."""
         seen = 0
         try:
@@ -257,7 +257,7 @@ class Stream:
         parts = zip(*(batch.inputs for batch in batches), strict=True)
         return ModelData(tuple(Dataset(np.concatenate(part), y, self.name) for part in parts))
 
-    def _require_shapes(self, item: Element, number: int, key: Any) -> None:
+    def _require_shapes(self, item: Element, number: int, key: tf.Tensor) -> None:
         """Complain about a sample that has not the model's shape."""
         lead = int(self.together)
         for part, shape in zip(item["x"], self.reshape, strict=False):
@@ -271,7 +271,7 @@ class Stream:
                     "size in the preprocessing, or use data made for this model."
                 ) from None
 
-    def _buffer(self, keys: Any) -> int:
+    def _buffer(self, keys: tf.data.Dataset) -> int:
         if self.light:
             return max(self.count or 0, 1)
         size = sum(
@@ -280,7 +280,7 @@ class Stream:
         )
         return int(np.clip(_BUFFER_BYTES // max(size, 1), 1, min(self.count or _BUFFER, _BUFFER)))
 
-    def _sample(self, *key: Any) -> Element:
+    def _sample(self, *key: tf.Tensor) -> Element:
         item = dict(self.read(*key))
         parts = list(item["x"])
         if self.reshape:
@@ -342,13 +342,13 @@ def _listed(shapes: Sequence[Any]) -> str:
     return ", ".join(map(str, shapes))
 
 
-def _reshaped(part: Any, lead: list[int], shape: tuple[int | None, ...]) -> Any:
+def _reshaped(part: tf.Tensor, lead: list[int], shape: tuple[int | None, ...]) -> Any:
     if None in shape:
         return part
     return tf.reshape(part, [*lead, *shape])
 
 
-def _scaled(part: Any, scaling: InputScaling, name: str) -> Any:
+def _scaled(part: tf.Tensor, scaling: InputScaling, name: str) -> Any:
     values = tf.cast(part, tf.float32)
     if scaling.is_one:
         return values

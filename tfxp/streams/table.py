@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from typing import Any
 
 from tfxp.data.preprocessing import TableColumns
 from tfxp.errors import DataError
@@ -37,7 +36,7 @@ def table(path: str, columns: TableColumns | None = None) -> Stream:
     if not inputs:
         raise DataError(f"columns of {name}: got none but answers; expected inputs too.")
 
-    def read(lines: Any) -> Element:
+    def read(lines: tf.Tensor) -> Element:
         every = tf.io.decode_csv(lines, [[""]] * len(header))
         cells = [tf.strings.to_number(every[i], tf.float32) for i in kept]
         item = {"x": (tf.stack([cells[i] for i in inputs], axis=-1),)}

@@ -16,7 +16,7 @@ _HELD_BYTES = 1 << 26  # data sets of at most so many bytes may as well be array
 
 
 def tf_dataset(
-    data: Any,
+    data: tf.data.Dataset,
     shapes: Shapes | None = None,
     steps: int | None = None,
     name: str = "data set",
@@ -60,7 +60,7 @@ def tf_dataset(
         keys = data
         count = steps if steps is not None else cardinality if cardinality >= 0 else None
 
-    def read(*item: Any) -> Element:
+    def read(*item: object) -> Element:
         value = item[0] if len(item) == 1 else item
         x, y, w = _roles(value, names, name)
         found = {"y": y, "weights": w}
@@ -76,7 +76,7 @@ def tf_dataset(
     )
 
 
-def is_small(data: Any) -> bool:
+def is_small(data: tf.data.Dataset) -> bool:
     """Whether a `tf.data.Dataset` of (inputs, one answer) is held in memory, as arrays are."""
     spec = data.element_spec
     if isinstance(spec, tuple) and (len(spec) > 2 or len(tf.nest.flatten(spec[-1])) > 1):
@@ -88,7 +88,7 @@ def is_small(data: Any) -> bool:
     return bool(sum(part.numpy().nbytes for part in first) * count <= _HELD_BYTES)
 
 
-def _roles(item: Any, names: Sequence[str], what: str) -> tuple[list[Any], Any, Any]:
+def _roles(item: object, names: Sequence[str], what: str) -> tuple[list[Any], Any, Any]:
     """Inputs in the model's order, answers and weights of an element."""
     answers = weights = None
     if isinstance(item, tuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras, tf
-from tfxp.transforms.layer_spec import KerasLayer
+from tfxp.keras_types import KerasLayer
 
 # A name, or the configuration of a registered function, object or layer.
 ActivationConfig = str | dict[str, Any] | None

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer
 from tfxp.transforms.call_graph import CallGraph, Ref
 from tfxp.transforms.custom_training import LOSS_KINDS, vars_of_user
 from tfxp.transforms.data_types import float32_config, float32_policy
@@ -57,7 +58,7 @@ def _build(graph: CallGraph, name: str) -> Any:
 
 
 def _add_losses(
-    model: Any, graph: CallGraph, layers: dict[str, Any], tensors: dict[Ref, Any]
+    model: keras.Model, graph: CallGraph, layers: dict[str, Any], tensors: dict[Ref, Any]
 ) -> None:
     """Give the model the losses and metrics that the user's code added to it."""
     for number, call in graph.loss_calls.items():
@@ -78,7 +79,7 @@ def _is_made_by_keras(spec: LayerSpec) -> bool:
     return _is_input(spec) or spec.kind in LOSS_KINDS
 
 
-def _assign(layer: Any, spec: LayerSpec) -> None:
+def _assign(layer: KerasLayer, spec: LayerSpec) -> None:
     """Give a layer its weights; variables share memory until one of them changes.
 
     They go by name, since Keras lists those of frozen parts last.
@@ -119,12 +120,12 @@ def _new_layer(spec: LayerSpec) -> Any:
     return layer
 
 
-def _start_from_zeros(layer: Any) -> None:
+def _start_from_zeros(layer: KerasLayer) -> None:
     """Skip the initializers of weights that are assigned later: a large random one takes three
     times its memory, and time."""
     original = layer.add_weight
 
-    def add_weight(*args: Any, **kwargs: Any) -> Any:
+    def add_weight(*args: object, **kwargs: object) -> Any:
         if len(args) < 4:
             kwargs["initializer"] = "zeros"
         return original(*args, **kwargs)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.transforms.call_graph import Call, CallGraph, Ref
 from tfxp.transforms.named_outputs import NamedOutputs
 
@@ -54,7 +55,7 @@ def _leading_to(graph: CallGraph, numbers: list[int]) -> set[int]:
     return found
 
 
-def read_training(original: Any, model: Any, graph: CallGraph) -> None:
+def read_training(original: KerasModel, model: KerasModel, graph: CallGraph) -> None:
     """Keep the user's class of a model that trains or tests in steps of its own.
 
     Args:
@@ -78,7 +79,7 @@ def read_training(original: Any, model: Any, graph: CallGraph) -> None:
     }
 
 
-def require_own_layers(model: Any) -> None:
+def require_own_layers(model: KerasModel) -> None:
     """Refuse a functional model whose class computes otherwise than its layers say.
 
     Raises:
@@ -92,14 +93,14 @@ def require_own_layers(model: Any) -> None:
         )
 
 
-def losses_without_tensors(layer: Any) -> list[str]:
+def losses_without_tensors(layer: KerasLayer) -> list[str]:
     """Losses that a layer or model was given as functions, which know its variables only."""
     functions = [tagged.args[0] for tagged in layer._callable_losses]
     own = [f for f in functions if getattr(getattr(f, "func", f), "__name__", "") != _REGULARIZER]
     return [f"a function as a loss of {layer.name!r}"] if own else []
 
 
-def vars_of_user(model: Any, attributes: dict[str, Any]) -> None:
+def vars_of_user(model: KerasModel, attributes: dict[str, Any]) -> None:
     """Give a model what the user's code stored in the one that it was made of."""
     known = vars(model)
     for name, value in attributes.items():

@@ -38,7 +38,7 @@ def other_float(dtype: object) -> str | None:
     return name if _OTHER_FLOAT.match(name) else None
 
 
-def float32_config(config: Any) -> Any:
+def float32_config(config: dict[str, Any]) -> Any:
     """A layer's configuration with float32 for every other floating-point type, inner layers
     included."""
     if isinstance(config, Mapping):
@@ -51,7 +51,7 @@ def float32_config(config: Any) -> Any:
     return config
 
 
-def float32_value(value: Any) -> Any:
+def float32_value(value: object) -> Any:
     """A variable, an array or the name of a type among a call's arguments, in float32."""
     if isinstance(value, tf.DType | str):
         return tf.float32 if other_float(value) else value

@@ -11,11 +11,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.transforms.build_model import build_model
 from tfxp.transforms.call_graph import Call, CallGraph, Ref, Shape
 from tfxp.transforms.layer_spec import (
-    KerasLayer,
     LayerSpec,
     make_spec,
     value_of,

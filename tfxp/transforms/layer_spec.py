@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import keras
+from tfxp.keras_types import KerasLayer
 from tfxp.transforms.data_types import float32_value
 
 # How many layers inside one another are looked into.
 _DEPTH = 4
-
-
-class KerasLayer(Protocol):
-    """What a layer of tf_keras offers to those that read it."""
-
-    name: str
-    weights: list[tf.Variable]
-    _activity_regularizer: Callable[[tf.Tensor], tf.Tensor] | None
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-
-    def _flatten_layers(self) -> Iterable[Any]:
-        """The layer, and all layers inside it."""
 
 
 class Treatment(enum.Enum):
@@ -123,7 +110,7 @@ def make_spec(layer: KerasLayer) -> LayerSpec:
     return LayerSpec(layer.name, type(layer), layer.get_config(), weights, names)
 
 
-def value_of(weight: Any) -> Any:
+def value_of(weight: tf.Variable | np.ndarray) -> Any:
     """A weight's value without a copy: a tensor for variables."""
     return weight.read_value() if isinstance(weight, tf.Variable) else weight
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfxp.keras import keras
+from tfxp.keras_types import KerasModel
 
 
 @keras.utils.register_keras_serializable(package="tfxp")
@@ -31,7 +32,7 @@ class NamedOutputs(keras.Model):
         return model
 
 
-def name_outputs(model: Any, names: Sequence[str]) -> None:
+def name_outputs(model: KerasModel, names: Sequence[str]) -> None:
     """Rename a model's outputs, past Keras' tracking of lists among a model's attributes."""
     object.__setattr__(model, "output_names", list(names))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel, KerasNode
 from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
 from tfxp.transforms.custom_training import (
@@ -19,7 +19,7 @@ from tfxp.transforms.custom_training import (
 )
 from tfxp.transforms.data_types import float32_config, float32_value, other_float, warn_of_types
 from tfxp.transforms.keras3.from_keras3 import as_tf_keras
-from tfxp.transforms.layer_spec import KerasLayer, LayerSpec, frozen_parts, weight_names
+from tfxp.transforms.layer_spec import LayerSpec, frozen_parts, weight_names
 
 _Key = tuple[int, int, int]
 
@@ -51,7 +51,7 @@ def read_model(model: KerasModel, graph: CallGraph) -> None:
     read_training(model, given, graph)
 
 
-def _require_graph(model: Any) -> None:
+def _require_graph(model: KerasModel) -> None:
     if not isinstance(model, keras.Model):
         raise ModelError(
             f"model: got {type(model).__module__}.{type(model).__name__}; expected a tf_keras "
@@ -78,7 +78,7 @@ class _Reader:
         self._frozen: set[str] = set()  # layers frozen by the models around them
         self.types: dict[str, str] = {}  # layer -> its floating-point type, if not float32
 
-    def read(self, model: Any, given: dict[_Key, Ref]) -> dict[_Key, Ref]:
+    def read(self, model: keras.Model, given: dict[_Key, Ref]) -> dict[_Key, Ref]:
         """Add every call of `model`; `given` are its inputs where it is nested in another."""
         known, outside = dict(given), self._trainable
         self._trainable = outside and model.trainable
@@ -92,7 +92,7 @@ class _Reader:
         self._trainable = outside
         return known
 
-    def _add(self, node: Any, known: dict[_Key, Ref]) -> list[Ref]:
+    def _add(self, node: KerasNode, known: dict[_Key, Ref]) -> list[Ref]:
         if isinstance(node.layer, keras.Model):
             return self._add_nested(node, known)
         args, kwargs = tf.nest.map_structure(
@@ -103,7 +103,7 @@ class _Reader:
         first = self._graph.add_call(self._name(node.layer), args, kwargs, shapes)
         return [Ref(first.call, index) for index in range(len(shapes))]
 
-    def _add_nested(self, node: Any, known: dict[_Key, Ref]) -> list[Ref]:
+    def _add_nested(self, node: KerasNode, known: dict[_Key, Ref]) -> list[Ref]:
         inner = node.layer
         _require_graph(inner)
         read = [known[_key(tensor)] for tensor in tf.nest.flatten(node.keras_inputs)]
@@ -138,7 +138,7 @@ class _Reader:
             self._frozen.remove(spec.name)
 
 
-def _key(tensor: Any) -> _Key:
+def _key(tensor: tf.Tensor) -> _Key:
     layer, node_index, tensor_index = tensor._keras_history[:3]
     return id(layer), node_index, tensor_index
 

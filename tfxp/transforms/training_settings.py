@@ -67,7 +67,7 @@ def lose_settings(graph: CallGraph, spec: LayerSpec, why: str) -> None:
             graph.left_behind.append(f"{key} of {spec.name!r} ({why})")
 
 
-def _carried(kind: str, setting: Any, move: MovedWeight) -> Any:
+def _carried(kind: str, setting: object, move: MovedWeight) -> Any:
     """The setting that does to the new weight what the old one did to the old; None if unknown."""
     if move.factor == 1 and not move.reshaped:
         return setting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ class ZeroMask(keras.constraints.Constraint):
         [3.0, 0.0]
     """
 
-    def __init__(self, shape: Any, bits: str, before: Any = None) -> None:
+    def __init__(
+        self, shape: Sequence[int], bits: str, before: keras.constraints.Constraint | None = None
+    ) -> None:
         self.mask = _unpacked(tuple(map(int, shape)), bits)
         self.before = keras.constraints.get(before)
         # Outside of whatever function a model happens to be built in.
@@ -48,7 +51,7 @@ class ZeroMask(keras.constraints.Constraint):
             self._variable = tf.Variable(self.mask, trainable=False, name="zero_mask")
 
     @classmethod
-    def of(cls, mask: np.ndarray, before: Any = None) -> ZeroMask:
+    def of(cls, mask: np.ndarray, before: keras.constraints.Constraint | None = None) -> ZeroMask:
         """From an array of bool, True where a weight stays."""
         return cls(mask.shape, _packed(mask), before)
 

@@ -79,7 +79,7 @@ class Site:
             tuple(constants),
         )  # fmt: skip
 
-    def structure(self, type_: str, *fields: Any) -> Structure:
+    def structure(self, type_: str, *fields: object) -> Structure:
         """The constant struct of this operator."""
         return Structure(type_, f"{self.c_name}_layer", fields)
 

@@ -17,6 +17,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Values
+
 #: For parts of a kernel that one place calls: taken into it before anything is compiled, where a
 #: function of its own would be optimised again at every level of calls above it.
 inlined = numba.njit(nogil=True, inline="always", error_model="numpy")
@@ -24,10 +26,10 @@ inlined = numba.njit(nogil=True, inline="always", error_model="numpy")
 shared = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def _pointer_to(kind: Any) -> Callable[[int], Any]:
+def _pointer_to(kind: Kind) -> Callable[[int], Any]:
     @intrinsic
-    def pointer(typing: Any, address: int) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def pointer(typing: Typing, address: int) -> Any:
+        def codegen(context: Context, builder: Builder, signature: Call, arguments: Values) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(types.CPointer(kind)))
 
         return types.CPointer(kind)(types.int64), codegen
@@ -42,11 +44,11 @@ floats_at, doubles_at = _pointer_to(types.float32), _pointer_to(types.float64)
 
 
 @intrinsic
-def call(typing: Any, address: Any, x_at: Any, y_at: Any, out_at: Any, count: Any, record_at: Any,
-         scratch_at: Any, counts_at: Any) -> Any:  # fmt: skip
+def call(typing: Typing, address: Kind, x_at: Kind, y_at: Kind, out_at: Kind, count: Kind,
+         record_at: Kind, scratch_at: Kind, counts_at: Kind) -> Any:  # fmt: skip
     """Runs the kernel at an address; see `native.KERNELS` for what it takes."""
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Call, arguments: Values) -> Any:
         address, *others = arguments
         plain = context.get_value_type(types.int64)
         kind = ir.FunctionType(ir.VoidType(), [plain] * len(others))

@@ -20,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.lanes import LANES, SCATTER_SIZES, USE_AVX2, interleaved
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.record import SIGNED, UNSIGNED, WIDE
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def constant64(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
 
 
-def multiply_add(b: Any, total: Any, left: Any, right: Any) -> Any:
+def multiply_add(b: Builder, total: Value, left: Value, right: Value) -> Any:
     """total + left * right: vectors of int16, neighbouring products summed to int32 lanes."""
     ints, shorts = total.type, left.type
     if USE_AVX2:
@@ -53,7 +54,7 @@ def multiply_add(b: Any, total: Any, left: Any, right: Any) -> Any:
         product = b.call(cgutils.get_or_insert_function(b.module, kind, name), [left, right])
         return b.add(total, product)
 
-    def half(vector: Any, first: int) -> Any:
+    def half(vector: Value, first: int) -> Any:
         picks = indices(list(range(first, shorts.count, 2)))
         return b.sext(b.shuffle_vector(vector, ir.Constant(shorts, ir.Undefined), picks), ints)
 
@@ -62,7 +63,7 @@ def multiply_add(b: Any, total: Any, left: Any, right: Any) -> Any:
 
 
 def switch(
-    b: Any, value: Any, cases: Mapping[int, T], build: Callable[[T], ir.Value | None]
+    b: Builder, value: Value, cases: Mapping[int, T], build: Callable[[T], ir.Value | None]
 ) -> Any:
     """Code for one of some 64-bit constants; for any other value nothing is done.
 
@@ -97,7 +98,7 @@ def switch(
 class _ScatterPixels:
     """Builds the IR of the loop over pixels and of the loop over activations inside it."""
 
-    def __init__(self, builder: Any, vectors: int, arguments: Any) -> None:
+    def __init__(self, builder: Builder, vectors: int, arguments: Values) -> None:
         self.b = builder
         registers = vectors * 16 // LANES
         self.registers = range(registers)
@@ -110,12 +111,12 @@ class _ScatterPixels:
         self.starts = builder.inttoptr(starts, _I64.as_pointer())
         self.offsets = builder.inttoptr(offsets, _I64.as_pointer())
 
-    def _row(self, i: Any) -> Any:
+    def _row(self, i: Value) -> Any:
         b = self.b
         position = b.sext(b.load(b.gep(self.positions, [i]), align=4), _I64)
         return b.gep(self.weights, [b.mul(position, constant64(self.row_shorts))])
 
-    def _pair(self, sums: list[Any], i: Any) -> list[Any]:
+    def _pair(self, sums: list[Value], i: Value) -> list[Any]:
         """Adds the weight rows of two activations."""
         b = self.b
         rows = self._row(i), self._row(b.add(i, constant64(1)))
@@ -134,7 +135,7 @@ class _ScatterPixels:
                 result[k + half] = multiply_add(b, sums[k + half], mixed, activations)
         return result
 
-    def _slots(self, pixel: Any) -> list[Any]:
+    def _slots(self, pixel: Value) -> list[Any]:
         """Where this pixel's accumulators are, register by register."""
         b, slots = self.b, []
         base = b.add(self.accumulators, b.mul(pixel, self.pixel_step))
@@ -175,9 +176,9 @@ class _ScatterPixels:
 
 
 @intrinsic
-def scatter_pixels(typing: Any, vectors: Any, accumulators: Any, offsets: Any, weights: Any,
-                   positions: Any, values: Any, starts: Any, pixels: Any, pixel_step: Any,
-                   start_step: Any) -> Any:  # fmt: skip
+def scatter_pixels(typing: Typing, vectors: Kind, accumulators: Kind, offsets: Kind, weights: Kind,
+                   positions: Kind, values: Kind, starts: Kind, pixels: Kind, pixel_step: Kind,
+                   start_step: Kind) -> Any:  # fmt: skip
     """The loop for `vectors` groups of 16 accumulators per input pixel.
 
     Takes (vectors, accumulators, offsets, weights, positions, values, starts, pixels, pixel_step,
@@ -188,7 +189,7 @@ def scatter_pixels(typing: Any, vectors: Any, accumulators: Any, offsets: Any, w
     from one to the next.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Call, arguments: Values) -> Any:
         count, *others = arguments
         sizes = {size: size for size in SCATTER_SIZES}
         switch(builder, count, sizes, lambda n: _ScatterPixels(builder, n, others).build())
@@ -198,8 +199,8 @@ def scatter_pixels(typing: Any, vectors: Any, accumulators: Any, offsets: Any, w
 
 
 @intrinsic
-def compress8(typing: Any, kind: Any, source: Any, zero: Any, take_all: Any, positions: Any,
-              values: Any, base: Any, places: Any, shuffles: Any) -> Any:  # fmt: skip
+def compress8(typing: Typing, kind: Kind, source: Kind, zero: Kind, take_all: Kind, positions: Kind,
+              values: Kind, base: Kind, places: Kind, shuffles: Kind) -> Any:  # fmt: skip
     """Finds the non-zero codes among eight neighbours; for x86 only (`USE_AVX2`).
 
     Takes (kind, source, zero, take_all, positions, values, base, places, shuffles) and returns how
@@ -207,7 +208,7 @@ def compress8(typing: Any, kind: Any, source: Any, zero: Any, take_all: Any, pos
     the count. `kind` is one of `record.KINDS`; `take_all` is 255 to take zeros too, else 0.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, builder: Builder, signature: Call, arguments: Values) -> Any:
         kind, *others = arguments
         kinds = {SIGNED: (_I8, True), UNSIGNED: (_I8, False), WIDE: (_I16, True)}
         return switch(builder, kind, kinds, lambda case: _compress(builder, *case, others))
@@ -215,7 +216,7 @@ def compress8(typing: Any, kind: Any, source: Any, zero: Any, take_all: Any, pos
     return types.int64(*[types.int64] * 9), codegen
 
 
-def _compress(b: Any, element: ir.IntType, signed: bool, arguments: Any) -> ir.Value:
+def _compress(b: Builder, element: ir.IntType, signed: bool, arguments: Values) -> ir.Value:
     source, zero, take_all, positions, values, base, places, shuffles = arguments
     if not USE_AVX2:
         return constant64(0)  # never called there
@@ -237,7 +238,7 @@ def _compress(b: Any, element: ir.IntType, signed: bool, arguments: Any) -> ir.V
     return b.ctpop(mask)
 
 
-def splat(b: Any, scalar: Any, lanes: int) -> Any:
+def splat(b: Builder, scalar: Value, lanes: int) -> Any:
     """A vector of `lanes` copies of a scalar."""
     vector = ir.VectorType(scalar.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
@@ -245,7 +246,7 @@ def splat(b: Any, scalar: Any, lanes: int) -> Any:
     return b.shuffle_vector(first, undefined, indices([0] * lanes))
 
 
-def _store_places(b: Any, mask: Any, places: Any, positions: Any, base: Any) -> None:
+def _store_places(b: Builder, mask: Value, places: Value, positions: Value, base: Value) -> None:
     table = b.inttoptr(places, ir.VectorType(_I8, 8).as_pointer())
     offsets = b.zext(b.load(b.gep(table, [mask]), align=1), V8I32)
     numbered = b.add(offsets, splat(b, b.trunc(base, I32), 8))

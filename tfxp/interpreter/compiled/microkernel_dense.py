@@ -10,6 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.microkernel import (
     I32,
     INTS,
@@ -24,8 +25,8 @@ _SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 
 
 @intrinsic
-def dense_tile(typing: Any, pixels: Any, vectors: Any, accumulators: Any, bias: Any, source: Any,
-               weights: Any, shape: Any, steps: Any) -> Any:  # fmt: skip
+def dense_tile(typing: Typing, pixels: Kind, vectors: Kind, accumulators: Kind, bias: Kind,
+               source: Kind, weights: Kind, shape: Kind, steps: Kind) -> Any:  # fmt: skip
     """Sums over a window of `pixels` neighbouring pixels and `vectors` * LANES channels.
 
     Takes (pixels, vectors, accumulators, bias, source, weights, shape, steps): one of DENSE_PIXELS
@@ -35,7 +36,7 @@ def dense_tile(typing: Any, pixels: Any, vectors: Any, accumulators: Any, bias: 
     next, from its codes to the next, from a row of codes to the next).
     """
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
         pixels, vectors, *others = arguments
         cases = {p << 8 | v: (p, v) for p in DENSE_PIXELS for v in DENSE_VECTORS}
         which = b.or_(b.shl(pixels, constant64(8)), vectors)
@@ -46,7 +47,7 @@ def dense_tile(typing: Any, pixels: Any, vectors: Any, accumulators: Any, bias: 
     return types.void(*[plain] * 6, shape, steps), codegen
 
 
-def _tile(b: Any, pixels: int, vectors: int, arguments: Any) -> None:
+def _tile(b: Builder, pixels: int, vectors: int, arguments: Values) -> None:
     accumulators, bias, source, weights, shape, steps = arguments
     rows, pairs = (b.extract_value(shape, i) for i in range(2))
     next_sum, next_pixel, next_row = (b.extract_value(steps, i) for i in range(3))
@@ -77,5 +78,5 @@ def _tile(b: Any, pixels: int, vectors: int, arguments: Any) -> None:
             b.store(b.load(slot), b.inttoptr(address, INTS.as_pointer()), align=4)
 
 
-def _vector(b: Any, address: Any, offset: int, kind: Any) -> Any:
+def _vector(b: Builder, address: Value, offset: int, kind: ir.Type) -> Any:
     return b.load(b.inttoptr(b.add(address, constant64(offset)), kind.as_pointer()), align=2)

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.lanes import LANES
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.microkernel import (
     I32,
     constant64,
@@ -30,9 +31,9 @@ _BLOCKS = {4 * LANES: (LANES, 4), LANES: (LANES, 1), 8: (8, 1)}
 
 
 @intrinsic
-def depthwise_block(typing: Any, kind: Any, channels: Any, accumulators: Any, bias: Any,
-                    source: Any, weights: Any, shape: Any, steps: Any,
-                    zero: Any) -> Any:  # fmt: skip
+def depthwise_block(typing: Typing, kind: Kind, channels: Kind, accumulators: Kind, bias: Kind,
+                    source: Kind, weights: Kind, shape: Kind, steps: Kind,
+                    zero: Kind) -> Any:  # fmt: skip
     """All taps of some channels of one output pixel.
 
     Takes (kind, channels, accumulators, bias, source, weights, shape, steps, zero): one of
@@ -42,7 +43,7 @@ def depthwise_block(typing: Any, kind: Any, channels: Any, accumulators: Any, bi
     likewise); and the zero point.
     """
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
         kind, channels, *others = arguments
         cases = {
             code << 16 | block: (_CODES[code], _BLOCKS[block])
@@ -56,7 +57,9 @@ def depthwise_block(typing: Any, kind: Any, channels: Any, accumulators: Any, bi
     return types.void(*[plain] * 6, shape, steps, plain), codegen
 
 
-def _block(b: Any, bits: int, signed: bool, lanes: int, vectors: int, arguments: Any) -> None:
+def _block(
+    b: Builder, bits: int, signed: bool, lanes: int, vectors: int, arguments: Values
+) -> None:
     accumulators, bias, source, weights, shape, steps, zero = arguments
     codes, ints = ir.VectorType(ir.IntType(bits), lanes), ir.VectorType(I32, lanes)
     shorts = ir.VectorType(ir.IntType(16), 2 * lanes)
@@ -88,8 +91,9 @@ def _block(b: Any, bits: int, signed: bool, lanes: int, vectors: int, arguments:
 
 
 @intrinsic
-def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias: Any, sources: Any,
-                  weights: Any, pixels: Any, steps: Any, zero: Any) -> Any:  # fmt: skip
+def depthwise_row(typing: Typing, kind: Kind, channels: Kind, accumulators: Kind, bias: Kind,
+                  sources: Kind, weights: Kind, pixels: Kind, steps: Kind,
+                  zero: Kind) -> Any:  # fmt: skip
     """Windows of three rows of three taps, all inside, of some channels of neighbouring pixels.
 
     Takes (kind, channels, accumulators, bias, sources, weights, pixels, steps, zero): one of
@@ -99,7 +103,7 @@ def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias
     the next tap); and the zero point.
     """
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
         kind, channels, *others = arguments
         blocks = {block: block for block in {LANES, 8}}
         cases = {
@@ -114,7 +118,7 @@ def depthwise_row(typing: Any, kind: Any, channels: Any, accumulators: Any, bias
     return types.void(*[plain] * 4, sources, weights, plain, steps, plain), codegen
 
 
-def _row(b: Any, bits: int, signed: bool, lanes: int, arguments: Any) -> None:
+def _row(b: Builder, bits: int, signed: bool, lanes: int, arguments: Values) -> None:
     accumulators, bias, sources, weights, pixels, steps, zero = arguments
     codes, ints = ir.VectorType(ir.IntType(bits), lanes), ir.VectorType(I32, lanes)
     shorts = ir.VectorType(ir.IntType(16), 2 * lanes)
@@ -141,6 +145,6 @@ def _row(b: Any, bits: int, signed: bool, lanes: int, arguments: Any) -> None:
         b.store(total, b.inttoptr(address, ints.as_pointer()), align=4)
 
 
-def _load(b: Any, address: Any, offset: int, kind: Any, align: int) -> Any:
+def _load(b: Builder, address: Value, offset: int, kind: ir.Type, align: int) -> Any:
     pointer = b.inttoptr(b.add(address, constant64(offset)), kind.as_pointer())
     return b.load(pointer, align=align)

@@ -9,6 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.lanes import LANES, interleaved
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.microkernel import (
     I32,
     INTS,
@@ -29,7 +30,7 @@ def _in_pixel_order(half: int) -> list[int]:
 
 
 def _two_weights_more(
-    b: Any, running: list[Any], i: Any, codes: Any, distances: Any, weights: Any
+    b: Builder, running: list[Value], i: Value, codes: Value, distances: Value, weights: Value
 ) -> list[Any]:
     """Four interleaved sums with the products of listed weights i and i + 1 added."""
     both = b.load(b.bitcast(b.gep(weights, [i]), I32.as_pointer()), align=2)
@@ -50,7 +51,7 @@ def _two_weights_more(
     return result
 
 
-def _store_in_pixel_order(b: Any, final: list[Any], sums: Any) -> None:
+def _store_in_pixel_order(b: Builder, final: list[Value], sums: Value) -> None:
     for number in range(4):
         block, half = divmod(number, 2)
         picks = indices(_in_pixel_order(half))
@@ -60,8 +61,8 @@ def _store_in_pixel_order(b: Any, final: list[Any], sums: Any) -> None:
 
 
 @intrinsic
-def add_weights(typing: Any, sums: Any, bias: Any, planes: Any, offsets: Any, values: Any,
-                first: Any, end: Any) -> Any:  # fmt: skip
+def add_weights(typing: Typing, sums: Kind, bias: Kind, planes: Kind, offsets: Kind, values: Kind,
+                first: Kind, end: Kind) -> Any:  # fmt: skip
     """Sums of PIXELS neighbouring pixels over listed weights.
 
     Takes (sums, bias, planes, offsets, values, first, end): the address of int32 (PIXELS,),
@@ -69,7 +70,7 @@ def add_weights(typing: Any, sums: Any, bias: Any, planes: Any, offsets: Any, va
     from there, of int16 weights; and which of those, an even number.
     """
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
         sums, bias, planes, offsets, values, first, end = arguments
         codes = b.inttoptr(planes, ir.IntType(16).as_pointer())
         distances = b.inttoptr(offsets, I32.as_pointer())

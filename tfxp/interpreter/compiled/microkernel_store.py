@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.microkernel import I32, constant64, splat
 
 _I64 = ir.IntType(64)
@@ -37,9 +38,10 @@ def store_vectors(fixed: bool, code_bits: int) -> Callable[..., None]:
     """
 
     @intrinsic
-    def store(typing: Any, accumulators: Any, restart: Any, out: Any, length: Any, limits: Any,
-              sums: Any, factors: Any, lefts: Any, rights: Any, aways: Any) -> Any:  # fmt: skip
-        def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def store(typing: Typing, accumulators: Kind, restart: Kind, out: Kind, length: Kind,
+              limits: Kind, sums: Kind, factors: Kind, lefts: Kind, rights: Kind,
+              aways: Kind) -> Any:  # fmt: skip
+        def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
             sixteens = b.ashr(arguments[3], constant64(4))
             done = b.shl(sixteens, constant64(4))
             eights = b.ashr(b.sub(arguments[3], done), constant64(3))
@@ -53,12 +55,14 @@ def store_vectors(fixed: bool, code_bits: int) -> Callable[..., None]:
     return store
 
 
-def rounded_twice(b: Any, acc: Any, factor: Any, left: Any, right: Any, away: Any) -> Any:
+def rounded_twice(
+    b: Builder, acc: Value, factor: Value, left: Value, right: Value, away: Value
+) -> Any:
     """The two roundings in fixed point of a vector of int32; all arguments but `b` are such."""
     lanes, ints = acc.type.count, acc.type
     longs = ir.VectorType(_I64, lanes)
 
-    def constant(kind: Any, value: int) -> Any:
+    def constant(kind: ir.Type, value: int) -> Any:
         return ir.Constant(kind, [value] * lanes)
 
     product = b.mul(b.sext(b.shl(acc, left), longs), b.sext(factor, longs))
@@ -85,8 +89,8 @@ class _StoreVectors:
     """
 
     def __init__(
-        self, b: Any, fixed: bool, code_bits: int, lanes: int, first: Any, vectors: Any,
-        arguments: Any
+        self, b: Builder, fixed: bool, code_bits: int, lanes: int, first: Value, vectors: Value,
+        arguments: Values
     ) -> None:  # fmt: skip
         self.b, self.fixed, self.lanes, self.vectors = b, fixed, lanes, vectors
         self.ints = ir.VectorType(I32, lanes)
@@ -107,24 +111,24 @@ class _StoreVectors:
         part = constant64(0 if lanes == 16 else 4 * 5 * 16)
         self.sums = b.inttoptr(b.add(sums, part), self.ints.as_pointer())
 
-    def _vectors_at(self, address: Any, first: Any, kind: Any) -> Any:
+    def _vectors_at(self, address: Value, first: Value, kind: ir.Type) -> Any:
         offset = self.b.mul(
             first, constant64(kind.element.width // 8 if kind.element != (ir.FloatType()) else 4)
         )
         return self.b.inttoptr(self.b.add(address, offset), kind.as_pointer())
 
-    def _compare(self, how: str, left: Any, right: Any) -> Any:
+    def _compare(self, how: str, left: Value, right: Value) -> Any:
         compare = self.b.icmp_signed if self.fixed else self.b.fcmp_ordered
         return compare(how, left, right)
 
-    def _clamp(self, value: Any, low: Any, high: Any) -> Any:
+    def _clamp(self, value: Value, low: Value, high: Value) -> Any:
         value = self.b.select(self._compare("<", value, low), low, value)
         return self.b.select(self._compare(">", value, high), high, value)
 
-    def _load(self, pointer: Any, i: Any) -> Any:
+    def _load(self, pointer: Value, i: Value) -> Any:
         return self.b.load(self.b.gep(pointer, [i]), align=4)
 
-    def _scaled(self, i: Any, acc: Any) -> Any:
+    def _scaled(self, i: Value, acc: Value) -> Any:
         """The accumulator times its scale, within the outermost limits, rounded."""
         b, (least, most) = self.b, self.limits[:2]
         if self.fixed:
@@ -136,7 +140,7 @@ class _StoreVectors:
         magic = ir.Constant(self.number, [12582912.0] * self.lanes)
         return b.fsub(b.fadd(v, magic), magic)
 
-    def _step(self, i: Any, sums: list[Any]) -> list[Any]:
+    def _step(self, i: Value, sums: list[Value]) -> list[Any]:
         b = self.b
         type_low, type_high, low, high, zero = self.limits[2:]
         slot = b.gep(self.accumulators, [i])

@@ -10,6 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfxp.interpreter.compiled.lanes import LANES
+from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Values
 from tfxp.interpreter.compiled.microkernel import I32, INTS, constant64, splat
 from tfxp.interpreter.compiled.microkernel_store import rounded_twice
 
@@ -17,8 +18,8 @@ _BYTES = ir.VectorType(ir.IntType(8), LANES)
 
 
 @intrinsic
-def add_vectors(typing: Any, x: Any, y: Any, out: Any, vectors: Any, unsigned: Any, first: Any,
-                second: Any, last: Any, limits: Any) -> Any:  # fmt: skip
+def add_vectors(typing: Typing, x: Kind, y: Kind, out: Kind, vectors: Kind, unsigned: Kind,
+                first: Kind, second: Kind, last: Kind, limits: Kind) -> Any:  # fmt: skip
     """out = clamp(round(round(x') + round(y')) + zero) with x' = (x - zero) * 2^20, rounded twice.
 
     Takes (x, y, out, vectors, unsigned, first, second, last, limits): addresses of codes; how many
@@ -26,7 +27,7 @@ def add_vectors(typing: Any, x: Any, y: Any, out: Any, vectors: Any, unsigned: A
     (left, factor, right) of the sum; and (zero, low, high).
     """
 
-    def codegen(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
         x, y, out, vectors, unsigned, *tuples = arguments
         first, second, last, limits = (
             [splat(b, b.trunc(b.extract_value(values, i), I32), LANES) for i in range(3)]

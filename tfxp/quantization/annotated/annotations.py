@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.quantization.annotated.own_config import own_config
 from tfxp.quantization.layer_roles import role_of, table_name
 from tfxp.quantization.layer_table import LAYERS
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantization.role import KEEP
 from tfxp.tfmot import QuantizeAnnotate, QuantizeConfig
-from tfxp.transforms.layer_graph import Call, KerasLayer, LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.layer_spec import Treatment
 from tfxp.transforms.normalize.normalize import is_relu, is_softmax
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from tfxp.keras_types import KerasLayer
 from tfxp.quantization.layer_table import LAYERS
 from tfxp.quantization.quantize_config import TensorQuantizeConfig
 from tfxp.quantizers import BiasQuantizer, FormatQuantizer
 from tfxp.tfmot import QuantizeConfig
-from tfxp.transforms.layer_graph import KerasLayer, make_spec, weight_names
+from tfxp.transforms.layer_graph import make_spec, weight_names
 
 # Activation functions that close the layer; others are operators with a format of their own.
 _CLOSING = ("linear", "relu", "relu6")
@@ -46,10 +45,10 @@ def own_config(layer: KerasLayer, config: QuantizeConfig) -> TensorQuantizeConfi
     return TensorQuantizeConfig(weights, outputs[0] if outputs else None)
 
 
-def _is_tfxps(quantizer: Any) -> bool:
+def _is_tfxps(quantizer: object) -> bool:
     """Whether a quantizer is one that an integer file can repeat; a subclass may do otherwise."""
     return isinstance(quantizer, FormatQuantizer) and type(quantizer).__module__.startswith("tfxp.")
 
 
-def _is_bias(path: str, bias: str | None, quantizer: Any) -> bool:
+def _is_bias(path: str, bias: str | None, quantizer: object) -> bool:
     return path == bias and isinstance(quantizer, BiasQuantizer)

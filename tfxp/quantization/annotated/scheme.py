@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfxp.errors import UnsupportedLayerError
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.annotated.annotations import Annotation
 from tfxp.quantization.annotated.partial_precision import (
@@ -24,7 +24,7 @@ from tfxp.tfmot import (
     QuantizeScheme,
     quantize_scope,
 )
-from tfxp.transforms.layer_graph import KerasLayer, LayerGraph
+from tfxp.transforms.layer_graph import LayerGraph
 
 # What tfmot knows of a layer that is to be quantized, by the layer's name.
 LayerMap = dict[str, dict[str, Any]]

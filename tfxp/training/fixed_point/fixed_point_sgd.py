@@ -94,7 +94,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
         seed: int = 0,
         variables: Sequence[str] | None = None,
         name: str = "FixedPointSGD",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         _check(momentum, rounding, gradient_rounding, kwargs)
         kwargs["jit_compile"] = False
@@ -109,7 +109,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
         self.rounding, self.gradient_rounding = rounding, gradient_rounding
         self._names = None if variables is None else list(variables)
 
-    def build(self, var_list: Any) -> None:
+    def build(self, var_list: list[tf.Variable]) -> None:
         """Create accumulators (int32 codes), counters and, with momentum, velocities."""
         super().build(var_list)
         if getattr(self, "_built", False):
@@ -128,7 +128,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             )
         self._built = True
 
-    def update_step(self, gradient: Any, variable: Any) -> None:
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """One update of one variable."""
         slots = self._slots[self._index_dict[self._var_key(variable)]]
         gradient = tf.convert_to_tensor(gradient)
@@ -152,14 +152,14 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             self._accumulate(step, variable, slots, clipped)
         self._count(clipped, not_finite, slots)
 
-    def _quantized_gradient(self, gradient: Any, slots: _Slots) -> tuple[Any, Any]:
+    def _quantized_gradient(self, gradient: tf.Tensor, slots: _Slots) -> tuple[Any, Any]:
         fmt = slots.precision.weight_gradients  # type: ignore[union-attr]
         assert fmt is not None
         seed = self._seed(slots, 0)
         codes, clipped = quantize_exactly(gradient, fmt, self.gradient_rounding, seed)
         return codes * fmt.scale, clipped
 
-    def _step(self, gradient: Any, slots: _Slots) -> Any:
+    def _step(self, gradient: tf.Tensor, slots: _Slots) -> Any:
         """lr g, or lr v with momentum."""
         if slots.velocity is not None:
             velocity = self.momentum * slots.velocity + tf.cast(gradient, tf.float32)
@@ -167,7 +167,9 @@ class FixedPointSGD(keras.optimizers.Optimizer):
             gradient = tf.cast(velocity, gradient.dtype)
         return tf.cast(self.learning_rate, gradient.dtype) * gradient
 
-    def _accumulate(self, step: Any, variable: Any, slots: _Slots, clipped: dict[str, Any]) -> None:
+    def _accumulate(
+        self, step: tf.Tensor, variable: tf.Variable, slots: _Slots, clipped: dict[str, Any]
+    ) -> None:
         formats = slots.precision
         assert formats is not None
         weights, rest, clipped["weights"], clipped["accumulators"] = accumulate_exactly(
@@ -181,7 +183,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
         draw = tf.cast(self.iterations, tf.int64) * _DRAWS + number
         return tf.stack([tf.constant(slots.seed, tf.int64), draw])
 
-    def _count(self, clipped: dict[str, Any], not_finite: Any, slots: _Slots) -> None:
+    def _count(self, clipped: dict[str, Any], not_finite: tf.Tensor, slots: _Slots) -> None:
         limit = int(NOTABLE_SHARE * slots.size)
         clipped["steps"] = tf.ones((), tf.int64)
         clipped["elements"] = tf.constant(slots.size, tf.int64)
@@ -189,7 +191,7 @@ class FixedPointSGD(keras.optimizers.Optimizer):
         clipped["accumulator_steps"] = tf.cast(clipped["accumulators"] > limit, tf.int64)
         slots.counts.assign_add(tf.stack([clipped[name] for name in _COUNTS]))
 
-    def _slots_of(self, variable: Any, name: str) -> _Slots:
+    def _slots_of(self, variable: tf.Variable, name: str) -> _Slots:
         layer, _, attribute = name.rpartition("/")
         is_kernel = attribute not in _OTHERS
         precision = self.precision.get(layer) if is_kernel else self.others
@@ -271,7 +273,7 @@ class _Slots:
     velocity: Any = None
 
 
-def _full_name(variable: Any, known: Iterable[str]) -> str:
+def _full_name(variable: tf.Variable, known: Iterable[str]) -> str:
     """Layer and attribute, such as "conv0/kernel", of a variable called "layer/kernel:0".
 
     Inside a wrapper the path is longer, and names of layers may hold slashes themselves, so layers

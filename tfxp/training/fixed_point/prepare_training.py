@@ -94,7 +94,7 @@ def prepare_training(
     return ready
 
 
-def update_precision(quantized: Any, precision: PrecisionMap) -> dict[str, dict[str, str]]:
+def update_precision(quantized: KerasModel, precision: PrecisionMap) -> dict[str, dict[str, str]]:
     """What `FixedPointSGD` needs of a map: layer -> names of formats, where kernels are trained.
 
     Args:
@@ -142,7 +142,7 @@ def forward_precision(precision: PrecisionMap) -> PrecisionMap:
     )
 
 
-def saturation_of(model: Any) -> dict[str, float]:
+def saturation_of(model: KerasModel) -> dict[str, float]:
     """Clipped share of every activation gradient that was counted so far, by layer.
 
     Args:

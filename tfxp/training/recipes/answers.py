@@ -136,7 +136,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         smoothing: s.
     """
 
-    def __init__(self, from_logits: bool, smoothing: float, **_: Any) -> None:
+    def __init__(self, from_logits: bool, smoothing: float, **_: object) -> None:
         super().__init__(name="smoothed_cross_entropy")
         self.from_logits, self.smoothing = from_logits, smoothing
 

@@ -14,7 +14,7 @@ from tfxp.data.input_scaling import read_scalings
 from tfxp.errors import ConfigError
 from tfxp.formats import WrpnFormat
 from tfxp.keras import keras
-from tfxp.keras_types import KerasModel
+from tfxp.keras_types import KerasLayer, KerasModel, Samples
 from tfxp.measure import measure_model
 from tfxp.models import build_model
 from tfxp.precision import PrecisionMap
@@ -32,7 +32,7 @@ from tfxp.transforms.wrpn.widen import widen_model
 _SAMPLES = 512  # to measure ranges on
 
 
-def build_network(recipe: TrainingRecipe, x: Any) -> Any:
+def build_network(recipe: TrainingRecipe, x: Samples) -> Any:
     """The network of a recipe, not compiled; the same one for the same recipe.
 
     Args:
@@ -72,7 +72,7 @@ def build_network(recipe: TrainingRecipe, x: Any) -> Any:
     return quantize_model(model, precision, stats, fold_batch_norm=fold, backward=backward)
 
 
-def float_network(recipe: TrainingRecipe, x: Any) -> Any:
+def float_network(recipe: TrainingRecipe, x: Samples) -> Any:
     """The network before quantization: made or loaded, widened, rescaled."""
     model = _given_network(recipe)
     if recipe.widen is not None:
@@ -122,7 +122,7 @@ def _given_network(recipe: TrainingRecipe) -> KerasModel:
     return build_model(recipe.model["name"], **recipe.model.get("settings", {}))
 
 
-def precision_for(wanted: Any, model: KerasModel) -> PrecisionMap | None:
+def precision_for(wanted: object, model: KerasModel) -> PrecisionMap | None:
     """The precision map that a recipe's `precision` stands for in a network; None for float."""
     if isinstance(wanted, Mapping) and "wrpn" in wanted:
         return wrpn_precision(model, **wanted["wrpn"])
@@ -135,14 +135,14 @@ def training_map_of(recipe: TrainingRecipe) -> PrecisionMap | None:
     return precision if is_training_map(precision) else None
 
 
-def _wrpn_layers(model: Any, precision: PrecisionMap) -> list[str]:
+def _wrpn_layers(model: KerasModel, precision: PrecisionMap) -> list[str]:
     """Layers whose kernels are on a WRPN grid."""
     plan = prepare(model, fold=False)
     rules = precision.resolve(list(plan.points), plan.aliases, plan.selected())
     return [name for name in plan.macs if isinstance(rules[name].weights, WrpnFormat)]
 
 
-def _held_within_unit_range(model: Any, names: Collection[str]) -> Any:
+def _held_within_unit_range(model: KerasModel, names: Collection[str]) -> Any:
     """The same network with kernels constrained to [-1, 1]."""
     graph = LayerGraph.from_model(model)
     wanted = keras.constraints.serialize(UnitRange())
@@ -153,7 +153,7 @@ def _held_within_unit_range(model: Any, names: Collection[str]) -> Any:
     return graph.to_model(model.name)
 
 
-def _spread_weights(model: Any, names: list[str], std: float) -> None:
+def _spread_weights(model: KerasModel, names: list[str], std: float) -> None:
     """Give kernels a standard deviation, and cut them at -1 and 1."""
     for layer in model.layers:
         if layer.name in names:
@@ -164,7 +164,7 @@ def _spread_weights(model: Any, names: list[str], std: float) -> None:
                 kernel.assign(np.clip(values * (std / size), -1.0, 1.0))
 
 
-def _with_weight_decay(model: Any, decay: float) -> Any:
+def _with_weight_decay(model: KerasModel, decay: float) -> Any:
     """The same network with one L2 on all kernels, or none."""
     graph = LayerGraph.from_model(model)
     wanted = keras.regularizers.serialize(keras.regularizers.L2(decay)) if decay else None
@@ -176,7 +176,7 @@ def _with_weight_decay(model: Any, decay: float) -> Any:
     return graph.to_model(model.name)
 
 
-def _with_synchronized_norms(model: Any) -> Any:
+def _with_synchronized_norms(model: KerasModel) -> Any:
     """The same network whose BatchNormalization takes its means over all replicas."""
     graph = LayerGraph.from_model(model)
     norms = [spec for spec in graph.layers.values() if spec.kind == "BatchNormalization"]
@@ -185,5 +185,5 @@ def _with_synchronized_norms(model: Any) -> Any:
     return graph.to_model(model.name) if norms else model
 
 
-def _is_depthwise(layer: Any) -> bool:
+def _is_depthwise(layer: KerasLayer) -> bool:
     return hasattr(layer, "depthwise_kernel")

@@ -11,9 +11,10 @@ import numpy as np
 
 from tfxp.errors import ConfigError
 from tfxp.files import atomic_path
+from tfxp.keras_types import KerasModel
 
 
-def save_checkpoint(path: Path | None, model: Any, meta: dict[str, Any]) -> None:
+def save_checkpoint(path: Path | None, model: KerasModel, meta: dict[str, Any]) -> None:
     """Write weights, optimizer and `meta` (JSON values); an older file is replaced in one step.
 
     Args:
@@ -25,7 +26,7 @@ def save_checkpoint(path: Path | None, model: Any, meta: dict[str, Any]) -> None
     Raises:
         OutputError: it cannot be written; the older file is still there.
     """
-    arrays = {f"weight{i}": value for i, value in enumerate(model.get_weights())}
+    arrays: dict[str, Any] = {f"weight{i}": value for i, value in enumerate(model.get_weights())}
     variables = model.optimizer.variables
     arrays.update({f"optimizer{i}": v.numpy() for i, v in enumerate(variables)})
     if path is None:
@@ -52,7 +53,7 @@ def read_meta(path: Path) -> dict[str, Any] | None:
         ) from None
 
 
-def restore_checkpoint(path: Path, model: Any) -> None:
+def restore_checkpoint(path: Path, model: KerasModel) -> None:
     """Put a checkpoint's values into a model's weights and its optimizer's variables.
 
     Raises:

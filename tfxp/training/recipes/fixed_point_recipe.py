@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel
 from tfxp.precision import PrecisionMap
 from tfxp.quantization import BackwardSettings
 from tfxp.training.fixed_point.fixed_point_sgd import FixedPointSGD
 from tfxp.training.fixed_point.prepare_training import update_precision
+from tfxp.training.recipes.recipe import TrainingRecipe
 
 
 def backward_settings(backward: Mapping[str, Any] | None, seed: int) -> BackwardSettings:
@@ -29,7 +31,7 @@ def backward_settings(backward: Mapping[str, Any] | None, seed: int) -> Backward
 
 
 def fixed_point_optimizer(
-    model: Any, precision: PrecisionMap, learning_rate: Any, recipe: Any
+    model: KerasModel, precision: PrecisionMap, learning_rate: Any, recipe: TrainingRecipe
 ) -> FixedPointSGD:
     """The optimizer of a recipe whose precision is a training map.
 

@@ -211,7 +211,7 @@ class TrainingRecipe:
         return cls.from_dict(read_json(path, "training recipe"), os.fspath(path))
 
     @classmethod
-    def from_dict(cls, data: Any, where: str = "training recipe") -> TrainingRecipe:
+    def from_dict(cls, data: Mapping[str, Any], where: str = "training recipe") -> TrainingRecipe:
         """From its JSON form.
 
         Raises:
@@ -264,7 +264,7 @@ class TrainingRecipe:
         write_json(path, self.to_dict())
 
 
-def _unknown(name: str, value: Any, known: tuple[str, ...]) -> list[str]:
+def _unknown(name: str, value: object, known: tuple[str, ...]) -> list[str]:
     if not isinstance(value, Mapping):
         return [f"{name}: got {value!r}; expected an object of {', '.join(known)}"]
     extra = [str(key) for key in value if key not in known]
@@ -275,16 +275,17 @@ def _unknown(name: str, value: Any, known: tuple[str, ...]) -> list[str]:
     return [f"{name}: got {', '.join(extra)}; expected {', '.join(known)}{close}"]
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def given_sparsity(value: Any) -> SparsityMap | None:
+def given_sparsity(
+    value: dict[str, Any] | str | float | SparsityMap | None,
+) -> SparsityMap | None:
     """The sparsity map that a recipe's `sparsity` stands for."""
     if value is None:
         return None

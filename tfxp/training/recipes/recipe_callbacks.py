@@ -9,6 +9,7 @@ from typing import Any
 import tfxp.callbacks
 from tfxp.callbacks import PrecisionSchedule
 from tfxp.errors import ConfigError
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure import measure_model
 from tfxp.precision import ModelStats
 from tfxp.training.recipes.build_network import precision_for
@@ -17,7 +18,9 @@ from tfxp.training.recipes.recipe import TrainingRecipe
 SCHEDULE = "PrecisionSchedule"
 
 
-def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: Any, folder: Path) -> list[Any]:
+def recipe_callbacks(
+    recipe: TrainingRecipe, model: KerasModel, x: Samples, folder: Path
+) -> list[Any]:
     """Callbacks for one training, logging into its folder.
 
     `PrecisionSchedule` takes {"schedule": {epoch: precision as in a recipe}}; the others take the
@@ -46,7 +49,7 @@ def recipe_callbacks(recipe: TrainingRecipe, model: Any, x: Any, folder: Path) -
 
 
 def _schedule(
-    recipe: TrainingRecipe, model: Any, x: Any, folder: Path, schedule: Mapping[str, Any]
+    recipe: TrainingRecipe, model: KerasModel, x: Samples, folder: Path, schedule: Mapping[str, Any]
 ) -> PrecisionSchedule:
     """Precision by epoch; JSON knows keys of text only."""
     maps: dict[int, Any] = {}

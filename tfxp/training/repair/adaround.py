@@ -290,7 +290,7 @@ def _only_input(model: KerasModel, plan: QuantizationPlan, name: str, use: int) 
     return None if several or getattr(tensor, "_keras_mask", None) is not None else tensor
 
 
-def _first(tensors: Any) -> Any:
+def _first(tensors: tf.Tensor | Sequence[tf.Tensor]) -> Any:
     return tensors[0] if isinstance(tensors, list | tuple) else tensors
 
 

@@ -362,12 +362,12 @@ def _split(samples: int, unit: int, share: float, seed: int) -> tuple[np.ndarray
     return rows[np.sort(order[count:])].ravel(), rows[np.sort(order[:count])].ravel()
 
 
-def _cast(arrays: list[np.ndarray], rows: np.ndarray, model: Any) -> list[tf.Tensor]:
+def _cast(arrays: list[np.ndarray], rows: np.ndarray, model: KerasModel) -> list[tf.Tensor]:
     pairs = zip(arrays, model.inputs, strict=True)
     return [tf.cast(array[rows], tensor.dtype) for array, tensor in pairs]
 
 
-def _compile(model: Any, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], Any]:
+def _compile(model: KerasModel, plan: QuantizationPlan) -> Callable[[list[tf.Tensor]], Any]:
     """A graph function: outputs before a final softmax, and channel sums behind each kernel."""
     outputs = logit_tensors(plan, model)
     taps = [model.get_layer(name).get_output_at(0) for name in plan.macs]

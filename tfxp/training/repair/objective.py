@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.devices import per_replica, scope_of, strategy_of
 from tfxp.errors import DataError
+from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.sparsity.activation_penalty import ActivationPenalty
 from tfxp.training.repair.answer_loss import AnswerLoss
+
+# What a network reads: a tensor, or one for every input.
+Inputs: TypeAlias = tf.Tensor | Sequence[tf.Tensor]
 
 
 class Objective:
@@ -73,7 +77,7 @@ class Objective:
         """Whether a teacher has a share in the loss."""
         return self._share > 0
 
-    def step(self, optimizer: Any) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+    def step(self, optimizer: keras.optimizers.Optimizer) -> Callable[[Any, tf.Tensor], tf.Tensor]:
         """A compiled training step: (inputs, labels) -> loss.
 
         Args:
@@ -84,7 +88,7 @@ class Objective:
         with scope_of(self._qmodel):
             optimizer.build(variables)
 
-        def step(x: Any, y: Any, share: tf.Tensor) -> tf.Tensor:
+        def step(x: Inputs, y: Any, share: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 outputs, paid = self._forward(x)
                 loss = share * (self._loss(x, y, list(tf.nest.flatten(outputs))) + paid)
@@ -94,18 +98,18 @@ class Objective:
 
         return per_replica(self._strategy, step)
 
-    def _forward(self, x: Any) -> tuple[Any, tf.Tensor]:
+    def _forward(self, x: Inputs) -> tuple[Any, tf.Tensor]:
         """The network's outputs in training, and P."""
         if self._penalty is None:
             return self._qmodel(x, training=True), tf.constant(0.0)
         return self._penalty.run(x)
 
-    def examine(self, x: Any, y: tf.Tensor) -> tuple[float, float]:
+    def examine(self, x: Inputs, y: tf.Tensor) -> tuple[float, float]:
         """Decisions of a batch that are right (by the labels, or else by the teacher); its loss."""
         hits, loss = self._examine(x, y)
         return float(hits), float(loss)
 
-    def _loss(self, x: Any, y: Any, outputs: list[tf.Tensor]) -> tf.Tensor:
+    def _loss(self, x: Inputs, y: Any, outputs: list[tf.Tensor]) -> tf.Tensor:
         """The loss of a batch, right after the network has computed its outputs."""
         loss = tf.constant(0.0)
         if self._share < 1:
@@ -120,7 +124,7 @@ class Objective:
                 loss += self._share * part.kind.loss(wanted, part.kind.rows(found))
         return loss
 
-    def _look(self, x: Any, y: Any, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _look(self, x: Inputs, y: Any, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self._outputs(self._qmodel, x, False)
         answers, _ = _unpacked(y)
         if self._labelled:
@@ -132,10 +136,10 @@ class Objective:
         # A replica without a sample, behind the last batch, has no mean.
         return tf.add_n(hits), tf.math.multiply_no_nan(self._loss(x, y, outputs), share)
 
-    def _outputs(self, model: Callable[..., Any], x: Any, training: bool) -> list[tf.Tensor]:
+    def _outputs(self, model: Callable[..., Any], x: Inputs, training: bool) -> list[tf.Tensor]:
         return list(tf.nest.flatten(model(x, training=training)))
 
-    def _taught(self, x: Any) -> list[tf.Tensor]:
+    def _taught(self, x: Inputs) -> list[tf.Tensor]:
         assert self._teacher is not None
         found = self._outputs(self._teacher, x, False)
         return [

@@ -52,7 +52,7 @@ class RelativeAdam(keras.optimizers.Adam):
         for variable, size in zip(var_list, self._sizes, strict=True):
             self._size_of[self._var_key(variable)] = tf.constant(size, tf.float32)
 
-    def update_step(self, gradient: Any, variable: tf.Variable) -> None:
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Move one variable."""
         key = self._var_key(variable)
         size, number = self._size_of[key], self._index_dict[key]

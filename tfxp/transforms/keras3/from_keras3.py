@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import is_keras3_model, keras, keras3
+from tfxp.keras_types import KerasLayer, KerasNode, Tensor
 from tfxp.transforms.data_types import (
     FLOAT32,
     float32_policy,
@@ -53,7 +55,7 @@ def as_tf_keras(model: Any) -> Any:
         return _Converter().convert(model)
 
 
-def _complaints(model: Any) -> list[str]:
+def _complaints(model: KerasLayer) -> list[str]:
     """What cannot be converted, nested models included."""
     network = _network_of(model)
     if network is None:
@@ -71,7 +73,7 @@ def _complaints(model: Any) -> list[str]:
     return found
 
 
-def _warn_of_integers(model: Any) -> None:
+def _warn_of_integers(model: KerasLayer) -> None:
     layers = [layer for layer in model._flatten_layers() if not is_keras3_model(layer)]
     names = [layer.name for layer in layers if was_quantized(layer)]
     if names:
@@ -82,7 +84,7 @@ def _warn_of_integers(model: Any) -> None:
         )
 
 
-def _types(model: Any) -> dict[str, str]:
+def _types(model: KerasLayer) -> dict[str, str]:
     """Layer -> its floating-point type or policy, where that is not float32."""
     found: dict[str, str] = {}
     for operation in _network_of(model).operations:
@@ -95,13 +97,13 @@ def _types(model: Any) -> dict[str, str]:
     return found
 
 
-def _network_of(model: Any) -> Any:
+def _network_of(model: KerasLayer) -> Any:
     """The functional model inside a Sequential; None for subclassed and unbuilt ones."""
     network = getattr(model, "_functional", None) if _is_sequential(model) else model
     return network if hasattr(network, "_nodes_by_depth") else None
 
 
-def _nodes(network: Any) -> list[Any]:
+def _nodes(network: KerasLayer) -> list[Any]:
     """The calls that outputs depend on, in order; masks that Keras passes on by itself, and what
     computes them, are left out, since tf_keras does the same."""
     every = [
@@ -119,7 +121,7 @@ def _nodes(network: Any) -> list[Any]:
     return found[::-1]
 
 
-def _arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(node: KerasNode) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of a call without what tf_keras finds out by itself."""
     args, kwargs = tuple(node.arguments.args), dict(node.arguments.kwargs)
     tensors = [value for value in keras3().tree.flatten((args, kwargs)) if _is_tensor(value)]
@@ -132,11 +134,11 @@ def _arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     }
 
 
-def _mask_of(tensor: Any) -> Any:
+def _mask_of(tensor: Tensor) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Tensor, b: Tensor) -> bool:
     """Whether two arguments are the same value, or are computed alike. A model from a file
     computes a mask twice: where it was computed when saved, and where Keras finds it again."""
     if not (_is_tensor(a) and _is_tensor(b)):
@@ -156,18 +158,18 @@ def _equal(a: Any, b: Any) -> bool:
     return len(parts) == len(others) and all(map(_equal, parts, others))
 
 
-def _node_of(tensor: Any) -> Any:
+def _node_of(tensor: Tensor) -> Any:
     history = tensor._keras_history
     return history.operation._inbound_nodes[history.node_index]
 
 
-def _settings(operation: Any) -> dict[str, Any]:
+def _settings(operation: KerasLayer) -> dict[str, Any]:
     """What an operation computes with besides its arguments, such as an axis."""
     public = {key: value for key, value in vars(operation).items() if not key.startswith("_")}
     return {key: value for key, value in public.items() if key != "name"}
 
 
-def _is_sequential(model: Any) -> bool:
+def _is_sequential(model: KerasLayer) -> bool:
     return isinstance(model, keras3().Sequential)
 
 
@@ -178,7 +180,7 @@ class _Converter:
         self._twins: dict[int, Any] = {}
         self._after: dict[int, Any] = {}
 
-    def convert(self, model: Any) -> Any:
+    def convert(self, model: KerasLayer) -> Any:
         network = _network_of(model)
         tensors: dict[Any, Any] = {}
         for tensor in network.inputs:
@@ -200,7 +202,7 @@ class _Converter:
             _copy_weights(operation, self._twins.get(id(operation)))
         return twin
 
-    def _add(self, node: Any, tensors: dict[Any, Any]) -> None:
+    def _add(self, node: KerasNode, tensors: dict[Any, Any]) -> None:
         operation = node.operation
         _check_mask(node, tensors)
         if _merged_constants(node):
@@ -223,7 +225,7 @@ class _Converter:
         for tensor, value in zip(node.outputs, tf.nest.flatten(result), strict=True):
             tensors[_key(tensor)] = value
 
-    def _twin(self, operation: Any) -> Any:
+    def _twin(self, operation: KerasLayer) -> Any:
         if id(operation) not in self._twins:
             if is_keras3_model(operation):
                 self._twins[id(operation)] = self.convert(operation)
@@ -232,7 +234,7 @@ class _Converter:
         return self._twins[id(operation)]
 
 
-def _merged_constants(node: Any) -> list[Any]:
+def _merged_constants(node: KerasNode) -> list[Any]:
     """Constants among the tensors that a merging layer such as Add is called with."""
     given = node.arguments.args[0] if node.arguments.args else None
     if not isinstance(node.operation, keras3().layers.Layer) or not isinstance(given, list | tuple):
@@ -240,7 +242,7 @@ def _merged_constants(node: Any) -> list[Any]:
     return [value for value in given if value is not None and not _is_tensor(value)]
 
 
-def _with_constant(node: Any, tensors: dict[Any, Any]) -> Any:
+def _with_constant(node: KerasNode, tensors: dict[Any, Any]) -> Any:
     """A tensor merged with a constant, which tf_keras' own layers do not take.
 
     Raises:
@@ -259,14 +261,14 @@ def _with_constant(node: Any, tensors: dict[Any, Any]) -> Any:
     return constant_layer(kind, value[0], operation.name)(tensors[_key(read[0])])
 
 
-def _is_without_mask(node: Any, args: Any, kwargs: Any) -> bool:
+def _is_without_mask(node: KerasNode, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether tf_keras would find a mask where Keras 3 gives none, as it does where a call has
     several tensors as arguments: that of a recurrent layer with initial states."""
     found = any(_mask_of(tensor) is not None for tensor in tf.nest.flatten((args, kwargs)))
     return found and node.arguments.kwargs.get("mask") is None
 
 
-def _check_mask(node: Any, tensors: dict[Any, Any]) -> None:
+def _check_mask(node: KerasNode, tensors: dict[Any, Any]) -> None:
     """Refuses a layer that Keras 3 gives a mask which tf_keras does not know any more."""
     source = next(iter(node.arguments.keras_tensors), None)
     if source is None or node.arguments.kwargs.get("mask") is None:
@@ -287,7 +289,7 @@ def _like(structure: Any, tensors: list[Any], twins: dict[Any, Any]) -> Any:
     return keras3().tree.pack_sequence_as(structure, found)
 
 
-def _copy_weights(operation: Any, twin: Any) -> None:
+def _copy_weights(operation: KerasLayer, twin: Any) -> None:
     if twin is None or is_keras3_model(operation) or type(operation).__name__ == "Normalization":
         return
     with naming(operation.name, type(operation).__name__, "its weights cannot be converted"):
@@ -296,10 +298,10 @@ def _copy_weights(operation: Any, twin: Any) -> None:
             twin.set_weights(weights)
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return isinstance(value, keras3().KerasTensor)
 
 
-def _key(tensor: Any) -> tuple[int, int, int]:
+def _key(tensor: Tensor) -> tuple[int, int, int]:
     operation, node_index, tensor_index = tensor._keras_history[:3]
     return id(operation), node_index, tensor_index

@@ -5,17 +5,18 @@ The defaults are those of Keras' activations of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from tfxp.errors import ModelError
 
 Tensor: TypeAlias = tf.Tensor
+Tensors: TypeAlias = tf.Tensor | Sequence[tf.Tensor]
 
 
-def name_steps(results: Any, sources: Any, name: str) -> None:
+def name_steps(results: Tensors, sources: Tensors, name: str) -> None:
     """Name the layers that Keras made around functions between two sets of tensors.
 
     Its own names count up by the process, so that two twins of one model would differ.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tfxp.errors import ModelError
+from tfxp.keras_types import Tensor
 
 # (Keras 3's ops, the function's arguments) -> tensor
 Function = Callable[..., Any]
@@ -29,17 +31,17 @@ def _reduced(name: str) -> Function:
     )
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> Any:
     """Constants as float32; whole numbers and tensors as they are."""
     return np.asarray(value, np.float32) if isinstance(value, list | tuple | float) else value
 
 
-def _axes(axis: Any) -> Any:
+def _axes(axis: object) -> Any:
     return tuple(int(one) for one in axis) if isinstance(axis, list | tuple) else axis
 
 
-def _slice(ops: Any, x: Any, key: Any, **_: Any) -> Any:
-    def read(one: Any) -> Any:
+def _slice(ops: ModuleType, x: Tensor, key: object, **_: object) -> Any:
+    def read(one: object) -> Any:
         if isinstance(one, dict):
             return slice(one["start"], one["stop"], one["step"])
         return one
@@ -47,18 +49,16 @@ def _slice(ops: Any, x: Any, key: Any, **_: Any) -> Any:
     return x[tuple(map(read, key)) if isinstance(key, list | tuple) else read(key)]
 
 
-def _pad(
-    ops: Any, x: Any, paddings: Any, mode: str = "CONSTANT", name: Any = None, value: Any = 0
-) -> Any:
+def _pad(ops: ModuleType, x: Tensor, paddings: Any, mode: str = "CONSTANT", name: str | None = None,
+         value: object = 0) -> Any:  # fmt: skip
     pairs = [[int(size) for size in pair] for pair in paddings]
     if mode.upper() != "CONSTANT":
         return ops.pad(x, pairs, mode=mode.lower())
     return ops.pad(x, pairs, constant_values=value or 0)
 
 
-def _matmul(
-    ops: Any, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, **rest: Any
-) -> Any:
+def _matmul(ops: ModuleType, a: Tensor, b: Tensor, transpose_a: bool = False,
+            transpose_b: bool = False, **rest: object) -> Any:  # fmt: skip
     if any(rest.values()):
         raise ModelError(f"tf.linalg.matmul: got {rest}; expected transpose_a and transpose_b")
     turned = [ops.swapaxes(x, -1, -2) if t else x for x, t in ((a, transpose_a), (b, transpose_b))]
@@ -66,13 +66,15 @@ def _matmul(
 
 
 def _pool(name: str) -> Function:
-    def call(ops: Any, x: Any, ksize: Any, strides: Any, padding: str, **_: Any) -> Any:
+    def call(
+        ops: ModuleType, x: Tensor, ksize: Any, strides: Any, padding: str, **_: object
+    ) -> Any:
         return getattr(ops, name)(x, ksize, strides, padding.lower())
 
     return call
 
 
-def _split(ops: Any, x: Any, given: Any, axis: int = 0, **_: Any) -> Any:
+def _split(ops: ModuleType, x: Tensor, given: Any, axis: int = 0, **_: object) -> Any:
     if isinstance(given, int):
         return ops.split(x, given, axis)
     return ops.split(x, [int(end) for end in np.cumsum(given)[:-1]], axis)

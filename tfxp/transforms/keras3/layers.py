@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from tfxp.keras import keras, keras3, layers
-from tfxp.transforms.activation_functions import function_name, shadowing
+from tfxp.keras_types import KerasLayer, Tensor
+from tfxp.transforms.activation_functions import ActivationConfig, function_name, shadowing
 from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.data_types import FLOAT32, float32_config
 from tfxp.transforms.keras3.functions import FUNCTIONS, name_steps
@@ -47,27 +48,27 @@ _FUNCTION_KEYS = ("activation", "recurrent_activation")
 _INNER = ("layer", "backward_layer", "cell")
 
 
-def _named(x: Any, part: str) -> str:
+def _named(x: Tensor, part: str) -> str:
     """A name for a layer behind a tensor, after the layer that produces it."""
     layer, node_index = x._keras_history[:2]
     return f"{layer.name}_{part}" + (f"_{node_index}" if node_index else "")
 
 
-def _hard_sigmoid(x: Any) -> Any:
+def _hard_sigmoid(x: Tensor) -> Any:
     line = layers.Rescaling(1 / 6, 0.5, name=_named(x, "line"))(x)
     return layers.ReLU(max_value=1.0, name=_named(x, "limits"))(line)
 
 
-def _hard_swish(x: Any) -> Any:
+def _hard_swish(x: Tensor) -> Any:
     return layers.Multiply(name=_named(x, "hard_swish"))([x, _hard_sigmoid(x)])
 
 
-def _leaky_relu(x: Any) -> Any:
+def _leaky_relu(x: Tensor) -> Any:
     return layers.LeakyReLU(0.2, name=_named(x, "leaky_relu"))(x)
 
 
 def _behind(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def apply(x: Any) -> Any:
+    def apply(x: Tensor) -> Any:
         result = function(x)
         name_steps(result, x, _named(x, name))
         return result
@@ -90,7 +91,7 @@ COMPOSED: dict[str, Callable[[Any], Any]] = {
 _WEIGHTLESS = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 
 
-def complaint_of(layer: Any) -> str | None:
+def complaint_of(layer: KerasLayer) -> str | None:
     """Why a Keras 3 layer has no tf_keras twin; None if it has one."""
     if name_of(layer) in BEFORE_MODELS:
         return TO_THE_DATA
@@ -105,7 +106,7 @@ class _NoTwin(Exception):
     """The sentence's middle: what cannot be converted."""
 
 
-def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:
+def twin_of(layer: KerasLayer, name: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:
     """A new tf_keras layer without weights, and what is to be applied to its output, or None."""
     if name_of(layer) == "SpectralNormalization":  # training has normalized the kernel inside
         return twin_of(layer.layer, name or layer.name)
@@ -125,7 +126,7 @@ def twin_of(layer: Any, name: str | None = None) -> tuple[Any, Callable[[Any], A
         raise _NoTwin(f"tf_keras refuses it: {text[:120]}") from error
 
 
-def _config_of(layer: Any) -> dict[str, Any]:
+def _config_of(layer: KerasLayer) -> dict[str, Any]:
     """A layer's configuration, whose activations are what their names say."""
     try:
         config: dict[str, Any] = layer.get_config()
@@ -142,7 +143,7 @@ _ACTIVATION_LAST = (
 )  # fmt: skip
 
 
-def _function_behind(layer: Any, config: dict[str, Any]) -> Callable[[Any], Any] | None:
+def _function_behind(layer: KerasLayer, config: dict[str, Any]) -> Callable[[Any], Any] | None:
     """What is applied behind a layer in place of its activation function; None if nothing is."""
     if name_of(layer) not in _ACTIVATION_LAST:
         return None
@@ -153,19 +154,19 @@ def _function_behind(layer: Any, config: dict[str, Any]) -> Callable[[Any], Any]
         raise _NoTwin(f"its activation is a {name_of(function)}; make that the next layer")
     twin_of(function)  # says what is wrong with it before anything is built
 
-    def apply(x: Any) -> Any:
+    def apply(x: Tensor) -> Any:
         twin, after = twin_of(function, _named(x, function.name))
         return twin(x) if after is None else after(twin(x))
 
     return apply
 
 
-def name_of(layer: Any) -> str:
+def name_of(layer: KerasLayer) -> str:
     """The name of a layer's class."""
     return type(layer).__name__
 
 
-def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _converted(layer: KerasLayer, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Class and configuration in tf_keras."""
     name = name_of(layer)
     if not type(layer).__module__.startswith("keras."):
@@ -197,7 +198,7 @@ def _converted(layer: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     return kind, result
 
 
-def _augments(layer: Any) -> bool:
+def _augments(layer: KerasLayer) -> bool:
     """Whether a layer changes images while training only. Training state is not taken along, and
     tf_keras knows few of these layers."""
     name = name_of(layer)
@@ -233,14 +234,14 @@ def _parameters(kind: Any) -> set[str]:
     return names - {"self", "args", "kwargs"}
 
 
-def _function(key: str, value: Any) -> Any:
+def _function(key: str, value: ActivationConfig) -> Any:
     function = function_name(value)
     if function in _SAME:
         return _SAME[function]
     raise _NoTwin(f"{key} {function!r} is defined otherwise in tf_keras, or not at all")
 
 
-def _inner(layer: Any, key: str) -> dict[str, Any]:
+def _inner(layer: KerasLayer, key: str) -> dict[str, Any]:
     """A layer inside a wrapper, such as what is bidirectional or distributed over time."""
     owner = getattr(layer, "forward_layer", None) if key == "layer" else None
     inner = owner or getattr(layer, key)
@@ -248,12 +249,12 @@ def _inner(layer: Any, key: str) -> dict[str, Any]:
     return {"class_name": kind.__name__, "config": config}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Regularizers and constraints in the form that tf_keras reads."""
     if isinstance(value, dict) and "class_name" in value:
         return {"class_name": value["class_name"], "config": value["config"]}
     return value
 
 
-def _array(values: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _array(values: object, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(values, np.float32).reshape(shape)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import layers
+from tfxp.keras_types import KerasLayer, Tensor
 from tfxp.transforms.data_types import float32_value
 from tfxp.transforms.keras3 import functions
 from tfxp.transforms.keras3.layers import COMPOSED
@@ -22,18 +23,18 @@ from tfxp.transforms.keras3.layers import COMPOSED
 Operation = Callable[..., Any]
 
 
-def _pad(op: Any, x: Any, constant_values: Any = None) -> Any:
+def _pad(op: KerasLayer, x: Tensor, constant_values: Any = None) -> Any:
     return tf.pad(x, [list(pair) for pair in op.pad_width], op.mode.upper(), constant_values or 0)
 
 
-def _reshape(op: Any, x: Any) -> Any:
+def _reshape(op: KerasLayer, x: Tensor) -> Any:
     return tf.reshape(x, [-1 if size is None else size for size in op.newshape])
 
 
 def _alike(function: Callable[[Any, Any], Any]) -> Operation:
     """A function of two tensors, of which one may be a constant of whole numbers."""
 
-    def call(op: Any, x: Any, y: Any) -> Any:
+    def call(op: KerasLayer, x: Tensor, y: Tensor) -> Any:
         kinds = {value.dtype for value in (x, y) if hasattr(value, "_keras_history")}
         if len(kinds) == 1:
             kind = kinds.pop()
@@ -43,14 +44,14 @@ def _alike(function: Callable[[Any, Any], Any]) -> Operation:
     return call
 
 
-def _swapped(op: Any, x: Any) -> Any:
+def _swapped(op: KerasLayer, x: Tensor) -> Any:
     order = list(range(len(x.shape)))
     first, second = op.axis1, op.axis2
     order[first], order[second] = order[second], order[first]
     return tf.transpose(x, order)
 
 
-def _moved(op: Any, x: Any) -> Any:
+def _moved(op: KerasLayer, x: Tensor) -> Any:
     rank = len(x.shape)
     moves = zip(np.atleast_1d(op.destination), np.atleast_1d(op.source), strict=True)
     places = {int(to) % rank: int(of) % rank for to, of in moves}
@@ -58,7 +59,7 @@ def _moved(op: Any, x: Any) -> Any:
     return tf.transpose(x, [places[a] if a in places else next(rest) for a in range(rank)])
 
 
-def _split(op: Any, x: Any) -> Any:
+def _split(op: KerasLayer, x: Tensor) -> Any:
     """Into equal parts, or at places."""
     given, axis = op.indices_or_sections, op.axis
     if isinstance(given, int):
@@ -68,34 +69,34 @@ def _split(op: Any, x: Any) -> Any:
     return tf.split(x, sizes, axis)
 
 
-def _tiled(op: Any, x: Any) -> Any:
+def _tiled(op: KerasLayer, x: Tensor) -> Any:
     repeats = np.atleast_1d(op.repeats).tolist()
     return tf.tile(x, [1] * (len(x.shape) - len(repeats)) + repeats)
 
 
-def _flipped(op: Any, x: Any) -> Any:
+def _flipped(op: KerasLayer, x: Tensor) -> Any:
     axes = range(len(x.shape)) if op.axis is None else np.atleast_1d(op.axis)
     return tf.reverse(x, [int(axis) % len(x.shape) for axis in axes])
 
 
-def _normalized(op: Any, x: Any) -> Any:
+def _normalized(op: KerasLayer, x: Tensor) -> Any:
     if op.order != 2:
         raise ModelError(f"operation {op.name!r}: got order {op.order}; expected 2.")
     return tf.math.l2_normalize(x, op.axis, epsilon=(op.epsilon or _EPSILON) ** 2)
 
 
-def _resized(op: Any, x: Any) -> Any:
+def _resized(op: KerasLayer, x: Tensor) -> Any:
     if op.antialias or op.crop_to_aspect_ratio or op.pad_to_aspect_ratio:
         raise ModelError(f"operation {op.name!r}: got antialias or an aspect ratio; expected none.")
     return tf.image.resize(x, op.size, op.interpolation)
 
 
-def _relu(op: Any, x: Any) -> Any:
+def _relu(op: KerasLayer, x: Tensor) -> Any:
     return layers.ReLU(op.max_value, op.negative_slope, op.threshold, name=op.name)(x)
 
 
 def _pool(by_rank: dict[int, Any]) -> Operation:
-    def call(op: Any, x: Any) -> Any:
+    def call(op: KerasLayer, x: Tensor) -> Any:
         kind = by_rank[len(x.shape)]
         size, strides = op.pool_size, op.strides
         return kind(size, strides, op.padding, op.data_format, name=op.name)(x)
@@ -103,7 +104,7 @@ def _pool(by_rank: dict[int, Any]) -> Operation:
     return call
 
 
-def _reduced(function: Any) -> Operation:
+def _reduced(function: Callable[..., Any]) -> Operation:
     return lambda op, x: function(x, op.axis, keepdims=op.keepdims)
 
 

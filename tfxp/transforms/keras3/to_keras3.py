@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfxp.errors import ModelError
 from tfxp.keras import keras3
-from tfxp.transforms.activation_functions import GELU_TANH, function_name
+from tfxp.keras_types import KerasLayer
+from tfxp.transforms.activation_functions import GELU_TANH, ActivationConfig, function_name
 from tfxp.transforms.data_types import float32_config
+from tfxp.transforms.keras3.functions import Tensors
 from tfxp.transforms.keras3.functions_back import FUNCTIONS
 from tfxp.transforms.keras3.layers import COMPOSED
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
@@ -159,7 +161,7 @@ def _own_function(spec: LayerSpec) -> str:
     return "" if inside else function_name(spec.config.get("activation"))
 
 
-def _name_operations(result: Any, sources: Any, name: str) -> None:
+def _name_operations(result: Tensors, sources: Tensors, name: str) -> None:
     """Names after the layer for the operations between two sets of tensors; those that Keras 3
     gives them can be those of the user's layers."""
     module = keras3()
@@ -240,7 +242,7 @@ def _parameters(cls: Any) -> set[str]:
     return names - {"self", "args", "kwargs"}
 
 
-def _function(value: Any) -> Any:
+def _function(value: ActivationConfig) -> Any:
     """An activation of the same definition: one that both have, or a function of ops."""
     if isinstance(value, dict) and hasattr(keras3().layers, value.get("class_name", "")):
         return _made(value["class_name"], value["config"])
@@ -253,7 +255,7 @@ def _function(value: Any) -> Any:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Numbers and tuples of a configuration; regularizers and constraints in Keras 3's form."""
     if isinstance(value, dict) and "class_name" in value:
         module = value.get("module", "").replace("tf_keras", "keras")
@@ -264,7 +266,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _take_weights(layer: Any, spec: LayerSpec) -> None:
+def _take_weights(layer: KerasLayer, spec: LayerSpec) -> None:
     """Give a layer the spec's weights, in the order in which both frameworks create them."""
     if not spec.weights or spec.kind == "Normalization":
         return

@@ -9,11 +9,15 @@ A layer that was trained in float8 holds its kernel as real numbers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfxp.keras_types import KerasLayer
 from tfxp.transforms.data_types import float32_value
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Layers that can be quantized or carry LoRA -> where they keep what these change.
 _KERNELS = {
@@ -28,7 +32,7 @@ _SCALED = ("Dense", "Embedding")  # whose scales have the shape of a row of code
 _READABLE = (None, "int8", "float8")
 
 
-def obstacle_of(layer: Any) -> str | None:
+def obstacle_of(layer: KerasLayer) -> str | None:
     """Why a layer's weights cannot be had as real numbers; None if they can."""
     for part in _all_layers(layer):
         mode, kind = getattr(part, "quantization_mode", None), type(part).__name__
@@ -39,12 +43,12 @@ def obstacle_of(layer: Any) -> str | None:
     return None
 
 
-def was_quantized(layer: Any) -> bool:
+def was_quantized(layer: KerasLayer) -> bool:
     """Whether a layer, or one inside it, computes with whole numbers in Keras 3."""
     return any(getattr(part, "quantization_mode", None) for part in _all_layers(layer))
 
 
-def weights_of(layer: Any) -> list[np.ndarray]:
+def weights_of(layer: KerasLayer) -> list[np.ndarray]:
     """All weights in tf_keras' order."""
     if type(layer).__name__ == "SpectralNormalization":
         return weights_of(layer.layer)  # training has normalized them
@@ -56,20 +60,20 @@ def weights_of(layer: Any) -> list[np.ndarray]:
     return found + [weight for inner in layer._layers for weight in weights_of(inner)]
 
 
-def _all_layers(layer: Any) -> list[Any]:
+def _all_layers(layer: KerasLayer) -> list[Any]:
     return [layer, *(part for inner in layer._layers for part in _all_layers(inner))]
 
 
-def _is_changed(layer: Any) -> bool:
+def _is_changed(layer: KerasLayer) -> bool:
     return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
-def _own(layer: Any) -> list[Any]:
+def _own(layer: KerasLayer) -> list[Any]:
     """Variables of a layer itself, without those of layers inside it."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
-def _merged(layer: Any, name: str) -> np.ndarray:
+def _merged(layer: KerasLayer, name: str) -> np.ndarray:
     """A kernel with what LoRA added, divided by its scale."""
     kernel = _real(getattr(layer, f"_{name}"))
     if layer.quantization_mode == "int8":
@@ -81,6 +85,6 @@ def _merged(layer: Any, name: str) -> np.ndarray:
     return np.asarray(kernel + layer.lora_alpha / layer.lora_rank * first @ second, np.float32)
 
 
-def _real(weight: Any) -> np.ndarray:
+def _real(weight: tf.Variable) -> np.ndarray:
     array = np.asarray(float32_value(np.asarray(weight)))
     return array.astype(np.float32) if array.dtype == np.int8 else array

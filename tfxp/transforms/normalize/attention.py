@@ -152,7 +152,7 @@ class _Parts:
         return self._step(f"{part}_by_head", layers.Permute, x, _SWAPPED, shape=by_head)
 
     def _step(
-        self, part: str, kind: Any, source: Ref, setting: Any, shape: Shape | None = None
+        self, part: str, kind: type, source: Ref, setting: object, shape: Shape | None = None
     ) -> Ref:
         """A layer without weights."""
         layer = kind(setting, name=f"{self._name}_{part}")

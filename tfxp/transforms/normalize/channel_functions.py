@@ -11,7 +11,7 @@ argument; what has another axis, or options without an operator, keeps another n
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def _from_layer(call: Call, spec: LayerSpec) -> None:
     call.read(call.refs()[0], axis=axis)
 
 
-def _is_last(axis: Any, rank: int) -> bool:
+def _is_last(axis: int | Sequence[int] | None, rank: int) -> bool:
     return axis is not None and [int(a) % rank for a in np.atleast_1d(axis)] == [rank - 1]
 
 

@@ -25,19 +25,19 @@ class ConstantLayer(keras.layers.Layer):
         learned: whether training changes it.
     """
 
-    def __init__(self, shape: Sequence[int], learned: bool = False, **kwargs: Any) -> None:
+    def __init__(self, shape: Sequence[int], learned: bool = False, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.shape, self.learned = tuple(int(size) for size in shape), bool(learned)
         self.supports_masking = True
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Create the constant."""
         self.constant = self.add_weight(
             name="constant", shape=self.shape, initializer="zeros", trainable=self.learned
         )
         self.built = True
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+    def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
         """The input's shape, broadcast to the constant's."""
         sample = tf.TensorShape(input_shape)
         return tf.broadcast_static_shape(sample, tf.TensorShape((1, *self.shape)))
@@ -59,7 +59,7 @@ class AddConstant(ConstantLayer):
         [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     """
 
-    def call(self, inputs: Any) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """x + c."""
         return inputs + self.constant
 
@@ -68,7 +68,7 @@ class AddConstant(ConstantLayer):
 class SubtractFromConstant(ConstantLayer):
     """y = c - x."""
 
-    def call(self, inputs: Any) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """c - x."""
         return self.constant - inputs
 
@@ -77,7 +77,7 @@ class SubtractFromConstant(ConstantLayer):
 class MultiplyConstant(ConstantLayer):
     """y = x * c."""
 
-    def call(self, inputs: Any) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """x * c."""
         return inputs * self.constant
 
@@ -85,7 +85,7 @@ class MultiplyConstant(ConstantLayer):
 CONSTANT_LAYERS = ("AddConstant", "SubtractFromConstant", "MultiplyConstant")
 
 
-def constant_layer(kind: Any, value: Any, name: str, learned: bool = False) -> Any:
+def constant_layer(kind: type, value: object, name: str, learned: bool = False) -> Any:
     """A layer that holds a value."""
     array = np.asarray(value, np.float32)
     layer = kind(array.shape, learned, name=name)

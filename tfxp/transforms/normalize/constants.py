@@ -29,7 +29,7 @@ class Learned(np.ndarray):
     """A constant that weights went into; training may go on with it."""
 
 
-def is_constant(value: Any) -> bool:
+def is_constant(value: object) -> bool:
     """Whether an argument of a call is a tensor of its own, no number and no layer's output."""
     if isinstance(value, np.ndarray | tf.Tensor | tf.Variable):
         return bool(np.ndim(value))

@@ -29,7 +29,7 @@ class FunctionCall:
         shapes = [graph.shape_of(ref) for ref in refs]
         return cls(tuple(call.args), call.kwargs, shapes, call.output_shapes[0], integers)
 
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
+    def argument(self, position: int, name: str, default: object = None) -> Any:
         """An argument, however it was given; tensors are `Ref`s, constants plain values."""
         value = self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
         return value.numpy() if isinstance(value, tf.Tensor) and hasattr(value, "numpy") else value
@@ -44,7 +44,7 @@ class FunctionCall:
         """Whether both arguments of a function of two are tensors."""
         return all(isinstance(value, Ref) for value in self.operands)
 
-    def number(self, value: Any) -> Any:
+    def number(self, value: object) -> Any:
         """A number, or one per channel, as Rescaling takes it; None for other constants."""
         array = np.asarray(value, np.float64)
         if self.inputs[0] != self.output:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tfxp.keras import keras
 from tfxp.transforms.layer_graph import LayerSpec, make_spec
 
 
-def function_spec(function: Any, name: str) -> LayerSpec:
+def function_spec(function: Callable[..., Any], name: str) -> LayerSpec:
     """A layer that calls a TensorFlow function, which any Keras loads.
 
     Example:

@@ -6,8 +6,6 @@ where(x > 0, f, a * f)          = a leaky ReLU of f, where f is x or elu(x)
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfxp.keras import layers
@@ -62,7 +60,7 @@ def _threshold(graph: LayerGraph, condition: Ref, source: Ref) -> float | None:
     return _number(limit) if first == source else None
 
 
-def _multiple(graph: LayerGraph, ref: Any, source: Ref) -> float | None:
+def _multiple(graph: LayerGraph, ref: object, source: Ref) -> float | None:
     """The number a of a tensor `a * source`; None for other tensors."""
     if not isinstance(ref, Ref):
         return None
@@ -75,7 +73,7 @@ def _multiple(graph: LayerGraph, ref: Any, source: Ref) -> float | None:
     return _number(second if first == source else first)
 
 
-def _is_zero(graph: LayerGraph, value: Any) -> bool:
+def _is_zero(graph: LayerGraph, value: object) -> bool:
     if isinstance(value, Ref):
         return plain_name(graph.spec_of(value)) == "zeros_like"
     return _number(value) == 0
@@ -87,7 +85,7 @@ def _argument_of(graph: LayerGraph, ref: Ref, function: str) -> Ref | None:
     return call.refs()[0] if plain_name(graph.layers[call.layer]) == function else None
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, Ref) or np.size(value) != 1:
+def _number(value: object) -> float | None:
+    if isinstance(value, Ref) or np.size(np.asarray(value)) != 1:
         return None
-    return float(np.ravel(value)[0])
+    return float(np.ravel(np.asarray(value))[0])

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from tfxp.transforms.layer_graph import KerasLayer, LayerGraph, LayerSpec, Shape
+from tfxp.keras_types import KerasLayer
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Shape
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,9 @@ def _convert(graph: LayerGraph, call: Call, spec: LayerSpec, converter: Converte
     call.read(refs[0] if len(refs) == 1 else refs)
 
 
-def _with_constant(kind: Any, value: Any, use: FunctionCall, name: str, change: Any = None) -> Any:
+def _with_constant(
+    kind: type, value: object, use: FunctionCall, name: str, change: Any = None
+) -> Any:
     """A layer that holds a constant of one sample's shape; None for one with a value per sample."""
     array = np.asarray(value, np.float32)
     rank = len(use.output)
@@ -65,7 +67,7 @@ def _with_constant(kind: Any, value: Any, use: FunctionCall, name: str, change: 
     return constant_layer(kind, array, name, isinstance(value, Learned))
 
 
-def _sum(sign: float, kind: Any) -> Converter:
+def _sum(sign: float, kind: type) -> Converter:
     def convert(use: FunctionCall, name: str) -> Any:
         if use.two_tensors:
             return kind(name=name)
@@ -109,7 +111,7 @@ def _negative(use: FunctionCall, name: str) -> Any:
     return layers.Rescaling(-1.0, name=name)
 
 
-def _pairwise(kind: Any) -> Converter:
+def _pairwise(kind: type) -> Converter:
     return lambda use, name: kind(name=name) if use.two_tensors else None
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
 from tfxp.keras import layers
+from tfxp.keras_types import Samples
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.wrpn.layer_rules import WITH_KERNELS
 from tfxp.transforms.wrpn.rescale_ranges import channel_moments
 
 
 def add_batch_norms(
-    graph: LayerGraph, data: Any, skip: Collection[str], batch_size: int
+    graph: LayerGraph, data: Samples, skip: Collection[str], batch_size: int
 ) -> list[str]:
     """Insert BatchNormalization that is the identity at inference and, nearly, in training.
 

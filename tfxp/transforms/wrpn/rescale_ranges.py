@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tfxp.data.named_inputs import InputSignature
 from tfxp.errors import DataError
 from tfxp.keras import tf
+from tfxp.keras_types import KerasModel, Samples
 from tfxp.transforms.layer_graph import LayerGraph, Ref
+
+# A model, and the same as one TensorFlow function.
+_Probe: TypeAlias = tuple[KerasModel, Callable[..., Any]]
 
 _BINS = 1 << 14
 
 
 def measured_ranges(
-    graph: LayerGraph, points: Mapping[Ref, str], data: Any, percentile: float, batch_size: int
+    graph: LayerGraph, points: Mapping[Ref, str], data: Samples, percentile: float, batch_size: int
 ) -> dict[Ref, float]:
     """The percentile of each tensor's values over the data; two passes unless it is 100.
 
@@ -39,7 +43,7 @@ def measured_ranges(
 
 
 def _percentiles(
-    probe: Any, data: Any, batch_size: int, largest: np.ndarray, percentile: float
+    probe: _Probe, data: Samples, batch_size: int, largest: np.ndarray, percentile: float
 ) -> np.ndarray:
     """Upper edges of the bins that hold the percentiles, from histograms over [0, largest]."""
     counts = np.zeros((len(largest), _BINS), np.int64)
@@ -53,7 +57,7 @@ def _percentiles(
 
 
 def channel_moments(
-    graph: LayerGraph, refs: list[Ref], data: Any, batch_size: int
+    graph: LayerGraph, refs: list[Ref], data: Samples, batch_size: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and variance of every channel of each tensor over the data.
 
@@ -101,7 +105,7 @@ def stated_ranges(
 def _look_up(graph: LayerGraph, ref: Ref, stats: Any) -> Any:
     while True:
         name = graph.spec_of(ref).name
-        layer = stats.layers.get(name) or stats.layers.get(stats.aliases.get(name))
+        layer = stats.layers.get(name) or stats.layers.get(stats.aliases.get(name, ""))
         if layer is not None:
             return layer.activations
         refs = graph.calls[ref.call].refs()
@@ -110,7 +114,7 @@ def _look_up(graph: LayerGraph, ref: Ref, stats: Any) -> Any:
         ref = refs[0]
 
 
-def _probe(graph: LayerGraph, refs: list[Ref]) -> Any:
+def _probe(graph: LayerGraph, refs: list[Ref]) -> _Probe:
     """A model that returns the tensors, called as one TensorFlow function."""
     model = graph.to_model("probe", refs)
     call = tf.function(lambda *batch: model(batch if len(batch) > 1 else batch[0], training=False))
@@ -118,7 +122,7 @@ def _probe(graph: LayerGraph, refs: list[Ref]) -> Any:
     return model, call.get_concrete_function(*signature)
 
 
-def _run(probe: Any, data: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
+def _run(probe: _Probe, data: Samples, batch_size: int) -> Iterator[list[np.ndarray]]:
     """The tensors, batch by batch."""
     model, call = probe
     for batch, _ in InputSignature.of(model).batches(data, batch_size, "calibration data"):
