@@ -19,8 +19,8 @@ from tfxp.interpreter.registry import Arithmetic, Array, Engine, Kernel, Node, f
 from tfxp.interpreter.shape_arithmetic import ShapeArithmetic
 from tfxp.interpreter.size_limit import largest_tensor
 
-#: Bytes of activations, and images, that one pass over a stack has at most.
-_PASS_BYTES, _PASS_IMAGES = 2**21, 16
+#: Bytes of activations alive at once, and images, that one pass over a stack has at most.
+_PASS_BYTES, _PASS_IMAGES = 2**21, 32
 #: Elements of the largest tensor of a graph whose stated sizes are placeholders.
 _SMALL = 2**16
 _DAMAGED = (
@@ -224,8 +224,20 @@ class Executor:
 
     def images_per_pass(self) -> int:
         """How many images run together: as many as stay in the nearest caches."""
-        activations = sum(t.size * t.dtype.itemsize for t in self.graph.tensors if t.data is None)
-        return int(max(1, min(_PASS_IMAGES, _PASS_BYTES // max(1, activations))))
+        return int(max(1, min(_PASS_IMAGES, _PASS_BYTES // max(1, self._most_alive()))))
+
+    def _most_alive(self) -> int:
+        """Bytes of the activations that are needed at once, where they are most."""
+        sizes = {i: t.size * t.dtype.itemsize for i, t in enumerate(self.graph.tensors)}
+        alive = {index: sizes[index] for index in self.graph.inputs}
+        most = sum(alive.values())
+        for node in self.nodes:
+            alive.update((index, sizes[index]) for index in node.operator.outputs)
+            most = max(most, sum(alive.values()))
+            ended = [index for index in alive if self.last_use.get(index, -1) <= node.index]
+            for index in ended:
+                del alive[index]
+        return most
 
 
 def prepare(
