@@ -122,6 +122,8 @@ setup(
     extras_require={
         # the documentation site: mkdocs build --strict
         "docs": ["mkdocs-jupyter", "mkdocs-material", "mkdocstrings[python]"],
+        # Google's viewer of graphs, which shows what `tfxp measure --node_data` writes
+        "model-explorer": ["ai-edge-model-explorer"],
         "test": ["mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],
         # data sets by their names, tfds:mnist/3.0.1; it imports the first without saying so
         "tfds": ["importlib-resources", "tensorflow-datasets"],

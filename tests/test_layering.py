@@ -18,6 +18,7 @@ FREE = {
     "file_kind",
     "files",
     "folder_lock",
+    "heartbeat",
     "keras_types",
     "progress",
     "retracing",

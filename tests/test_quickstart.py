@@ -26,17 +26,19 @@ def test_quickstart_is_exact_and_accurate(tmp_path):
     assert 0 < summary["macs_executed"] < summary["macs_total"]
     assert summary["tflite_bytes"] == (tmp_path / "model.tflite").stat().st_size
     assert summary["tflite_bytes"] < summary["float_bytes"] / 2
-    assert "<figure>" in (tmp_path / "report.html").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "digits.npz",
-        "float.keras",
-        "model.tflite",
-        "precision.json",
-        "quantized.keras",
-        "report.html",
-        "summary.json",
-        "weights.h",
-    ]
+    page = (tmp_path / "report.html").read_text()
+    assert "<figure>" in page and "Handwritten digits" in page
+    for column in ("executed", "SQNR"):
+        assert f">{column}</th>" in page
+    # what users look at, and what the pipeline's steps hand on
+    results = {"report.html", "summary.json", "model.tflite", "weights.h", "precision.json"}
+    networks = {"digits.npz", "all_images.npz", "float.keras", "quantized.keras"}
+    figures = {"stats.json", "quantize.json", "export.json", "run.json", "litert.json"}
+    state = {"pipeline.json", ".tfxp_pipeline.json"}
+    assert {path.name for path in tmp_path.iterdir()} == results | networks | figures | state
+    again = [sys.executable, "-m", "tfxp", "run-all", str(tmp_path / "pipeline.json")]
+    done = subprocess.run(again, capture_output=True, text=True, cwd=TOOL.parent.parent)
+    assert done.returncode == 0 and "0 steps done, 6 kept" in done.stdout
 
 
 def test_unwritable_folder_is_told_before_the_work():

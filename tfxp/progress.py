@@ -163,6 +163,11 @@ def shown_by_default(show: bool | None) -> Iterator[None]:
         _shown = before
 
 
+def is_silenced() -> bool:
+    """Whether `show=None` of a Progress means False now, as in tools with --quiet."""
+    return _shown is False
+
+
 def track(
     items: Iterable[_Item],
     title: str,

@@ -5,12 +5,15 @@
     tools/measure_model.py --model=resnet8.h5 --data=cifar10_train.npz --precision=w6a6 \
         --json=figures.json --html=before_and_after.html
     tools/measure_model.py --model=quantized.keras --data=cifar10_test.npz --html=noise.html
+    tools/measure_model.py --model=quantized.keras --stats=resnet8_stats.json \
+        --data=cifar10_test.npz --figures=export.json,run.json --html=report.html
 
 The statistics file is what quantize_model.py --stats and assign_precision.py take. With --precision
 the model is also quantized and measured again: SQNR of every layer against the float model, zeros
-before and after. A model that is quantized already is measured on its grids. --json has more than
-the table: percentiles, histograms over powers of two, and for the word lengths of --candidate_bits
-what every format would clip.
+before and after. A model that is quantized already is measured on its grids; --stats then gives the
+float network's ranges and zeros beside it. --figures adds to the page what other tools found:
+accuracies, sizes, executed multiplications. --json has more than the table: percentiles, histograms
+over powers of two, and for the word lengths of --candidate_bits what every format would clip.
 """
 
 from __future__ import annotations
@@ -28,6 +31,15 @@ from tfxp.formats import TensorStats, candidates
 from tfxp.formats.tensor_stats import LOG2_LOW
 from tfxp.precision import LayerStats, ModelStats, PrecisionMap
 from tfxp.progress import Progress
+from tfxp.report import (
+    ModelFigures,
+    model_costs,
+    model_page,
+    provenance,
+    tool_figures,
+    write_node_data,
+    write_tensorboard_graph,
+)
 
 _FLAGS = cli.ToolFlags(__doc__)
 _MODEL = _FLAGS.model()
@@ -40,9 +52,26 @@ _FLAGS.input_scale()
 _FLAGS.input_shift()
 _BATCH_SIZE = _FLAGS.batch_size(64)
 _PRECISION = _FLAGS.precision()
+_STATS = _FLAGS.DEFINE_string(
+    "stats", None, "Statistics (.json) of the float network, for a --model that is quantized."
+)
+_FIGURES = _FLAGS.DEFINE_list(
+    "figures", [], "What quantize, export and run wrote with --json, for the page."
+)
+_NAME = _FLAGS.DEFINE_string("name", None, "What the page calls the network (its file).")
 _BITS = _FLAGS.DEFINE_list("candidate_bits", ["4", "6", "8", "16"], "Word lengths for --json.")
 _OUTPUT = _FLAGS.output("Statistics file to write (.json).", ".json")
 _HTML = _FLAGS.output("Save a page with the ranges and all figures (.html).", ".html", name="html")
+_NODE_DATA = _FLAGS.output(
+    "Folder for node data of Google's Model Explorer, to look at beside the exported file.",
+    name="node_data",
+    folder=True,
+)
+_TENSORBOARD = _FLAGS.output(
+    "Folder for TensorBoard's GRAPHS dashboard: a node per layer with its figures.",
+    name="tensorboard",
+    folder=True,
+)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 _TENSORS = ("activations", "pre_activations", "weights", "bias")
@@ -51,7 +80,7 @@ _PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 
 def main() -> None:
     """Measure, print a row per layer, write what was asked for."""
-    bits = word_lengths()
+    bits, found = word_lengths(), tool_figures(_FIGURES.value)
     model = tfxp.load_model(_MODEL.value, **_OPENING.options())
     model, _ = tfxp.split_normalization(model, always=False)
     data = read_data(
@@ -71,13 +100,16 @@ def main() -> None:
     if _OUTPUT.value:
         stats.save(_OUTPUT.value)
         print(f"Statistics are in {_OUTPUT.value}.")
+    shown = page_figures(stats, after, precision, found)
     if _JSON.value:
-        run_figures = page_figures(stats, after, precision).run.to_dict()
-        write_json(_JSON.value, {**figures(stats, after, bits), "run": run_figures})
+        write_json(_JSON.value, {**figures(stats, after, bits), "run": shown.run.to_dict()})
+    if _NODE_DATA.value:
+        paths = write_node_data(_NODE_DATA.value, shown.layers).values()
+        print(f"model-explorer FILE.tflite --node_data_paths={','.join(map(str, paths))}")
+    if _TENSORBOARD.value:
+        write_tensorboard_graph(_TENSORBOARD.value, shown.layers)
     if _HTML.value:
-        from tfxp.report import model_page
-
-        model_page(page_figures(stats, after, precision)).write(_HTML.value)
+        model_page(shown).write(_HTML.value)
         print(f"Look at {_HTML.value}.")
 
 
@@ -99,8 +131,16 @@ def measured(model: Any, data: Source) -> tuple[ModelStats, ModelStats | None, P
     if is_quantized(model):
         if _PRECISION.value:
             raise ConfigError("precision: got one for a model that is quantized already.")
-        stats = measure(model, data, "measuring")
-        return stats, stats, tfxp.precision_of(model)
+        after = measure(model, data, "measuring")
+        before = ModelStats.load(_STATS.value) if _STATS.value else after
+        if list(before.layers) != list(after.layers):
+            raise ConfigError(
+                f"stats {_STATS.value!r}: got layers {', '.join(before.layers)}; expected those of "
+                f"the model, {', '.join(after.layers)}. Measure the network that it was made of."
+            )
+        return before, after, tfxp.precision_of(model)
+    if _STATS.value:
+        raise ConfigError("stats: got some for a float model; expected a quantized one beside it.")
     stats = measure(model, data, "measuring")
     if not _PRECISION.value:
         return stats, None, PrecisionMap.uniform("float", "float")
@@ -186,14 +226,19 @@ def split(seen: TensorStats, bits: list[int]) -> dict[int, list[dict[str, object
     return {width: [found.to_dict() for found in candidates(seen, width)] for width in bits}
 
 
-def page_figures(stats: ModelStats, after: ModelStats | None, precision: PrecisionMap) -> Any:
+def page_figures(
+    stats: ModelStats, after: ModelStats | None, precision: PrecisionMap, found: dict[str, Any]
+) -> ModelFigures:
     """What the page shows, and what `tfxp report` compares runs by."""
-    from tfxp.report import ModelFigures, model_costs, provenance
-
-    name = _MODEL.value.rstrip("/").split("/")[-1]
-    costs = model_costs(stats, precision) if after else {}
-    origin = provenance([_MODEL.value, _DATA.value])
-    return ModelFigures(name, stats, precision, after=after, costs=costs, provenance=origin)
+    return ModelFigures(
+        _NAME.value or _MODEL.value.rstrip("/").split("/")[-1],
+        stats,
+        precision,
+        after=after,
+        costs=model_costs(stats, precision) if after else {},
+        provenance=provenance([_MODEL.value, _DATA.value, *_FIGURES.value]),
+        **found,
+    )
 
 
 run = cli.entry_point(main, _FLAGS)

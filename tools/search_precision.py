@@ -87,6 +87,11 @@ _DIRECTORY = _FLAGS.output(
 )
 _OUTPUT = _FLAGS.output("The best precision map.", ".json")
 _REPORT = _FLAGS.output("Write a page about the search (.html).", ".html", name="report")
+_TENSORBOARD = _FLAGS.output(
+    "Folder for TensorBoard's HPARAMS dashboard: bits and figures of every trial.",
+    name="tensorboard",
+    folder=True,
+)
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
 
@@ -110,6 +115,7 @@ def main() -> int | None:
         progress=_PROGRESS.value,
         direction=_DIRECTION.value,
         patience=_PATIENCE.value,
+        tensorboard=_TENSORBOARD.value,
     )
     print(f"{search.goal.describe()}; {len(search.space.parameters())} parameters", flush=True)
     result = search.run()

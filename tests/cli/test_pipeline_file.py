@@ -49,6 +49,19 @@ def test_steps_are_kept_until_something_changes(folder, capsys):
     assert go(folder, capsys, "--again") == (0, "3 steps done, 0 kept")
 
 
+def test_files_in_a_list_are_read_too(folder, capsys):
+    steps = json.loads((folder / "p.json").read_text())
+    steps["steps"][2]["flags"]["json"] = "export.json"
+    page = {"model": "q.keras", "data": "data.npz", "figures": ["export.json"], "html": "q.html"}
+    steps["steps"].append({"name": "page", "command": "measure", "flags": page})
+    (folder / "p.json").write_text(json.dumps(steps))
+    assert go(folder, capsys) == (0, "4 steps done, 0 kept")
+    assert "tfxp measure --model=q.keras" in (folder / "q.html").read_text()  # not this process
+    steps["steps"][2]["flags"]["check"] = False  # other figures of the export, the same model
+    (folder / "p.json").write_text(json.dumps(steps))
+    assert go(folder, capsys) == (0, "2 steps done, 2 kept")
+
+
 def test_a_step_that_fails_ends_the_pipeline(folder, capsys):
     (folder / "data.npz").unlink()
     assert exit_of("run_pipeline", f"--pipeline={folder / 'p.json'}") == 1

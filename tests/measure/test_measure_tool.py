@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import tfxp
 from tfxp.keras import keras, layers
 from tools import measure_model
 
@@ -58,9 +59,35 @@ def test_figures_before_and_after(files, capsys):
         assert f">{heading}</h2>" in page
 
 
+def test_page_of_a_quantized_model_has_the_float_network_and_other_tools_figures(files, capsys):
+    folder = files[0]
+    model = keras.models.load_model(folder / "float.keras")
+    with np.load(folder / "data.npz") as data:
+        stats = tfxp.measure_model(model, data["x"])
+    stats.save(folder / "s.json")
+    tfxp.quantize_model(model, "w4a4", stats).save(folder / "q.keras")
+    row = {"name": "hidden", "macs_total": 8, "macs_executed": 6, "runs": 1}
+    row |= {"macs_skipped_activation": 2, "macs_skipped_weight": 0}
+    row |= {"zero_fraction_input": 0.25, "zero_fraction_weights": 0.0}
+    found = {"engine": "fast", "arithmetic": "litert", "accuracy": 0.5, "layers": [row]}
+    (folder / "run.json").write_text(json.dumps(found))
+    flags = [f"--stats={folder}/s.json", f"--figures={folder}/run.json", "--name=My network"]
+    pages = [f"--html={folder}/q.html", f"--json={folder}/q.json"]
+    assert run(folder, f"--model={folder}/q.keras", *flags, *pages) == 0
+    capsys.readouterr()
+    page, figures = (folder / "q.html").read_text(), json.loads((folder / "q.json").read_text())
+    assert "<h1>My network in few bits</h1>" in page and ">executed</th>" in page
+    layer = next(x for x in figures["run"]["layers"] if x["name"] == "hidden")
+    assert layer["executed"] == 0.75 and layer["high"] == stats["hidden"].activations.max
+    assert figures["run"]["accuracies"] == {"integers in the interpreter": 0.5}
+    assert run(folder, f"--model={folder}/float.keras", *flags) == 1
+    assert "stats: got some for a float model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
+        (["--figures=/nowhere.json"], "/nowhere.json"),
         (["--candidate_bits=4,x"], "candidate_bits: got"),
         (["--html=/dev/null/p.html"], "cannot be written"),
         (["--precision=w4"], "w4"),

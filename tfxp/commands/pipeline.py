@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from tfxp.cli.one_command import COMMANDS
 from tfxp.errors import ConfigError, TfxpError, check_fields, did_you_mean
 from tfxp.files import read_json, write_json
+from tfxp.heartbeat import never_silent
 from tfxp.version import __version__
 
 SCHEMA = 1
@@ -112,7 +114,8 @@ def run_pipeline(
                 continue
             say(f"{title}: tfxp {step.command} {' '.join(step.arguments())}")
             started = time.monotonic()
-            _run(step)
+            with never_silent(title):
+                _run(step)
             written = {path: _digest(path) for path in _outputs(step) if os.path.exists(path)}
             done[step.name] = {"key": key, "written": written}
             write_json(_STATE, done)
@@ -152,7 +155,8 @@ def _argument(name: str, value: object) -> str:
 def _run(step: Step) -> None:
     module = importlib.import_module(f"tfxp.tools.{COMMANDS[step.command]}")
     try:
-        module.run([f"tfxp {step.command}", *step.arguments()])
+        with _command_line("tfxp", step.command, *step.arguments()):
+            module.run([f"tfxp {step.command}", *step.arguments()])
     except SystemExit as end:
         if end.code == 130:
             raise KeyboardInterrupt from None
@@ -175,10 +179,17 @@ def _outputs(step: Step) -> list[str]:
 def _key(step: Step) -> str:
     """What decides whether a step is to be done again."""
     written = set(_outputs(step))
-    texts = [str(value) for value in step.flags.values()]
+    texts = [text for value in step.flags.values() for text in _texts(value)]
     read = {text: _digest(text) for text in texts if text not in written and os.path.exists(text)}
     whole = [__version__, step.command, dict(step.flags), read]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def _texts(value: object) -> list[str]:
+    """What may be paths in a flag's value: itself, and the parts of a list."""
+    if isinstance(value, list):
+        return [str(part) for part in value]
+    return [str(value), *str(value).split(",")]
 
 
 def _is_whole(known: object, key: str) -> bool:
@@ -216,6 +227,16 @@ def _files(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in path.rglob("*") if file.is_file())
     else:
         yield path
+
+
+@contextmanager
+def _command_line(*words: str) -> Iterator[None]:
+    """Pages say which command made them: that of the step."""
+    before, sys.argv = sys.argv, list(words)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 @contextmanager

@@ -162,6 +162,21 @@ def short_count(value: float) -> str:
     return f"{value:.3g}"
 
 
+def figure_text(key: FigureKey, value: float) -> str:
+    """A figure as pages write it.
+
+    Example:
+        >>> keys = {key.key: key for key in FIGURE_KEYS}
+        >>> figure_text(keys["zeros"], 0.25), figure_text(keys["macs"], 1200)
+        ('25 %', '1,200')
+    """
+    if key.unit == "share":
+        return percent(value)
+    if key.unit == "dB":
+        return decibels(value)
+    return f"{value:,.0f}" if key.unit == "count" else f"{value:.4g}"
+
+
 def decibels(value: float | None) -> str:
     """A noise as pages write it; empty for none."""
     if value is None:

@@ -3,6 +3,7 @@
 import tfxp.keras  # noqa: F401  first, because it loads TensorFlow quietly
 from tfxp.search.fast_evaluator import FastEvaluator, Score
 from tfxp.search.fingerprint import scores_fingerprint
+from tfxp.search.hparams_log import HparamsLog
 from tfxp.search.precision_search import PrecisionSearch, SearchResult
 from tfxp.search.search_goal import SearchGoal
 from tfxp.search.search_settings import METHODS, SearchSettings
@@ -13,6 +14,7 @@ from tfxp.search.trial_record import SearchTrial, TrialRecord
 __all__ = [
     "METHODS",
     "FastEvaluator",
+    "HparamsLog",
     "PrecisionSearch",
     "Score",
     "SearchGoal",

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tfxp.progress import Progress
 from tfxp.quantization import quantize_model
 from tfxp.search import oracles
 from tfxp.search.distributed import role_of_process, run_chief, run_worker
+from tfxp.search.hparams_log import HparamsLog
 from tfxp.search.precision_tuner import PrecisionTuner
 from tfxp.search.search_goal import SearchGoal, check_cost, make_pricer
 from tfxp.search.search_settings import SearchSettings
@@ -112,10 +114,12 @@ class PrecisionSearch:
         energy: table of energies, for costs of energy.
         progress: draw a progress bar? None: on a terminal only.
         patience: seconds after which a chief thinks a silent worker dead.
+        tensorboard: folder for TensorBoard's HPARAMS dashboard, see `HparamsLog`.
         fields: fields of the settings, instead of `settings`.
 
     Raises:
         ConfigError, DataError, ModelError, UnsupportedLayerError: what cannot be.
+        OutputError: a folder takes no files.
 
     Example:
         >>> search = tfxp.PrecisionSearch(model, (x, y), tolerance=0.01)   # doctest: +SKIP
@@ -137,6 +141,7 @@ class PrecisionSearch:
         energy: EnergyTable | None = None,
         progress: bool | None = None,
         patience: float = 300.0,
+        tensorboard: str | os.PathLike[str] | None = None,
         **fields: Any,
     ) -> None:
         if settings is not None and fields:
@@ -146,6 +151,7 @@ class PrecisionSearch:
         if isinstance(metric, str):
             self.settings = dataclasses.replace(self.settings, metric=metric)
         self._progress, self._patience = progress, patience
+        self._tensorboard = tensorboard
         self._directory = os.fspath(directory or tempfile.mkdtemp(prefix="tfxp_search_"))
         model = as_tf_keras(model)
         data = samples_of(data, model, "search data")
@@ -181,7 +187,7 @@ class PrecisionSearch:
         role = role_of_process()
         with hold_folder(self._directory, "search", _ADVICE, role != "worker"):
             ledger = self._ledger(role)
-            record = TrialRecord(ledger, self.space, self.goal)
+            record = TrialRecord(ledger, self.space, self.goal, self._hparams_log(role))
             oracle = self._make_oracle(record)
             known, started = len(record), time.monotonic()
             title, total = f"searching ({self.settings.method})", oracle.max_trials
@@ -219,6 +225,11 @@ class PrecisionSearch:
         except KeyboardInterrupt:
             return True
         return False
+
+    def _hparams_log(self, role: str) -> Callable[[SearchTrial], None] | None:
+        if self._tensorboard is None or role == "worker":  # the chief writes
+            return None
+        return HparamsLog(self._tensorboard, self.space, self.goal).write
 
     def _ledger(self, role: str) -> EvaluationLedger:
         if role == "worker":  # the chief keeps it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxp.assign import Configuration, EvaluationLedger, WordSpace, pareto_front
@@ -87,10 +87,18 @@ class TrialRecord:
         ledger: where they are kept; what it has already counts as finished.
         space: what configurations mean.
         goal: what is looked for.
+        on_trial: takes every trial that is finished, those of earlier runs included.
     """
 
-    def __init__(self, ledger: EvaluationLedger, space: WordSpace, goal: SearchGoal) -> None:
+    def __init__(
+        self,
+        ledger: EvaluationLedger,
+        space: WordSpace,
+        goal: SearchGoal,
+        on_trial: Callable[[SearchTrial], None] | None = None,
+    ) -> None:
         self.ledger, self.space, self.goal = ledger, space, goal
+        self._on_trial = on_trial
         self.trials: dict[str, SearchTrial] = {}
         self._by_configuration: dict[Configuration, SearchTrial] = {}
         self.best: SearchTrial | None = None
@@ -113,6 +121,8 @@ class TrialRecord:
     def _remember(self, trial: SearchTrial) -> None:
         self.trials[trial.number] = trial
         self._by_configuration[trial.configuration] = trial
+        if self._on_trial is not None:
+            self._on_trial(trial)
         if not (trial.complete and trial.accepted):
             return
         rank = self.goal.rank
