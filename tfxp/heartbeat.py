@@ -35,7 +35,7 @@ def never_silent(title: str, least: float = _LEAST) -> Iterator[None]:
         yield
         return
     before, heard = (sys.stdout, sys.stderr), _Heard()
-    sys.stdout, sys.stderr = (_Listening(stream, heard) for stream in before)  # type: ignore
+    sys.stdout, sys.stderr = (_Listening(stream, heard) for stream in before)
     ended, target = threading.Event(), sys.stderr
     thread = threading.Thread(target=_watch, args=(title, least, heard, target, ended), daemon=True)
     thread.start()

@@ -27,7 +27,8 @@ def export_qonnx(qmodel: KerasModel, path: str | os.PathLike[str], *, batch: int
         Quant(x) = clip(round(x / scale), qmin, qmax) * scale
 
     Inputs are images as Keras has them, channels last; inside, channels come first. Where a step
-    rounds half up, half a step is added and Quant rounds by FLOOR. All numbers are whole numbers
+    rounds half up, half a step is added, to the bias where there is one, and Quant rounds by
+    FLOOR. All numbers are whole numbers
     of steps below 2^24, so that float32 computes them exactly.
 
     Args:
@@ -90,8 +91,9 @@ class _Writer:
             return
         scale = 2.0**-step.fractional_bits
         if step.rounding == "half_up":
-            half = self._constant(f"{step.name}_half", scale / 2)
-            value = self._node("Add", [value, half], f"{step.name}_up")
+            if step.weights is None:
+                half = self._constant(f"{step.name}_half", scale / 2)
+                value = self._node("Add", [value, half], f"{step.name}_up")
         elif step.rounding != "half_even":
             raise ExportError(
                 f"layer {step.name!r}: rounds by {step.rounding}, as 16-bit activations do; "
@@ -139,6 +141,7 @@ class _Writer:
         return self._node(
             "Conv", [*inputs, *self._bias(step)], f"{step.name}_sum", kernel_shape=list(size),
             strides=step.options["strides"], group=groups, pads=_pads(step, source, size),
+            dilations=[1, 1],  # QONNX's change to channels last wants it said
         )  # fmt: skip
 
     def _dense(self, step: Step) -> str:
@@ -215,11 +218,18 @@ class _Writer:
         return self._quant(self._constant(f"{name}_real", kernel), name, scale, bits, signed)
 
     def _bias(self, step: Step) -> list[str]:
+        """The bias, with the half step that rounding by FLOOR wants; a ReLU behind it is no harm.
+
+        floor(max(v, 0) / s + 1/2) = max(floor(v / s + 1/2), 0), and so for a limit on the grid.
+        """
         assert step.weights is not None
-        if step.weights.bias is None or step.weights.bias_scale is None:
-            return []
-        values = (step.weights.bias * step.weights.bias_scale).astype(np.float32)
-        return [self._constant(f"{step.name}_bias", values)]
+        bias, scale = step.weights.bias, step.weights.bias_scale
+        half = 2.0 ** -(step.fractional_bits + 1) if step.rounding == "half_up" else 0.0
+        if bias is None or scale is None:
+            if not half:
+                return []
+            bias, scale = np.zeros(step.shape[-1]), 1.0
+        return [self._constant(f"{step.name}_bias", bias * scale + half)]
 
     def _quant(self, value: str, name: str, scale: float | np.ndarray, bits: int, signed: bool,
                mode: str = "ROUND") -> str:  # fmt: skip
