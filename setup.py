@@ -122,6 +122,8 @@ setup(
     extras_require={
         # the documentation site: mkdocs build --strict
         "docs": ["mkdocs-jupyter", "mkdocs-material", "mkdocstrings[python]"],
+        # C++ for FPGAs from the QONNX file; its emulation wants g++
+        "hls4ml": ["hls4ml>=1.3", "onnx", "qonnx>=1.0,<2"],
         # Google's viewer of graphs, which shows what `tfxp measure --node_data` writes
         "model-explorer": ["ai-edge-model-explorer"],
         "test": ["mypy", "pytest", "pytest-xdist", "pyyaml", "ruff"],

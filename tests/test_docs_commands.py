@@ -37,7 +37,7 @@ CONFIG_FOLDERS = {
 }  # fmt: skip
 FILES = re.compile(r"[^,:]+\.(json|npz|h5|keras|tflite|html)")
 # Flags of programs that are not ours, in running text.
-FOREIGN = {"--logdir", "--slow", "--strict"}
+FOREIGN = {"--logdir", "--node_data_paths", "--slow", "--strict"}
 # What makes a command longer and nothing else: flag -> the value that a test uses.
 SMALLER = {
     "epochs": "1", "max_trials": "2", "rounds": "3", "images": "2", "trials": "1", "budget": "8",

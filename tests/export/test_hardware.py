@@ -3,6 +3,7 @@ QONNX executed by its own runtime, give the codes that the exported file gives."
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.cases import randomize
 from tfxp.errors import ExportError
 from tfxp.export import export_qonnx, network_steps, save_c_header, save_npz
 from tfxp.keras import keras, layers
+from tools.quickstart import build_model as quickstart_network
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 RESNET = (
@@ -178,6 +180,37 @@ def test_qonnx_of_resnet8(tmp_path):
     export_qonnx(qmodel, tmp_path / "n.onnx", batch=len(x))
     logits = keras.Model(qmodel.inputs, qmodel.get_layer("dense").output)
     assert np.count_nonzero(executed(tmp_path / "n.onnx", x) != logits(x).numpy()) == 0
+
+
+@pytest.mark.slow
+def test_hls4ml_computes_the_same(tmp_path):
+    """The quickstart's network through hls4ml's C++, compiled by g++."""
+    hls4ml = pytest.importorskip("hls4ml", reason="pip install 'tfxp[hls4ml]'")
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++")
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
+    from qonnx.transformation.gemm_to_matmul import GemmToMatMul
+    from qonnx.util.cleanup import cleanup_model
+
+    model = randomize(quickstart_network())
+    x = RNG.normal(size=(200, 8, 8, 1)).astype(np.float32)
+    qmodel = tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, x))
+    export_qonnx(qmodel, tmp_path / "n.onnx")
+    read = cleanup_model(ModelWrapper(str(tmp_path / "n.onnx")))
+    for change in (ConvertToChannelsLastAndClean(), GemmToMatMul()):
+        read = read.transform(change)
+    read = cleanup_model(read)
+    config = hls4ml.utils.config_from_onnx_model(
+        read, granularity="name", backend="Vitis", default_precision="fixed<32,16>"
+    )
+    made = hls4ml.converters.convert_from_onnx_model(
+        read, output_dir=str(tmp_path / "hls"), backend="Vitis", hls_config=config
+    )
+    made.compile()
+    logits = keras.Model(qmodel.inputs, qmodel.get_layer("logits").output)(x).numpy()
+    assert len(np.unique(logits)) > 20
+    assert np.count_nonzero(made.predict(x).reshape(logits.shape) != logits) == 0
 
 
 def test_what_has_no_step_is_named():

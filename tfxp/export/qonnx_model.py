@@ -223,13 +223,14 @@ class _Writer:
         floor(max(v, 0) / s + 1/2) = max(floor(v / s + 1/2), 0), and so for a limit on the grid.
         """
         assert step.weights is not None
-        bias, scale = step.weights.bias, step.weights.bias_scale
-        half = 2.0 ** -(step.fractional_bits + 1) if step.rounding == "half_up" else 0.0
-        if bias is None or scale is None:
-            if not half:
-                return []
-            bias, scale = np.zeros(step.shape[-1]), 1.0
-        return [self._constant(f"{step.name}_bias", bias * scale + half)]
+        values: Any = 2.0 ** -(step.fractional_bits + 1) if step.rounding == "half_up" else 0.0
+        if step.weights.bias is not None and step.weights.bias_scale is not None:
+            values = values + step.weights.bias * step.weights.bias_scale
+        elif values:
+            values = np.full(step.shape[-1], values)
+        else:
+            return []
+        return [self._constant(f"{step.name}_bias", values)]
 
     def _quant(self, value: str, name: str, scale: float | np.ndarray, bits: int, signed: bool,
                mode: str = "ROUND") -> str:  # fmt: skip
