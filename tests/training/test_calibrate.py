@@ -11,7 +11,7 @@ from tfxp.errors import DataError, TrainingWarning
 from tfxp.keras import keras, layers, tf
 from tfxp.quantization.read_network import plan_of
 from tfxp.training import calibrate_model
-from tfxp.training.repair import calibrate
+from tfxp.training.repair import calibrate, calibration_budget
 
 NET = "everything"
 
@@ -122,8 +122,10 @@ def test_a_stream_is_held_by_its_cost(monkeypatch):
     data = tfxp.open_data(tf.data.Dataset.from_tensor_slices(images), {"x": (64, 64, 1)})
     qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, data))
     held = []
-    monkeypatch.setattr(calibrate, "_LEAST", 8)
-    monkeypatch.setattr(calibrate, "_VALUES", 20 * 3 * 64 * 64)  # image and convolution, 20 times
+    monkeypatch.setattr(calibration_budget, "_LEAST", 8)
+    monkeypatch.setattr(
+        calibration_budget, "_VALUES", 20 * 3 * 64 * 64
+    )  # image and convolution, 20 times
     monkeypatch.setattr(
         calibrate, "_split", lambda n, *_: held.append(n) or (np.arange(n), np.arange(0))
     )

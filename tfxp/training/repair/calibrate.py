@@ -32,12 +32,10 @@ from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.streams import open_data
 from tfxp.streams.tf_dataset import is_small
 from tfxp.training.repair.adaround import Reconstruction, RoundingSettings, learn_rounding
+from tfxp.training.repair.calibration_budget import samples_of_step, samples_of_stream
 from tfxp.training.repair.output_kind import OutputKind
 
 METHODS = ("formats", "adaround")
-_MOST, _LEAST = 1024, 32  # samples of a stream that are held
-_VALUES = 1 << 29  # of all layers' outputs, in one run over the samples of a stream
-_BATCH_VALUES = 1 << 24  # of the largest tensor of a batch
 Batches: TypeAlias = "list[list[tf.Tensor]]"
 _FEWEST = 8  # samples, or batches of a fixed size, that are worth dividing
 
@@ -123,7 +121,7 @@ def calibrate_model(
         hint = did_you_mean(method, METHODS)
         raise ConfigError(f"calibration: got method {method!r}; expected one of {METHODS}.{hint}")
     data = _budgeted(qmodel, data, samples)
-    batch_size = batch_size or _batch_size(qmodel)
+    batch_size = batch_size or samples_of_step(qmodel)
     task = _Calibration(qmodel, data, batch_size, held_back, seed, reporter(progress))
     task.plan_steps(refine_formats * sweeps, correct_bias * (1 + refine_formats), method)
     result = {"before": task.error()}
@@ -154,27 +152,8 @@ def _budgeted(qmodel: KerasModel, data: Samples, samples: int | None) -> Samples
     source = open_data(data, input_shapes(qmodel))
     if isinstance(source, ModelData):
         return source.take(samples).x
-    held: Samples = source.in_memory(samples or _budget(qmodel)).x
+    held: Samples = source.in_memory(samples or samples_of_stream(qmodel)).x
     return held
-
-
-def _budget(qmodel: KerasModel) -> int:
-    """Samples of a stream: every step of a calibration runs over all of them."""
-    return int(np.clip(_VALUES // sum(_layer_values(qmodel)), _LEAST, _MOST))
-
-
-def _batch_size(qmodel: KerasModel) -> int:
-    return int(np.clip(_BATCH_VALUES // max(_layer_values(qmodel)), 1, 256))
-
-
-def _layer_values(qmodel: KerasModel) -> list[int]:
-    """Values that each layer gives for a sample."""
-    outputs = [tf.nest.flatten(layer.get_output_at(0)) for layer in qmodel.layers]
-    return [
-        math.prod(int(size or 1) for size in tensor.shape[1:])
-        for tensors in outputs
-        for tensor in tensors
-    ]
 
 
 class _Calibration:
