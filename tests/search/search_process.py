@@ -20,13 +20,14 @@ def make_search(directory, method, **options):
     )
 
 
-def main(directory, method, log, delay):
+def main(directory, method, log, delay, patience=10.0):
     """A search that tells what it is doing and can be hit in the middle.
 
     Args:
         directory, method: of the search.
         log: file that gets a line before and after every evaluation.
         delay: seconds that every evaluation takes longer, or a path that it waits for.
+        patience: seconds that a chief lets a worker be silent.
     """
     evaluate = FastEvaluator.evaluate
     tuner = os.environ.get("KERASTUNER_TUNER_ID", "")
@@ -48,6 +49,6 @@ def main(directory, method, log, delay):
         return score
 
     FastEvaluator.evaluate = slow
-    result = make_search(directory, method).run()
+    result = make_search(directory, method, patience=patience).run()
     found = {"best": result.best and result.best.key, "new": result.new_trials}
     print(json.dumps(found), flush=True)

@@ -18,9 +18,9 @@ PATIENCE = 240
 NUMBERS = itertools.count()
 
 
-def start(directory, log, delay, **environment):
+def start(directory, log, delay, patience=10.0, **environment):
     output = directory.with_name(f"process{next(NUMBERS)}")
-    arguments = (directory, "evolution", log, delay)
+    arguments = (directory, "evolution", log, delay, patience)
     return Forked(search_process.main, arguments, output, **environment)
 
 
@@ -80,8 +80,8 @@ def test_chief_and_two_workers_one_of_them_killed(tmp_path):
     ledger, log, run = tmp_path / "run" / "trials.jsonl", tmp_path / "log", tmp_path / "run"
     service = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": free_port()}
 
-    def process(name, delay):
-        return start(run, log, delay, KERASTUNER_TUNER_ID=name, **service)
+    def process(name, delay):  # where a start takes long, the chief must not give it up too early
+        return start(run, log, delay, 40.0, KERASTUNER_TUNER_ID=name, **service)
 
     def begun(name):
         return [line for line in lines(log) if json.loads(line)[:2] == [name, "begin"]]
