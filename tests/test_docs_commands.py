@@ -146,7 +146,8 @@ def test_flags_in_running_text_belong_to_some_tool():
 # The same, run -------------------------------------------------------------------------------
 
 FAST = [page for page in WITH_COMMANDS if page.name in ("README.md", "start.md")]
-SLOW = [page for page in WITH_COMMANDS if page not in FAST]
+# docs/first_ten_minutes.md is run by its recorder, mistakes included: tests/test_recording.py.
+SLOW = [page for page in WITH_COMMANDS if page not in FAST and page.name != "first_ten_minutes.md"]
 
 
 @pytest.mark.parametrize("page", FAST, ids=name_of)
@@ -247,6 +248,8 @@ def _pip(command):
 
 
 def _python(command):
+    if command.words[1] == "own.py":  # which the recorded session writes
+        return
     assert command.words[1] == "-m", command
     module, *rest = command.words[2:]
     if module != "pytest":
@@ -276,7 +279,7 @@ MAKEFILE = (ROOT / "tfxp/csource/kernels/Makefile").read_text(encoding="utf-8")
 OTHERS = {
     "tools/quickstart.sh": _script, "tools/check.sh": _script, "pip": _pip, "python": _python,
     "make": _make, "sbatch": _file, "kubectl": _file, "ruff": _shell, ".": _shell, "cd": _shell,
-    "export": _shell, "wait": _shell, "mkdocs": _shell,
+    "export": _shell, "wait": _shell, "cat": _shell, "mkdocs": _shell,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Every tool: --help works, and bad input gives one sentence and a non-zero exit."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def test_absent_files(name, tmp_path, capsys):
     assert exit_of(name, *arguments) not in (0, None)
     out, err = capsys.readouterr()
     assert err.count("\n") == 1 and str(tmp_path) in err
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_tools_can_be_typed_as_the_docs_write_them(name):
+    path = ROOT / "tools" / f"{name}.py"
+    assert os.access(path, os.X_OK)
+    assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
 
 
 SCRIPTS = """

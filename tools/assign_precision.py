@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Choose the precision of every layer by analysis, and write a precision map.
 
     tools/assign_precision.py --method=lin --model=net.h5 --data=calibration.npz --anchor_bits=8 \\

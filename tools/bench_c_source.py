@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The C program of a file: its bytes, whether it computes the same, and its time beside LiteRT.
 
     tools/bench_c_source.py --model=resnet8_w4a4.tflite --data=cifar10_test.npz --limit=1000

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What observing callbacks cost in a training, each at its defaults.
 
     tools/bench_callbacks.py --model=resnet8.h5 --steps=200 --json=callbacks.json

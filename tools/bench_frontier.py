@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Accuracy against bits for tfxp and other toolkits, on one model and the same images.
 
     tools/bench_frontier.py --model=pretrainedResnet.h5 --train_data=cifar10_train.npz \

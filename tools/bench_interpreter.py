@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Time the interpreter against LiteRT: one process, one thread, interleaved rounds, medians.
 
     tools/bench_interpreter.py --model=resnet8.tflite --data=cifar10_test.npz

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Time and memory of the main job on a large network: measure, quantize, export.
 
     tools/bench_memory.py --network=vgg16 --images=4 --json=memory.json

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Trials per second of a precision search, against building a model per trial; one run.
 
 Usage:

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How zeros grow as bits get fewer, and as networks are trained for them.
 
     tools/bench_sparsity.py --model=resnet8.h5 --data=cifar10_train.npz --limit=256 \

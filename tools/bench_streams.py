@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A set of images larger than memory through the whole job, and the most memory that it took.
 
     tools/bench_streams.py --gigabytes=20 --limit_gib=4 --json=streams.json

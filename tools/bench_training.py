@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Time of a training step and of prediction, relative to the float model, in one run.
 
 Usage:

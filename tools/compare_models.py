@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Find the first layer where two forms of one network part: quantized Keras, .tflite, engines.
 
     tools/compare_models.py --model=q.keras                      # against its own export

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A float network at several precisions on every runtime: a table of what differs.
 
     tools/compare_runtimes.py --model=float.keras --data=digits.npz --limit=1000 \

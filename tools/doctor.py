@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Print versions, processor features and what is missing, and try the whole chain once.
 
     tools/doctor.py

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Price a network under a precision map: size, traffic, computation, memory, energy.
 
     tools/estimate_cost.py --model=resnet8.h5 --precision=w4a4e8 --batch_size=16

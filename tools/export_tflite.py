@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Export a quantized model to an integer .tflite and verify it element by element.
 
     tools/export_tflite.py --model=resnet8_w4a4.keras --output=resnet8_w4a4.tflite \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Feed damaged .tflite files to the interpreter, and run those that it still takes.
 
     tools/fuzz_tflite.py --count=20000 --models=models/

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measure a Keras model on data: ranges, zeros, noise and sizes of every tensor that is quantized.
 
     tools/measure_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \

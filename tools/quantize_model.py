@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Quantize a Keras model: measure, choose formats, calibrate, and fine-tune if data are given.
 
     tools/quantize_model.py --model=resnet8.h5 --data=cifar10_train.npz --limit=512 \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The whole job on handwritten digits: train, measure, quantize, fine-tune, export, verify, run.
 
     tools/quickstart.py --output=out/quickstart

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Two runs side by side: one page with the layers of both and their differences.
 
     tfxp report --run=w8a8.html --against=w4a4.html --output=differences.html

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Run a pipeline file: measure, assign or search, quantize, fine-tune, export, verify, report.
 
     tfxp run-all pipeline.json

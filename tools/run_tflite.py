@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Run an integer .tflite model on a data set: accuracy, time, and what its zeros save.
 
     tools/run_tflite.py --model=resnet8.tflite --data=cifar10_test.npz --plot=macs.png

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Search the bits of every layer by measured accuracy, and write a precision map.
 
     tools/search_precision.py --model=resnet8.h5 --data=search.npz --tolerance=0.01 \\

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a network by a recipe, in float or in few bits; go on where an earlier run was killed.
 
     tools/train_model.py --config=configs/train/resnet8_cifar10_wrpn.json --train_data=train.npz \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Print a .tflite model as searchable text: operators, tensors, scales, options, metadata.
 
 tools/view_tflite.py --model=model.tflite | grep CONV_2D

@@ -4,6 +4,7 @@ A model lives on the devices of the strategy in whose scope it was made; all mod
 it live there too.
 """
 
+import tfxp.keras  # noqa: F401  first: it loads TensorFlow without its noise
 from tfxp.devices.make_strategy import STRATEGIES, make_strategy
 from tfxp.devices.model_strategy import (
     is_chief,
