@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Networks and data for figures other than accuracy: prices of houses, keywords, anomalies.
 
     tools/bench_metrics.py --task=housing --data=california_housing.npz --output=out/housing
