@@ -9,7 +9,7 @@ import tfxp
 from tfxp.data import load_digits
 from tfxp.keras import keras as keras2
 from tfxp.keras import keras3, layers
-from tfxp.transforms.keras3.to_keras3 import as_keras3
+from tfxp.transforms.conversion.to_keras3 import as_keras3
 
 K = keras3(load=True)
 SHARED = Path(__file__).resolve().parents[3] / "shared"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.layer_cases.table import case, chain
 from tfxp.keras import tf
-from tfxp.transforms.keras3 import functions as composed
+from tfxp.transforms.conversion import functions as composed
 
 IMAGE = (6, 4, 4)
 

@@ -41,6 +41,17 @@ class Scale:
         return cls(**config)
 
 
+@keras.utils.register_keras_serializable("wild")
+class Halved:
+    """Registered, but Keras cannot make it again."""
+
+    def __call__(self, x):
+        return x / 2
+
+    def get_config(self):
+        return {}
+
+
 class Own:
     def __call__(self, x):
         return 2 * x
@@ -145,6 +156,15 @@ def test_functions_without_a_registered_name_are_refused(function, make):
     model = keras.Model(inputs, make(function)(inputs))
     with pytest.raises(ModelError, match=r"'mine'.*register_keras_serializable"):
         LayerGraph.from_model(model)
+
+
+def test_a_registered_object_that_cannot_be_made_again_says_so():
+    model = keras.Sequential([layers.Dense(3, activation=Halved(), name="dense")])
+    model.build((None, 4))
+    said = "'dense' (Dense): got 'wild>Halved', which is registered but cannot be made again"
+    with pytest.raises(ModelError, match=re.escape(said)) as caught:
+        LayerGraph.from_model(model)
+    assert "from_config" in str(caught.value) and "unregistered" not in str(caught.value)
 
 
 @pytest.mark.parametrize("function", ["relu", "tanh", "elu", "selu", "softplus", "silu", "gelu"])

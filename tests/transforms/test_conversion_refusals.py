@@ -8,7 +8,7 @@ import tfxp
 from tests.cases import randomize
 from tfxp.errors import ModelError
 from tfxp.keras import keras, layers
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.refusals import naming
 

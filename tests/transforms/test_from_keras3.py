@@ -12,7 +12,7 @@ import tfxp
 from tfxp.errors import ModelError
 from tfxp.keras import keras as keras2
 from tfxp.keras import keras3
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 
 K = keras3(load=True)
 L = K.layers

@@ -10,7 +10,7 @@ from tests.layer_cases import LAYER_CASES, inputs_of
 from tfxp.errors import ModelError
 from tfxp.keras import keras as keras2
 from tfxp.keras import keras3
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 
 K = keras3(load=True)
 IN_FILES = ["conv_1d", "recurrent", "leaky_relu", "shared_submodel"]

@@ -11,7 +11,7 @@ from tests.layer_cases import LAYER_CASES, build, inputs_of
 from tfxp.errors import ConfigError, ModelError
 from tfxp.keras import keras as keras2
 from tfxp.keras import keras3, layers
-from tfxp.transforms.keras3.to_keras3 import as_keras3
+from tfxp.transforms.conversion.to_keras3 import as_keras3
 
 K = keras3(load=True)
 # Keras 3's separable convolutions pad nothing in time's order.

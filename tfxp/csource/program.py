@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 
@@ -124,8 +123,3 @@ def initialiser(*fields: object) -> str:
     """
     texts = (initialiser(*field) if isinstance(field, tuple) else str(field) for field in fields)
     return "{" + ", ".join(texts) + "}"
-
-
-def int8_table(values: NDArray[Any]) -> NDArray[np.int8]:
-    """A function of one code as its 256 values, that of -128 first."""
-    return np.ascontiguousarray(values.reshape(256), np.int8)

@@ -15,7 +15,7 @@ from tfxp.keras_types import KerasLayer, KerasModel
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper, QuantizeInput
 from tfxp.quantizers import BiasQuantizer
-from tfxp.transforms.keras3.to_keras3 import graph_as_keras3
+from tfxp.transforms.conversion.to_keras3 import graph_as_keras3
 from tfxp.transforms.layer_graph import LayerSpec
 
 # Layers that both frameworks compute to the last bit on grids, or that only move elements.

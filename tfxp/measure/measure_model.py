@@ -22,7 +22,7 @@ from tfxp.quantization.read_network import is_quantized, read_network
 from tfxp.quantization.recurrent_state import clear_state, state_variables
 from tfxp.quantization.strip import quantized_arrays
 from tfxp.quantization.twin import TwinNetwork, power_and_noise
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import Ref
 from tfxp.transforms.refusals import running_on
 

@@ -174,12 +174,6 @@ class ModelStats:
                 result[layer.name] = layer.sqnr["activations"]
         return result
 
-    @property
-    def index_inputs(self) -> list[str]:
-        """Inputs without a format: indices of embeddings, which nothing rounds."""
-        inputs = (x for x in self.layers.values() if x.kind == LayerKind.INPUT)
-        return [layer.name for layer in inputs if not layer.owns_format]
-
     @functools.cached_property
     def format_owners(self) -> dict[str, str]:
         """Layer -> the layer whose format its output has; what has none is its own."""

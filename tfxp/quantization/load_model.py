@@ -18,7 +18,7 @@ from tfxp.quantization.own_keras import guard_training
 from tfxp.quantization.read_network import is_quantized
 from tfxp.quantization.saved_configs import keras_version, saved_configs
 from tfxp.transforms.bytecode import without_bytecode
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
 
 _KINDS = "a Keras .h5 or .keras file or a SavedModel folder"

@@ -11,7 +11,7 @@ from tfxp.errors import ConfigError
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import plan_of, wrappers_of
 from tfxp.quantization.wrapper import FormatWrapper
-from tfxp.transforms.keras3.to_keras3 import as_keras3
+from tfxp.transforms.conversion.to_keras3 import as_keras3
 from tfxp.transforms.named_outputs import name_outputs
 from tfxp.transforms.normalize.activations import merge_last_activations
 from tfxp.transforms.normalize.constants import constants_to_functions

@@ -38,7 +38,7 @@ from tfxp.search.trial_training import TrialTraining
 from tfxp.search.warm_start import LinWarmStart
 from tfxp.streams import open_data
 from tfxp.training import FineTuneSettings
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 
 LEDGER = "trials.jsonl"
 _ADVICE = ", or start a chief and workers"

@@ -72,12 +72,12 @@ def read_config(layer: KerasLayer) -> dict[str, Any]:
             f"write down ({reason}); expected functions and objects that are registered. "
             f"{_REGISTER}, and write get_config for a class of your own."
         ) from error
-    found = [function for function in _functions(config) if not _is_found(function)]
-    for function in found + (shadowing(layer) if "activation" in str(config) else []):
+    complaints = [found for function in _functions(config) if (found := _complaint(function))]
+    if "activation" in str(config):
+        complaints += [_unregistered(function) for function in shadowing(layer)]
+    if complaints:
         raise ModelError(
-            f"activation of layer {layer.name!r} ({type(layer).__name__}): got the unregistered "
-            f"function {function_name(function)!r}; expected the name of a Keras function or a "
-            f"registered one. {_REGISTER}."
+            f"activation of layer {layer.name!r} ({type(layer).__name__}): got {complaints[0]}."
         )
     return config
 
@@ -95,14 +95,28 @@ def _functions(config: Any) -> Iterator[ActivationConfig]:
             yield from _functions(value)
 
 
-def _is_found(function: ActivationConfig) -> bool:
-    """Whether Keras finds a function by what it wrote down; lambdas have no name."""
+def _complaint(function: ActivationConfig) -> str:
+    """Why Keras does not find a function by what it wrote down, or ""; lambdas have no name."""
     if isinstance(function, dict) and function.get("class_name") in ("method", "__lambda__"):
-        return False
+        return _unregistered(function)
     try:
-        return callable(keras.activations.get(function))
-    except (TypeError, ValueError):
-        return False
+        return "" if callable(keras.activations.get(function)) else _unregistered(function)
+    except (TypeError, ValueError) as error:
+        name = function_name(function)
+        if keras.utils.get_registered_object(name) is None:
+            return _unregistered(function)
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        return (
+            f"{name!r}, which is registered but cannot be made again ({reason}); expected a class "
+            "whose from_config takes what its get_config returns"
+        )
+
+
+def _unregistered(function: ActivationConfig) -> str:
+    return (
+        f"the unregistered function {function_name(function)!r}; expected the name of a Keras "
+        f"function or a registered one. {_REGISTER}"
+    )
 
 
 def shadowing(layer: KerasLayer) -> list[ActivationConfig]:

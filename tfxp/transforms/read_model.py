@@ -11,6 +11,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasLayer, KerasModel, KerasNode
 from tfxp.transforms.activation_functions import read_config
 from tfxp.transforms.call_graph import CallGraph, Ref
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.custom_training import (
     losses_without_tensors,
     read_training,
@@ -18,7 +19,6 @@ from tfxp.transforms.custom_training import (
     split_losses,
 )
 from tfxp.transforms.data_types import float32_config, float32_value, other_float, warn_of_types
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_spec import LayerSpec, frozen_parts, weight_names
 
 _Key = tuple[int, int, int]

@@ -13,7 +13,7 @@ from tfxp.data.input_scaling import (
 from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.devices import scope_of
 from tfxp.keras_types import KerasModel
-from tfxp.transforms.keras3.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.affine import normalization_factors
 

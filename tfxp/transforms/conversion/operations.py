@@ -15,9 +15,9 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras import layers
 from tfxp.keras_types import KerasLayer, Tensor
+from tfxp.transforms.conversion import functions
+from tfxp.transforms.conversion.layers import COMPOSED
 from tfxp.transforms.data_types import float32_value
-from tfxp.transforms.keras3 import functions
-from tfxp.transforms.keras3.layers import COMPOSED
 
 # (the operation, which holds its settings; its arguments) -> tensor
 Operation = Callable[..., Any]

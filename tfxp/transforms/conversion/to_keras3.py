@@ -14,10 +14,10 @@ from tfxp.errors import ModelError
 from tfxp.keras import keras3
 from tfxp.keras_types import KerasLayer
 from tfxp.transforms.activation_functions import GELU_TANH, ActivationConfig, function_name
+from tfxp.transforms.conversion.functions import Tensors
+from tfxp.transforms.conversion.functions_back import FUNCTIONS
+from tfxp.transforms.conversion.layers import COMPOSED
 from tfxp.transforms.data_types import float32_config
-from tfxp.transforms.keras3.functions import Tensors
-from tfxp.transforms.keras3.functions_back import FUNCTIONS
-from tfxp.transforms.keras3.layers import COMPOSED
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.refusals import naming
 

@@ -12,6 +12,10 @@ import tensorflow as tf
 from tfxp.errors import ModelError
 from tfxp.keras import is_keras3_model, keras, keras3
 from tfxp.keras_types import KerasLayer, KerasNode, Tensor
+from tfxp.transforms.conversion.functions import name_steps
+from tfxp.transforms.conversion.layers import complaint_of, twin_of
+from tfxp.transforms.conversion.operations import OPERATIONS
+from tfxp.transforms.conversion.weights import was_quantized, weights_of
 from tfxp.transforms.data_types import (
     FLOAT32,
     float32_policy,
@@ -19,10 +23,6 @@ from tfxp.transforms.data_types import (
     other_float,
     warn_of_types,
 )
-from tfxp.transforms.keras3.functions import name_steps
-from tfxp.transforms.keras3.layers import complaint_of, twin_of
-from tfxp.transforms.keras3.operations import OPERATIONS
-from tfxp.transforms.keras3.weights import was_quantized, weights_of
 from tfxp.transforms.normalize.constant_layers import AddConstant, MultiplyConstant, constant_layer
 from tfxp.transforms.refusals import naming
 

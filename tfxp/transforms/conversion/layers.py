@@ -19,9 +19,9 @@ from tfxp.keras import keras, keras3, layers
 from tfxp.keras_types import KerasLayer, Tensor
 from tfxp.transforms.activation_functions import ActivationConfig, function_name, shadowing
 from tfxp.transforms.bytecode import without_bytecode
+from tfxp.transforms.conversion.functions import FUNCTIONS, name_steps
+from tfxp.transforms.conversion.weights import obstacle_of
 from tfxp.transforms.data_types import FLOAT32, float32_config
-from tfxp.transforms.keras3.functions import FUNCTIONS, name_steps
-from tfxp.transforms.keras3.weights import obstacle_of
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
 from tfxp.transforms.refusals import BEFORE_MODELS, TO_THE_DATA
 
