@@ -351,7 +351,6 @@ def _compile(model: KerasModel, plan: QuantizationPlan) -> Callable[[list[tf.Ten
     outputs = logit_tensors(plan, model)
     taps = [model.get_layer(name).get_output_at(0) for name in plan.macs]
     probe = keras.Model(model.inputs, [outputs, taps])
-
     states = state_variables(model.layers)
 
     @tf.function(reduce_retracing=True)
@@ -366,17 +365,13 @@ def _compile(model: KerasModel, plan: QuantizationPlan) -> Callable[[list[tf.Ten
 
 def _shifted(formats: LayerFormats, tensor: str, step: int) -> LayerFormats:
     if tensor == "weights":
-        return dataclasses.replace(
-            formats, weights=tuple(_shift(fmt, step) for fmt in formats.weights)
-        )
+        weights = tuple(_shift(fmt, step) for fmt in formats.weights)
+        return dataclasses.replace(formats, weights=weights)
     assert formats.activations is not None
     return dataclasses.replace(formats, activations=_shift(formats.activations, step))
 
 
 def _shift(fmt: Format, step: int) -> Format:
     assert isinstance(fmt, FixedPointFormat)
-    return dataclasses.replace(
-        fmt,
-        integer_bits=fmt.integer_bits - step,
-        fractional_bits=fmt.fractional_bits + step,
-    )
+    integer, fractional = fmt.integer_bits - step, fmt.fractional_bits + step
+    return dataclasses.replace(fmt, integer_bits=integer, fractional_bits=fractional)
