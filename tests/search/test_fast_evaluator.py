@@ -104,6 +104,19 @@ def test_equal_to_quantizing_afresh(setting, shared_evaluator, rng, monkeypatch,
     assert len(found) > 3, "the maps must not all be alike"
 
 
+def test_the_spread_of_a_loss_counts_what_differs(setting, shared_evaluator):
+    """From lost and won samples of a fresh model: the variance of -1, 0 and 1."""
+    model, x, labels, stats = setting
+    _, evaluator = shared_evaluator
+    right = model.predict(x, verbose=0).argmax(1) == labels
+    pmap = PrecisionMap.uniform(3, 3)
+    found = tfxp.quantize_model(model, pmap, stats).predict(x, verbose=0).argmax(1) == labels
+    lost, won = int((right & ~found).sum()), int((found & ~right).sum())
+    assert lost + won > 3
+    wanted = ((lost + won) / SAMPLES - ((won - lost) / SAMPLES) ** 2) / SAMPLES
+    assert evaluator.spread(pmap) == pytest.approx(wanted**0.5)
+
+
 def test_every_way_through_gives_the_same_bits(setting, shared_evaluator, rng):
     """Outputs, not only who wins, whatever cut evaluation starts from."""
     x = setting[1][:15]  # one batch

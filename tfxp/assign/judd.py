@@ -240,7 +240,8 @@ class JuddAssigner:
         fingerprint: what the scores depend on besides the network: model, data, ….
         on_evaluation: called after every score of the descent.
         margin: standard errors that a map must stay below a tolerance by, so that it holds on other
-            samples too (see `tolerance_with_margin`); 0 as in the paper.
+            samples too; 0 as in the paper. They are the map's own where `evaluate` has a method
+            `spread` (`tfxp.search.FastEvaluator`), else at least `tolerance_with_margin`'s.
         samples: how many samples the scores are of; needed with a margin.
 
     Raises:
@@ -291,13 +292,16 @@ class JuddAssigner:
             for tolerance in sorted({*TOLERANCES, self.tolerance})
         }
         descent.settle(self.evaluate, list(kept.values()), ledger)
-        found = descent.select(list(kept.values()))
-        selected = {tolerance: found[strict] for tolerance, strict in kept.items()}
+        spreads: dict[str, float] = {}
+        selected = {
+            tolerance: self._choice(descent, tolerance, strict, spreads)
+            for tolerance, strict in kept.items()
+        }
         chosen = selected[self.tolerance]
         if chosen is None:
             raise ConfigError(
                 f"tolerance: got {self.tolerance}; expected at least the start's error and the "
-                "margin. Allow more, or a smaller start_error."
+                "margin. Allow more, or a smaller start_error, or search on more samples."
             )
         trace = tuple(
             Decision(e.unit, e.family or "start", round(e.accuracy, 6), f"round {e.round}")
@@ -314,6 +318,27 @@ class JuddAssigner:
             "arithmetic": self.arithmetic, "ranges": self.ranges,
         }  # fmt: skip
         return Assignment(space.to_map(chosen.configuration), trace, descent.stop_reason, figures)
+
+    def _choice(
+        self, descent: JuddDescent, tolerance: float, strict: float, spreads: dict[str, float]
+    ) -> Evaluation | None:
+        """The cheapest map for a tolerance, which `strict` is what a margin leaves of at most.
+
+        An evaluator that knows how much a map's loss varies decides by that, along the front.
+        """
+        spread = getattr(self.evaluate, "spread", None)
+        if not self.margin or spread is None:
+            return descent.select([strict])[strict]
+        for entry in descent.front():
+            if relative_error(entry.accuracy, self.baseline) > strict:
+                continue
+            key = entry.configuration.key()
+            if key not in spreads:
+                spreads[key] = spread(descent.space.to_map(entry.configuration))
+            lost = self.baseline - entry.accuracy
+            if lost + self.margin * spreads[key] <= tolerance * self.baseline:
+                return entry
+        return None
 
 
 def _summary(entry: Evaluation | None, space: BitSpace, baseline: float) -> dict[str, Any] | None:

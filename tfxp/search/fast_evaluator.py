@@ -181,6 +181,21 @@ class FastEvaluator:
         self.seconds += time.perf_counter() - started
         return Score(correct, seen, self.total)
 
+    def spread(self, precision: PrecisionMap | str) -> float:
+        """The standard error of the loss against the float network, from one sample set to another.
+
+        Both decide about the same samples, so it comes from those on which they differ, won ones
+        included: sqrt(lost + won) / samples where right answers count and losses are few.
+        """
+        formats = self.setter.resolve(precision)
+        self._runner.refresh(self.setter.assign(formats))
+        keys, parts = self._keys(formats), []
+        for batch, (inputs, answers) in enumerate(self._batches):
+            outputs = self._forward(keys, batch, inputs, 0)[: len(answers)]
+            parts.append(self._scores(outputs, answers))
+        differences = np.concatenate(parts) - self._float_scores
+        return float(differences.std() / math.sqrt(self.total))
+
     def refresh(self) -> None:
         """Forget what depends on the model's weights, after they have changed."""
         self.setter.refresh()
@@ -260,7 +275,8 @@ class FastEvaluator:
         if hard_first:
             order = np.argsort(self._margins(outputs, scores), kind="stable")
             self._inputs = [part[order] for part in self._inputs]
-            self._answers = self._answers[order]
+            self._answers, scores = self._answers[order], scores[order]
+        self._float_scores = scores
         return Score(float(scores.sum()), self.total, self.total)
 
     def _margins(self, outputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
