@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.interpreter.litert_oracle import Model, T, check_equal, draw
+from tests.interpreter.litert_oracle import Model, T, check_equal, draw, litert, ours
 from tests.interpreter.mac_cases import OURS_ALONE, SAME_EVERYWHERE, Case
+from tfxp.errors import UnsupportedOpError
 from tfxp.interpreter import Interpreter
 
 C = "TRANSPOSE_CONV"
@@ -250,6 +251,55 @@ def test_batch_matmul(types, constant, adjoint, arithmetic, rng):
         4,
     )
     check_equal(model, rng, arithmetic)
+
+
+def columns_model(types, adjoint, scales, rng, more=None):
+    shape = (6, 9) if adjoint else (9, 6)
+    codes = rng.integers(-127, 128, shape)
+    right = T(shape, "INT8", scales, 0, codes, 0 if adjoint else 1)
+    if types[0] == "FLOAT32":
+        left, y = T((2, 5, 9), "FLOAT32"), T((2, 5, 6), "FLOAT32")
+    else:
+        zero = 4 if types[0] == "INT8" else 0
+        left, y = T((2, 5, 9), types[0], 0.05, zero), T((2, 5, 6), types[0], 0.3, zero)
+    options = {"adjX": False, "adjY": adjoint, **(more or {})}
+    return Model("BATCH_MATMUL", [left, right], [y], "BatchMatMulOptions", options, 4)
+
+
+@pytest.mark.parametrize("kind", ["INT8", "INT16"])
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+def test_batch_matmul_by_columns(kind, adjoint, arithmetic, rng):
+    """LiteRT writes zeros for them; so each column is held against it with its scale alone."""
+    scales = rng.uniform(0.01, 0.03, 6).astype(np.float32)
+    state = rng.bit_generator.state
+    case = columns_model((kind, "INT8"), adjoint, scales, rng)
+    x = draw(case.inputs[0], rng)
+    got = {e: ours(case.bytes(), [x], arithmetic, e)[0] for e in ("fast", "reference")}
+    for column, scale in enumerate(scales):
+        rng.bit_generator.state = state
+        alone = columns_model((kind, "INT8"), adjoint, scale, rng)
+        (want,) = litert(alone.bytes(), [x], arithmetic)
+        for codes in got.values():
+            np.testing.assert_array_equal(codes[..., column], want[..., column])
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("asymmetric", [False, True])
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+def test_batch_matmul_of_floats_and_codes(adjoint, asymmetric, arithmetic, rng):
+    for scales in (0.02, rng.uniform(0.01, 0.03, 6)):
+        more = {"asymmetricQuantizeInputs": asymmetric}
+        case = columns_model(("FLOAT32",), adjoint, scales, rng, more)
+        x = rng.normal(size=(2, 5, 9)) * 10.0 ** np.arange(-2, 3)[:, None]
+        check_equal(case, rng, arithmetic, [x.astype(np.float32)])
+
+
+def test_scales_across_columns_are_refused(rng):
+    case = columns_model(("INT8", "INT8"), False, rng.uniform(0.01, 0.03, 9), rng)
+    case.inputs[1].axis = 0
+    with pytest.raises(UnsupportedOpError, match="9 scales along dimension 0"):
+        Interpreter(model_content=case.bytes()).allocate_tensors()
 
 
 def test_unsupported_types_are_named():

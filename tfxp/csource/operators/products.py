@@ -159,6 +159,8 @@ def _matmul(site: Site) -> list[Step]:
     batch = site.output.size // (rows * units)
     if depth * 255 * 255 > _LARGEST:
         raise site.refusal(f"{depth} products in a sum; expected at most {_LARGEST // 255**2}")
+    if left.type == "FLOAT32" or (right.quantization and right.quantization.per_channel):
+        raise site.refusal("float activations or a scale per column; expected codes and one scale")
     worst = depth * 255 * 255
     requantizer = matmul_requantizer(site.node)
     fields, constants = requantizer_fields(

@@ -1,7 +1,10 @@
 """BATCH_MATMUL: matrices of activations times matrices of activations or constants.
 
 Rounding: int8 double_rounding with 32-bit accumulators, int16 "reduced" with 64-bit ones, in both
-arithmetics, except that XNNPACK takes int8 whose right side has zero point 0 (float32).
+arithmetics, except that XNNPACK takes int8 whose right side has zero point 0 (float32). A constant
+right side may have a scale per column; LiteRT prepares such integer files and writes zeros, tfxp
+rounds each column as it would be rounded with its scale alone. Float activations and a constant
+INT8 matrix: `dynamic_range.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
+from tfxp.graph import Tensor
+from tfxp.interpreter.kernels.dynamic_range import dynamic_range, prepare_rows
 from tfxp.interpreter.mac.geometry import Axis
 from tfxp.interpreter.mac.layer import MacLayer
 from tfxp.interpreter.mac.reading import tensor_at
@@ -26,6 +31,7 @@ _TYPES = {
     ("INT8", "INT8", "INT8"),
     ("INT16", "INT16", "INT16"),
     ("INT16", "INT8", "INT16"),
+    ("FLOAT32", "INT8", "FLOAT32"),
 }
 
 
@@ -40,18 +46,46 @@ def _prepare(node: Node) -> None:
         )
     _oriented(node, np.empty(left.shape, np.int8), np.empty(right.shape, np.int8))
     node.cache["counts_macs"] = left.type != "FLOAT32"
-    if left.type == "FLOAT32":
+    if right.type == "FLOAT32":
         return
-    if left.quantization is None or right.quantization is None or y[0].quantization is None:
+    dynamic = left.type == "FLOAT32"
+    ends = (right,) if dynamic else (left, right, y[0])
+    if any(tensor.quantization is None for tensor in ends):
         raise UnsupportedOpError(f"{node.name} has a tensor without a scale")
-    if right.quantization.per_channel:
-        raise UnsupportedOpError(f"{node.name} has per-channel scales, which no kernel here takes")
+    _check_columns(node, right)
+    if dynamic:
+        matrix = None if right.data is None else _turned(node, right.data, "adj_y")
+        if matrix is None or matrix.size != matrix.shape[-1] * matrix.shape[-2]:
+            raise UnsupportedOpError(
+                f"{node.name} has float activations and a right side of {list(right.shape)} that "
+                "is computed or of several matrices; expected one constant matrix"
+            )
+        codes = matrix.reshape(matrix.shape[-2:]).T.astype(np.int64)
+        prepare_rows(node, right, np.ascontiguousarray(codes))
+
+
+def _check_columns(node: Node, right: Tensor) -> None:
+    """Refuses scales of the right side that are not one, or one per column of a constant."""
+    scheme = right.quantization
+    if scheme is None or not scheme.per_channel:
+        return
+    axis = len(right.shape) - (2 if node.options["adj_y"] else 1)
+    per_column = scheme.axis == axis and scheme.scale.size == right.shape[axis]
+    if right.data is None or not per_column or np.any(scheme.zero_point):
+        raise UnsupportedOpError(
+            f"{node.name} has {scheme.scale.size} scales along dimension {scheme.axis} of its "
+            f"right side {list(right.shape)}; expected one, or one per column of a constant "
+            "without zero points"
+        )
+
+
+def _turned(node: Node, side: Array, option: str) -> Array:
+    return np.swapaxes(side, -1, -2) if node.options[option] else side
 
 
 def _oriented(node: Node, left: Array, right: Array) -> tuple[Array, Array]:
     """Both sides as (..., rows, depth) and (..., depth, columns)."""
-    left = np.swapaxes(left, -1, -2) if node.options["adj_x"] else left
-    right = np.swapaxes(right, -1, -2) if node.options["adj_y"] else right
+    left, right = _turned(node, left, "adj_x"), _turned(node, right, "adj_y")
     if left.shape[-1] != right.shape[-2]:
         raise TfliteFormatError(
             f"depths of {node.name}: got {left.shape} and {right.shape}; expected them to agree"
@@ -76,7 +110,8 @@ def _mode(node: Node) -> str:
 def matmul_requantizer(node: Node, units: int = 1) -> Requantizer:
     """How sums of products become codes, the same in every column."""
     left, right, y = tensor_at(node, 0, "left"), tensor_at(node, 1, "right"), node.outputs[0]
-    scales = (left.scale, np.array([right.scale], np.float32), y.scale)
+    assert right.quantization is not None
+    scales = (left.scale, right.quantization.scale, y.scale)
     return build_requantizer(_mode(node), scales, units, y, "NONE", node.name)
 
 
@@ -110,6 +145,10 @@ def _batches(node: Node) -> bool:
 def batch_matmul(node: Node, inputs: Sequence[Any]) -> list[Array]:
     """Products of the last two dimensions, leading ones broadcast."""
     left, right = _oriented(node, inputs[0], inputs[1])
+    if "quantize" in node.cache:
+        rows_of = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
+        shape = (*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), left.shape[-2], -1)
+        return [dynamic_range(node, rows_of, None).reshape(shape)]
     if left.dtype == np.float32:
         return [np.matmul(left, right)]
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])

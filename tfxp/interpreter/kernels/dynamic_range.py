@@ -1,6 +1,7 @@
-"""FULLY_CONNECTED with float activations and integer weights: codes are made row by row in the run.
+"""Products of float activations and integer weights: codes are made row by row in the run.
 
-Every row of activations gets a scale of its own, is rounded to 8 bits and multiplied in integers:
+FULLY_CONNECTED, and BATCH_MATMUL with one constant matrix to the right, which has no bias. Every
+row of activations gets a scale of its own, is rounded to 8 bits and multiplied in integers:
 acc = sum w * (q - zero), out = acc * scale * weight scale + bias.
 
 litert (XNNPACK): scale and zero point of each row from its range, widened to hold 0:
@@ -123,16 +124,29 @@ def prepare_dynamic_range(node: Node) -> None:
         )
     float_activation(node, np.zeros(1, _F))
     codes = weights.data.reshape(weights.shape[0], -1).astype(np.int64)
+    prepare_rows(node, weights, codes, _xnnpack_takes(weights))
+
+
+def prepare_rows(
+    node: Node, weights: Tensor, codes: NDArray[np.int64], in_xnnpack: bool = True
+) -> None:
+    """Makes a node ready for `dynamic_range`.
+
+    Args:
+        node: the operator.
+        weights: whose scales count, one or one per unit.
+        codes: the weights (units, depth).
+        in_xnnpack: whether XNNPACK takes the operator, in the arithmetic that asks it.
+
+    Raises:
+        UnsupportedOpError: weights that have zero points.
+    """
     node.cache["codes"], node.cache["counts_macs"] = codes, True
-    node.cache["quantize"] = _quantizer(node, weights)
-    node.cache["multiply"] = _multiplier(node, weights, codes)
-
-
-def _quantizer(node: Node, weights: Tensor) -> Callable[[Floats], Rows]:
-    if node.arithmetic == "litert" and _xnnpack_takes(weights):
-        return quantize_xnnpack
     asymmetric = node.options.get("asymmetric_quantize_inputs")
-    return quantize_asymmetric if asymmetric else quantize_symmetric
+    own = quantize_asymmetric if asymmetric else quantize_symmetric
+    xnnpack = in_xnnpack and node.arithmetic == "litert"
+    node.cache["quantize"] = quantize_xnnpack if xnnpack else own
+    node.cache["multiply"] = _multiplier(node, weights, codes)
 
 
 def _xnnpack_takes(weights: Tensor) -> bool:
