@@ -5,24 +5,18 @@ import json
 import numpy as np
 import pytest
 
-import tfxp
 from tests.devices.replicas import Pair, refusal
 from tests.forked import Forked
 from tfxp.data import Dataset
-from tfxp.devices import scope_of
 from tfxp.files import plain
 from tfxp.training import (
     FineTuneSettings,
     TrainingRecipe,
     fine_tune,
-    prepare_training,
     train_recipe,
 )
 
 SIZES = [15, 3, 1]
-MAP = {"schema": 1, "rounding": "half_away", "default": {
-    "weights": "Q0.7", "activations": "Q3.4", "weight_gradients": "Q1.6",
-    "activation_gradients": "Q-4.11", "accumulators": "Q-8.16"}}  # fmt: skip
 
 
 def compare(folder):
@@ -34,16 +28,6 @@ def compare(folder):
         model = pair.models[name]
         return list(fine_tune(pair.quantized(name), pair.x, pair.y, settings, teacher=model))
 
-    def fitted(name, size):
-        with scope_of(pair.models[name]):
-            ready = prepare_training(
-                pair.models[name], tfxp.PrecisionMap.from_dict(MAP), learning_rate=0.125,
-                loss="sparse_categorical_crossentropy",
-            )  # fmt: skip
-        x, y = pair.x[: 4 * size], pair.y[: 4 * size]
-        ready.fit(x, y, batch_size=size, shuffle=False, verbose=0)
-        return [float(np.abs(w).sum()) for w in ready.get_weights()]
-
     def by_recipe(size):
         recipe = TrainingRecipe({"file": str(folder / "net.keras")}, batch_size=size)
         with pair.strategy.scope():
@@ -52,7 +36,6 @@ def compare(folder):
     pair.models["one"].save(folder / "net.keras")
     found = {
         "tuned": {size: {n: tuned(n, size) for n in pair.models} for size in SIZES[:2]},
-        "fitted": {n: fitted(n, 14) for n in pair.models},
         "refused": [refusal(lambda: tuned("two", 1)), *(
             refusal(lambda size=size: by_recipe(size)) for size in SIZES
         )],
@@ -80,8 +63,3 @@ def test_what_leaves_a_replica_without_samples_is_refused(found):
     assert tuned.startswith("batch_size: got 1 for 2 replicas; expected at least 2, a sample")
     for size, text in zip(SIZES, recipes, strict=True):
         assert text.startswith(f"batch_size: got {size} for 2 replicas; expected a multiple of 2.")
-
-
-@pytest.mark.slow
-def test_multiples_are_shared_evenly_in_a_fit_of_your_own(found):
-    assert np.allclose(*found["fitted"].values(), rtol=1e-5, atol=0)
