@@ -1,15 +1,22 @@
 """Parameters say their types: `Any` stands for what really may be anything."""
 
 import ast
+import functools
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def nodes(source):
+    """All nodes of a piece of source, which several tests look at."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def parameters(source):
-    """(annotation, or None) of every parameter of a piece of source but `self` and `cls`."""
-    for node in ast.walk(ast.parse(source)):
+    """The annotation, or None, of every parameter of a piece of source but `self` and `cls`."""
+    for node in nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found = node.args
             several = [part for part in (found.vararg, found.kwarg) if part]
@@ -20,7 +27,7 @@ def parameters(source):
 
 def aliases(source):
     """Names that a piece of source gives to `Any`, so that they do not hide it."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if ast.unparse(node.value).removeprefix("typing.") == "Any":

@@ -1,6 +1,7 @@
 """Folders import one way, and the left half never loads TensorFlow."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -132,10 +133,17 @@ FOLDERS = sorted(p.name for p in PACKAGE.iterdir() if p.is_dir() and any(p.glob(
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def nodes(source):
+    """All nodes of a piece of source, which several tests look at."""
+    return list(ast.walk(ast.parse(source)))
+
+
+@functools.cache
 def imports(source):
     """Dotted names that a piece of source imports, inside functions too."""
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -183,9 +191,8 @@ def circles(graph):
 
 def private_names(source):
     """Private names of other modules of ours that a piece of source imports or reaches into."""
-    tree, found = ast.parse(source), []
-    modules = set()
-    for node in ast.walk(tree):
+    modules, found = set(), []
+    for node in nodes(source):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfxp":
             for alias in node.names:
                 modules.add(alias.asname or alias.name)
@@ -194,7 +201,7 @@ def private_names(source):
                     found.append(full)
         elif isinstance(node, ast.Import):
             modules |= {alias.asname for alias in node.names if alias.name.startswith("tfxp")}
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.value.id in modules and re.match("_[^_]", node.attr):
                 found.append(f"{node.value.id}.{node.attr}")
