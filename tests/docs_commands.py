@@ -104,20 +104,50 @@ def shell_lines(language, code):
 def commands_of_lines(lines):
     """Commands of a block; assignments hold for the lines after them."""
     known, found = {}, []
-    for line in lines:
+    for line in _whole(lines):
         for name, value in known.items():
             line = re.sub(rf"\${name}\b", value.replace("\\", r"\\"), line)
-        words, variables = shlex.split(line, comments=True), []
-        while words and (match := _NAME.fullmatch(words[0])):
-            variables.append(match.groups())
-            words = words[1:]
-        while words and words[-1] == "&":
-            words = words[:-1]
-        if words:
-            found.append(Command(tuple(words), tuple(variables)))
-        else:
-            known.update(variables)
+        for words in _split(line):
+            variables = []
+            while words and (match := _NAME.fullmatch(words[0])):
+                variables.append(match.groups())
+                words = words[1:]
+            if words:
+                found.append(Command(tuple(words), tuple(variables)))
+            else:
+                known.update(variables)
     return found
+
+
+def _whole(lines):
+    """Lines, those joined that a quoted text spans, without texts between << 'END' and END."""
+    line, end = "", None
+    for more in lines:
+        if end:
+            end = None if more == end else end
+            continue
+        line = f"{line}\n{more}" if line else more
+        try:
+            shlex.split(line, comments=True)
+        except ValueError:
+            continue
+        yield line
+        here = re.search(r"<<\s*'?(\w+)", line)
+        line, end = "", here and here.group(1)
+    assert not line, f"a quotation without an end: {line}"
+
+
+def _split(line):
+    """Words of each command of a line: `a & b; c && d` are four."""
+    reader = shlex.shlex(line, posix=True, punctuation_chars="&;")
+    reader.whitespace_split = True
+    commands = [[]]
+    for word in reader:
+        if set(word) <= set("&;"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [words for words in commands if words]
 
 
 def commands(text):

@@ -81,8 +81,8 @@ EXPORTED = {
     "q.tflite": "q.keras", "resnet8.tflite": "resnet8_w4a4.keras",
     "resnet8_w4a4.tflite": "resnet8_w4a4.keras",
 }  # fmt: skip
-# Shown by the page itself, in a JSON block.
-SHOWN = {"steps.json", "pipeline.json"}
+# Written by the page itself: a JSON block, a script of the recorded session.
+SHOWN = {"own.keras", "pipeline.json", "steps.json"}
 GIVEN = {*NETWORKS, *QUANTIZED, *EXPORTED, *SHOWN, "recipe.json", "imagenet"}
 RECIPE = {
     "schema": 1, "description": "a stand-in", "model": {"file": "net.keras"}, "epochs": 1,

@@ -51,6 +51,8 @@ def why_not_run(command):
     text, variables = str(command), dict(command.variables)
     if command.tool == "bench_frontier":
         return "makes an environment from the package index for each peer"
+    if command.tool == "bench_metrics":
+        return "trains on the real data of its tasks"
     if "--strategy=multi_worker" in text:
         return "waits for another machine; tests/devices has two workers"
     if "KERASTUNER_TUNER_ID" in variables:
@@ -184,8 +186,12 @@ def run_there(folder, tool, flags):
 
 
 def write_json_blocks(page, folder):
-    """Settings that a page shows, under the names that its commands call them by."""
-    for language, code in blocks(page.read_text(encoding="utf-8")):
+    """Settings that a page shows or echoes, under the names that its commands call them by."""
+    text = page.read_text(encoding="utf-8")
+    for command in commands(text):
+        if command.words[0] == "echo" and command.words[2] == ">":
+            (folder / command.words[3]).write_text(command.words[1])
+    for language, code in blocks(text):
         if language == "json" and code.startswith('{"schema"'):
             name = "pipeline.json" if "steps" in json.loads(code) else "steps.json"
             (folder / name).write_text(code)
@@ -248,7 +254,7 @@ def _pip(command):
 
 
 def _python(command):
-    if command.words[1] == "own.py":  # which the recorded session writes
+    if command.words[1] in ("-", "own.py"):  # what the page itself says
         return
     assert command.words[1] == "-m", command
     module, *rest = command.words[2:]
@@ -272,14 +278,15 @@ def _file(command):
 
 
 def _shell(command):
-    assert len(command.words) > 1 or command.words == ("wait",), command
+    assert len(command.words) > 1 or command.words[0] in ("mypy", "wait"), command
 
 
 MAKEFILE = (ROOT / "tfxp/csource/kernels/Makefile").read_text(encoding="utf-8")
 OTHERS = {
     "tools/quickstart.sh": _script, "tools/check.sh": _script, "pip": _pip, "python": _python,
-    "make": _make, "sbatch": _file, "kubectl": _file, "ruff": _shell, ".": _shell, "cd": _shell,
-    "export": _shell, "wait": _shell, "cat": _shell, "mkdocs": _shell,
+    "make": _make, "sbatch": _file, "kubectl": _file, "ruff": _shell, "mypy": _shell, ".": _shell,
+    "cd": _shell, "cat": _shell, "cmp": _shell, "echo": _shell, "export": _shell, "kill": _shell,
+    "sleep": _shell, "tfxp": _shell, "wait": _shell, "mkdocs": _shell,
 }  # fmt: skip
 
 
@@ -291,6 +298,8 @@ def test_the_readers_themselves():
     assert [one.tool for one in found] == ["run_tflite", "doctor", "view_tflite"]
     assert found[0].arguments == ["--model=a", "--json=b"] and found[2].arguments == ["--model=c"]
     assert mentions(text) == [("run_tflite", ["--limit=3"])]
+    found = commands_of_lines(["a b & c 'd", "e' && f; wait"])
+    assert [one.words for one in found] == [("a", "b"), ("c", "d\ne"), ("f",), ("wait",)]
     found = commands_of_lines(["export A=1", 'S="tools/doctor.py --device"', "ID=x $S --json=j &"])
     assert found[1] == Command(("tools/doctor.py", "--device", "--json=j"), (("ID", "x"),))
 
