@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfxp.errors import DataError
-from tfxp.report.training_plots import _last_epochs, bits_table, plot_trainings
+from tfxp.report.training_plots import _curves, _last_epochs, bits_table, plot_trainings
 
 
 def run(*accuracies):
@@ -36,6 +36,15 @@ def test_one_epoch_is_a_bar_and_not_an_empty_plot():
     runs = {name: run(value) for name, value in (("a_seed0", 0.2), ("a_seed1", 0.4), ("b", 0.9))}
     _last_epochs(axes, runs)
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([30, 90])
+    pyplot.close(figure)
+
+
+def test_one_epoch_beside_more_is_a_dot():
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    _curves(axes, {"a": run(0.2), "b": run(0.3, 0.6)})
+    assert [line.get_marker() for line in axes.lines] == ["o", ""]
     pyplot.close(figure)
 
 

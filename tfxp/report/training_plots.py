@@ -137,7 +137,10 @@ def _curves(axes: Axes, results: Mapping[str, Any]) -> None:
         epochs = [epoch for epoch, _ in runs[0]]
         values = np.array([[value for _, value in run] for run in runs if len(run) == len(epochs)])
         style = "-" if number < 10 else "--"
-        (line,) = axes.plot(epochs, values.mean(axis=0), style, color=f"C{number % 10}", label=name)
+        mark = "o" if len(epochs) == 1 else ""  # a line of one point is none
+        (line,) = axes.plot(
+            epochs, values.mean(axis=0), style, marker=mark, color=f"C{number % 10}", label=name
+        )
         axes.fill_between(
             epochs, values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color()
         )
