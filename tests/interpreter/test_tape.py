@@ -127,6 +127,23 @@ def test_shapes_that_depend_on_data(engine):
         np.testing.assert_array_equal(runner.get_tensor(4), np.maximum(x[:, :size], 0))
 
 
+def test_images_of_zeros_between_others(rng):
+    """The first one lets layers list activations; those behind it are multiplied whole again."""
+    graph = network(rng)
+    fast, slow = Interpreter(graph), Interpreter(graph, engine="reference")
+    tensor = graph.tensors[0]
+    for zeros in (1.0, 0.0, 0.5, 0.95, 0.0):
+        x = rng.integers(-128, 128, tensor.shape).astype(np.int8)
+        x[rng.random(x.shape) < zeros] = tensor.zero_point
+        results = []
+        for runner in (fast, slow):
+            runner.set_tensor(0, x)
+            runner.invoke()
+            results.append(runner.get_tensor(graph.outputs[0]))
+        np.testing.assert_array_equal(*results)
+    assert fast.report().to_dict() == slow.report().to_dict()
+
+
 def test_resized_inputs(rng):
     graph = network(rng)
     graph.operators = graph.operators[:3]

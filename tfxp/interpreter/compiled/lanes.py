@@ -32,6 +32,8 @@ _FEATURES = cpu_features().split(",")
 #: Whether x86 instructions are used; else plain integer arithmetic of the same result.
 USE_AVX2 = _has("avx2")
 USE_AVX512 = USE_AVX2 and _has("avx512bw") and _has("avx512vl")
+#: Whether four bytes are multiplied and added in one instruction, twice as fast as two of 16 bits.
+USE_BYTES = USE_AVX512 and _has("avx512vnni")
 #: int32 lanes of a vector register.
 LANES = 16 if USE_AVX512 else 8
 #: What `microkernel.scatter_pixels` has loops for: groups of 16 accumulators that fit the registers

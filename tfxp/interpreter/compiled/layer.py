@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.dense_layout import SCATTER_SHARE, DenseLayout, suits_dense
+from tfxp.interpreter.compiled.dense_layout import DenseLayout, suits_dense, takes_bytes
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.record import Record
@@ -27,8 +27,9 @@ from tfxp.interpreter.registry import Node
 from tfxp.interpreter.step import Step
 
 #: Weights are listed where their products alone take less than this share of what listing
-#: activations takes; multiplying everything, where a layer suits that, takes half of it.
-_WORTH_LISTING, _WORTH_LISTING_BESIDE_DENSE = 0.9, 0.5
+#: activations takes; multiplying everything, where a layer suits that, takes half of it, in bytes
+#: less than a third.
+_WORTH_LISTING, _WORTH_LISTING_BESIDE_DENSE, _BESIDE_BYTES = 0.9, 0.5, 0.28
 
 
 class Plan:
@@ -56,11 +57,13 @@ class Plan:
             self.kernel, self.scratch_bytes = "depthwise", int(self.record[R.SCRATCH_BYTES])
             return
         dense, share = suits_dense(layer, rows, columns), cost_share(layer, rows, columns)
-        worth = _WORTH_LISTING_BESIDE_DENSE if dense else _WORTH_LISTING
+        beside = _BESIDE_BYTES if takes_bytes(layer) else _WORTH_LISTING_BESIDE_DENSE
+        worth = beside if dense else _WORTH_LISTING
         lists_weights = share is not None and share < worth
         if dense and not lists_weights:
             self._dense = DenseLayout(layer, rows, columns)
-            self.record, self.kernel, self._held = self._dense.record, "dense", self._dense.kept
+            self.record, self.kernel = self._dense.record, self._dense.kernel
+            self._held = self._dense.kept
             either = self.record[R.SCRATCH_BYTES], scatter_scratch(layer, rows, columns)
             self.scratch_bytes = int(max(either))
             return
@@ -83,7 +86,7 @@ class Plan:
             elements: of so many.
         """
         dense, share = self._dense, 1 - zeros / max(1, elements)
-        if dense is not None and self.layer.skip_zeros and share <= SCATTER_SHARE:
+        if dense is not None and self.layer.skip_zeros and share <= dense.scatter_share:
             self._dense = None
             layout = ScatterLayout(self.layer, *self.axes)
             dense.offer(scatter_record(layout, *self.axes))

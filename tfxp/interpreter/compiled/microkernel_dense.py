@@ -24,32 +24,50 @@ _I64 = ir.IntType(64)
 _SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 
 
-@intrinsic
-def dense_tile(typing: Typing, pixels: Kind, vectors: Kind, accumulators: Kind, bias: Kind,
-               source: Kind, weights: Kind, shape: Kind, steps: Kind) -> Any:  # fmt: skip
-    """Sums over a window of `pixels` neighbouring pixels and `vectors` * LANES channels.
+def dense_tile(in_bytes: bool) -> Any:
+    """Sums over a window of some neighbouring pixels and `vectors` * LANES channels.
 
-    Takes (pixels, vectors, accumulators, bias, source, weights, shape, steps): one of DENSE_PIXELS
-    and one of DENSE_VECTORS; addresses of int32 accumulators, of start values, of the first
-    window's int16 codes, and of weights: for each pair of neighbouring codes two int16 per channel;
-    (rows of the window, pairs of codes in a row); bytes (from the accumulators of a pixel to the
-    next, from its codes to the next, from a row of codes to the next).
+    The returned intrinsic takes (pixels, vectors, accumulators, bias, source, weights, shape,
+    steps): one of DENSE_PIXELS and one of DENSE_VECTORS; addresses of int32 accumulators, of start
+    values, of the first window's codes, and of weights; (rows of the window, groups of neighbouring
+    codes in a row); bytes (from the accumulators of a pixel to the next, from its codes to the
+    next, from a row of codes to the next). A group is two int16 codes, with as many int16 weights
+    per channel.
+
+    Args:
+        in_bytes: whether a group is four uint8 codes and int8 weights instead.
     """
+    product = _add_four_products if in_bytes else _add_two_products
 
-    def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
-        pixels, vectors, *others = arguments
-        cases = {p << 8 | v: (p, v) for p in DENSE_PIXELS for v in DENSE_VECTORS}
-        which = b.or_(b.shl(pixels, constant64(8)), vectors)
-        switch(b, which, cases, lambda case: _tile(b, *case, others))
-        return context.get_dummy_value()
+    @intrinsic
+    def tile(typing: Typing, pixels: Kind, vectors: Kind, accumulators: Kind, bias: Kind,
+             source: Kind, weights: Kind, shape: Kind, steps: Kind) -> Any:  # fmt: skip
+        def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
+            pixels, vectors, *others = arguments
+            cases = {p << 8 | v: (p, v) for p in DENSE_PIXELS for v in DENSE_VECTORS}
+            which = b.or_(b.shl(pixels, constant64(8)), vectors)
+            switch(b, which, cases, lambda case: _tile(b, product, *case, others))
+            return context.get_dummy_value()
 
-    plain = types.int64
-    return types.void(*[plain] * 6, shape, steps), codegen
+        plain = types.int64
+        return types.void(*[plain] * 6, shape, steps), codegen
+
+    return tile
 
 
-def _tile(b: Builder, pixels: int, vectors: int, arguments: Values) -> None:
+def _add_two_products(b: Builder, total: Value, codes: Value, weights: Value) -> Any:
+    return multiply_add(b, total, b.bitcast(codes, _SHORTS), b.bitcast(weights, _SHORTS))
+
+
+def _add_four_products(b: Builder, total: Value, codes: Value, weights: Value) -> Any:
+    kind = ir.FunctionType(INTS, [INTS] * 3)
+    name = "llvm.x86.avx512.vpdpbusd.512"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), [total, codes, weights])
+
+
+def _tile(b: Builder, product: Any, pixels: int, vectors: int, arguments: Values) -> None:
     accumulators, bias, source, weights, shape, steps = arguments
-    rows, pairs = (b.extract_value(shape, i) for i in range(2))
+    rows, groups = (b.extract_value(shape, i) for i in range(2))
     next_sum, next_pixel, next_row = (b.extract_value(steps, i) for i in range(3))
     start = [_vector(b, bias, 4 * LANES * v, INTS) for v in range(vectors)]
     # these become registers: nothing else takes their address
@@ -57,20 +75,20 @@ def _tile(b: Builder, pixels: int, vectors: int, arguments: Values) -> None:
     for line in sums:
         for slot, value in zip(line, start, strict=True):
             b.store(value, slot)
-    row_weights = b.mul(pairs, constant64(4 * LANES * vectors))
+    row_weights = b.mul(groups, constant64(4 * LANES * vectors))
     with cgutils.for_range(b, rows) as row:
         row_at = b.add(source, b.mul(row.index, next_row))
         weight_row = b.add(weights, b.mul(row.index, row_weights))
-        with cgutils.for_range(b, pairs) as pair:
-            at = b.add(row_at, b.mul(pair.index, constant64(4)))
-            weight_at = b.add(weight_row, b.mul(pair.index, constant64(4 * LANES * vectors)))
-            factors = [_vector(b, weight_at, 4 * LANES * v, _SHORTS) for v in range(vectors)]
+        with cgutils.for_range(b, groups) as group:
+            at = b.add(row_at, b.mul(group.index, constant64(4)))
+            weight_at = b.add(weight_row, b.mul(group.index, constant64(4 * LANES * vectors)))
+            factors = [_vector(b, weight_at, 4 * LANES * v, INTS) for v in range(vectors)]
             for p, line in enumerate(sums):
                 pixel_at = b.add(at, b.mul(next_pixel, constant64(p)))
-                both = b.load(b.inttoptr(pixel_at, I32.as_pointer()), align=2)
-                codes = b.bitcast(splat(b, both, LANES), _SHORTS)
+                neighbours = b.load(b.inttoptr(pixel_at, I32.as_pointer()), align=1)
+                codes = splat(b, neighbours, LANES)
                 for slot, factor in zip(line, factors, strict=True):
-                    b.store(multiply_add(b, b.load(slot), codes, factor), slot)
+                    b.store(product(b, b.load(slot), codes, factor), slot)
     for p, line in enumerate(sums):
         pixel_sums = b.add(accumulators, b.mul(next_sum, constant64(p)))
         for v, slot in enumerate(line):

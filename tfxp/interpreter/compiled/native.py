@@ -27,7 +27,7 @@ import llvmlite.binding as llvm
 
 from tfxp.errors import OutputError
 from tfxp.files import write_bytes
-from tfxp.interpreter.compiled.lanes import cpu_features, cpu_name
+from tfxp.interpreter.compiled.lanes import USE_BYTES, cpu_features, cpu_name
 
 #: Where each kernel is defined. All take seven int64, most of them addresses: inputs x and y,
 #: output, how many (images, elements, rows), record, scratch memory, six counts. Kernels that
@@ -39,6 +39,7 @@ KERNELS = {
     "add": "elementwise", "average_pool": "elementwise", "max_pool": "elementwise",
     "softmax": "elementwise", "add_fixed": "fixed_point", "softmax_fixed": "fixed_point",
     "table": "moving", "pairs": "moving", "permute": "moving", "copy": "moving",
+    **({"dense_bytes": "dense"} if USE_BYTES else {}),
 }  # fmt: skip
 
 _PARAMETERS = 7

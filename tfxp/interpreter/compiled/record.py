@@ -32,11 +32,12 @@ Record = NDArray[np.int64]
 (PLANE, PLANE_ROW, PAD_ABOVE, PAD_LEFT, SPAN, LIST_STARTS, DISTANCES, LISTED_WEIGHTS, LIST_BIAS,
  SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE) = range(10, 22)  # fmt: skip
 
-#: Multiplying everything: rows of codes and 16-bit codes in each; addresses of weights and start
-#: values; pairs in a row of a window; rows of a window; codes from an output row, a row of a window
-#: and an output pixel to the next. What is common with listing weights stands in the same places.
+#: Multiplying everything: rows of codes and how many are in each; addresses of weights and start
+#: values; groups of codes in a row of a window; rows of a window; bytes from an output row, a row
+#: of a window and an output pixel to the next. What is common with listing weights stands in the
+#: same places.
 (DENSE_ROWS, DENSE_ROW) = range(10, 12)
-(DENSE_WEIGHTS, DENSE_BIAS, DENSE_PAIRS, DENSE_TAP_ROWS, DENSE_STEP_Y) = range(14, 19)
+(DENSE_WEIGHTS, DENSE_BIAS, DENSE_GROUPS, DENSE_TAP_ROWS, DENSE_STEP_Y) = range(14, 19)
 (DENSE_TAP_STEP, DENSE_STEP_X) = range(22, 24)
 
 #: Depthwise: taps, stride, dilation and padding of both directions; addresses of
