@@ -90,8 +90,8 @@ class Interpreter:
                 f"accumulator_bits of Interpreter: got {accumulator_bits}; expected 2 to 64"
             )
         self.graph = _graph(model_path, model_content)
-        own = skip_zeros, accumulator_bits, accumulator_overflow, largest_tensor
-        self._settings = Settings(arithmetic, engine, *own)
+        rest = skip_zeros, accumulator_bits, accumulator_overflow, largest_tensor
+        self._settings = Settings(arithmetic, engine, *rest)
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._executor: Executor | None = None
         self._resized = False
@@ -119,7 +119,7 @@ class Interpreter:
                 self._executor.take_counters(before)
             self._resized = False
         for index in self.graph.inputs:
-            shape = self._shape(index)
+            shape = self.input_shape(index)
             if index not in self._fed or self._fed[index].shape != shape:
                 # zeros without memory of their own: a damaged shape must not exhaust it
                 zero = np.zeros((), self.graph.tensors[index].dtype)
@@ -166,7 +166,7 @@ class Interpreter:
                 f"tensor_size of {tensor.name!r}: got {shape}; expected {signature}, where only "
                 "-1 may change"
             )
-        if shape != self._shape(input_index):
+        if shape != self.input_shape(input_index):
             self._shapes[input_index] = shape
             self._resized = True
             self._fed.pop(input_index, None)
@@ -186,10 +186,10 @@ class Interpreter:
                 f"tensor of set_tensor: got {tensor_index} ({tensor.name!r}); expected a model "
                 f"input, one of {self.graph.inputs}"
             )
-        if array.dtype != tensor.dtype or array.shape != self._shape(tensor_index):
+        if array.dtype != tensor.dtype or array.shape != self.input_shape(tensor_index):
             raise DataError(
                 f"value for input {tensor.name!r}: got {array.dtype} {array.shape}; expected "
-                f"{tensor.dtype} {self._shape(tensor_index)}"
+                f"{tensor.dtype} {self.input_shape(tensor_index)}"
             )
         memory = self._fed[tensor_index]
         if memory.flags.writeable and memory.shape == array.shape:
@@ -238,7 +238,7 @@ class Interpreter:
             if content is not None:
                 return content.copy()
         if tensor_index in self.graph.outputs and executor is not None and not self._resized:
-            return np.zeros(self._shape(tensor_index), tensor.dtype)
+            return np.zeros(self.input_shape(tensor_index), tensor.dtype)
         raise ModelError(f"tensor {tensor_index} ({tensor.name!r}): got no content; run invoke()")
 
     def tensor(self, tensor_index: int) -> Callable[[], Array]:
@@ -325,7 +325,7 @@ class Interpreter:
             )
             if open_to:
                 self.resize_tensor_input(index, wanted)
-            shape = self._shape(index)
+            shape = self.input_shape(index)
             if rows.dtype != tensor.dtype or wanted != shape:
                 raise DataError(
                     f"rows for input {tensor.name!r}: got {rows.dtype} {rows.shape}; expected "
@@ -339,7 +339,12 @@ class Interpreter:
 
     def input_shape(self, tensor_index: int) -> tuple[int, ...]:
         """The shape that a model input has now, resized or not."""
-        return self._shape(tensor_index)
+        if tensor_index in self._shapes:
+            return self._shapes[tensor_index]
+        if tensor_index in self._values:
+            return self._values[tensor_index].shape
+        graph = self._executor.graph if self._executor and not self._resized else self.graph
+        return graph.tensors[tensor_index].shape
 
     def report(self) -> Report:
         """Counters of every multiplying operator, summed over all runs since the last reset."""
@@ -382,17 +387,8 @@ class Interpreter:
             )
         return self.graph.tensors[index]
 
-    def _shape(self, index: int) -> tuple[int, ...]:
-        if index in self._shapes:
-            return self._shapes[index]
-        if index in self._values:
-            return self._values[index].shape
-        allocated = self._executor is not None and not self._resized
-        graph = self._executor.graph if self._executor and allocated else self.graph
-        return graph.tensors[index].shape
-
     def _details(self, index: int) -> dict[str, Any]:
-        return tensor_details(self.graph.tensors[index], index, self._shape(index))
+        return tensor_details(self.graph.tensors[index], index, self.input_shape(index))
 
 
 def _graph(

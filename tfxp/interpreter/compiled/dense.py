@@ -88,8 +88,8 @@ def _lay_out_bytes(image_at: int, record: Any, buffer_at: int) -> None:
             to[i] = zero
 
 
-def _kernel(lay_out: Any, tile: Any) -> Any:
-    """The kernel that multiplies with a tile what a function lays out."""
+def _row_by(tile: Any) -> Any:
+    """The function that computes a row of accumulators with a tile."""
 
     @inlined
     def row_of_sums(row_at: int, record: Any, acc_at: int) -> None:
@@ -114,9 +114,15 @@ def _kernel(lay_out: Any, tile: Any) -> Any:
                     pixels = vectors * 0 + _TILE
                     ox = min(ox, ow - _TILE)
                 tile(pixels, width, acc_at + 4 * (ox * padded + LANES * first), bias_at,
-                           row_at + step * ox, weights_at, (rows, groups), steps)  # fmt: skip
+                     row_at + step * ox, weights_at, (rows, groups), steps)  # fmt: skip
                 ox += pixels
             first += width
+
+    return row_of_sums
+
+
+def _image_by(lay_out: Any, row_of_sums: Any) -> Any:
+    """The function that computes an image as another lays it out."""
 
     @inlined
     def image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: int) -> None:
@@ -132,6 +138,13 @@ def _kernel(lay_out: Any, tile: Any) -> Any:
             call(record[R.STORE_KERNEL], acc_at, acc_at, out_at + oy * written, record[R.OUT_WIDTH],
                  record_at, scratch_at, counts_at)  # fmt: skip
         call(record[R.COUNT_KERNEL], x_at, 0, 0, 1, record_at, scratch_at, counts_at)
+
+    return image
+
+
+def _kernel(lay_out: Any, tile: Any) -> Any:
+    """The kernel that multiplies with a tile what a function lays out."""
+    image = _image_by(lay_out, _row_by(tile))
 
     def kernel(
         x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int,
