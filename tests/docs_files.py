@@ -68,7 +68,8 @@ def photographs():
 
 
 NETWORKS = {
-    "resnet8.h5": resnet8, "net.h5": resnet8, "pretrainedResnet.h5": resnet8,
+    "resnet8.h5": resnet8,
+    "cifar10.h5": resnet8, "net.h5": resnet8, "pretrainedResnet.h5": resnet8,
     "lenet.h5": lenet, "mnist_cnn.h5": lenet, "vgg16.h5": vgg16,
     "float.keras": digits_network, "net.keras": digits_network, "kws.keras": keywords,
     "autoencoder.keras": autoencoder, "housing.keras": housing, "mobilenet.keras": photographs,
