@@ -119,5 +119,4 @@ def test_what_is_imported_is_declared():
     declared = set(re.findall(r'"([\w-]+)', listed))
     extras = re.search(r"extras_require=\{(.*?)\n    \}", text, re.S).group(1)
     packages -= {name for name in packages if f"'{name};" in extras or f'"{name}"' in extras}
-    # TensorBoard shows what callbacks write; nothing imports it.
-    assert packages - set(sys.stdlib_module_names) == declared - {"tensorboard"}
+    assert packages - set(sys.stdlib_module_names) == declared
