@@ -10,11 +10,12 @@ import json
 import numpy as np
 
 import tfxp
+from tests.parity.runtime_networks import resnet8 as benchmark_resnet8
 from tfxp.keras import keras, layers
 from tfxp.models import lenet, resnet8
 from tools.quickstart import build_model as digits_network
 
-SAMPLES = 64
+SAMPLES = 128  # the largest batch of the recipes
 CLASSES = 10
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28), "usps": (16, 16), "digits": (8, 8, 1)}
 
@@ -69,7 +70,7 @@ def photographs():
 
 NETWORKS = {
     "resnet8.h5": resnet8,
-    "cifar10.h5": resnet8, "net.h5": resnet8, "pretrainedResnet.h5": resnet8,
+    "cifar10.h5": resnet8, "net.h5": resnet8, "pretrainedResnet.h5": benchmark_resnet8,
     "lenet.h5": lenet, "mnist_cnn.h5": lenet, "vgg16.h5": vgg16,
     "float.keras": digits_network, "net.keras": digits_network, "kws.keras": keywords,
     "autoencoder.keras": autoencoder, "housing.keras": housing, "mobilenet.keras": photographs,
@@ -121,7 +122,8 @@ def write_stand_in(path, model=None):
 
 
 def built(network):
-    """A network with seeded weights."""
+    """A network with seeded weights, whose layers are numbered from the first."""
+    keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     return network()
 

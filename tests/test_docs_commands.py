@@ -41,7 +41,8 @@ FOREIGN = {"--logdir", "--node_data_paths", "--slow", "--strict"}
 # What makes a command longer and nothing else: flag -> the value that a test uses.
 SMALLER = {
     "epochs": "1", "max_trials": "2", "rounds": "3", "images": "2", "trials": "1", "budget": "8",
-    "gigabytes": "0.02", "held_out": "16", "limit_gib": "0", "precisions": "w4a4",
+    "gigabytes": "0.02", "held_out": "16", "limit_gib": "0", "word_lengths": "4,8",
+    "precisions": "w4a4",
 }  # fmt: skip
 PATIENCE = 600
 
@@ -51,6 +52,8 @@ def why_not_run(command):
     text, variables = str(command), dict(command.variables)
     if command.tool == "bench_frontier":
         return "makes an environment from the package index for each peer"
+    if command.tool == "assign_precision" and "--method=judd" in text:
+        return "a descent of thousands of maps; tests/assign has short ones"
     if command.tool == "bench_metrics":
         return "trains on the real data of its tasks"
     if "--strategy=multi_worker" in text:
