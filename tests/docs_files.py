@@ -108,7 +108,10 @@ def write_stand_in(path, model=None):
     elif path.name in QUANTIZED:
         quantized(QUANTIZED[path.name]).save(path)
     elif path.name in EXPORTED:
-        tfxp.export_tflite(quantized(QUANTIZED[EXPORTED[path.name]]), path)
+        source = path.parent / EXPORTED[path.name]  # the page's own, where a command has made it
+        given = source.exists()
+        model = tfxp.load_model(source) if given else quantized(QUANTIZED[source.name])
+        tfxp.export_tflite(model, path)
     elif path.name == "recipe.json":
         if not (path.parent / "net.keras").exists():
             write_stand_in(path.parent / "net.keras")
