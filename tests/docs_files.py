@@ -15,7 +15,7 @@ from tfxp.keras import keras, layers
 from tfxp.models import lenet, resnet8
 from tools.quickstart import build_model as digits_network
 
-SAMPLES = 128  # the largest batch of the recipes
+SAMPLES = 144  # the largest batch of the recipes, and 16 that are held out
 CLASSES = 10
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28), "usps": (16, 16), "digits": (8, 8, 1)}
 
@@ -85,7 +85,8 @@ EXPORTED = {
 }  # fmt: skip
 # Written by the page itself: a JSON block, a script of the recorded session.
 SHOWN = {"own.keras", "pipeline.json", "steps.json"}
-GIVEN = {*NETWORKS, *QUANTIZED, *EXPORTED, *SHOWN, "recipe.json", "imagenet"}
+PICTURES = ("imagenet", "train", "val")  # folders of pictures by class
+GIVEN = {*NETWORKS, *QUANTIZED, *EXPORTED, *SHOWN, "recipe.json", *PICTURES}
 RECIPE = {
     "schema": 1, "description": "a stand-in", "model": {"file": "net.keras"}, "epochs": 1,
     "batch_size": 16,
@@ -118,7 +119,7 @@ def write_stand_in(path, model=None):
         path.write_text(json.dumps(RECIPE))
     elif path.suffix == ".npz":
         write_samples(path, model)
-    elif path.name == "imagenet":
+    elif path.name in PICTURES:
         write_pictures(path)
     else:
         raise AssertionError(f"{path.name} comes from nowhere")
@@ -175,7 +176,7 @@ def write_pictures(folder):
     """Four classes with a few pictures each."""
     draws = np.random.default_rng(0)
     for name in ("n01", "n02", "n03", "n04"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(4):
             pixels = draws.integers(0, 256, (260, 300, 3)).astype("uint8")
             keras.utils.save_img(folder / name / f"{index}.png", pixels)

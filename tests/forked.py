@@ -39,12 +39,12 @@ class Forked:
         self._process.kill()
         self._process.join()
 
-    def finish(self, patience):
-        """What the process printed and what it complained of, once it has ended without error."""
+    def finish(self, patience, codes=(0,)):
+        """What the process printed and what it complained of, once it has ended by these codes."""
         self._process.join(patience)
         if self.running:
             self.kill()
-        assert self._process.exitcode == 0, self.complaint()
+        assert self._process.exitcode in codes, self.complaint()
         return self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8")
 
     def complaint(self):
