@@ -241,7 +241,7 @@ def limited(extra, *arguments):
 
 
 def test_too_little_memory_is_one_sentence(nets, tmp_path):
-    """An activation of 3 GB where there is 1 GB."""
+    """An activation of 2.9 GB where there are 2 GiB, of which threads reserve some."""
     wide = keras.Sequential([layers.Dense(40_000, input_shape=(4,)), layers.Dense(2)])
     wide.save(tmp_path / "wide.keras")
     for name, count in (("x", 20_000), ("small", 16)):
@@ -250,7 +250,7 @@ def test_too_little_memory_is_one_sentence(nets, tmp_path):
              f"--train_data={tmp_path}/x.npz", "--epochs=1", "--calibrate=none", "--noprogress",
              "--limit=16",
              "--formats=fixed", "--batch_size=18000", f"--output={tmp_path}/q.keras"]  # fmt: skip
-    process = Forked(limited, [1 << 30, *flags], tmp_path / "log")
+    process = Forked(limited, [2 << 30, *flags], tmp_path / "log")
     process._process.join(300)
     said = process.err.read_text().splitlines()
     assert process._process.exitcode == 1 and said, said
