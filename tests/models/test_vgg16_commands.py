@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_docs import commands
+from tests.docs_commands import commands
 from tfxp.keras import keras, layers
 from tfxp.precision import PrecisionMap
 from tfxp.quantization import load_model
@@ -33,18 +33,23 @@ def narrow_vgg16():
 @pytest.mark.slow
 def test_the_commands_run_and_sixteen_bits_decide_as_float_does(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run = [c for c in commands(PAGE.read_text(encoding="utf-8")) if "--model=vgg16.h5" in c[1]]
-    tools = [tool for tool, _ in run]
-    assert tools == ["quantize_model", "quantize_model", "assign_precision", "estimate_cost"]
+    found = commands(PAGE.read_text(encoding="utf-8"))
+    run = [one for one in found if "--model=vgg16.h5" in one.words]
+    assert [one.tool for one in run] == [
+        "quantize_model",
+        "quantize_model",
+        "assign_precision",
+        "estimate_cost",
+    ]
     model = narrow_vgg16()
     model.save("vgg16.h5")
     x = np.random.default_rng(1).integers(-120, 130, (64, 32, 32, 3)).astype(np.float32)
     decided = model.predict(x / np.float32(255), verbose=0).argmax(-1)
     for name in ("calibration", "train", "val"):
         np.savez(f"imagenet_{name}.npz", x=x, y=decided)
-    for tool, flags in run:
+    for one in run:
         with pytest.raises(SystemExit) as done:
-            importlib.import_module(f"tools.{tool}").run([tool, *flags])
+            importlib.import_module(f"tools.{one.tool}").run([one.tool, *one.arguments])
         assert not done.value.code, capsys.readouterr().err
     both = load_model("vgg16_w16.keras").predict(x / np.float32(255), verbose=0).argmax(-1)
     assert (both == decided).mean() > 0.9
