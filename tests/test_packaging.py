@@ -66,7 +66,8 @@ def test_an_address_makes_every_link_absolute(metadata):
 
 def test_extras_and_versions(metadata):
     message = metadata("")
-    assert {"docs", "qonnx", "test", "tfds", "tflm"} == set(message.get_all("Provides-Extra"))
+    extras = {"docs", "hls4ml", "model-explorer", "qonnx", "test", "tfds", "tflm"}
+    assert extras == set(message.get_all("Provides-Extra"))
     low, high = re.fullmatch(
         r">=3\.(\d+),<3\.(\d+)", message["Requires-Python"].replace(" ", "")
     ).groups()
