@@ -71,14 +71,6 @@ class ClassFolders:
         return f"file {os.fsdecode(key[0])!r}"
 
 
-def has_files(path: str, endings: tuple[str, ...]) -> bool:
-    """Whether the first class folder that has any files has such files."""
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if entry.is_dir() and next(_files(entry.path, endings), None) is not None:
-            return True
-    return False
-
-
 def _files(path: str, endings: tuple[str, ...]) -> Any:
     for folder, _, names in os.walk(path, followlinks=True):
         for name in names:

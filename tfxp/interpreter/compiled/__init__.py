@@ -3,7 +3,8 @@
 - `layer.py`: which kernel a convolution takes; `running.py`: running steps, the only way in
 - `native.py`: machine code, from disk or compiled; `program.py`: a table of steps
 - `scatter.py`, `planes.py`, `dense.py`, `depthwise.py`: kernels that skip zero activations, zero
-  weights, and nothing; `plain.py`: what 32 bits do not hold
+  weights, and nothing; `by_cost.py`: which of two an image takes; `plain.py`: what 32 bits do not
+  hold
 - `elementwise.py`, `fixed_point.py`, `moving.py`: short operators
 - `scatter_layout.py`, `planes_layout.py`, `dense_layout.py`, `packing.py`: layers laid out for them
 - `record.py`: the constants of a kernel by name; `lanes.py`: vectors of this processor

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import clear_sums, code_bytes, prefers_scatter
+from tfxp.interpreter.compiled.by_cost import by_cost
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
 from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -142,32 +143,5 @@ def _image_by(lay_out: Any, row_of_sums: Any) -> Any:
     return image
 
 
-def _kernel(lay_out: Any, tile: Any) -> Any:
-    """The kernel that multiplies with a tile what a function lays out."""
-    image = _image_by(lay_out, _row_by(tile))
-
-    def kernel(
-        x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int,
-        counts_at: int
-    ) -> None:  # fmt: skip
-        """A convolution of one group, each image the way that is cheaper for it.
-
-        Args: as `scatter.scatter`.
-        """
-        record = longs_at(record_at)
-        size = code_bytes(record)
-        codes = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
-        written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
-        for n in range(images):
-            image_at, to_at = x_at + n * codes, out_at + n * written
-            if prefers_scatter(image_at, record):
-                call(record[R.SCATTER_KERNEL], image_at, 0, to_at, 1, record[R.SCATTER_RECORD],
-                     scratch_at, counts_at)  # fmt: skip
-            else:
-                image(image_at, to_at, record_at, scratch_at, counts_at)
-
-    return kernel
-
-
-dense = _kernel(_lay_out_shorts, dense_tile(in_bytes=False))
-dense_bytes = _kernel(_lay_out_bytes, dense_tile(in_bytes=True))
+dense = by_cost(_image_by(_lay_out_shorts, _row_by(dense_tile(in_bytes=False))))
+dense_bytes = by_cost(_image_by(_lay_out_bytes, _row_by(dense_tile(in_bytes=True))))

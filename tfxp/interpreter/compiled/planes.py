@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.counting import clear_sums, code_bytes, prefers_scatter
+from tfxp.interpreter.compiled.by_cost import by_cost
+from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
 from tfxp.interpreter.compiled.lanes import PIXELS
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
@@ -82,21 +83,4 @@ def _image(x_at: int, out_at: int, record_at: int, scratch_at: int, counts_at: i
     call(record[R.COUNT_KERNEL], x_at, 0, 0, 1, record_at, scratch_at, counts_at)
 
 
-def planes(
-    x_at: int, y_at: int, out_at: int, images: int, record_at: int, scratch_at: int, counts_at: int
-) -> None:  # fmt: skip
-    """A convolution with many zero weights, each image the way that is cheaper for it.
-
-    Args: as `scatter.scatter`.
-    """
-    record = longs_at(record_at)
-    size = code_bytes(record)
-    codes = size * record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
-    written = size * record[R.OUT_HEIGHT] * record[R.OUT_WIDTH] * record[R.OUT_CHANNELS]
-    for n in range(images):
-        image_at, to_at = x_at + n * codes, out_at + n * written
-        if prefers_scatter(image_at, record):
-            call(record[R.SCATTER_KERNEL], image_at, 0, to_at, 1, record[R.SCATTER_RECORD],
-                 scratch_at, counts_at)  # fmt: skip
-        else:
-            _image(image_at, to_at, record_at, scratch_at, counts_at)
+planes = by_cost(_image)
