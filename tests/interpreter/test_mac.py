@@ -87,6 +87,36 @@ def test_layers_that_multiply_everything(case, zeros, rng):
     check_equal(case.model(), rng, "litert", [x])
 
 
+BATCHED = [
+    Case("FULLY_CONNECTED", (1, 70), 10, weight_zeros=0),
+    Case("FULLY_CONNECTED", (1, 9), 130, x="UINT8", w="UINT8", per_channel=False),
+    Case("FULLY_CONNECTED", (1, 33), 5, x="INT16", bias="INT64"),
+    Case("FULLY_CONNECTED", (1, 33), 5, weight_zeros=0.9, zero=-128),
+    Case(shape=(1, 3, 3, 20), units=24, taps=(1, 1), weight_zeros=0),
+    Case(shape=(1, 5, 2, 16), units=70, taps=(1, 1), weight_zeros=0.9),
+    Case(shape=(1, 4, 3, 12), units=18, taps=(1, 1), groups=3),
+    Case(shape=(1, 20, 25, 3), units=70, taps=(1, 1), weight_zeros=0),
+    Case(shape=(1, 5, 7, 8), units=16, weight_zeros=0),
+    Case("DEPTHWISE_CONV_2D", (1, 5, 5, 16), taps=(1, 1)),
+]
+
+
+@pytest.mark.parametrize("images", [2, 7, 32])
+@pytest.mark.parametrize("case", BATCHED, ids=str)
+def test_batches_equal_single_images(case, images, rng):
+    """Pixels of several images side by side: codes and counts of each image alone."""
+    shares = rng.permutation(np.linspace(0, 1, images))
+    batches = [np.concatenate([drawn(case, rng, zeros) for zeros in shares]) for _ in range(3)]
+    fast, slow = (
+        Interpreter(model_content=case.model().bytes(), engine=engine)
+        for engine in ("fast", "reference")
+    )
+    for x in batches:  # the second and third repeat the first as one compiled call
+        together = fast.predict_codes(x, batch_size=images)
+        np.testing.assert_array_equal(together, slow.predict_codes(x, batch_size=1))
+    assert fast.report().to_dict() == slow.report().to_dict()
+
+
 def brute_force(case, x):
     """MACs by four nested loops over pixels and taps: total, executed, by activation, by weight."""
     weights = case.weights()

@@ -111,6 +111,17 @@ CASES = [
     Model("SPACE_TO_DEPTH", [X], [t(1, 2, 3, 32)], "SpaceToDepthOptions", {"blockSize": 2}),
     Model("QUANTIZE", [X], [T(X.shape, "UINT8", 0.07, 9)], "QuantizeOptions"),
     Model("QUANTIZE", [t(1, 7)], [T((1, 7), "UINT8", 0.07, 9)], "QuantizeOptions"),
+    Model("FULLY_CONNECTED", [X, given(5, 192)], [t(1, 5)], "FullyConnectedOptions"),
+    Model("FULLY_CONNECTED", [X, given(5, 24)], [t(8, 5)], "FullyConnectedOptions"),
+    Model("FULLY_CONNECTED", [X, given(5, 8)], [t(24, 5)], "FullyConnectedOptions"),
+    Model(
+        "FULLY_CONNECTED",
+        [X, given(5, 8)],
+        [t(1, 4, 6, 5)],
+        "FullyConnectedOptions",
+        {"keepNumDims": True},
+    ),
+    Model("FULLY_CONNECTED", [t(1, 8), t(1, 8)], [t(1, 1)], "FullyConnectedOptions"),
     Model("LEAKY_RELU", [X], [X], "LeakyReluOptions", {"alpha": 0.1}),
     Model("PRELU", [X, given(1, 1, 8)], [X]),
 ]
@@ -122,7 +133,7 @@ def test_stack_equals_single_images(case, arithmetic, rng):
     images = 5
     feeds = [np.concatenate([draw(spec, rng) for _ in range(images)]) for spec in case.fed]
     runner = Interpreter(model_content=case.bytes(), arithmetic=arithmetic)
-    stacked = runner.predict_codes(feeds if len(feeds) > 1 else feeds[0])
+    stacked = runner.predict_codes(feeds if len(feeds) > 1 else feeds[0], batch_size=images)
     runner.allocate_tensors()
     singles = []
     for image in range(images):

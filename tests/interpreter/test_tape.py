@@ -73,8 +73,8 @@ def test_counts_mix_with_batches_and_start_anew(rng):
     runner.allocate_tensors()
     for image in x[:2]:
         all_tensors(runner, image)
-    runner.predict_codes(x[2:, 0])
-    batch.predict_codes(x[:, 0])
+    runner.predict_codes(x[2:, 0], batch_size=2)
+    batch.predict_codes(x[:, 0], batch_size=4)
     assert runner.report().to_dict() == batch.report().to_dict()
     runner.reset_counters()
     assert runner.report().macs_total == 0

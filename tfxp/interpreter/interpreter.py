@@ -114,6 +114,7 @@ class Interpreter:
         if self._executor is None or self._resized:
             before = self._executor
             self._executor = prepare(self.graph, self._settings, self._shapes)
+            self._settle()
             self._batches = None
             if before is not None:
                 self._executor.take_counters(before)
@@ -371,8 +372,9 @@ class Interpreter:
         self._tape, self._values = None, {}
 
     def _settle(self) -> None:
-        if self._tape is not None:
-            self._tape.settle()
+        for counted in (self._tape, self._batches):
+            if counted is not None:
+                counted.settle()
 
     def _ready(self) -> Executor:
         if self._executor is None or any(i not in self._fed for i in self.graph.inputs):

@@ -79,7 +79,7 @@ class Batches:
     """
 
     def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+        self._executor, self._usual_size = executor, executor.images_per_pass()
         self._tapes: dict[int, SimpleQueue[Tape]] = {}
 
     def predict(self, feeds: dict[int, Array], batch_size: int | None, threads: int) -> list[Array]:
@@ -91,7 +91,7 @@ class Batches:
             threads: passes side by side.
         """
         executor, count = self._executor, next(iter(feeds.values())).shape[0]
-        size = batch_size or executor.images_per_pass()
+        size = batch_size or self._usual_size
         if threads > 1:
             size = max(1, min(size, -(-count // threads)))
         whole = count // size * size
@@ -112,7 +112,6 @@ class Batches:
                 results = list(pool.map(part, starts))
         else:
             results = [part(piece) for piece in starts]
-        self._settle()
         if not results:
             tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
             return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
@@ -141,8 +140,8 @@ class Batches:
         idle.put(tape)
         return copies
 
-    def _settle(self) -> None:
-        """Books what idle tapes have counted; once per call, since it takes as long as a pass."""
+    def settle(self) -> None:
+        """Books what idle tapes have counted since the last time; it takes as long as an image."""
         for idle in list(self._tapes.values()):
             for _ in range(idle.qsize()):
                 try:

@@ -58,18 +58,22 @@ def _count_rows(image_at: int, first: int, kind: int, record: Any, seen_at: int)
 
 
 @inlined
-def _book_rows(kind: int, record: Any, seen_at: int, counts: Any) -> Any:
+def _book_rows(kind: int, record: Any, seen_at: int, sums_at: int, counts: Any) -> Any:
     """Adds the MACs of counted codes; returns how many codes were not zero."""
-    columns, channels = record[R.WIDTH], record[R.CHANNELS]
-    column_class = longs_at(record[R.COLUMN_CLASS])
+    channels, classes = record[R.CHANNELS], record[R.COLUMN_CLASSES]
+    order, starts = longs_at(record[R.COLUMN_ORDER]), longs_at(record[R.COLUMN_STARTS])
+    sums = ints_at(sums_at)
     executed = nonzero = np.int64(0)
-    for x in range(columns):
-        seen = unsigned_bytes_at(seen_at + x * channels)
-        row = (kind * record[R.COLUMN_CLASSES] + column_class[x]) * channels
-        macs = longs_at(record[R.VISIT_MACS] + 8 * row)
+    for column_kind in range(classes):
+        fill_ints(sums_at, channels, 0)
+        for i in range(starts[column_kind], starts[column_kind + 1]):
+            seen = unsigned_bytes_at(seen_at + order[i] * channels)
+            for c in range(channels):
+                sums[c] += np.int32(seen[c])
+        macs = longs_at(record[R.VISIT_MACS] + 8 * (kind * classes + column_kind) * channels)
         for c in range(channels):
-            executed += np.int64(seen[c]) * macs[c]
-            nonzero += np.int64(seen[c])
+            executed += np.int64(sums[c]) * macs[c]
+            nonzero += np.int64(sums[c])
     counts[R.EXECUTED] += executed
     return nonzero
 
@@ -127,7 +131,8 @@ def count(
         counts_at: six int64, see `record.EXECUTED` and those behind it; added to.
     """
     record, counts = longs_at(record_at), longs_at(counts_at)
-    seen_at = scratch_at + record[R.VISITS_PART]
+    sums_at = scratch_at + record[R.VISITS_PART]
+    seen_at = sums_at + 4 * record[R.CHANNELS]
     codes = record[R.HEIGHT] * record[R.WIDTH] * record[R.CHANNELS]
     nonzero = np.int64(0)
     for n in range(images):
@@ -136,6 +141,6 @@ def count(
             y = np.int64(0)
             while y < record[R.HEIGHT]:
                 y = _count_rows(image_at, y, kind, record, seen_at)
-                nonzero += _book_rows(kind, record, seen_at, counts)
+                nonzero += _book_rows(kind, record, seen_at, sums_at, counts)
     counts[R.INPUT_ZEROS] += images * codes - nonzero
     _book_sums(scratch_at + record[R.SUMS_PART], record, counts)

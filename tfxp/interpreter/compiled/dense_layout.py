@@ -12,7 +12,7 @@ from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES, 
 from tfxp.interpreter.compiled.native import address_of
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
 from tfxp.interpreter.compiled.record import Record
-from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.geometry import Axis, single_pixels
 from tfxp.interpreter.mac.layer import MacLayer
 
 #: Share of codes that are not zero up to which listing them is faster, where groups have two codes
@@ -39,12 +39,12 @@ class DenseLayout(Keeper):
 
     def __init__(self, layer: MacLayer, rows: Axis, columns: Axis) -> None:
         super().__init__()
-        padded = -(-layer.channels_out // LANES) * LANES
+        padded = _padded(layer)
         in_bytes = takes_bytes(layer)
         #: Which kernel multiplies, and codes of a group.
         self.kernel, codes = ("dense_bytes", 4) if in_bytes else ("dense", 2)
         self.scatter_share = _SCATTER_SHARES[codes]
-        rows, columns = _joined(rows, columns, padded)
+        rows, columns = _joined(rows, columns)
         channels, run = layer.channels_in, columns.taps * layer.channels_in
         groups, size = -(-run // codes), 4 // codes
         width = ((columns.out - 1) * columns.stride + columns.taps) * channels
@@ -78,16 +78,39 @@ class DenseLayout(Keeper):
         )  # last: others may be running
 
 
-def _joined(rows: Axis, columns: Axis, padded: int) -> tuple[Axis, Axis]:
-    """Windows of one pixel: several rows as one, so that short ones fill their tiles."""
-    plain = Axis(rows.size, 1, 1, rows.dilation, rows.size, 0)
-    if rows != plain or columns.taps != 1 or columns.stride != 1 or columns.pad:
+def rows_together(layer: MacLayer, rows: Axis, columns: Axis, images: int) -> int:
+    """Rows of a batch that go as one image where windows are single pixels, else those of an image.
+
+    Pixels that fill tiles share loads of weights, whatever image they are of: a dense layer has one
+    pixel an image.
+
+    Args:
+        layer: weights and constants.
+        rows, columns: where taps fall.
+        images: in the batch.
+    """
+    if not _single_pixels(rows, columns):
+        return rows.size
+    count, most = images * rows.size, _ROW_BYTES // (4 * columns.size * _padded(layer))
+    return next((n for n in range(min(count, most), 1, -1) if count % n == 0), 1)
+
+
+def _single_pixels(rows: Axis, columns: Axis) -> bool:
+    """Whether each window is the pixel at its own place."""
+    plain = (a.taps == a.stride == 1 and a.out == a.size and not a.pad for a in (rows, columns))
+    return all(plain)
+
+
+def _joined(rows: Axis, columns: Axis) -> tuple[Axis, Axis]:
+    """Windows of one pixel: all rows as one, so that short ones fill their tiles."""
+    if not _single_pixels(rows, columns):
         return rows, columns
-    fits = [n for n in range(1, rows.size + 1)
-            if rows.size % n == 0 and 4 * n * columns.size * padded <= _ROW_BYTES]  # fmt: skip
-    n = max(fits, default=1)
-    height, width = rows.size // n, n * columns.size
-    return Axis(height, 1, 1, 1, height, 0), Axis(width, 1, 1, 1, width, 0)
+    return single_pixels(1), single_pixels(rows.size * columns.size)
+
+
+def _padded(layer: MacLayer) -> int:
+    """Accumulators of a pixel."""
+    return -(-layer.channels_out // LANES) * LANES
 
 
 def takes_bytes(layer: MacLayer) -> bool:

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.dense_layout import DenseLayout, suits_dense, takes_bytes
+from tfxp.interpreter.compiled.dense_layout import (
+    DenseLayout,
+    rows_together,
+    suits_dense,
+    takes_bytes,
+)
 from tfxp.interpreter.compiled.packing import Keeper, fits_32_bits, layer_record, pack_bias
 from tfxp.interpreter.compiled.planes_layout import WeightLists, cost_share
 from tfxp.interpreter.compiled.record import Record
@@ -21,7 +26,7 @@ from tfxp.interpreter.compiled.scatter_layout import (
     scatter_scratch,
 )
 from tfxp.interpreter.mac.booking import book_run, positions_of
-from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.geometry import Axis, single_pixels
 from tfxp.interpreter.mac.layer import MacLayer, MacResult
 from tfxp.interpreter.registry import Node
 from tfxp.interpreter.step import Step
@@ -44,7 +49,6 @@ class Plan:
         self.layer, self.axes = layer, (rows, columns)
         self.exact = fits_32_bits(layer)
         self.dtype = layer.requantizer.dtype
-        self.shape = (rows.out, columns.out, layer.channels_out)
         self._dense: DenseLayout | None = None
         self._held: list[NDArray[Any]] = []
         if self.exact:
@@ -104,23 +108,35 @@ def run_compiled(
         rows, columns: where taps fall.
         node: keeps the plan for this input size, and is told which step was run.
     """
+    axes, shape = (rows, columns), (x.shape[0], rows.out, columns.out, layer.channels_out)
+    blocks, rows = _together(layer, x, rows, columns)
     plan = node.cache.get("plan")
     if plan is None or plan.layer is not layer or plan.axes != (rows, columns):
         plan = node.cache["plan"] = Plan(layer, rows, columns)
     if not plan.exact:
         from tfxp.interpreter.compiled.plain import run_plain  # loads Numba
 
-        return run_plain(layer, x, rows, columns)
-    if not x.flags.c_contiguous:
-        x = np.ascontiguousarray(x)
-    out = np.empty((x.shape[0], *plan.shape), plan.dtype)
+        return run_plain(layer, x, *axes)
+    if not blocks.flags.c_contiguous:
+        blocks = np.ascontiguousarray(blocks)
+    out = np.empty(shape, plan.dtype)
     scratch = plan.scratch_bytes
-    step = Step(plan.kernel, (x,), out, x.shape[0], plan.record, plan, scratch)
+    step = Step(plan.kernel, (blocks,), out, blocks.shape[0], plan.record, plan, scratch)
     result = MacResult.of(out, run_step(step).tolist())
     plan.learn(result.input_zeros, x.size)
-    positions = positions_of(layer, x, rows, columns)
+    positions = positions_of(layer, x, *axes)
     node.step = replace(step, book=_booking(node, plan, (x.size, out.size), positions))
     return result
+
+
+def _together(
+    layer: MacLayer, x: NDArray[Any], rows: Axis, columns: Axis
+) -> tuple[NDArray[Any], Axis]:
+    """Codes of a batch cut into images of as many rows as `rows_together` says, and those rows."""
+    height = rows_together(layer, rows, columns, x.shape[0])
+    if height == rows.size:
+        return x, rows
+    return x.reshape(-1, height, *x.shape[2:]), single_pixels(height)
 
 
 def _booking(

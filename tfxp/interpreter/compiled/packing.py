@@ -92,7 +92,9 @@ def layer_record(
         R.OUT_HEIGHT: rows.out, R.OUT_WIDTH: columns.out, R.OUT_CHANNELS: layer.channels_out,
         R.INPUT_ZERO: layer.input_zero, R.TAKE_ALL: 0 if layer.skip_zeros else 255,
         R.CODE_KIND: R.KINDS.index(layer.input_type),
-        R.ROW_CLASS: keeper.keep(table.row_class), R.COLUMN_CLASS: keeper.keep(table.column_class),
+        R.ROW_CLASS: keeper.keep(table.row_class),
+        R.COLUMN_ORDER: keeper.keep(np.argsort(table.column_class, kind="stable")),
+        R.COLUMN_STARTS: keeper.keep(np.cumsum([0, *np.bincount(table.column_class)])),
         R.ROW_CLASSES: table.macs.shape[0], R.COLUMN_CLASSES: table.macs.shape[1],
         R.VISIT_MACS: keeper.keep(table.macs), R.COUNT_KERNEL: address_of("count"),
     }  # fmt: skip
@@ -104,7 +106,7 @@ def layer_record(
 
 def scratch_parts(layer: MacLayer, columns: Axis, own: Mapping[int, int]) -> dict[int, int]:
     """Fields for scratch memory: the parts that all convolutions have, and a kernel's own."""
-    visits = columns.size * layer.channels_in
+    visits = (4 + columns.size) * layer.channels_in
     return share_scratch({R.SUMS_PART: 4 * SUMS, R.VISITS_PART: visits, **own})
 
 

@@ -45,11 +45,12 @@ Record = NDArray[np.int64]
 (TAPS_Y, STRIDE_Y, DILATION_Y, PAD_Y, TAPS_X, STRIDE_X, DILATION_X, PAD_X, WEIGHTS,
  BIAS, NO_WEIGHTS) = range(10, 21)  # fmt: skip
 
-#: The visit table: addresses of the classes of rows and columns, their numbers, address of MACs.
-ROW_CLASS, COLUMN_CLASS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 29)
+#: The visit table: addresses of the classes of rows, of columns in the order of their classes, and
+#: of where each of these classes begins and the last one ends; numbers of classes; address of MACs.
+ROW_CLASS, COLUMN_ORDER, COLUMN_STARTS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 30)
 
 #: Addresses of the kernels that requantize and that count; pixels that are requantized in one go.
-STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(29, 32)
+STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(30, 33)
 
 #: The requantizer: accumulators per pixel; which of `arithmetic.MODES`; zero point; limits; limits
 #: of the type, and which of those count as saturation; addresses of scales in both floats,
@@ -58,16 +59,16 @@ STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(29, 32)
 #: halves away from zero, limits in int32.
 (PADDED, MODE, ZERO, LOW, HIGH, TYPE_LOW, TYPE_HIGH, COUNT_LOW, COUNT_HIGH, SCALES32, SCALES64,
  MULTIPLIERS, SHIFTS, LATE_BIAS, FLOAT_LIMITS, MULTIPLIERS32, LEFT32, RIGHT32, AWAY32,
- INT_LIMITS) = range(32, 52)  # fmt: skip
+ INT_LIMITS) = range(33, 53)  # fmt: skip
 
 #: Byte offsets of the parts of scratch memory, and its size.
 (SUMS_PART, VISITS_PART, POSITIONS_PART, VALUES_PART, STARTS_PART, OFFSETS_PART,
- ACCUMULATORS_PART) = range(52, 59)  # fmt: skip
+ ACCUMULATORS_PART) = range(53, 60)  # fmt: skip
 PLANES_PART, TILE_PART = POSITIONS_PART, VALUES_PART
-SCRATCH_BYTES = 59
+SCRATCH_BYTES = 60
 
 #: Length of every record.
-LENGTH = 60
+LENGTH = 61
 
 #: int32 elements of SUMS_PART: five of 16 lanes, then five of 8; see
 #: `microkernel_store.store_vectors`.
@@ -111,7 +112,7 @@ def make_record(fields: Mapping[int, int]) -> Record:
     Example:
         >>> record = make_record({HEIGHT: 5, CODE_KIND: WIDE})
         >>> int(record[HEIGHT]), int(record[CODE_KIND]), record.size
-        (5, 2, 60)
+        (5, 2, 61)
     """
     record = np.zeros(LENGTH, np.int64)
     for place, value in fields.items():

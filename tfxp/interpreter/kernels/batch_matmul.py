@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from tfxp.errors import TfliteFormatError, UnsupportedOpError
 from tfxp.graph import Tensor
 from tfxp.interpreter.kernels.dynamic_range import dynamic_range, prepare_rows
-from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.geometry import single_pixels
 from tfxp.interpreter.mac.layer import MacLayer
 from tfxp.interpreter.mac.reading import tensor_at
 from tfxp.interpreter.mac.requantizer import Requantizer, build_requantizer
 from tfxp.interpreter.mac.running import as_image, run_layer
 from tfxp.interpreter.registry import Array, Node, kernel
 
-_POINT = Axis(1, 1, 1, 1, 1, 0)
+_POINT = single_pixels(1)
 _TYPES = {
     ("FLOAT32", "FLOAT32", "FLOAT32"),
     ("INT8", "INT8", "INT8"),

@@ -27,7 +27,7 @@ from tfxp.interpreter.kernels.dynamic_range import (
     is_dynamic_range,
     prepare_dynamic_range,
 )
-from tfxp.interpreter.mac.geometry import Axis
+from tfxp.interpreter.mac.geometry import single_pixels
 from tfxp.interpreter.mac.layer import MacLayer, weight_codes
 from tfxp.interpreter.mac.reading import (
     build_layer,
@@ -40,7 +40,7 @@ from tfxp.interpreter.mac.reading import (
 from tfxp.interpreter.mac.running import as_image, run_layer
 from tfxp.interpreter.registry import Array, Node, kernel
 
-_POINT = Axis(1, 1, 1, 1, 1, 0)
+_POINT = single_pixels(1)
 
 
 def fully_connected_mode(node: Node) -> str:
@@ -106,9 +106,8 @@ def _layer(node: Node, data: Array) -> MacLayer:
 
 
 def _batches(node: Node) -> bool:
-    # rows stack along the leading dimension only if each image is whole rows
-    x = node.inputs[0]
-    return x is not None and (len(x.shape) == 2 or bool(node.options.get("keep_num_dims")))
+    # an image is whole rows, whatever its shape; weights that a run computes are stacked as well
+    return tensor_at(node, 1, "weights").data is not None
 
 
 @kernel("FULLY_CONNECTED", prepare=_prepare, batch=_batches)
@@ -130,5 +129,7 @@ def fully_connected(node: Node, inputs: Sequence[Any]) -> list[Array]:
     else:
         layer = node.cache.get("layer") or _layer(node, weights)
         result = run_layer(node, layer, as_image(x, depth), _POINT, _POINT)
+        if "layer" not in node.cache:
+            node.step = None  # it would repeat the weights of this run
     keep = node.options.get("keep_num_dims") and x.shape[-1] == depth
     return [result.reshape(*x.shape[:-1], units) if keep else result.reshape(-1, units)]

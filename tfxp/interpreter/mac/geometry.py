@@ -31,6 +31,16 @@ class Axis:
         return position * self.stride - self.pad + tap * self.dilation
 
 
+def single_pixels(size: int) -> Axis:
+    """The axis of windows that are one pixel each.
+
+    Example:
+        >>> single_pixels(7).source(5, 0)
+        5
+    """
+    return Axis(size, 1, 1, 1, size, 0)
+
+
 def convolution_axis(size: int, taps: int, stride: int, dilation: int, padding: str) -> Axis:
     """An axis with LiteRT's SAME or VALID padding.
 
