@@ -51,6 +51,16 @@ def _seeded():
 
 
 @pytest.fixture
+def deterministic():
+    """TensorFlow's operations in one order, for this test only: XLA is refused meanwhile."""
+    from tensorflow.python.framework import config
+
+    config.enable_op_determinism()
+    yield
+    config.disable_op_determinism()
+
+
+@pytest.fixture
 def rng():
     """A NumPy generator with a fixed seed."""
     return np.random.default_rng(SEED)

@@ -1,8 +1,8 @@
 """Files that the commands of the docs take as given: small networks and a few samples.
 
 A name stands for the network that the page means, as far as a command can tell the difference:
-the layers of ResNet-8 and VGG16 keep their names, filters are few, weights random. Samples have the
-shape of the model that the command reads, or else of the data set that they are called after.
+weights are random, filters few, layers as many as the commands name. Samples have the shape of the
+model that the command reads, or else of the data set that they are called after.
 """
 
 import json
@@ -10,7 +10,6 @@ import json
 import numpy as np
 
 import tfxp
-from tests.parity.runtime_networks import resnet8 as benchmark_resnet8
 from tfxp.keras import keras, layers
 from tfxp.models import lenet, resnet8
 from tools.quickstart import build_model as digits_network
@@ -20,19 +19,28 @@ CLASSES = 10
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28), "usps": (16, 16), "digits": (8, 8, 1)}
 
 
-def vgg16():
-    """VGG16's layers by their names, with eight filters each."""
-    net = keras.Sequential([layers.Input((32, 32, 3))], name="vgg16")
-    for block, depth in enumerate((2, 2, 3, 3, 3), 1):
-        for conv in range(1, depth + 1):
-            name = f"block{block}_conv{conv}"
-            net.add(layers.Conv2D(8, 3, padding="same", activation="relu", name=name))
-        net.add(layers.MaxPooling2D(name=f"block{block}_pool"))
-    net.add(layers.Flatten(name="flatten"))
-    for name in ("fc1", "fc2"):
-        net.add(layers.Dense(16, activation="relu", name=name))
-    net.add(layers.Dense(CLASSES, activation="softmax", name="predictions"))
-    return net
+def pictures():
+    """A residual block for pictures of CIFAR-10's size: ResNet-8 as far as commands can tell."""
+    image = layers.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    y = layers.Conv2D(4, 3, padding="same")(x)
+    x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.Flatten()(layers.AveragePooling2D(16)(x))
+    return keras.Model(image, layers.Dense(CLASSES, activation="softmax")(x))
+
+
+def digits():
+    """A convolution and a dense layer, for the digits' images."""
+    return keras.Sequential(
+        [
+            layers.Conv2D(4, 3, use_bias=False, input_shape=(8, 8, 1)),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
 
 
 def keywords():
@@ -64,19 +72,25 @@ def housing():
 
 
 def photographs():
-    """MobileNet at a quarter of its width, for four classes."""
-    return keras.applications.MobileNet((224, 224, 3), alpha=0.25, weights=None, classes=4)
+    """Four classes of pictures in ImageNet's size."""
+    return keras.Sequential(
+        [
+            layers.Conv2D(4, 3, strides=8, activation="relu", input_shape=(224, 224, 3)),
+            layers.DepthwiseConv2D(3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
 
 
 NETWORKS = {
-    "resnet8.h5": resnet8,
-    "cifar10.h5": resnet8, "net.h5": resnet8, "pretrainedResnet.h5": benchmark_resnet8,
-    "lenet.h5": lenet, "mnist_cnn.h5": lenet, "vgg16.h5": vgg16,
-    "float.keras": digits_network, "net.keras": digits_network, "kws.keras": keywords,
+    "resnet8.h5": resnet8, "cifar10.h5": pictures, "pretrainedResnet.h5": pictures,
+    "lenet.h5": lenet, "mnist_cnn.h5": lenet,
+    "float.keras": digits_network, "net.h5": digits, "net.keras": digits, "kws.keras": keywords,
     "autoencoder.keras": autoencoder, "housing.keras": housing, "mobilenet.keras": photographs,
 }  # fmt: skip
 QUANTIZED = {
-    "q.keras": digits_network, "digits.keras": digits_network, "resnet8_w4a4.keras": resnet8,
+    "q.keras": digits, "digits.keras": digits, "resnet8_w4a4.keras": pictures,
 }  # fmt: skip
 EXPORTED = {
     "deployed.tflite": "q.keras", "a.tflite": "q.keras", "b.tflite": "q.keras",

@@ -52,6 +52,8 @@ def why_not_run(command):
     text, variables = str(command), dict(command.variables)
     if command.tool == "bench_frontier":
         return "makes an environment from the package index for each peer"
+    if "--model=vgg16.h5" in text:
+        return "tests/models/test_vgg16_commands.py runs it"
     if command.tool == "assign_precision" and "--method=judd" in text:
         return "a descent of thousands of maps; tests/assign has short ones"
     if command.tool == "bench_metrics" or "_data=data.npz" in text:

@@ -124,10 +124,10 @@ def arrays_of(folder):
         return {key: found[key] for key in found.files if key != "meta"}
 
 
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("make", [as_folder, None])
 def test_interrupted_within_an_epoch_ends_as_undisturbed(make, net, arrays, tmp_path):
     """Streams and arrays alike: weights, optimizer, and the figures of the epoch that was cut."""
-    tf.config.experimental.enable_op_determinism()
     data = arrays if make is None else make(tmp_path, *arrays)
     recipe = recipe_of(net, checkpoint_every=2, precision="w4a4")
     whole = train_recipe(recipe, data, data, tmp_path / "whole")

@@ -229,9 +229,9 @@ def weights_of(folder):
 FLOAT = pytest.param(None, marks=pytest.mark.slow, id="float")
 
 
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("precision", [FLOAT, pytest.param(W2A2, id="w2a2")])
 def test_training_learns_and_resumes_exactly(precision, narrow, data, tmp_path):
-    tf.config.experimental.enable_op_determinism()
     recipe = recipe_of(
         narrow, precision=precision, weight_std=0.5, clip_weights=True, fold_batch_norm=False,
         epochs=6, learning_rate=0.02,
