@@ -16,7 +16,7 @@ import numpy as np
 from tfxp.interpreter.compiled import record as R
 from tfxp.interpreter.compiled.by_cost import by_cost
 from tfxp.interpreter.compiled.counting import clear_sums, code_bytes
-from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES
+from tfxp.interpreter.compiled.lanes import DENSE_SHORT, DENSE_SUMS, DENSE_VECTORS, LANES
 from tfxp.interpreter.compiled.memory import (
     bytes_at,
     call,
@@ -28,7 +28,6 @@ from tfxp.interpreter.compiled.memory import (
 )
 from tfxp.interpreter.compiled.microkernel_dense import dense_tile
 
-_TILE = DENSE_PIXELS[0]
 _WIDEST, _MIDDLE = DENSE_VECTORS[0], DENSE_VECTORS[1]
 
 
@@ -110,10 +109,10 @@ def _row_by(tile: Any) -> Any:
             bias_at = record[R.DENSE_BIAS] + 4 * LANES * first
             ox = vectors * 0
             while ox < ow:
-                pixels = vectors * 0 + 1
-                if ow >= _TILE:  # the last tile repeats pixels of the one before
-                    pixels = vectors * 0 + _TILE
-                    ox = min(ox, ow - _TILE)
+                pixels = DENSE_SUMS // width
+                if ow < pixels:
+                    pixels = vectors * 0 + (DENSE_SHORT if ow >= DENSE_SHORT else 1)
+                ox = min(ox, ow - pixels)  # the last tile repeats pixels of the one before
                 tile(pixels, width, acc_at + 4 * (ox * padded + LANES * first), bias_at,
                      row_at + step * ox, weights_at, (rows, groups), steps)  # fmt: skip
                 ox += pixels

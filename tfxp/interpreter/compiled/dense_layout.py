@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.interpreter.compiled import record as R
-from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES, USE_BYTES
+from tfxp.interpreter.compiled.lanes import DENSE_SHORT, DENSE_VECTORS, LANES, USE_BYTES
 from tfxp.interpreter.compiled.native import address_of
 from tfxp.interpreter.compiled.packing import Keeper, layer_record, pack_bias
 from tfxp.interpreter.compiled.record import Record
@@ -25,7 +25,7 @@ _ROW_BYTES = 2**17
 def suits_dense(layer: MacLayer, rows: Axis, columns: Axis) -> bool:
     """Whether a layer has rows of neighbouring codes, and pixels enough to share weights."""
     joined = columns.dilation == 1 or columns.taps == 1
-    enough = rows.out * columns.out >= DENSE_PIXELS[0]
+    enough = rows.out * columns.out >= DENSE_SHORT
     return layer.groups == 1 and not layer.transposed and joined and enough
 
 

@@ -39,8 +39,10 @@ LANES = 16 if USE_AVX512 else 8
 #: What `microkernel.scatter_pixels` has loops for: groups of 16 accumulators that fit the registers
 #: together.
 SCATTER_SIZES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18) if USE_AVX512 else (1, 2, 3, 4, 6)
-#: Tiles of `microkernel_dense.dense_tile`: pixels, and vectors of channels; the largest first.
-DENSE_PIXELS, DENSE_VECTORS = (4, 1), ((4, 2, 1) if USE_AVX512 else (2, 1))
+#: Tiles of `microkernel_dense.dense_tile`: vectors of channels, the most first; vectors of sums of
+#: a full one; pixels where a row has too few for that.
+DENSE_VECTORS, DENSE_SUMS = ((4, 2, 1), 16) if USE_AVX512 else ((2, 1), 8)
+DENSE_SHORT = 4
 #: Pixels that one call of `microkernel_planes.add_weights` computes.
 PIXELS = 4 * LANES
 

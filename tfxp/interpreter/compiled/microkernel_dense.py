@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tfxp.interpreter.compiled.lanes import DENSE_PIXELS, DENSE_VECTORS, LANES
+from tfxp.interpreter.compiled.lanes import DENSE_SHORT, DENSE_SUMS, DENSE_VECTORS, LANES
 from tfxp.interpreter.compiled.llvm import Builder, Call, Context, Kind, Typing, Value, Values
 from tfxp.interpreter.compiled.microkernel import (
     I32,
@@ -28,11 +28,11 @@ def dense_tile(in_bytes: bool) -> Any:
     """Sums over a window of some neighbouring pixels and `vectors` * LANES channels.
 
     The returned intrinsic takes (pixels, vectors, accumulators, bias, source, weights, shape,
-    steps): one of DENSE_PIXELS and one of DENSE_VECTORS; addresses of int32 accumulators, of start
-    values, of the first window's codes, and of weights; (rows of the window, groups of neighbouring
-    codes in a row); bytes (from the accumulators of a pixel to the next, from its codes to the
-    next, from a row of codes to the next). A group is two int16 codes, with as many int16 weights
-    per channel.
+    steps): DENSE_SUMS / vectors, DENSE_SHORT or 1; one of DENSE_VECTORS; addresses of int32
+    accumulators, of start values, of the first window's codes, and of weights; (rows of the window,
+    groups of neighbouring codes in a row); bytes (from the accumulators of a pixel to the next,
+    from its codes to the next, from a row of codes to the next). A group is two int16 codes, with
+    as many int16 weights per channel.
 
     Args:
         in_bytes: whether a group is four uint8 codes and int8 weights instead.
@@ -44,7 +44,8 @@ def dense_tile(in_bytes: bool) -> Any:
              source: Kind, weights: Kind, shape: Kind, steps: Kind) -> Any:  # fmt: skip
         def codegen(context: Context, b: Builder, signature: Call, arguments: Values) -> Any:
             pixels, vectors, *others = arguments
-            cases = {p << 8 | v: (p, v) for p in DENSE_PIXELS for v in DENSE_VECTORS}
+            tiles = [(p, v) for v in DENSE_VECTORS for p in {DENSE_SUMS // v, DENSE_SHORT, 1}]
+            cases = {p << 8 | v: (p, v) for p, v in tiles}
             which = b.or_(b.shl(pixels, constant64(8)), vectors)
             switch(b, which, cases, lambda case: _tile(b, product, *case, others))
             return context.get_dummy_value()
