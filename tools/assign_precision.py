@@ -39,7 +39,7 @@ import dataclasses
 from typing import Any
 
 from tfxp import cli
-from tfxp.assign import Assignment
+from tfxp.assign import Assignment, result_tables
 from tfxp.commands import (
     AdaptionMethod,
     AssignInputs,
@@ -49,10 +49,10 @@ from tfxp.commands import (
     SakrMethod,
     UniformMethod,
 )
-from tfxp.cost import CostSettings, cost_report, weight_bits
+from tfxp.cost import CostSettings, cost_report, layer_bits, weight_bits
 from tfxp.files import write_json
 from tfxp.precision import ModelStats
-from tfxp.report import provenance, search_page
+from tfxp.report import ResultTable, model_costs, provenance, search_page
 from tfxp.report.assign_plots import plot_profile, plot_result
 from tfxp.report.search_figures import search_figures
 
@@ -76,6 +76,8 @@ def main() -> None:
     _FLAGS.check_methods(method)
     stats, result = assigned(method)
     figures = {"method": method, **result.to_dict()}
+    if stats is not None:
+        figures["bits"] = layer_bits(stats, result.map)
     if stats is not None and all(layer.output_shape for layer in stats.layers.values()):
         batch = _INPUTS.batch.value
         report = cost_report(stats, result.map, CostSettings(batch_size=batch))
@@ -116,14 +118,47 @@ def write(
     if _JUDD.profile.value and "profile" in result.figures:
         plot_profile(result.figures["profile"], _JUDD.profile.value)
     if _REPORT.value:
-        title, tolerance = name.rstrip("/").split("/")[-1], _INPUTS.tolerance.value
-        origin = provenance([path for path in (name, _FLAGS.values["data"].value) if path])
-        page = search_page(
-            dataclasses.replace(search_figures(figures, title, tolerance), provenance=origin)
-        )
-        page.write(_REPORT.value)
+        write_page(method, stats, result, figures)
     if _JSON.value:
         write_json(_JSON.value, figures)
+
+
+def write_page(
+    method: str, stats: ModelStats | None, result: Assignment, figures: dict[str, Any]
+) -> None:
+    """One HTML page: the bits, why they are so, and what they cost."""
+    source = _INPUTS.model.value or _SAKR.training.value
+    title = source.rstrip("/").split("/")[-1]
+    files = [path for path in (source, _FLAGS.values["data"].value) if path]
+    counted = stats is not None and "cost" in figures
+    shown = dataclasses.replace(
+        search_figures(figures, title, _INPUTS.tolerance.value),
+        tables=result_sections(method, result),
+        costs=model_costs(stats, result.map) if counted else {},
+        provenance=provenance(files),
+    )
+    search_page(shown).write(_REPORT.value)
+
+
+def result_sections(method: str, result: Assignment) -> list[ResultTable]:
+    """The method's own tables, for its page."""
+    if method == "adaption":
+        return [
+            ResultTable("Formats", "Of every tensor.", *result_tables.trace_table(result)),
+            ResultTable(
+                "Zeros",
+                "Zeros read, and the work that a machine saves by skipping them.",
+                *result_tables.zero_table(result),
+            ),
+        ]
+    if method == "ilp":
+        text = "Loss of the network's output with one tensor at these bits, all others at the most."
+        return [ResultTable("Losses", text, *result_tables.loss_table(result))]
+    if method == "sakr":
+        text = "Of the five tensors of training in fixed point."
+        header, rows = result_tables.training_table(result.map)
+        return [ResultTable("Formats", text, [name.replace("_", " ") for name in header], rows)]
+    return []
 
 
 run = cli.entry_point(main, _FLAGS)

@@ -140,7 +140,7 @@ def test_the_tool_writes_the_map_and_the_table_of_zeros(net, tmp_path, capsys):
     stats.save(tmp_path / "stats.json")
     flags = ["--method=adaption", f"--model={tmp_path}/stats.json", f"--output={tmp_path}/map.json",
              "--weight_bits=8", "--activation_bits=6", "--placement=post_activation",
-             f"--json={tmp_path}/figures.json"]  # fmt: skip
+             f"--json={tmp_path}/figures.json", f"--report={tmp_path}/page.html"]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         assign_precision.run(["assign_precision", *flags])
     assert ended.value.code == 0
@@ -151,3 +151,5 @@ def test_the_tool_writes_the_map_and_the_table_of_zeros(net, tmp_path, capsys):
     skipped = json.loads((tmp_path / "figures.json").read_text())["figures"]["zero_skip"]
     assert [row["name"] for row in skipped] == ["conv", "fc"]
     assert skipped[1]["zeros"] == pytest.approx(wanted.figures["zeros"]["conv"]["activations"])
+    page = (tmp_path / "page.html").read_text()
+    assert ">Formats<" in page and "zeros read" in page and "in float<" not in page

@@ -22,7 +22,10 @@ def is_png(path):
 
 def test_uniform_and_lin(tmp_path, capsys):
     assert run("--method=uniform", "--model=sakr_convnet", "--weight_bits=4",
-               f"--output={tmp_path / 'u.json'}") == 0  # fmt: skip
+               f"--output={tmp_path / 'u.json'}",
+               f"--report={tmp_path / 'u.html'}") == 0  # fmt: skip
+    page = (tmp_path / "u.html").read_text()
+    assert "Precision of sakr_convnet" in page and "4 bit" in page and "in float<" not in page
     assert PrecisionMap.load(tmp_path / "u.json").default.weights == 4
     assert run("--method=lin", "--model=lin_cifar10", "--anchor_bits=10", "--fixed=conv1:7",
                f"--output={tmp_path / 'l.json'}", f"--plot={tmp_path / 'l.png'}",
@@ -46,13 +49,17 @@ def test_sakr(tmp_path, capsys):
     for bits in (0, -1):
         assert run("--method=sakr", f"--training_stats={tmp_path / 'run.json'}",
                    f"--perturb={bits}", f"--output={tmp_path / 'm.json'}",
-                   f"--plot={tmp_path / 'p.png'}") == 0  # fmt: skip
+                   f"--plot={tmp_path / 'p.png'}",
+                   f"--report={tmp_path / 'r.html'}") == 0  # fmt: skip
         maps.append(PrecisionMap.load(tmp_path / "m.json"))
     for tensor in ("weights", "weight_gradients", "accumulators"):
         wide, narrow = (getattr(m.layers["conv"], tensor).bits for m in maps)
         assert narrow == wide - 1
     assert is_png(tmp_path / "p.png")
     assert "B_min" in capsys.readouterr().out
+    page = (tmp_path / "r.html").read_text()
+    assert "Precision of run.json" in page and "weight_gradients" not in page
+    assert "weight gradients" in page and "Sakr" in page
 
 
 def test_b_min_by_accuracy_on_held_out_samples(tmp_path, capsys):
@@ -231,11 +238,17 @@ def test_ilp_on_a_tiny_model(tmp_path, capsys):
     command = [
         "--method=ilp", f"--model={tmp_path / 'm.keras'}", f"--data={tmp_path / 'd.npz'}",
         "--word_lengths=2,8", f"--output={tmp_path / 'o.json'}", f"--json={tmp_path / 'r.json'}",
+        f"--report={tmp_path / 'r.html'}",
     ]  # fmt: skip
     assert run(*command, "--bound=w4a8", "--tensors=weights") == 0
     assert "least summed loss" in capsys.readouterr().out
     figures = json.loads((tmp_path / "r.json").read_text())
     assert set(figures["figures"]["losses"]) == {"a weights", "b weights"}
+    assert {pair[0] for name, pair in figures["bits"].items() if name in "ab"} == {2, 8}
+    page = (tmp_path / "r.html").read_text()
+    for text in ("loss at 2", "bits of weights", "flash for weights", "Least summed loss"):
+        assert text in page, text
+    assert "in float<" not in page  # nothing was evaluated
     assert figures["cost"]["model_size_bits"] <= figures["figures"]["bound"]
     rules = PrecisionMap.load(tmp_path / "o.json").layers
     assert {rules["a"].weights, rules["b"].weights} == {2, 8}

@@ -122,6 +122,33 @@ def test_the_graph_has_the_networks_edges_below_each_other(layers, tmp_path):
     assert selected == ["add"] and count == ["2 of 4 layers · 72 weights · 21,000 MACs"]
 
 
+@needs_chromium
+@pytest.mark.parametrize("width", [400, 1300])
+def test_no_text_is_cut(layers, tmp_path, width):
+    """Sentences at the beginning of rows, layers with long names, and headings with arrows."""
+    name = "block_16_depthwise_relu_of_a_very_long_network"
+    page = compare_page(
+        RunFigures(
+            "first", (*layers, layer(name, "conv", ("add",), 3.0)),
+            {"multiplications with no zero in them": "40 %"}, {"integers in LiteRT": 0.9},
+            {"RAM for activations at their peak, KiB": (1.0, 2.0)},
+        ),
+        RunFigures("Handwritten digits", tuple(layers), {}, {"integers in LiteRT": 0.8}),
+    ).html()  # fmt: skip
+    found = probe(
+        page,
+        """
+        const cut = all("th, td, .row .label, .row .value, .facts dd", e => e).filter(
+          e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0);
+        const narrow = all(".words tbody td:first-child", e => e.clientWidth).filter(w => w < 140);
+        return [cut.map(e => e.textContent), narrow.length, all(".words", e => 1).length];
+        """,
+        tmp_path,
+        width,
+    )
+    assert found == [[], 0, 2]
+
+
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [500, 1300])

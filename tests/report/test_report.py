@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
-from math import inf
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from tfxp.report import (
     model_page,
     range_chart,
 )
+from tfxp.report.page import cell_text
 
 
 def _stats(values):
@@ -59,6 +60,12 @@ def test_table_cells():
     block = html_table(["a", "b"], [["x", 1234567], [None, 0.123456]], ["sum", None])
     cells = [cell.text for cell in _xml(block).iter("td")]
     assert cells == ["x", "1,234,567", "–", "0.1235", "sum", "–"]
+
+
+def test_large_figures_have_no_exponent():
+    assert [cell_text(value) for value in (12501.632, 9999.96, 0.05, -3e4, 2e13, nan)] == [
+        "12,502", "1e+04", "0.05", "-30,000", "2e+13", "nan"
+    ]  # fmt: skip
 
 
 def test_bars_are_as_long_as_their_parts():

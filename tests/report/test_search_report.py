@@ -1,12 +1,14 @@
 """The page of a search: what is drawn, where, and that it is escaped."""
 
 import re
+from importlib import resources
 
 import pytest
 
 from tfxp.report import (
     Choice,
     MarkRow,
+    ResultTable,
     SearchFigures,
     Series,
     heat_map,
@@ -73,9 +75,44 @@ def test_page_says_what_was_chosen():
     choice = Choice("1 %", 0.89, 0.2, {"conv": (6, 5), "add": (None, 4)}, 0.88)
     page = search_page(figures(choices=[choice], report_baseline=0.895)).html()
     assert "&lt;net&gt;" in page and "<net>" not in page
-    for text in ("89.00 %", "1.11 %", "88.00 %", "6/5", "–/4", "1 maps below 0.72"):
+    for text in ("89.00 %", "1.11 %", "88.00 %", "6/5", "–/4", "Not shown below 0.72: 1 map."):
         assert text in page, text
     assert "Sensitivity" not in page and "noise" not in page
+
+
+def test_a_share_stands_with_its_unit():
+    choice = Choice("trial 3", 0.89, 7.667, {})
+    page = search_page(figures(choices=[choice], cost="traffic in batches, % of float")).html()
+    assert "<b>7.67 %</b><span>traffic in batches, share of float</span>" in page
+
+
+def test_a_method_without_evaluation_shows_its_bits_and_no_accuracy():
+    table = ResultTable("Losses", "Of every tensor.", ["layer", "bits"], [["conv", 4]])
+    page = search_page(
+        SearchFigures("net", "a program", bits={"conv": (4, 6), "add": (None, 8)}, tables=[table],
+                      costs={"traffic, KiB": (1.0, 8.0)})
+    ).html()  # fmt: skip
+    assert "in float<" not in page and "100.00 %" not in page
+    for text in ("bits of weights", "bits of data", "8 bit", ">Losses<", "traffic, KiB", "12 %"):
+        assert text in page, text
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_text_stands_out_from_what_is_behind_it(scheme):
+    """The contrast of WCAG 2.1, section 1.4.3: 4.5 for text."""
+    css = resources.files("tfxp.report").joinpath("page.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): #(\w{6})\b", blocks[scheme]))
+
+    def luminance(name):
+        parts = [int(colours[name][i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for text, behind in (("ink", "page"), ("ink", "panel"), ("ink", "hot"), ("soft", "page"),
+                         ("soft", "panel"), ("one", "page")):  # fmt: skip
+        dark, light = sorted([luminance(text), luminance(behind)])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
 
 
 def test_figures_from_the_tools_json():
@@ -95,7 +132,7 @@ def test_figures_from_the_tools_json():
     }  # fmt: skip
     found = search_figures(data, "net", tolerance=0.05)
     assert found.visited == [(30, 0.8)] and found.front == [(30, 0.8)]
-    assert [choice.label for choice in found.choices] == ["5 %", "2 %"]
+    assert [choice.label for choice in found.choices] == ["within 5 %", "within 2 %"]
     assert found.choices[1].bits == {"a": (4, 6)} and found.choices[1].report_score == 0.7
     assert found.cost == "batch traffic, % of 16 bits" and found.saving == (0.25, 0.78)
     assert "arithmetic is float" in " ".join(found.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -110,8 +111,8 @@ class AdaptionAssigner:
             rules[layer.name] = self._rule(layer, stats, trace)
         pmap = PrecisionMap(layers=rules, rounding=self.rounding)
         zeros = {name: self._zeros(stats[name], rule) for name, rule in rules.items()}
-        reason = f"{len(rules)} layers have formats for {self.weight_bits} and "
-        reason += f"{self.activation_bits} bits"
+        reason = f"formats of {len(rules)} layers: weights of {self.weight_bits} bits, "
+        reason += f"activations of {self.activation_bits}"
         figures = {"zeros": zeros, "zero_skip": _skipped(stats, rules, zeros)}
         return Assignment(pmap, tuple(trace), reason, figures)
 
@@ -208,5 +209,7 @@ def _decision(
 ) -> Decision:
     half = fmt.scale / 2
     clipped = stats.clipped_fraction(fmt.min - half, fmt.max + half)
-    reason = f"|x| up to {stats.max_abs:.4g}, {clipped:.3%} clip, {sqnr_db(stats, fmt):.1f} dB"
+    noise = sqnr_db(stats, fmt)
+    said = "exact" if noise == math.inf else f"{noise:.1f} dB"
+    reason = f"|x| up to {stats.max_abs:.4g}, {clipped:.3%} clip, {said}"
     return Decision(layer.name, tensor, str(fmt), reason)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfxp.assign.assignment import Assignment, Decision
-from tfxp.cost import CostSettings, cost_report
+from tfxp.cost import CostSettings, cost_heading, cost_report
 from tfxp.errors import ConfigError, did_you_mean
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 
@@ -98,7 +98,8 @@ class IlpAssigner:
             for (layer, tensor), bits in chosen.items()
         ]
         loss = math.fsum(losses[item] for item in chosen.items())
-        reason = f"least summed loss ({loss:.4g}) with {self.total} {cost:g} of {self.bound:g}"
+        reason = f"least summed loss ({loss:.4g}); {cost_heading(self.total)} {cost:,.12g} of at "
+        reason += f"most {self.bound:,.12g}"
         figures = {"loss": loss, "total": self.total, "cost": cost, "bound": self.bound}
         return Assignment(self._map(chosen), tuple(trace), reason, figures)
 

@@ -72,10 +72,22 @@ def selected_table(selected: Mapping[str, Mapping[str, Any] | None], metric: str
     return ["tolerance", metric, "on --report_data", "traffic", "bits w/data by layer"], rows
 
 
+def loss_table(result: Assignment) -> Table:
+    """Of `IlpAssigner`, the word length of every tensor, and the loss that each length has."""
+    losses = result.figures["losses"]
+    lengths = sorted({bits for table in losses.values() for bits in table})
+    rows: list[list[Any]] = []
+    for made in result.trace:
+        table = losses[f"{made.layer} {made.tensor}"]
+        cells = [f"{table[bits]:.2e}" if bits in table else None for bits in lengths]
+        rows.append([made.layer, made.tensor, made.value, *cells])
+    return ["layer", "tensor", "bits", *(f"loss at {bits}" for bits in lengths)], rows
+
+
 def trace_table(result: Assignment) -> Table:
     """Every decision of an assigner and its reason."""
     rows = [[made.layer, made.tensor, made.value, made.reason] for made in result.trace]
-    return ["layer", "tensor", "format", ""], rows
+    return ["layer", "tensor", "format", "why"], rows
 
 
 def training_table(pmap: PrecisionMap) -> Table:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
-from tfxp.assign import Assignment, IlpAssigner
+from tfxp.assign import Assignment, IlpAssigner, result_tables
 from tfxp.assign.ilp import total_of
 from tfxp.cli import ToolFlags, format_table
 from tfxp.cli.list_flags import whole_number
@@ -80,10 +78,11 @@ class IlpMethod:
                 progress=bar.reach,
             )
         result = IlpAssigner(losses, self.total.value, bound, base, settings).assign(stats)
-        print(format_table(*_table(result, lengths, losses)))
-        print(f"\n{result.stop_reason}")
         measured = {f"{layer} {tensor}": table for (layer, tensor), table in losses.items()}
-        return dataclasses.replace(result, figures={**result.figures, "losses": measured})
+        result = dataclasses.replace(result, figures={**result.figures, "losses": measured})
+        print(format_table(*result_tables.loss_table(result)))
+        print(f"\n{result.stop_reason}")
+        return result
 
     def _bound(self, stats: ModelStats, settings: CostSettings) -> float:
         """--bound as a number."""
@@ -93,15 +92,3 @@ class IlpMethod:
         except ValueError:
             pass
         return total_of(stats, PrecisionMap.parse(text), self.total.value, settings)
-
-
-def _table(
-    result: Assignment, lengths: Sequence[int], losses: Any
-) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows: the chosen word length of every tensor, and all measured losses."""
-    rows = [
-        [step.layer, step.tensor, str(step.value)]
-        + [f"{losses[step.layer, step.tensor][bits]:.2e}" for bits in lengths]
-        for step in result.trace
-    ]
-    return ["layer", "tensor", "bits", *(f"loss at {bits}" for bits in lengths)], rows

@@ -8,7 +8,7 @@ from tfxp.cost.graph_stats import graph_precision, graph_stats
 from tfxp.cost.inference import CostSettings, cost_heading, cost_report, total_traffic
 from tfxp.cost.measured_run import executed_macs
 from tfxp.cost.memory import memory_bits
-from tfxp.cost.selection import resolve_precision, select_layers, weight_bits
+from tfxp.cost.selection import layer_bits, resolve_precision, select_layers, weight_bits
 from tfxp.cost.stages import Stage, stages_of
 from tfxp.cost.training import BASELINES, GRADIENT_WIDTHS, training_cost, training_precision
 from tfxp.cost.zero_skip import ZeroSkipMachine, ZeroSkipRow, zero_skip
@@ -29,6 +29,7 @@ __all__ = [
     "executed_macs",
     "graph_precision",
     "graph_stats",
+    "layer_bits",
     "memory_bits",
     "resolve_precision",
     "select_layers",

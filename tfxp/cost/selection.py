@@ -86,3 +86,28 @@ def weight_bits(
     resolved = resolve_precision(model, precision)
     weighted = [layer for layer in model.layers.values() if layer.weight_count]
     return {x.name: (tensor_bits(resolved[x.name].weights), x.weight_count) for x in weighted}
+
+
+def layer_bits(
+    model: ModelStats, precision: PrecisionMap | Mapping[str, LayerPrecision]
+) -> dict[str, tuple[int | None, int | None]]:
+    """Layer -> bits of its weights and of its output; None where it has none of its own.
+
+    Args:
+        model: a network, counted or measured.
+        precision: its map.
+
+    Example:
+        >>> from tfxp.models import count_network
+        >>> layer_bits(count_network("sakr_convnet"), PrecisionMap.uniform(4, 6))["conv1"]
+        (4, 6)
+    """
+    resolved = resolve_precision(model, precision)
+    return {
+        layer.name: (
+            tensor_bits(resolved[layer.name].weights) if layer.weight_count else None,
+            tensor_bits(resolved[layer.name].activations),
+        )
+        for layer in model.layers.values()
+        if layer.owns_format
+    }

@@ -11,15 +11,16 @@ from tfxp.report.charts import (
     range_chart,
 )
 from tfxp.report.compare_report import compare_page
+from tfxp.report.costs import model_costs
 from tfxp.report.layer_figures import LayerFigures, layer_figures
 from tfxp.report.live_data import compared_data, live_data
-from tfxp.report.model_report import ModelFigures, model_costs, model_page
+from tfxp.report.model_report import ModelFigures, model_page
 from tfxp.report.node_data import node_data, write_node_data
 from tfxp.report.page import Page, html_table
 from tfxp.report.provenance import provenance
 from tfxp.report.run_figures import RunFigures, read_run
 from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, scatter_chart
-from tfxp.report.search_report import Choice, SearchFigures, search_page
+from tfxp.report.search_report import Choice, ResultTable, SearchFigures, search_page
 from tfxp.report.tensorboard_graph import write_tensorboard_graph
 from tfxp.report.tool_figures import tool_figures
 
@@ -33,6 +34,7 @@ __all__ = [
     "Page",
     "Pair",
     "RangeRow",
+    "ResultTable",
     "RunFigures",
     "SearchFigures",
     "Series",

@@ -16,7 +16,7 @@ from tfxp.report.live_data import (
     paired_layers,
 )
 from tfxp.report.page import Page, html_table
-from tfxp.report.run_figures import RunFigures
+from tfxp.report.run_figures import RunFigures, accuracy_name
 
 _Pairs = Sequence[tuple[LayerFigures | None, LayerFigures | None]]
 # Key, heading, how a value and how a change is written.
@@ -42,7 +42,10 @@ def compare_page(
     if names[0] == names[1]:
         names = (f"{names[0]} (first)", f"{names[1]} (second)")
     pairs = paired_layers(first.layers, second.layers)
-    page = Page(f"{names[0]} and {names[1]}", "Two runs side by side; a change is second - first.")
+    page = Page(
+        f"{names[0]} and {names[1]}",
+        "Two runs side by side; a change is the second minus the first.",
+    )
     _summary(page, first, second, names)
     _layer_table(page, pairs, names)
     _noise(page, pairs, names)
@@ -58,12 +61,12 @@ def _summary(page: Page, a: RunFigures, b: RunFigures, names: tuple[str, str]) -
     for key in dict.fromkeys([*a.accuracies, *b.accuracies]):
         left, right = a.accuracies.get(key), b.accuracies.get(key)
         change = difference(left, right)
-        rows.append(
-            [key, *(_or_dash(v, lambda x: f"{100 * x:.2f} %") for v in (left, right)),
-             _or_dash(change, lambda x: f"{100 * x:+.2f} points")]
-        )  # fmt: skip
+        shares = [_or_dash(v, lambda x: f"{100 * x:.2f} %") for v in (left, right)]
+        points = _or_dash(change, lambda x: f"{100 * x:+.2f} points")
+        rows.append([accuracy_name(key), *shares, points])
+    shown = {accuracy_name(name) for name in (*a.accuracies, *b.accuracies)}
     for key in dict.fromkeys([*a.summary, *b.summary]):
-        if key not in a.accuracies and key not in b.accuracies:
+        if key not in shown:
             texts = a.summary.get(key), b.summary.get(key)
             rows.append([key, *texts, _change_of_texts(*texts)])
     if rows:

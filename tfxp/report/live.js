@@ -43,7 +43,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (layer[f.key] !== null && layer[f.key] !== undefined)
         rows.push([f.label, text(layer[f.key], f.unit)]);
     if (layer.inputs.length) rows.push(["reads", layer.inputs.join(", ")]);
-    if (layer.folded.length) rows.push(["holds", layer.folded.join(", ")]);
+    if (layer.folded.length) rows.push(["folded into it", layer.folded.join(", ")]);
     return rows;
   }
 

@@ -140,13 +140,23 @@ def node_lines(layer: LayerFigures) -> list[str]:
     upper = [layer.kind.replace("_", " "), _words(layer), decibels(layer.sqnr_db)]
     lower = []
     if layer.low is not None and layer.high is not None:
-        lower.append(f"{layer.low:.2g} … {layer.high:.2g}")
+        lower.append(f"{_short(layer.low)} … {_short(layer.high)}")
     zeros = layer.zeros if layer.quantized_zeros is None else layer.quantized_zeros
     if zeros is not None:
         lower.append(f"{percent(zeros)} zeros")
     if layer.macs:
         lower.append(f"{short_count(layer.macs)} MACs")
     return [" · ".join(filter(None, upper)), " · ".join(lower)]
+
+
+def _short(value: float) -> str:
+    """Two digits, but 255 rather than 2.6e+02.
+
+    Example:
+        >>> _short(-0.0123), _short(255.0), _short(2.5e9)
+        ('-0.012', '255', '2.5e+09')
+    """
+    return f"{value:.0f}" if 10 <= abs(value) < 1e5 else f"{value:.2g}"
 
 
 def short_count(value: float) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfxp.cost import EnergyTable, cost_report
-from tfxp.files import find_config
 from tfxp.formats import Format, TensorStats
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 from tfxp.report.charts import (
@@ -23,6 +21,7 @@ from tfxp.report.charts import (
     percent,
     range_chart,
 )
+from tfxp.report.costs import costs_section
 from tfxp.report.layer_figures import (
     LayerFigures,
     drawn_format,
@@ -31,7 +30,7 @@ from tfxp.report.layer_figures import (
 )
 from tfxp.report.live_data import decibels, live_data
 from tfxp.report.page import Page, html_table
-from tfxp.report.run_figures import RunFigures
+from tfxp.report.run_figures import RunFigures, accuracy_name
 
 
 @dataclass(frozen=True)
@@ -84,41 +83,6 @@ class ModelFigures:
         )
 
 
-_KIB, _MEGA = 8 * 1024, 1e6  # bits, operations or picojoules
-_COSTS = {
-    "model_size_bits": ("flash for weights and biases, KiB", _KIB),
-    "activation_peak_bits": ("RAM for activations at their peak, KiB", _KIB),
-    "traffic_bits": ("traffic, KiB", _KIB),
-    "macs": ("multiplications, million MACs", _MEGA),
-    "bit_operations": ("bit operations, million", _MEGA),
-    "energy_pj": ("energy (Horowitz 2014, 45 nm), µJ", _MEGA),
-}
-_ENERGY = "horowitz_2014_45nm.json"
-
-
-def model_costs(stats: ModelStats, precision: PrecisionMap) -> dict[str, tuple[float, float]]:
-    """What a network costs in a precision and in float32, for `ModelFigures.costs`.
-
-    Args:
-        stats: the network, counted or measured.
-        precision: its map.
-
-    Example:
-        >>> from tfxp.models import count_network
-        >>> net = count_network("sakr_convnet")
-        >>> [round(kib) for kib in model_costs(net, PrecisionMap.uniform(8, 8))["traffic, KiB"]]
-        [1696, 6784]
-    """
-    energy = EnergyTable.load(find_config(_ENERGY, "energy"))
-    own = cost_report(stats, precision, energy=energy).totals
-    base = cost_report(stats, PrecisionMap.uniform("float", "float"), energy=energy).totals
-    return {
-        text: (own[key] / unit, base[key] / unit)
-        for key, (text, unit) in _COSTS.items()
-        if key in own
-    }
-
-
 def model_page(figures: ModelFigures) -> Page:
     """Build the page; `.write(path)` saves it.
 
@@ -129,7 +93,8 @@ def model_page(figures: ModelFigures) -> Page:
     page = Page(
         f"{figures.name} in few bits",
         f"{len(figures.stats.layers)} layers, {figures.stats.weight_count:,} weights,"
-        f" {figures.stats.macs:,} multiplications an image; ranges measured on {samples:,} images.",
+        f" {figures.stats.macs:,} multiplications a sample; ranges measured on {samples:,}"
+        " samples.",
     )
     page.tiles(_tiles(figures))
     _layers(page, figures)
@@ -137,7 +102,7 @@ def model_page(figures: ModelFigures) -> Page:
     _ranges(page, figures)
     _zeros(page, figures)
     _macs(page, figures)
-    _costs(page, figures)
+    costs_section(page, figures.costs)
     _accuracies(page, figures)
     page.provenance(figures.provenance)
     run = figures.run.to_dict()
@@ -147,7 +112,9 @@ def model_page(figures: ModelFigures) -> Page:
 
 
 def _tiles(figures: ModelFigures) -> list[tuple[str, str]]:
-    tiles = [(f"{100 * value:.2f} %", name) for name, value in figures.accuracies.items()]
+    tiles = [
+        (f"{100 * value:.2f} %", accuracy_name(name)) for name, value in figures.accuracies.items()
+    ]
     for engine, count in figures.mismatches.items():
         tiles.append((f"{count:,} of {figures.elements:,}", f"outputs that differ in {engine}"))
     if figures.tflite_bytes and figures.float_bytes:
@@ -160,7 +127,7 @@ def _tiles(figures: ModelFigures) -> list[tuple[str, str]]:
             tiles.append((decibels(value), f"SQNR at the output {name}"))
     total, executed = (_sum(figures.runs, key) for key in ("macs_total", "macs_executed"))
     if total:
-        tiles.append((percent(executed / total), "of multiplications have no zero in them"))
+        tiles.append((percent(executed / total), "multiplications with no zero in them"))
     return tiles
 
 
@@ -245,8 +212,8 @@ def _noise(page: Page, figures: ModelFigures) -> None:
         charts.append(bar_chart(bars, [what], caption, top=max(top, 1.0)))
     page.section(
         "Noise",
-        "Of activations, what has built up from the input to there: a drop from one layer to the"
-        " next shows where precision is lost. 6 dB are about one bit.",
+        "The noise of activations has built up from the input on: a drop from one layer to the next"
+        " shows where precision is lost. 6 dB are about one bit.",
         *charts,
     )
 
@@ -256,17 +223,6 @@ def _noise_bar(name: str, value: float, top: float) -> Bar:
     exact = value == math.inf
     length = 0.0 if exact else min(max(value, 0.0), top)
     return Bar(name, (length,), decibels(value), endless=exact)
-
-
-def _costs(page: Page, figures: ModelFigures) -> None:
-    if not figures.costs:
-        return
-    rows = [
-        [name, float(own), float(base), percent(own / base) if base else ""]
-        for name, (own, base) in figures.costs.items()
-    ]
-    header = ["", "this network", "in float32", "share"]
-    page.section("Costs", "A sample at a time.", html_table(header, rows))
 
 
 def _zeros(page: Page, figures: ModelFigures) -> None:
@@ -321,7 +277,7 @@ def _macs(page: Page, figures: ModelFigures) -> None:
         bars.append(Bar(str(run["name"]), parts, text))
     page.section(
         "Multiplications",
-        "Per image, counted in the integer run; padding counts as zeros. A multiplication with two"
+        "Per sample, counted in the integer run; padding counts as zeros. A multiplication with two"
         " zeros is counted as skipped by its weight.",
         bar_chart(bars, ["executed", "skipped: zero activation", "skipped: zero weight"]),
     )

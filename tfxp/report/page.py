@@ -162,7 +162,9 @@ def html_table(
     if total is not None:
         last = line(total, "td", ' class="total"')
         foot = f"<tfoot>{last}</tfoot>"
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody>{foot}</table></div>'
+    # Sentences at the beginning of rows wrap, but not into a column of single words.
+    kind = ' class="words"' if any(" " in cell_text(row[0]) for row in rows) else ""
+    return f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody>{foot}</table></div>'
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -176,4 +178,7 @@ def cell_text(value: object) -> str:
         return "–"
     if not is_number(value):
         return str(value)
-    return f"{value:,.4g}" if isinstance(value, float) else f"{int(value):,}"
+    # Four digits, but 12,502 rather than 1.25e+04.
+    if isinstance(value, float) and not 1e4 <= abs(value) < 1e12:
+        return f"{value:,.4g}"
+    return f"{int(round(value)):,}"

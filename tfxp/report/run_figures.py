@@ -78,6 +78,15 @@ class RunFigures:
             ) from None
 
 
+def accuracy_name(evaluated: str) -> str:
+    """What an accuracy is called beside other figures.
+
+    Args:
+        evaluated: a key of `RunFigures.accuracies`, such as "float".
+    """
+    return f"accuracy, {evaluated}"
+
+
 def read_run(path: str | os.PathLike[str]) -> RunFigures:
     """Figures from a page, or from the JSON file of `tfxp measure`.
 

@@ -11,6 +11,9 @@ _METHODS = {
     "uniform": "equal bits everywhere",
     "lin": "SQNR allocation (Lin et al. 2016)",
     "judd": "slowest descent (Judd et al. 2015)",
+    "ilp": "an integer linear program over measured losses",
+    "adaption": "ranges, a bit budget and a clip budget (Milde et al. 2017)",
+    "sakr": "five criteria for training in fixed point (Sakr and Shanbhag 2019)",
 }
 
 
@@ -34,18 +37,19 @@ def search_figures(result: Mapping[str, Any], name: str, tolerance: float = 0.01
     return SearchFigures(
         name=name,
         method=_METHODS.get(result["method"], result["method"]),
-        baseline=figures.get("baseline", 1.0),
+        baseline=figures.get("baseline"),
         metric=figures.get("metric", "accuracy"),
         cost=f"batch traffic, % of {figures.get('settings', {}).get('baseline_bits', 32)} bits",
         visited=list(points.values()),
         front=[points[key] for key in figures.get("front", ())],
         choices=_choices(figures, tolerance),
+        bits={name: (pair[0], pair[1]) for name, pair in result.get("bits", {}).items()},
         profile=figures.get("profile", ()),
         sqnr=figures.get("sqnr", ()),
         sizes=figures.get("sizes", ()),
         saving=(saving["share"], saving["accuracy"]) if saving else None,
         report_baseline=figures.get("report_baseline"),
-        notes=_notes(figures),
+        notes=_notes(figures, result.get("stop_reason", "")),
     )
 
 
@@ -53,7 +57,7 @@ def _choices(figures: Mapping[str, Any], tolerance: float) -> list[Choice]:
     selected = {float(t): entry for t, entry in figures.get("selected", {}).items() if entry}
     return [
         Choice(
-            f"{100 * t:g} %",
+            f"within {100 * t:g} %",
             selected[t]["accuracy"],
             100 * selected[t]["traffic_ratio"],
             {layer: (pair[0], pair[1]) for layer, pair in selected[t]["bits"].items()},
@@ -63,7 +67,7 @@ def _choices(figures: Mapping[str, Any], tolerance: float) -> list[Choice]:
     ]
 
 
-def _notes(figures: Mapping[str, Any]) -> list[str]:
+def _notes(figures: Mapping[str, Any], reason: str) -> list[str]:
     notes = []
     settings = figures.get("settings", {})
     if "batch_size" in settings:
@@ -73,9 +77,11 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
     elif figures.get("arithmetic") == "quantized":
         notes.append("Every tensor is on its grid, as in the integer engine.")
     if figures.get("samples"):
-        notes.append(f"Searched on {figures['samples']:,} samples.")
+        notes.append(f"Evaluated on {figures['samples']:,} samples.")
     if figures.get("report_samples"):
         notes.append(f"Reported on {figures['report_samples']:,} others.")
     if figures.get("stop_reason"):
         notes.append(f"Stopped: {figures['stop_reason']}.")
+    elif reason:
+        notes.append(f"{reason[0].upper()}{reason[1:]}.")
     return notes

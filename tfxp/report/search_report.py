@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfxp.report.charts import Bar, bar_chart
+from tfxp.report.costs import costs_section
 from tfxp.report.page import Page, html_table
 from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, scatter_chart
 
@@ -17,6 +18,26 @@ _FAMILY_NAMES = {
     "data_integer": "Integer bits of data",
     "data_fraction": "Fractional bits of data",
 }
+
+
+_Bits = Mapping[str, tuple[int | None, int | None]]  # layer -> (of weights, of data)
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of the method's own.
+
+    Args:
+        heading: of its section.
+        text: how to read it.
+        header: column titles.
+        rows: cells, the layer's name first.
+    """
+
+    heading: str
+    text: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +55,7 @@ class Choice:
     label: str
     score: float
     cost: float
-    bits: Mapping[str, tuple[int | None, int | None]]
+    bits: _Bits
     report_score: float | None = None
 
 
@@ -45,12 +66,16 @@ class SearchFigures:
     Args:
         name: the network's name.
         method: how precision was searched for.
-        baseline: score of the float network on the samples searched on.
+        baseline: score of the float network on the samples searched on, if any were evaluated.
         metric: what the score is.
         cost: what the cost is, with its unit.
         visited: (cost, score) of every map that was evaluated on all samples.
         front: those that no other beats, by cost.
         choices: maps that are offered; the first is the one that was asked for.
+        bits: layer -> (bits of weights or None, bits of data or None) of the map of a method that
+            offers one only.
+        tables: what the method says of its decisions.
+        costs: of that map, as `model_costs` gives them.
         profile: points of a one-at-a-time profile: unit, family, value, relative_error.
         sqnr: rows with layer, predicted_db, power_db, measured_db.
         sizes: points of a size curve: kind, size_bits, accuracy.
@@ -62,12 +87,15 @@ class SearchFigures:
 
     name: str
     method: str
-    baseline: float
+    baseline: float | None = None
     metric: str = "accuracy"
     cost: str = "batch traffic, % of 32 bits"
     visited: Sequence[tuple[float, float]] = ()
     front: Sequence[tuple[float, float]] = ()
     choices: Sequence[Choice] = ()
+    bits: _Bits = field(default_factory=dict)
+    tables: Sequence[ResultTable] = ()
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     profile: Sequence[Mapping[str, Any]] = ()
     sqnr: Sequence[Mapping[str, Any]] = ()
     sizes: Sequence[Mapping[str, Any]] = ()
@@ -97,17 +125,21 @@ def search_page(figures: SearchFigures) -> Page:
     _sizes(page, figures)
     _profile(page, figures)
     _sqnr(page, figures)
+    _tables(page, figures)
+    costs_section(page, figures.costs)
     page.provenance(figures.provenance)
     page.live()
     return page
 
 
 def _tiles(figures: SearchFigures) -> list[tuple[str, str]]:
-    tiles = [(_percent(figures.baseline), f"{figures.metric} in float")]
+    tiles = []
+    if figures.baseline is not None:
+        tiles.append((_percent(figures.baseline), f"{figures.metric} in float"))
     if figures.choices:
         best = figures.choices[0]
         tiles.append((_percent(best.score), f"{figures.metric} of the chosen map"))
-        tiles.append((f"{best.cost:.4g}", figures.cost))
+        tiles.append(_cost_tile(best.cost, figures.cost))
         if best.report_score is not None and figures.report_baseline is not None:
             text = f"on other samples, {_percent(figures.report_baseline)} in float"
             tiles.append((_percent(best.report_score), text))
@@ -119,8 +151,14 @@ def _tiles(figures: SearchFigures) -> list[tuple[str, str]]:
     return tiles
 
 
+def _cost_tile(cost: float, name: str) -> tuple[str, str]:
+    """A cost beside its name; of "traffic, % of float" the per cent stand with the figure."""
+    what, share, base = name.partition(", % of ")
+    return (f"{cost:.3g} %", f"{what}, share of {base}") if share else (f"{cost:.4g}", name)
+
+
 def _front(page: Page, figures: SearchFigures) -> None:
-    if not figures.visited:
+    if not figures.visited or figures.baseline is None:
         return
     chosen = [(choice.cost, choice.score) for choice in figures.choices]
     series = [
@@ -130,7 +168,7 @@ def _front(page: Page, figures: SearchFigures) -> None:
     ]
     bottom = _SHOWN_SHARE * figures.baseline
     hidden = sum(score < bottom for _, score in figures.visited)
-    caption = f"{hidden:,} maps below {bottom:.3g} are not shown." if hidden else ""
+    caption = f"Not shown below {bottom:.3g}: {_counted(hidden, 'map')}." if hidden else ""
     page.section(
         "Pareto front",
         "Every dot is a precision map. No map is both cheaper and better than one on the front.",
@@ -141,7 +179,8 @@ def _front(page: Page, figures: SearchFigures) -> None:
 
 
 def _choices(page: Page, figures: SearchFigures) -> None:
-    if not figures.choices:
+    if not figures.choices or figures.baseline is None:
+        _assigned_bits(page, figures)
         return
     head = ["", figures.metric, "below float", figures.cost]
     reported = any(choice.report_score is not None for choice in figures.choices)
@@ -170,18 +209,26 @@ def _choices(page: Page, figures: SearchFigures) -> None:
     )
     page.section(
         "Bits per layer",
-        f"Of the map for {best.label}; the table has weights/data of the others.",
-        *_bit_bars(best),
+        f"The bars show the first map ({best.label}); the table has bits of weights/data of all.",
+        *_bit_bars(best.bits),
         html_table(["layer", *(choice.label for choice in figures.choices)], bits, layers=layers),
     )
 
 
-def _bit_bars(choice: Choice) -> Iterator[str]:
+def _assigned_bits(page: Page, figures: SearchFigures) -> None:
+    """The bits of the one map of a method that looks at no accuracy."""
+    if figures.bits:
+        page.section(
+            "Bits per layer", "Bits of the map that was written.", *_bit_bars(figures.bits)
+        )
+
+
+def _bit_bars(bits: _Bits) -> Iterator[str]:
     """A chart of the bits of weights, and one of those of data."""
     for index, kind in enumerate(("weights", "data")):
         rows = [
             Bar(name, (float(pair[index] or 0),), f"{pair[index]} bit")
-            for name, pair in choice.bits.items()
+            for name, pair in bits.items()
             if pair[index] is not None
         ]
         if rows:
@@ -189,7 +236,7 @@ def _bit_bars(choice: Choice) -> Iterator[str]:
 
 
 def _sizes(page: Page, figures: SearchFigures) -> None:
-    if not figures.sizes:
+    if not figures.sizes or figures.baseline is None:
         return
     series = [
         Series(
@@ -248,6 +295,17 @@ def _sqnr(page: Page, figures: SearchFigures) -> None:
         " distributions alone, and measured against the float network.",
         mark_chart(rows, names, "Values at the end of rows: harmonic / with powers / measured."),
     )
+
+
+def _tables(page: Page, figures: SearchFigures) -> None:
+    for table in figures.tables:
+        layers = [str(row[0]) for row in table.rows]
+        page.section(table.heading, table.text, html_table(table.header, table.rows, layers=layers))
+
+
+def _counted(number: int, noun: str) -> str:
+    """ "1 map", "2 maps"."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _bits(pair: tuple[int | None, int | None]) -> str:
