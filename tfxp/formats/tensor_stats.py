@@ -108,15 +108,19 @@ class TensorStats:
         self.exponent += 1
 
     def _add_to_bins(self, x: np.ndarray) -> None:
-        lower = np.floor(x / self.bin_width)
-        offset = x - lower * self.bin_width
+        zeros = x.size - int(np.count_nonzero(x))
+        if zeros:  # they add nothing to the sums, and a ReLU makes many
+            x = x[x != 0]
+        self.zeros += zeros
+        self.counts[BINS // 2] += zeros
+        lower = np.floor(x * (1 / self.bin_width))  # powers of two: exact
         index = lower.astype(np.int64) + BINS // 2
+        lower *= self.bin_width
+        offset = x - lower
         self.counts += np.bincount(index, minlength=BINS)
         self.offsets += np.bincount(index, weights=offset, minlength=BINS)
         self.squares += np.bincount(index, weights=offset * offset, minlength=BINS)
-        nonzero = x[x != 0]
-        self.zeros += x.size - nonzero.size
-        exponents = np.frexp(nonzero)[1] - 1 - LOG2_LOW
+        exponents = (x.view(np.int64) >> 52 & 0x7FF) - 1023 - LOG2_LOW
         np.clip(exponents, 0, self.log2_counts.size - 1, out=exponents)
         self.log2_counts += np.bincount(exponents, minlength=self.log2_counts.size)
 
