@@ -183,7 +183,7 @@ def test_labels_out_of_range(tool, nets, tmp_path, capsys):
     flags = flags[:-1] if tool is train_model else flags
     output = tmp_path / f"new{ENDINGS.get(tool, '')}"
     said = complaint(tool, [*flags, f"--output={output}"], capsys)
-    assert re.search(r"(?=.*sample 21 \(counted from 0\)).*got (class 5|5 … 5)", said), said
+    assert re.search(r"(?=.*sample 21 \(counted from 0\)).*got class 5", said), said
     assert not output.is_file() and not (output / "model.keras").exists()
 
 

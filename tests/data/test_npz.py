@@ -1,5 +1,7 @@
 """Data files: what is read, and one sentence for everything that is wrong."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,23 @@ def test_labels_in_every_form():
     for y in (np.array([0.5, 1, 2]), np.array([0, 1, 3]), np.array([-1, 0, 1]), None):
         with pytest.raises(DataError, match="labels of data"):
             Dataset(np.zeros((3, 1)), y).labels(3)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "said"),
+    [
+        ([0, 1, 3], 3, "got class 3 in sample 12 (counted from 0); expected 0 … 2, one for each"),
+        ([-1, 0, 4], 3, "got class -1 in sample 10 (counted from 0), and 1 more out of range; exp"),
+        ([3], 3, "labels of data: got class 3; expected 0 … 2, one for each of the model's 3 outp"),
+        ([5, -2], None, "got class -2 in sample 11 (counted from 0); expected 0 or more. Number"),
+    ],
+)
+def test_wrong_label_is_named(y, classes, said):
+    data = Dataset(np.zeros((len(y), 1)), np.array(y))
+    with pytest.raises(DataError, match=re.escape(said)):
+        data.labels(classes, first=10)
+    with pytest.raises(DataError, match="Number the classes from 0"):
+        data.labels(classes)
 
 
 def test_digits_are_split_without_overlap():

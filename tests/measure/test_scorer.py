@@ -97,7 +97,7 @@ def test_models_on_streams(rng):
     stream = tf.data.Dataset.from_tensor_slices((inputs, y))
     assert evaluate_model(model, (inputs, y)) == evaluate_model(model, stream) == wanted
     y[7] = 3
-    with pytest.raises(DataError, match=r"sample 7 .*got 3.*expected 0 … 2"):
+    with pytest.raises(DataError, match=r"sample 7 .*got class 3; expected 0 … 2"):
         evaluate_model(model, tfxp.open_data(stream_of(inputs, y), {x.name: (4,)}))
 
 

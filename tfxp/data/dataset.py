@@ -100,11 +100,12 @@ class Dataset:
             return self
         return replace(self, x=self.x.reshape(len(self.x), *(n for n in wanted if n is not None)))
 
-    def labels(self, classes: int | None = None) -> NDArray[np.int64]:
+    def labels(self, classes: int | None = None, first: int = 0) -> NDArray[np.int64]:
         """Class numbers, from integers, whole floats or one-hot rows.
 
         Args:
             classes: how many the model tells apart, where that is known.
+            first: the number of the first sample, for messages.
 
         Raises:
             DataError: there are no labels, or they are no classes.
@@ -117,19 +118,56 @@ class Dataset:
         if y.ndim == 2 and y.shape[1] > 1 and _is_one_hot(y):
             y = y.argmax(axis=1)
         y = y.reshape(len(y), -1)
-        if y.shape[1] != 1 or not np.array_equal(y, np.trunc(y)):
-            raise DataError(
-                f"labels of {self.name}: got shape {self.y.shape} of {self.y.dtype};"
-                " expected one class number a sample, or one-hot rows."
-            )
-        result = y[:, 0].astype(np.int64)
-        top = classes if classes is not None else np.iinfo(np.int64).max
-        if result.min() < 0 or result.max() >= top:
-            span = f"0 … {top - 1}" if classes is not None else "0 or more"
-            raise DataError(
-                f"labels of {self.name}: got {result.min()} … {result.max()}; expected {span}."
-            )
-        return result
+        if y.shape[1] != 1:
+            raise DataError(_no_class_numbers(self.name, self.y))
+        return class_numbers(y, classes, self.name, first)[:, 0]
+
+
+def class_numbers(
+    y: NDArray[Any], classes: int | None, name: str, first: int = 0
+) -> NDArray[np.int64]:
+    """Answers as class numbers, checked.
+
+    Args:
+        y: whole numbers, integers or floats, (samples, positions).
+        classes: how many the model tells apart, where that is known.
+        name: of the data.
+        first: the number of the first sample, for messages.
+
+    Raises:
+        DataError: some are no whole numbers, or out of range.
+    """
+    if not np.array_equal(y, np.trunc(y)):
+        raise DataError(_no_class_numbers(name, y))
+    numbers = y.astype(np.int64)
+    top = classes if classes is not None else np.iinfo(np.int64).max
+    wrong = np.argwhere((numbers < 0) | (numbers >= top))
+    if wrong.size:
+        raise DataError(f"labels of {name}: " + _out_of_range(numbers, wrong, classes, first))
+    return numbers
+
+
+def _no_class_numbers(name: str, y: NDArray[Any]) -> str:
+    return (
+        f"labels of {name}: got shape {y.shape} of {y.dtype}; expected one class number a sample,"
+        " or one-hot rows."
+    )
+
+
+def _out_of_range(
+    numbers: NDArray[np.int64], wrong: NDArray[np.intp], classes: int | None, first: int
+) -> str:
+    """The first wrong class number and its place, the range, and the way out."""
+    row, column = wrong[0]
+    place = f" in sample {first + row} (counted from 0)" if len(numbers) > 1 else ""
+    others = f", and {len(wrong) - 1:,} more out of range" if len(wrong) > 1 else ""
+    got = f"got class {numbers[row, column]}{place}{others}"
+    if classes is None:
+        return f"{got}; expected 0 or more. Number the classes from 0."
+    return (
+        f"{got}; expected 0 … {classes - 1}, one for each of the model's {classes} outputs."
+        " Number the classes from 0, or take a model with an output for each."
+    )
 
 
 def conforming_shape(

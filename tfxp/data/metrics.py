@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.data.dataset import Dataset
+from tfxp.data.dataset import Dataset, class_numbers
 from tfxp.data.model_data import ModelData
 from tfxp.errors import ConfigError, DataError, did_you_mean
 
@@ -177,13 +177,13 @@ def _class_numbers(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray
     y = _flat_answers(data)
     if y.shape[1] == count and _one_hot(y.reshape(-1, classes)):
         return y.reshape(len(y), -1, classes).argmax(axis=-1)
-    numbers = Dataset(np.zeros(y.size), y.reshape(-1), data.name).labels(classes)
+    numbers = class_numbers(y, classes, data.name)
     if y.shape[1] * classes != count:
         raise DataError(
             f"labels of {data.name}: got {y.shape[1]} a sample; expected {count // classes}, one a"
             " position."
         )
-    return numbers.reshape(y.shape)
+    return numbers
 
 
 def _yes_or_no(data: Dataset | ModelData, shape: tuple[int, ...]) -> NDArray[Any]:

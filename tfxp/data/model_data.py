@@ -175,9 +175,9 @@ class ModelData:
         """Where it came from."""
         return self.parts[0].name
 
-    def labels(self, classes: int | None = None) -> NDArray[np.int64]:
+    def labels(self, classes: int | None = None, first: int = 0) -> NDArray[np.int64]:
         """Class numbers, as `Dataset.labels` gives them."""
-        return self.parts[0].labels(classes)
+        return self.parts[0].labels(classes, first)
 
     def scaled(self, scale: float = 1.0, shift: float = 0.0) -> ModelData:
         """x · scale + shift as float32.

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypeGuard
 import numpy as np
 
 from tfxp.data import METRICS, Batch, Dataset, ModelData, choose_metric, evaluate_metric
+from tfxp.data.dataset import class_numbers
 from tfxp.data.metrics import AUTO, Metric, find_metric
 from tfxp.errors import ConfigError, DataError, did_you_mean
 from tfxp.keras import keras, tf
@@ -236,7 +237,7 @@ class _KerasScorer:
         classes = found.shape[-1] if found.ndim > 1 else 1
         rows = classes > 1 and wanted.size * classes == found.size
         if rows and not kind.startswith("Sparse"):
-            numbers = Dataset(np.zeros(wanted.size), wanted.reshape(-1)).labels(classes)
+            numbers = class_numbers(wanted.reshape(len(wanted), -1), classes, "the data")
             wanted = np.eye(classes, dtype=np.float32)[numbers].reshape(found.shape)
         elif not rows:
             wanted = wanted.reshape(found.shape)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfxp.data import ModelData
 from tfxp.data.metrics import choose_metric, find_metric, top_hits
 from tfxp.data.paired_test import pack_hits
-from tfxp.errors import ConfigError, DataError
+from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 
@@ -61,14 +61,7 @@ class Answers:
             DataError: they do not fit the network's outputs.
         """
         if self.metric == "accuracy" and len(self.shape) == 1:
-            numbers = data.labels()
-            if numbers.max() >= self.shape[-1]:
-                row = int(np.argmax(numbers >= self.shape[-1]))
-                raise DataError(
-                    f"labels of {data.name}: got class {numbers[row]} in sample {first + row} "
-                    f"(counted from 0); expected 0 … {self.shape[-1] - 1}, the network's outputs."
-                )
-            return numbers
+            return data.labels(self.shape[-1], first)
         found = find_metric(self.metric).answers(data, (len(data), *self.shape))
         if self.metric == "accuracy":
             return found.reshape(len(data), *self.shape[:-1])
