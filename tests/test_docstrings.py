@@ -2,7 +2,8 @@
 
 A function or class lists all of its parameters and no others. It lists the errors that it raises
 itself or in private helpers of its file; so does every public method. The names that `tfxp` itself
-offers have an example, which tests/test_docs.py runs.
+offers have an example, which tests/test_docs.py runs. What implements something published says
+where it was published, and what computes a quantity has its equation (tests/published.py).
 """
 
 import ast
@@ -14,6 +15,7 @@ import pytest
 
 import tfxp
 from tests.docstring_sections import entries, parameters, raised, sections
+from tests.published import PUBLISHED, decided, sources_lacking
 
 PACKAGE = Path(__file__).resolve().parent.parent / "tfxp"
 PUBLIC = {name for name in tfxp.__all__ if not name.startswith("_")}
@@ -93,6 +95,27 @@ def test_public_objects_have_their_sections(folder):
 
 def test_public_names_are_all_looked_at():
     assert set(exported(PACKAGE)) >= PUBLIC
+
+
+@pytest.mark.parametrize("folder", PUBLISHED)
+def test_published_methods_name_their_sources(folder):
+    found, table = exported(PACKAGE / folder), decided(folder)
+    assert found.keys() == table.keys(), "decide in tests/published.py"
+    wrong = {name: sources_lacking(*found[name], *table[name]) for name in found}
+    assert {name: lacks for name, lacks in wrong.items() if lacks} == {}
+
+
+def test_missing_sources_are_seen():
+    def lacks(docstring, author, computes):
+        module = ast.parse(f'def f():\n    """{docstring}"""\n')
+        return sources_lacking(module.body[0], module, author, computes)
+
+    assert lacks("Ends.", "Lin", True) == ["References: Lin", "References: year", "an equation"]
+    source = "\n\n    References:\n        Lin et al., 2016.\n    "
+    assert lacks(f"Ends.{source}", "Lin", False) == []
+    assert lacks(f"Ends.{source}", "Li", False) == ["References: Li"]
+    assert lacks(f"Ends.\n\n        y = a x{source}", "Lin", True) == []
+    assert lacks("Ends.\n\n    Example:\n        >>> y = a * x\n    ", "", True) == ["an equation"]
 
 
 def _complaints(source):

@@ -191,6 +191,8 @@ def sensitivity_profile(
 ) -> list[SweepPoint]:
     """Lower one parameter of one layer at a time, everything else as in `base`.
 
+        relative error = 1 - accuracy / baseline
+
     Args:
         space: free parameters.
         evaluate: accuracy of a precision map.
@@ -246,6 +248,11 @@ class JuddAssigner:
 
     Raises:
         ConfigError: a margin without the number of samples.
+
+    References:
+        Judd et al., "Reduced-Precision Strategies for Bounded Memory in Deep Neural Nets",
+        2015, sec. 2.2 to 2.5. Departs from it: an evaluator may stop early, and a margin
+        may be kept.
     """
 
     evaluate: Evaluate

@@ -57,6 +57,8 @@ def bit_offsets(rho: Mapping[str, float], anchor: str, kappa: float = KAPPA) -> 
 class LinAssigner:
     """Allocate the bits of convolution weights so that the weakest layers do not cost the most.
 
+        b_i - b_j = 10 log10(rho_j / rho_i) / kappa,    rho_i what a bit of layer i costs
+
     Either `anchor_bits` or `target_db` is given. With `anchor_bits` the first convolution gets
     these bits and the others follow by the offsets, rounded to the nearest integer, as in the
     paper. With `target_db` the SQNR that all weights leave at the output is met: real-valued bits

@@ -218,7 +218,9 @@ def feedforward_bits(stats: TrainingStats, b_min: int) -> dict[tuple[str, str], 
 
 
 def mismatch_bound(stats: TrainingStats, b_min: int) -> float:
-    """The bound on p_m, the probability to decide otherwise than in float: sum_T D_T^2 E_T.
+    """The bound on p_m, the probability to decide otherwise than in float.
+
+        p_m <= sum_T D_T^2 E_T,    D_T the step of tensor T, E_T its noise gain
 
     Args:
         stats: figures of one float run.
@@ -226,6 +228,10 @@ def mismatch_bound(stats: TrainingStats, b_min: int) -> float:
 
     Raises:
         DataError: no tensor has a noise gain.
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, criterion 1.
     """
     gains = _gains(stats)
     bits = feedforward_bits(stats, b_min)

@@ -81,12 +81,18 @@ def lin_format(
 
 @dataclasses.dataclass(frozen=True)
 class KappaFit:
-    """SQNR as a straight line of the word length: sqnr_db = kappa * bits + offset_db.
+    """SQNR as a straight line of the word length.
+
+        sqnr_db = kappa * bits + offset_db
 
     Args:
         kappa: dB per bit.
         offset_db: the line's value at 0 bits.
         residual_db: root mean square distance of the points from the line.
+
+    References:
+        Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016,
+        sec. 3.1.
     """
 
     kappa: float
@@ -115,6 +121,10 @@ def fit_kappa(bits: Sequence[float], sqnr_db: Sequence[float]) -> KappaFit:
     Example:
         >>> fit_kappa([4, 6, 8], [12.0, 18.0, 24.0]).kappa
         3.0
+
+    References:
+        Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016,
+        sec. 3.1, where kappa is read off measured curves.
     """
     points = [(b, s) for b, s in zip(bits, sqnr_db, strict=True) if math.isfinite(s)]
     if len({b for b, _ in points}) < 2:
@@ -140,6 +150,10 @@ def measure_kappa(
 
     Raises:
         DataError: the tensor is constant or on a grid so coarse that nothing is lost.
+
+    References:
+        Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016,
+        sec. 3.1.
     """
     signed = stats.min < 0
     return fit_kappa(bits, [_db(noise_to_signal(stats, fit(stats, b, signed))) for b in bits])
@@ -167,6 +181,10 @@ class SqnrRow:
         output_db: predicted at its output before it is rounded.
         rounded_db: predicted at its output after it is rounded.
         measured_db: measured at its output, if known.
+
+    References:
+        Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016,
+        sec. 4.1.
     """
 
     layer: str

@@ -38,6 +38,10 @@ class LayerTrainingStats:
 
     Raises:
         DataError: a figure that is not positive, or deviations in the wrong order.
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, and what the authors' scripts measure.
     """
 
     name: str
@@ -82,6 +86,10 @@ class TrainingStats:
 
     Raises:
         DataError: a learning rate that is not positive.
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, and what the authors' scripts measure.
     """
 
     layers: Mapping[str, LayerTrainingStats]

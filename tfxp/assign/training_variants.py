@@ -52,6 +52,10 @@ def with_more_bits(
         {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-11.18'}
         {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-11.19'}
         {'weights': 'Q0.10', 'activations': 'UQ1.4', 'accumulators': 'Q-12.19'}
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, whose check that C_o is nearly minimal trains these.
     """
     if accumulators not in READINGS:
         raise PrecisionError(f"accumulators: got {accumulators!r}; expected one of {READINGS}.")
@@ -75,6 +79,10 @@ def perturbed(pmap: PrecisionMap, bits: int, tensors: Iterable[str] = TENSORS) -
 
     Raises:
         PrecisionError: a tensor would have no bits left, or too many; an unknown tensor.
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, whose check that C_o is nearly minimal trains these.
     """
     tensors = _known(tensors)
     rules = {key: _perturbed_layer(key, rule, bits, tensors) for key, rule in pmap.layers.items()}

@@ -21,8 +21,9 @@ def fit_max_abs(
 ) -> FixedPointFormat:
     """The finest format that clips nothing.
 
-    Largest f with  x_min >= (qmin - 1/2) 2^-f  and  x_max <= (qmax + 1/2) 2^-f:  the half step is
-    what rounding to nearest brings back into the range.
+        Largest f with  x_min >= (qmin - 1/2) 2^-f  and  x_max <= (qmax + 1/2) 2^-f
+
+    The half step is brought back into the range by rounding to nearest.
 
     Args:
         stats: statistics of the tensor.
@@ -38,6 +39,10 @@ def fit_max_abs(
         >>> stats = TensorStats(); stats.update(np.array([-1.0, 3.9]))
         >>> fit_max_abs(stats, 8)
         FixedPointFormat('Q2.5')
+
+    References:
+        Milde et al., "ADaPTION", 2017: its range tool without clipping. Departs from it:
+        both tails count, and the half step that rounding brings back.
     """
     return fit_clip_budget(stats, bits, signed, symmetric, budget=0.0)
 
@@ -50,6 +55,8 @@ def fit_clip_budget(
     budget: float = 0.01,
 ) -> FixedPointFormat:
     """The finest format that clips at most a share `budget` of the values, both tails counted.
+
+        Largest f with  P(x < (qmin - 1/2) 2^-f) + P(x > (qmax + 1/2) 2^-f) <= budget
 
     Ranges of a bin of the histogram and more are judged by it, narrower ones by the counts of
     floor(log2|x|): outliers may be any number of powers of two beyond the body.
@@ -162,9 +169,15 @@ def mean_squared_error(stats: TensorStats, fmt: FixedPointFormat) -> float:
 def sqnr_db(stats: TensorStats, fmt: FixedPointFormat) -> float:
     """Signal to quantization noise ratio in dB; infinite if nothing is lost.
 
+        SQNR = 10 log10( E[x^2] / E[(x - Q(x))^2] )
+
     Args:
         stats: of the tensor.
         fmt: the format that rounds it.
+
+    References:
+        Lin et al., "Fixed Point Quantization of Deep Convolutional Networks", ICML 2016,
+        sec. 3.1.
     """
     return decibels(stats.power, mean_squared_error(stats, fmt))
 

@@ -28,6 +28,10 @@ class Rounding(str, enum.Enum):
     Example:
         >>> Rounding.parse("half_even") is Rounding.HALF_EVEN
         True
+
+    References:
+        half_away and stochastic: Milde et al., "ADaPTION", 2017, its two rounding schemes;
+        half_away also: Sakr and Shanbhag, ICLR 2019.
     """
 
     HALF_EVEN = "half_even"

@@ -96,6 +96,9 @@ class WrpnScheme(FormatScheme):
         weights, activations: k of either, or "float".
         stats: measurements; needed for 8-bit edges.
         options: `edges`, `signed` and `per_channel` of `wrpn_precision`.
+
+    References:
+        Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 3 and 5.
     """
 
     def __init__(

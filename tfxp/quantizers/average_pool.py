@@ -20,6 +20,8 @@ from tfxp.quantizers.rounding import round_half_even
 class AveragePoolQuantizer(FormatQuantizer):
     """Quantizes an average pool as TFLite's AVERAGE_POOL_2D does.
 
+        code = half_away((S + n z) / n) - z,    S the sum of n input codes, z the zero point
+
     It keeps its input's format and rounds the average of the stored codes half away from zero; the
     zero point is part of a stored code, so the place of the ties depends on it.
 
@@ -28,6 +30,9 @@ class AveragePoolQuantizer(FormatQuantizer):
             column for "same" padding, where the border has fewer; 0 if the image's size is free,
             and known by the call only.
         window: sizes and steps of a pool with "same" padding, for free sizes.
+
+    References:
+        TensorFlow Lite, lite/kernels/pooling.cc, AVERAGE_POOL_2D of 8-bit tensors.
     """
 
     counts: Any

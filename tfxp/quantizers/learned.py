@@ -25,7 +25,12 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 
 
 class LearnedFormat(FormatQuantizer):
-    """Base of the quantizers with a trained step; `scale` is the step of what is frozen."""
+    """Base of the quantizers with a trained step; `scale` is the step of what is frozen.
+
+    References:
+        Jain et al., TQT, MLSys 2020; Esser et al., LSQ, ICLR 2020; Choi et al., PACT, 2018:
+        see `tfxp.quantizers.learned_step`.
+    """
 
     method: str = "tqt"
 
@@ -96,6 +101,10 @@ class LearnedWeightQuantizer(LearnedFormat, WeightQuantizer):
         >>> slope = tape.gradient(y, variables["trained"])  # only 9.0 asks for more range
         >>> bool(slope[1] > 100 * abs(slope[0]))
         True
+
+    References:
+        Jain et al., TQT, MLSys 2020; Esser et al., LSQ, ICLR 2020; Choi et al., PACT, 2018:
+        see `tfxp.quantizers.learned_step`.
     """
 
     saturation_gradient: str = "zero"
@@ -115,6 +124,10 @@ class LearnedActivationQuantizer(LearnedFormat, ActivationQuantizer):
     Args:
         rounding, nonnegative, saturation_gradient, seed, wide_rounding: see `ActivationQuantizer`.
         method: "tqt", "lsq" or "pact"; see `tfxp.quantizers.learned_step`.
+
+    References:
+        Jain et al., TQT, MLSys 2020; Esser et al., LSQ, ICLR 2020; Choi et al., PACT, 2018:
+        see `tfxp.quantizers.learned_step`.
     """
 
     method: str = "tqt"

@@ -47,6 +47,9 @@ class MeanQuantizer(FormatQuantizer):
         zero_points: whether the zero points of input and output are known. Models saved by
             version 0.1 have none and compute as if both were 0.
         portable: whether the mean is the same on every runtime.
+
+    References:
+        XNNPACK, its MEAN of 8-bit tensors; the portable form is this package's.
     """
 
     count: int

@@ -21,6 +21,10 @@ class ProductQuantizer(FormatQuantizer):
 
     S is the sum of products of codes, which Keras' float32 holds exactly below 2^24. XNNPACK takes
     the first case only; the second is gemmlowp's, which halves first.
+
+    References:
+        TensorFlow Lite, lite/kernels/batch_matmul.cc, with gemmlowp's fixed-point
+        arithmetic; XNNPACK.
     """
 
     @property

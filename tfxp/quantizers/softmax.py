@@ -23,6 +23,9 @@ class SoftmaxQuantizer(FormatQuantizer):
     output has the scale 2^-8 whatever is asked for; another format is reached by QUANTIZE, half
     up. Tensors wider than 8 bits are rounded to their own grid at once. The gradient is that of the
     real function.
+
+    References:
+        TensorFlow Lite, lite/kernels/activations.cc, SOFTMAX of 8-bit tensors.
     """
 
     def __call__(self, outputs: tf.Tensor, /, training: Training, weights: Variables,

@@ -53,6 +53,9 @@ class TableQuantizer(UnaryQuantizer):
 
     Args:
         function: "sigmoid", "tanh", "elu", "gelu", "gelu_tanh", "exponential" or "log".
+
+    References:
+        TensorFlow Lite, lite/kernels/activations.cc and elementwise.cc, their 8-bit tables.
     """
 
     function: str
@@ -108,6 +111,9 @@ class LeakyReluQuantizer(UnaryQuantizer):
 
     Args:
         alpha: slope where x is negative.
+
+    References:
+        XNNPACK, its leaky ReLU of 8-bit tensors.
     """
 
     alpha: float
@@ -133,6 +139,9 @@ class PReluQuantizer(UnaryQuantizer):
         code = half_away(half_up(p / 2) * 2 r),    p = x / s_in, or alpha * x in its steps
 
     r is the value of one step of p in output steps; nothing is rounded where r >= 1.
+
+    References:
+        TensorFlow Lite, lite/kernels/activations.cc, PRELU of 8-bit tensors.
     """
 
     @property

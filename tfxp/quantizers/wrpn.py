@@ -32,6 +32,9 @@ _register = keras.utils.register_keras_serializable(package="tfxp")
 class WrpnWeightQuantizer(KernelQuantizer):
     """Puts a kernel on WRPN's grid of k bits; the float kernel stays the one that learns.
 
+        Q(w) = round((2^(k-1) - 1) clip(w, -1, 1)) / (2^(k-1) - 1)    k > 1
+        Q(w) = sign(w) mean|w|                                        k = 1
+
     The gradient passes where -1 <= w <= 1 and is zero elsewhere, as that of `tf.clip_by_value` is;
     through rounding, and through mean|w| of k = 1, it passes unchanged.
 
@@ -74,12 +77,17 @@ class WrpnWeightQuantizer(KernelQuantizer):
 class WrpnActivationQuantizer(FormatQuantizer):
     """Clips to [0, 1] and rounds to k bits; takes the place of a ReLU.
 
+        Q(a) = round((2^k - 1) clip(a, 0, 1)) / (2^k - 1)
+
     The gradient passes where 0 <= a <= 1 and is zero elsewhere.
 
     Args:
         rounding: rounding mode; None is half to even. That and half up, which LiteRT's ADD does,
             take one fused kernel each way.
         seed: seed of stochastic rounding.
+
+    References:
+        Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 5.
     """
 
     rounding: str | None = None
@@ -110,6 +118,10 @@ class UnitRange(keras.constraints.Constraint):
 
     Outside the range the gradient is zero, so a weight that has left it never comes back by
     itself; and what lies outside computes as the limit does.
+
+    References:
+        Mishra et al., "WRPN: Wide Reduced-Precision Networks", ICLR 2018, sec. 5, clips
+        weights to [-1, 1] as it rounds them; the constraint is this package's.
     """
 
     def __call__(self, w: tf.Tensor) -> tf.Tensor:

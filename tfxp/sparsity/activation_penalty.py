@@ -23,8 +23,10 @@ class ActivationZeros(keras.regularizers.Regularizer):
 
     For a sample a of n elements
 
-        l1:     strength mean(|a|)
-        hoyer:  strength (sum |a|)^2 / (n sum a^2)        1/n for one element, 1 for equal ones
+        l1:     term = strength mean(|a|)
+        hoyer:  term = strength (sum |a|)^2 / (n sum a^2)
+
+    The ratio of hoyer is 1/n where one element is not zero, and 1 where all are equal.
 
     l1 also makes activations small, which the next layer's weights can undo; Hoyer's ratio does not
     depend on their size. It is 0 for a sample of zeros.
@@ -97,6 +99,10 @@ def regularize_activations(model: KerasModel, strength: float, kind: str = "hoye
         >>> dense = layers.Dense(8, "relu", input_shape=(4,), name="d")
         >>> regularize_activations(keras.Sequential([dense]), 0.01)
         ['d']
+
+    References:
+        Kurtz et al., "Inducing and Exploiting Activation Sparsity for Fast Neural Network
+        Inference", ICML 2020, sec. 3.1; Yang et al., "DeepHoyer", ICLR 2020.
     """
     found = relu_layers(model)
     for layer in found:

@@ -32,6 +32,10 @@ class UpdatePrecision:
     Raises:
         PrecisionError: an accumulator without fixed-point weights, or weights of more than 24
             bits, which float32 does not hold.
+
+    References:
+        Sakr and Shanbhag, "Per-Tensor Fixed-Point Quantization of the Back-Propagation
+        Algorithm", ICLR 2019, and the authors' train_quantized.py.
     """
 
     weights: FixedPointFormat | None = None

@@ -43,6 +43,10 @@ class RoundingSettings:
 
     Raises:
         ConfigError: a value outside its range.
+
+    References:
+        Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML
+        2020.
     """
 
     steps: int = 1000

@@ -57,12 +57,13 @@ def calibrate_model(
 ) -> dict[str, float]:
     """Bring a freshly quantized model nearer to its float self, without labels or gradients.
 
+        error = E[(y_quantized - y_float)^2] / E[y_float^2]    of the outputs, before a softmax
+
     The float network is the quantized one with its quantizers taken off, so call this before
     fine-tuning or after it; and once, if it learns rounding, since weights are then on their grids.
 
     1. Formats: coordinate descent over the binary points of all tensors; a move is kept if it
-       lowers  E[(y_quantized - y_float)^2] / E[y_float^2]  at the network's outputs (before a
-       final softmax).
+       lowers the error.
     2. Rounding, with the method "adaround": layer by layer, each weight goes up or down to its
        grid such that the layer's output behind the activation function stays nearest to the float
        one. The weights become the chosen values of the grid.

@@ -92,6 +92,10 @@ def fine_tune(
         >>> losses = fine_tune(qmodel, x, settings=settings, teacher=model)
         >>> losses[-1] < losses[0], losses.kept > 0
         (True, True)
+
+    References:
+        The teacher: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015,
+        without its temperature.
     """
     require_tf_keras(qmodel, "fine_tune")
     settings = _with_fixed_batch(settings or FineTuneSettings(), InputSignature.of(qmodel).batch)
