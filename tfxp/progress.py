@@ -79,11 +79,14 @@ class Progress:
         self._show = self._stream is not None and wanted is not False
         self._seldom = wanted is None and not self._terminal
         self._started = time.monotonic()
+        self._first = (0, self._started)  # steps and time of the first report
         self._drawn = -1.0
         self._tenths = 0
 
     def step(self, count: int = 1, note: str = "") -> None:
         """Say that `count` more steps are done; `note` stays at the end of the line."""
+        if self.done == 0:
+            self._first = (count, time.monotonic())
         self.done += count
         self.note = note or self.note
         if self._show:
@@ -113,15 +116,22 @@ class Progress:
 
     def line(self) -> str:
         """What is shown now, without the bar."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        rate = self.done / seconds
+        now = time.monotonic()
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
-        text = f"{self.title}: {count} {self.unit}s, {_figure(rate)}/s"
-        if self.total is not None and 0 < self.done < self.total:
-            text += f", {_duration((self.total - self.done) / rate)} left"
+        text = f"{self.title}: {count} {self.unit}s"
+        if self.total is None or not 0 < self.done < self.total:
+            seconds = max(now - self._started, 1e-9)
+            text += f", {_figure(self.done / seconds)}/s, {_duration(seconds)}"
+        elif (rate := self._rate_since_first(now)) > 0:
+            text += f", {_figure(rate)}/s, {_duration((self.total - self.done) / rate)} left"
         else:
-            text += f", {_duration(seconds)}"
+            text += f", {_duration(now - self._started)} so far"
         return f"{text}  {self.note}" if self.note else text
+
+    def _rate_since_first(self, now: float) -> float:
+        """Steps a second without the first report, whose time went into getting ready; 0 before."""
+        done, begun = self._first
+        return (self.done - done) / max(now - begun, 1e-9)
 
     def _draw(self, final: bool) -> None:
         now = time.monotonic()

@@ -22,7 +22,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.commands.read_data import read_data
-from tfxp.cost import EnergyTable
+from tfxp.cost import EnergyTable, cost_heading
 from tfxp.data import METRICS, Source
 from tfxp.errors import ConfigError
 from tfxp.files import find_config, write_json
@@ -184,11 +184,12 @@ def load(
 def print_result(result: Any) -> None:
     """The front as a table, and the best map's bits."""
     name, reference = result.goal.cost, result.goal.reference
+    heading = cost_heading(name)
     rows = [
         [t.number, t.accuracy, t.costs[name], t.costs[name] / reference, bits_of(t)]
         for t in result.front
     ]
-    head = ["trial", "accuracy", name, "of float", "bits w/a by layer"]
+    head = ["trial", "accuracy", heading, "of float", "bits w/a by layer"]
     print(cli.format_table(head, rows))
     seconds = max(result.seconds, 1e-9)
     print(
@@ -199,7 +200,7 @@ def print_result(result: Any) -> None:
         best = result.best
         print(
             f"best: trial {best.number}, accuracy {best.accuracy:.4f} (float "
-            f"{result.goal.baseline:.4f}), {name} {best.costs[name] / reference:.4f} of float"
+            f"{result.goal.baseline:.4f}), {heading} {best.costs[name] / reference:.4f} of float's"
         )
 
 
@@ -225,7 +226,6 @@ def report_on(search: Any, model: Any, pmap: PrecisionMap) -> Any:
 
 def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
     """One HTML page: the trials, the front, and the bits of its best maps."""
-    from tfxp.cost import cost_heading
     from tfxp.report import Choice, SearchFigures, provenance, search_page
 
     name, goal = result.goal.cost, result.goal

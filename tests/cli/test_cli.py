@@ -177,6 +177,19 @@ def test_progress_without_a_terminal_prints_a_line_every_ten_seconds(monkeypatch
     ]
 
 
+def test_a_slow_first_step_says_nothing_of_the_others(monkeypatch):
+    """The first step compiles for 50 s, the others take half a second each."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress(200, "work", show=False) as progress:
+        now[0] = 50.0
+        progress.step()
+        assert progress.line() == "work: 1/200 steps, 50.0 s so far"
+        now[0] = 60.0
+        progress.step(20)
+        assert progress.line() == "work: 21/200 steps, 2/s, 1 min 29 s left"
+
+
 def test_quiet_and_verbose(capsys):
     def work():
         print("a figure")
@@ -209,7 +222,9 @@ def test_an_interrupted_run_says_how_to_go_on(capsys):
 def test_progress_on_a_terminal_ends_its_line():
     stream = _Terminal()
     with Progress(4, "work", "image", stream=stream) as progress:
-        progress.step(3, "best 0.9")
+        progress.step(2, "best 0.9")
+        assert "2/4 images" in progress.line() and "so far" in progress.line()
+        progress.step()
         assert "3/4 images" in progress.line() and "left" in progress.line()
         progress.step()
     text = stream.getvalue()

@@ -86,6 +86,12 @@ def test_a_share_stands_with_its_unit():
     assert "<b>7.67 %</b><span>traffic in batches, share of float</span>" in page
 
 
+def test_maps_far_below_float_are_shown_where_there_are_no_others():
+    poor = SearchFigures("net", "random", 1.0, visited=[(0.2, 0.5), (0.1, 0.3), (0.3, 0.1)])
+    page = search_page(poor).html()
+    assert page.count('class="dot one faint"') == 2 and "Not shown below 0.25: 1 map." in page
+
+
 def test_a_method_without_evaluation_shows_its_bits_and_no_accuracy():
     table = ResultTable("Losses", "Of every tensor.", ["layer", "bits"], [["conv", 4]])
     page = search_page(

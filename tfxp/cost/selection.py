@@ -99,7 +99,7 @@ def layer_bits(
 
     Example:
         >>> from tfxp.models import count_network
-        >>> layer_bits(count_network("sakr_convnet"), PrecisionMap.uniform(4, 6))["conv1"]
+        >>> layer_bits(count_network("sakr_convnet"), PrecisionMap.uniform(4, 6))["dense0"]
         (4, 6)
     """
     resolved = resolve_precision(model, precision)

@@ -64,7 +64,8 @@ def _summary(page: Page, a: RunFigures, b: RunFigures, names: tuple[str, str]) -
         shares = [_or_dash(v, lambda x: f"{100 * x:.2f} %") for v in (left, right)]
         points = _or_dash(change, lambda x: f"{100 * x:+.2f} points")
         rows.append([accuracy_name(key), *shares, points])
-    shown = {accuracy_name(name) for name in (*a.accuracies, *b.accuracies)}
+    known = (*a.accuracies, *b.accuracies)
+    shown = {*known, *map(accuracy_name, known)}  # the bare names are those of version 0.2's pages
     for key in dict.fromkeys([*a.summary, *b.summary]):
         if key not in shown:
             texts = a.summary.get(key), b.summary.get(key)

@@ -13,6 +13,7 @@ from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, sca
 
 # What is far below the best cannot be chosen and would squeeze the rest of the chart.
 _SHOWN_SHARE = 0.8
+_SHOWN_OF_BEST = 0.5  # where even the best is further below
 _FAMILY_NAMES = {
     "weight_bits": "Bits of weights",
     "data_integer": "Integer bits of data",
@@ -166,8 +167,10 @@ def _front(page: Page, figures: SearchFigures) -> None:
         Series("Pareto front", sorted(figures.front), joined=True),
         Series("chosen", chosen, marked=True),
     ]
-    bottom = _SHOWN_SHARE * figures.baseline
-    hidden = sum(score < bottom for _, score in figures.visited)
+    scores = [score for _, score in figures.visited]
+    # Where nothing is near the float network, everything is shown.
+    bottom = min(_SHOWN_SHARE * figures.baseline, _SHOWN_OF_BEST * max(scores))
+    hidden = sum(score < bottom for score in scores)
     caption = f"Not shown below {bottom:.3g}: {_counted(hidden, 'map')}." if hidden else ""
     page.section(
         "Pareto front",
@@ -204,7 +207,8 @@ def _choices(page: Page, figures: SearchFigures) -> None:
     best = figures.choices[0]
     page.section(
         "What to choose",
-        "The cheapest map within each relative loss, on the samples searched on.",
+        "First the map that was asked for, then others that are good enough, by their accuracy on"
+        " the samples searched on.",
         html_table(head, rows),
     )
     page.section(

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfxp.assign import EvaluationLedger, WordSpace
 from tfxp.assign.pareto import tolerance_with_margin
-from tfxp.cost import CostSettings, EnergyTable
+from tfxp.cost import CostSettings, EnergyTable, cost_heading
 from tfxp.data import Dataset, ModelData, Source, input_shapes
 from tfxp.errors import ConfigError, DataError
 from tfxp.folder_lock import hold_folder
@@ -316,7 +316,7 @@ def _best_so_far(record: TrialRecord) -> str:
     if best is None:
         return "none good enough yet"
     ratio = best.costs[goal.cost] / goal.reference
-    return f"best {ratio:.4f} of float {goal.cost}, accuracy {best.accuracy:.4f}"
+    return f"best {ratio:.4f} of float's {cost_heading(goal.cost)}, accuracy {best.accuracy:.4f}"
 
 
 def _fingerprint(
