@@ -17,12 +17,14 @@ interpreter and the --runtimes by more than --tolerance LSB, or one of these doe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tfxp
 from tfxp import cli
 from tfxp.commands.read_data import read_data
+from tfxp.comparison.portability import Verdict
 from tfxp.comparison.runtime_results import runtime_rows
 from tfxp.csource import write_c_source
 from tfxp.data import ModelData, Source
@@ -254,6 +256,17 @@ def _inputs(qmodel: Any, path: str | None, split: str) -> Source | None:
     )
 
 
+def portability_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """One line for all tensors of an operator that may differ for the same reason."""
+    tensors: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        tensors.setdefault((verdict.operator, verdict.reason), []).append(verdict.tensor)
+    return [
+        f"runtimes may differ: {', '.join(names)} ({operator}): {reason}"
+        for (operator, reason), names in tensors.items()
+    ]
+
+
 def _print(report: ExportReport) -> None:
     ratio = report.tflite_bytes / report.float_bytes
     print(
@@ -262,8 +275,8 @@ def _print(report: ExportReport) -> None:
     )
     for note in report.notes:
         print(f"note: {note}")
-    for verdict in report.not_portable:
-        print(f"runtimes may differ: {verdict}")
+    for line in portability_lines(report.not_portable):
+        print(line)
     if not report.not_portable:
         print("Every tensor is the same on every runtime.")
     if report.self_check is not None:

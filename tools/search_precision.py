@@ -74,7 +74,7 @@ _ENERGY = _FLAGS.DEFINE_string("energy", None, "Table of energies, for --cost=en
 _WEIGHTS = _FLAGS.DEFINE_list("weights", None, "Word lengths of weights to try (2 to 8).")
 _ACTIVATIONS = _FLAGS.DEFINE_list("activations", None, "Word lengths of activations to try.")
 _FIXED = _FLAGS.DEFINE_list("fixed", None, "Layers that keep 8 bits.")
-_TRIALS = _FLAGS.DEFINE_integer("max_trials", None, "Trials at most.", lower_bound=1)
+_TRIALS = _FLAGS.DEFINE_integer("max_trials", None, "The most trials to run.", lower_bound=1)
 _STEPS = _FLAGS.DEFINE_integer("fine_tune_steps", None, "Steps of training per trial.")
 _WARM = _FLAGS.DEFINE_boolean("warm_start", None, "Begin at Lin's allocation (yes).")
 _METRIC = _FLAGS.DEFINE_string(

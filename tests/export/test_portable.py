@@ -12,7 +12,13 @@ import tfxp
 from tests.cases import built, inputs_of
 from tests.conftest import ROOT
 from tests.export.random_portable import outcome
-from tfxp.comparison.portability import INPUT_STEPS, OPERATORS, not_portable, portability
+from tfxp.comparison.portability import (
+    INPUT_STEPS,
+    OPERATORS,
+    Verdict,
+    not_portable,
+    portability,
+)
 from tfxp.comparison.runtime_results import compare_runtimes
 from tfxp.errors import ExportError
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, read_tflite
@@ -260,3 +266,14 @@ def verdict_rows():
 def test_the_page_has_every_verdict():
     text = (ROOT / "docs" / "runtimes.md").read_text()
     assert [row for row in verdict_rows() if row not in text] == []
+
+
+def test_the_tool_says_a_reason_once():
+    from tools.export_tflite import portability_lines
+
+    verdicts = [Verdict(name, kind, why) for name, kind, why in (
+        ("a", "CONV_2D", "ties"), ("sum", "ADD", "coarse"), ("b", "CONV_2D", "ties"))]  # fmt: skip
+    assert portability_lines(verdicts) == [
+        "runtimes may differ: a, b (CONV_2D): ties",
+        "runtimes may differ: sum (ADD): coarse",
+    ]

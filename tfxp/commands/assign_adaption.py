@@ -21,7 +21,12 @@ class AdaptionMethod:
         with flags.for_methods("adaption"):
             self.weight_clip = flags.DEFINE_float("weight_clip", 0.0, "Share of weights to clip.")
             self.clip = flags.DEFINE_float("clip", 0.01, "Share of activations that may clip.")
-            self.placement = flags.DEFINE_enum("placement", "pre_activation", PLACEMENTS, "ReLU.")
+            self.placement = flags.DEFINE_enum(
+                "placement",
+                "pre_activation",
+                PLACEMENTS,
+                "Choose formats before the ReLU or behind.",
+            )
             self.round_bias = flags.DEFINE_boolean(
                 "round_bias", True, "Biases on a grid, or float."
             )
@@ -32,7 +37,7 @@ class AdaptionMethod:
                 "float_layers", [], "Names or patterns, e.g. heads."
             )
             self.rounding = flags.DEFINE_enum(
-                "rounding", "engine", ["engine", "half_away", "stochastic"], "Rounding mode."
+                "rounding", "engine", ["engine", "half_away", "stochastic"], "Rounding of the map."
             )
 
     def assign(self, stats: ModelStats) -> Assignment:

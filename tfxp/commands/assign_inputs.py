@@ -32,7 +32,7 @@ class AssignInputs:
 
     def __init__(self, flags: ToolFlags) -> None:
         self._flags = flags
-        self.method = flags.DEFINE_enum("method", "lin", list(METHODS), "How.")
+        self.method = flags.DEFINE_enum("method", "lin", list(METHODS), "One of those above.")
         text = "Keras model, statistics (.json), paper's network."
         self.model = flags.model(text, PAPER_NETWORKS, required=False)
         self._opening = flags.opening()

@@ -46,12 +46,17 @@ class SakrMethod:
             )
             self.mismatch = flags.DEFINE_float("mismatch_target", 0.01, "Largest bound on p_m.")
             self.variant = flags.DEFINE_enum(
-                "variant", "code", ["code", "paper"], "Gradient clipping."
+                "variant",
+                "code",
+                ["code", "paper"],
+                "Bound the gradients as the authors' code or as the paper.",
             )
             self.perturb = flags.DEFINE_integer(
                 "perturb", 0, "Bits more or fewer for --perturb_tensors."
             )
-            self.tensors = flags.DEFINE_list("perturb_tensors", list(TENSORS), "Which of the five.")
+            self.tensors = flags.DEFINE_list(
+                "perturb_tensors", list(TENSORS), "Those of the five that --perturb changes."
+            )
             self.reading = flags.DEFINE_enum(
                 "perturb_accumulators",
                 "range",

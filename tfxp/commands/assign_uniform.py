@@ -20,7 +20,9 @@ class UniformMethod:
     def __init__(self, flags: ToolFlags, inputs: AssignInputs) -> None:
         self._inputs = inputs
         with flags.for_methods("uniform"):
-            self.edge_bits = flags.DEFINE_integer("edge_bits", None, "First and last layer.")
+            self.edge_bits = flags.DEFINE_integer(
+                "edge_bits", None, "Bits of the first and last layer, where they differ."
+            )
 
     def assign(self, stats: ModelStats) -> Assignment:
         """The same bits everywhere."""

@@ -100,7 +100,10 @@ def read_run(path: str | os.PathLike[str]) -> RunFigures:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: {error}; expected a page or a JSON file.") from None
+        reason = getattr(error, "strerror", None) or "no text"
+        raise DataError(
+            f"{where}: got {reason[0].lower()}{reason[1:]}; expected a page or a JSON file."
+        ) from None
     found = _DATA.search(text)
     try:
         data = json.loads(found.group(1) if found else text)

@@ -13,7 +13,7 @@ from tfxp.report.search_charts import MarkRow, Series, heat_map, mark_chart, sca
 
 # What is far below the best cannot be chosen and would squeeze the rest of the chart.
 _SHOWN_SHARE = 0.8
-_SHOWN_OF_BEST = 0.5  # where even the best is further below
+_SHOWN_OF_BEST = 0.5  # where even the best is lower than that
 _FAMILY_NAMES = {
     "weight_bits": "Bits of weights",
     "data_integer": "Integer bits of data",
@@ -168,8 +168,9 @@ def _front(page: Page, figures: SearchFigures) -> None:
         Series("chosen", chosen, marked=True),
     ]
     scores = [score for _, score in figures.visited]
-    # Where nothing is near the float network, everything is shown.
-    bottom = min(_SHOWN_SHARE * figures.baseline, _SHOWN_OF_BEST * max(scores))
+    bottom = _SHOWN_SHARE * figures.baseline
+    if max(scores) < bottom:  # nothing is near the float network
+        bottom = _SHOWN_OF_BEST * max(scores)
     hidden = sum(score < bottom for score in scores)
     caption = f"Not shown below {bottom:.3g}: {_counted(hidden, 'map')}." if hidden else ""
     page.section(
