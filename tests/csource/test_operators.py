@@ -288,6 +288,7 @@ def functions(cases):
 
 FAMILIES = [
     convolutions,
+    odd_counts_of_few_bits,
     portable,
     sums_in_sixteen_bits,
     huge_sums,
