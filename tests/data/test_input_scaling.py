@@ -8,7 +8,8 @@ import pytest
 import tfxp
 from tests.test_pipeline import run
 from tfxp.data import InputScaling, load_digits, scalings_of
-from tfxp.data.input_scaling import crushed_columns, keep_scalings, scalings_in
+from tfxp.data.input_scaling import crushed_columns, keep_scalings, scalings_in_notes
+from tfxp.data.model_notes import notes_in
 from tfxp.errors import ConfigError, ScalingWarning
 from tfxp.keras import keras, layers
 
@@ -30,7 +31,8 @@ def test_it_survives_every_kind_of_file(kind, tmp_path, rng):
     quantized = tfxp.load_model(tmp_path / f"q{kind}")
     assert scalings_of(quantized) == scalings_of(tfxp.strip(quantized)) == scalings
     tfxp.export_tflite(quantized, tmp_path / "net.tflite")
-    assert scalings_in(tfxp.read_tflite(tmp_path / "net.tflite").metadata) == scalings
+    written = notes_in(tfxp.read_tflite(tmp_path / "net.tflite").metadata)
+    assert scalings_in_notes(written) == scalings
     assert scalings_of(tfxp.quantize_model(quantized, "w4a4", tfxp.measure_model(again, data)))
     plain = keras.Model(x, layers.Dense(2)(x))
     plain.save(tmp_path / f"plain{kind}")
@@ -43,7 +45,7 @@ def test_impossible_scalings():
             InputScaling(scale, shift)
     for content in (b"[]", b'{"input_scaling": {"x": 3}}', b"{"):
         with pytest.raises(ConfigError, match="input scaling|notes of the model"):
-            scalings_in({"tfxp": content})
+            scalings_in_notes(notes_in({"tfxp": content}))
 
 
 @pytest.fixture(scope="module")

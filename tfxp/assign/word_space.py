@@ -11,8 +11,6 @@ from tfxp.errors import ConfigError, did_you_mean
 from tfxp.formats import MAX_BITS
 from tfxp.precision import LayerPrecision, ModelStats, PrecisionMap
 
-WORDS = ("weights", "activations")
-
 
 class WordSpace:
     """Which word lengths may vary, among which values, and what a configuration means as a map.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.data.model_notes import keep_notes, notes_in, notes_of, read_notes
+from tfxp.data.model_notes import keep_notes, notes_of, read_notes
 from tfxp.errors import ConfigError
 from tfxp.keras_types import KerasModel
 
@@ -134,15 +134,6 @@ def read_scalings(path: str | os.PathLike[str]) -> dict[str, InputScaling]:
         ConfigError: it says something that is no scaling.
     """
     return scalings_in_notes(read_notes(path))
-
-
-def scalings_in(metadata: Mapping[str, bytes]) -> dict[str, InputScaling]:
-    """What the metadata of an exported file say of its inputs.
-
-    Raises:
-        ConfigError: they cannot be read.
-    """
-    return scalings_in_notes(notes_in(metadata))
 
 
 def crushed_columns(low: NDArray[Any], high: NDArray[Any], deviation: NDArray[Any]) -> list[int]:
