@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.cases import inputs_of, randomize
+from tests.cases import inputs_of, randomize, registry
 from tfxp.errors import UnsupportedLayerError
 from tfxp.keras import keras, layers
 from tfxp.quantization.plan import prepare
@@ -13,10 +13,7 @@ from tfxp.transforms.normalize.normalize import normalize
 
 
 def chain(*steps, shape=(6, 5, 3)):
-    x = inputs = keras.Input(shape)
-    for step in steps:
-        x = step(x)
-    return randomize(keras.Model(inputs, x))
+    return randomize(registry.chain(*steps, shape=shape))
 
 
 def bn(**options):

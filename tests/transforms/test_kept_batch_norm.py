@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 import tfxp
-from tests.cases import inputs_of, randomize
+from tests.cases import inputs_of, randomize, registry
 from tfxp.keras import keras, layers
 from tfxp.quantization.plan import prepare
 
 
 def chain(*steps, shape=(4, 4, 3)):
-    x = inputs = keras.Input(shape)
-    for step in steps:
-        x = step(x)
-    return randomize(keras.Model(inputs, x))
+    return randomize(registry.chain(*steps, shape=shape))
 
 
 def norm(**options):

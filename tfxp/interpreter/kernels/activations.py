@@ -18,7 +18,7 @@ from tfxp.graph.element_types import CODE_LIMITS
 from tfxp.graph.integer_graph import Tensor
 from tfxp.interpreter.fused_activation import ACTIVATION_LIMITS, code_limits
 from tfxp.interpreter.kernels import requirements as need
-from tfxp.interpreter.kernels.conversion import byte_table, look_up
+from tfxp.interpreter.kernels.conversion import tabulated
 from tfxp.interpreter.kernels.elementwise import stacks
 from tfxp.interpreter.numerics import fixed_point_math as fixed
 from tfxp.interpreter.numerics.arithmetic import (
@@ -29,14 +29,6 @@ from tfxp.interpreter.numerics.arithmetic import (
 from tfxp.interpreter.registry import Array, Node, kernel
 
 Unary = Callable[[Array], Array]
-
-
-def tabulated(source: Tensor, apply: Unary) -> Unary:
-    """`apply` as one lookup for 8-bit inputs, else itself."""
-    if source.type not in need.BYTE_TYPES:
-        return apply
-    table = byte_table(source, apply)
-    return lambda x: look_up(table, x)
 
 
 def _prepare_relu(node: Node) -> None:

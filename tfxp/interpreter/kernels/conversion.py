@@ -165,7 +165,7 @@ def _requantize_builtin(source: Tensor, output: Tensor, mode: str = "double_roun
         codes = requantize(x.astype(np.int64) - source.zero_point, by, mode) + output.zero_point
         return np.clip(codes, *limits).astype(dtype)
 
-    return _table_if_small(source, apply)
+    return tabulated(source, apply)
 
 
 def _requantize_xnnpack(source: Tensor, output: Tensor, ratio: float) -> Unary:
@@ -176,11 +176,11 @@ def _requantize_xnnpack(source: Tensor, output: Tensor, ratio: float) -> Unary:
         product = (x.astype(np.int32) - source.zero_point) * multiplier
         return np.clip(((product + 128) >> 8) + output.zero_point, *limits).astype(dtype)
 
-    return _table_if_small(source, apply)
+    return tabulated(source, apply)
 
 
-def _table_if_small(source: Tensor, apply: Unary) -> Unary:
-    """The same function as one table lookup, for 8-bit inputs."""
+def tabulated(source: Tensor, apply: Unary) -> Unary:
+    """`apply` as one lookup for 8-bit inputs, else itself."""
     if source.type not in need.BYTE_TYPES:
         return apply
     table = byte_table(source, apply)
