@@ -136,22 +136,10 @@ _LOOK = 256  # samples of a stream that are looked at for saturation
 def main() -> None:
     """All steps, each with its figures."""
     precision, model = cli.read_precision(_PRECISION.value), _network()
-    calibration, training, evaluation = (
-        _load(flag.value, model, limit, labels, split)
-        for flag, limit, labels, split in (
-            (_DATA, _LIMIT.value, False, _SPLIT.value or "train"),
-            (_TRAIN_DATA, None, _TEACHER.value < 1, "train"),
-            (_EVAL_DATA, None, True, "test"),
-        )
-    )
+    calibration, training, evaluation = _data(model)
     from tfxp.keras import keras
-    from tfxp.training.repair.samples import check_samples
 
-    settings = _settings()
-    if training is not None and _EPOCHS.value:
-        check_samples(settings, training)
-    elif _ACTIVATION_L1.value or _ACTIVATION_HOYER.value:
-        raise ConfigError("price of activations: got no training; expected --train_data.")
+    settings = _checked_settings(training)
     keras.utils.set_random_seed(_SEED.value)
     figures: dict[str, Any] = {"model": _MODEL.value, "precision": _PRECISION.value}
     stats = _measure(model, calibration)
@@ -161,10 +149,7 @@ def main() -> None:
     )  # fmt: skip
     _evaluate("float", model, evaluation, figures)
     _evaluate("quantized", qmodel, evaluation, figures)
-    for data in (calibration, training, evaluation):
-        if data is not None:
-            seen = data if isinstance(data, ModelData) else data.in_memory(_LOOK)
-            cli.warn_of_saturation(seen, _input_ranges(qmodel))
+    _warn_of_saturation(qmodel, calibration, training, evaluation)
     trains = training is not None and _EPOCHS.value > 0
     if _CALIBRATE.value != "none" and calibration is not None:
         figures["output_error"] = _calibrate(qmodel, calibration, trains)
@@ -203,6 +188,37 @@ def _network() -> KerasModel:
             "since it folds first and activations change."
         )
     return tfxp.equalize(model)
+
+
+def _data(model: KerasModel) -> list[Source | None]:
+    """What is measured on, trained on and evaluated on, as far as it is given."""
+    return [
+        _load(flag.value, model, limit, labels, split)
+        for flag, limit, labels, split in (
+            (_DATA, _LIMIT.value, False, _SPLIT.value or "train"),
+            (_TRAIN_DATA, None, _TEACHER.value < 1, "train"),
+            (_EVAL_DATA, None, True, "test"),
+        )
+    ]
+
+
+def _checked_settings(training: Source | None) -> Any:
+    """The settings of a fine-tuning, looked at before any long work."""
+    from tfxp.training.repair.samples import check_samples
+
+    settings = _settings()
+    if training is not None and _EPOCHS.value:
+        check_samples(settings, training)
+    elif _ACTIVATION_L1.value or _ACTIVATION_HOYER.value:
+        raise ConfigError("price of activations: got no training; expected --train_data.")
+    return settings
+
+
+def _warn_of_saturation(qmodel: KerasModel, *sources: Source | None) -> None:
+    for data in sources:
+        if data is not None:
+            seen = data if isinstance(data, ModelData) else data.in_memory(_LOOK)
+            cli.warn_of_saturation(seen, _input_ranges(qmodel))
 
 
 def _load(

@@ -145,22 +145,14 @@ def export_tflite(
         >>> report.verification.mismatches_litert                          # doctest: +SKIP
         0
     """
-    if runtime not in get_args(Runtime):
-        known = ", ".join(get_args(Runtime))
-        raise ConfigError(f"runtime of export_tflite: got {runtime!r}; expected one of {known}.")
-    asked = [runtime.name for runtime in runtimes_of(runtimes)]
-    if verify is None and asked != ["litert"]:
-        raise ConfigError(
-            f"runtimes of export_tflite: got {', '.join(asked)}, but no data for them to run; "
-            "expected some in verify."
-        )
+    asked = _asked_runtimes(runtime, runtimes, verify is not None)
     check_writable(path)
     network = read_network(qmodel)
     check_exportable(network)
     notes = exactness_notes(network, pack_int4)
-    options = pack_int4, fine_bias, bool(portable), notes_of(qmodel)
-    tracer = _tracer(network, softmax, *options)
-    logits = _tracer(network, False, *options) if softmax and verify is not None else tracer
+    form = _FileForm(pack_int4, fine_bias, bool(portable), notes_of(qmodel))
+    tracer = form.written(network, softmax)
+    logits = form.written(network, False) if softmax and verify is not None else tracer
     differing = not_portable(tracer.graph)
     if portable == "require":
         _require_portable(tracer.graph, differing)
@@ -171,31 +163,38 @@ def export_tflite(
     checked = None
     if verify is not None:
         checked = verify_graph(
-            logits.outputs,
-            logits.graph,
-            tracer.input_formats,
-            verify,
-            progress=progress,
-            inputs=InputSignature.of(qmodel),
-            refusal=refusal,
-            runtimes=asked,
+            logits.outputs, logits.graph, tracer.input_formats, verify, progress=progress,
+            inputs=InputSignature.of(qmodel), refusal=refusal, runtimes=asked,
             written=None if logits is tracer else tracer.graph,
-        )
+        )  # fmt: skip
         if check:
             _require_announced(checked, runtime, logits, notes)
     content = write_tflite(tracer.graph)
     write_bytes(path, content)
+    storage = tracer.graph.tensors[tracer.graph.inputs[0]].type
     said = [str(note) for note in notes] + [refusal] * bool(refusal)
     return ExportReport(
-        os.fspath(path),
-        len(content),
-        _float_bytes(network),
-        tracer.graph.tensors[tracer.graph.inputs[0]].type,
-        tuple(said),
-        checked,
-        found,
+        os.fspath(path), len(content), _float_bytes(network), storage, tuple(said), checked, found,
         tuple(differing),
-    )
+    )  # fmt: skip
+
+
+def _asked_runtimes(runtime: str, runtimes: Iterable[str], has_data: bool) -> list[str]:
+    """The names of the runtimes that the user's data run on.
+
+    Raises:
+        ConfigError: no such runtime, or some to compare but no data.
+    """
+    if runtime not in get_args(Runtime):
+        known = ", ".join(get_args(Runtime))
+        raise ConfigError(f"runtime of export_tflite: got {runtime!r}; expected one of {known}.")
+    asked = [found.name for found in runtimes_of(runtimes)]
+    if not has_data and asked != ["litert"]:
+        raise ConfigError(
+            f"runtimes of export_tflite: got {', '.join(asked)}, but no data for them to run; "
+            "expected some in verify."
+        )
+    return asked
 
 
 def _refusal(graph: IntegerGraph, runtime: Runtime) -> str:
@@ -278,25 +277,28 @@ def integer_graph_of(
     """
     network = read_network(qmodel)
     check_exportable(network)
-    return _tracer(network, softmax, pack_int4, fine_bias, True, notes_of(qmodel)).graph
+    return _FileForm(pack_int4, fine_bias, True, notes_of(qmodel)).written(network, softmax).graph
 
 
-def _tracer(
-    network: QuantizedNetwork,
-    softmax: bool,
-    pack_int4: bool,
-    fine_bias: bool,
-    portable: bool,
-    model_notes: Mapping[str, Any],
-) -> KerasTracer:
-    """The graph of a network that was checked; formats and the model's notes in its metadata."""
-    builder = GraphBuilder(network, softmax, pack_int4, fine_bias, portable)
-    graph = write_layers(builder)
-    content = {
-        "schema": 1,
-        "tensors": builder.tensor_formats,
-        "precision": network.precision.to_dict(),
-        **model_notes,
-    }
-    graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
-    return KerasTracer.of_export(builder, graph)
+@dataclasses.dataclass(frozen=True)
+class _FileForm:
+    """How a network is written, and what its file's metadata say besides the formats."""
+
+    pack_int4: bool
+    fine_bias: bool
+    portable: bool
+    model_notes: Mapping[str, Any]
+
+    def written(self, network: QuantizedNetwork, softmax: bool) -> KerasTracer:
+        """The graph of a network that was checked, beside the Keras model it is compared with."""
+        options = self.pack_int4, self.fine_bias, self.portable
+        builder = GraphBuilder(network, softmax, *options)
+        graph = write_layers(builder)
+        content = {
+            "schema": 1,
+            "tensors": builder.tensor_formats,
+            "precision": network.precision.to_dict(),
+            **self.model_notes,
+        }
+        graph.metadata[METADATA] = json.dumps(content).encode("utf-8")
+        return KerasTracer.of_export(builder, graph)

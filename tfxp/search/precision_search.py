@@ -144,22 +144,15 @@ class PrecisionSearch:
         tensorboard: str | os.PathLike[str] | None = None,
         **fields: Any,
     ) -> None:
-        if settings is not None and fields:
-            raise ConfigError("search: got settings and keywords; expected one of them.")
-        self.settings = settings or SearchSettings(**fields)
+        self.settings = options = _settings_of(settings, fields, metric)
         self._metric, self._direction = metric, direction
-        if isinstance(metric, str):
-            self.settings = dataclasses.replace(self.settings, metric=metric)
         self._progress, self._patience = progress, patience
         self._tensorboard = tensorboard
         self._directory = os.fspath(directory or tempfile.mkdtemp(prefix="tfxp_search_"))
         model = as_tf_keras(model)
         data = samples_of(data, model, "search data")
         if stats is None:
-            if calibration is None:
-                calibration = data.take(_CALIBRATION).scaled_by(model.input_names, {}).x
-            stats = measure_model(model, calibration)
-        options = self.settings
+            stats = _measured(model, data, calibration)
         self.space = WordSpace(
             stats, options.weights, options.activations,
             blocks=options.blocks, fixed=options.fixed,
@@ -299,6 +292,23 @@ class PrecisionSearch:
             "evolution": oracles.EvolutionOracle,
         }[options.method]
         return kind(record, self._price, self.warm_start, options.max_trials, options.seed)
+
+
+def _settings_of(
+    settings: SearchSettings | None, fields: dict[str, Any], metric: MetricLike | None
+) -> SearchSettings:
+    """The settings, or those that the fields make, with a metric that is named beside them."""
+    if settings is not None and fields:
+        raise ConfigError("search: got settings and keywords; expected one of them.")
+    settings = settings or SearchSettings(**fields)
+    return dataclasses.replace(settings, metric=metric) if isinstance(metric, str) else settings
+
+
+def _measured(model: KerasModel, data: Source, calibration: Any) -> ModelStats:
+    """Statistics on the samples that are meant for it, or on the first that are searched on."""
+    if calibration is None:
+        calibration = data.take(_CALIBRATION).scaled_by(model.input_names, {}).x
+    return measure_model(model, calibration)
 
 
 def samples_of(data: Any, model: KerasModel, name: str) -> Source:

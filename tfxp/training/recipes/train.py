@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,7 @@ def _train_held(
     _check_start(recipe, folder / MODEL)
     recipe = scaled_as_its_file(recipe)
     meta = _meta_of(folder / CHECKPOINT, recipe, train)
-    start = Position() if meta is None else Position(len(meta["epochs"]), meta.get("step", 0))
-    for what, done in zip(("epochs", "steps"), start, strict=True):
-        where = f"{what} in the checkpoint of folder {str(folder)!r}"
-        same_on_workers(tf.distribute.get_strategy(), done, where)
+    start = _start_of(meta, folder)
     if start.epoch == recipe.epochs and (folder / RESULT).exists():
         return dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
     measured = train.first(_MEASURED).scaled(recipe.input_scale, recipe.input_shift).x
@@ -150,17 +147,33 @@ def _train_held(
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": train.samples, "epochs": []}
     watchers = recipe_callbacks(recipe, model, measured, folder)
-    zeros = given_sparsity(recipe.sparsity)
-    if zeros is not None:
-        watchers.append(_pruning(zeros, recipe.epochs * recipe.steps_per_epoch(train.samples)))
-    if training_map_of(recipe) is not None:
-        watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
+    watchers += _own_watchers(recipe, train.samples, folder)
     keeper = EpochKeeper(recipe, folder, meta, answers, evaluation, progress, tensorboard)
     with train.explained():
         _fit(model, recipe, train, answers, start, [*watchers, *callbacks, keeper])
     result = _result(recipe, meta, model, answers, train, evaluation, command)
     _write(folder, recipe, model, result, preprocessing)
     return result
+
+
+def _start_of(meta: Mapping[str, Any] | None, folder: Path) -> Position:
+    """Where a checkpoint ended, on all workers alike."""
+    start = Position() if meta is None else Position(len(meta["epochs"]), meta.get("step", 0))
+    for what, done in zip(("epochs", "steps"), start, strict=True):
+        where = f"{what} in the checkpoint of folder {str(folder)!r}"
+        same_on_workers(tf.distribute.get_strategy(), done, where)
+    return start
+
+
+def _own_watchers(recipe: TrainingRecipe, samples: int, folder: Path) -> list[Any]:
+    """Callbacks of a recipe's sparsity and of its training map."""
+    watchers: list[Any] = []
+    zeros = given_sparsity(recipe.sparsity)
+    if zeros is not None:
+        watchers.append(_pruning(zeros, recipe.epochs * recipe.steps_per_epoch(samples)))
+    if training_map_of(recipe) is not None:
+        watchers.append(FixedPointMonitor(folder, stop_training=False))  # the keeper stops
+    return watchers
 
 
 def _fit(

@@ -54,28 +54,20 @@ def training_set(
     order = Order(settings.batch_size, settings.held_back, settings.seed, fixed)
     if isinstance(x, Source) or (hasattr(x, "element_spec") and not is_small(x)):
         source = open_data(x, input_shapes(model))
-        if y is not None and source.has_answers:
-            raise DataError(
-                "training data: got labels in the batches and as y; expected one of them."
-            )
+        _check_answered_once(y, source.has_answers)
         if isinstance(source, Stream):
             if y is not None or weights is not None:
                 raise DataError(
                     "training data: got a stream, and answers or weights as arrays; expected the "
                     "stream to bring them."
                 )
-            check_augmentation(settings.augment, [tensor.shape[1:] for tensor in model.inputs])
-            stream = StreamSamples(source, order, model.output_names, _varied(settings))
-            return stream, stream.peek
+            return _of_stream(model, source, settings, order)
         held = source.in_memory()
-        x, y = held.x, held.y if y is None else y
+        x, labels = held.x, held.y
     else:
         x, labels = InputSignature.of(model).labelled(x, "training data")
-        if y is not None and labels is not None:
-            raise DataError(
-                "training data: got labels in the batches and as y; expected one of them."
-            )
-        y = labels if y is None else y
+        _check_answered_once(y, labels is not None)
+    y = labels if y is None else y
     answers = answers_in_order(y, model.output_names) if y is not None else None
     if isinstance(answers, tuple):
         return _of_several(model, x, answers, weights, settings, order)
@@ -89,6 +81,20 @@ def training_set(
         return shuffled_batches(arrays, y, weights, settings, epoch)
 
     return ArraySamples(data, weights, order, batches), answers
+
+
+def _check_answered_once(y: Answers, in_batches: bool) -> None:
+    if y is not None and in_batches:
+        raise DataError("training data: got labels in the batches and as y; expected one of them.")
+
+
+def _of_stream(
+    model: KerasModel, source: Stream, settings: FineTuneSettings, order: Order
+) -> tuple[TrainingSet, Any]:
+    """A stream that brings answers and weights, and the first of its answers."""
+    check_augmentation(settings.augment, [tensor.shape[1:] for tensor in model.inputs])
+    stream = StreamSamples(source, order, model.output_names, _varied(settings))
+    return stream, stream.peek
 
 
 def _of_several(
