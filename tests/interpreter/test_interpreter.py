@@ -19,6 +19,7 @@ from tfxp.errors import (
 from tfxp.graph import IntegerGraph, Operator, Quantization, Signature, Tensor, write_tflite
 from tfxp.interpreter import Interpreter
 from tfxp.interpreter.encoding import decode_output, encode_input
+from tfxp.interpreter.executor import Settings, prepare
 
 
 def network():
@@ -104,6 +105,15 @@ def test_batches_of_any_size(engine, settings, images):
     assert interpreter.predict_codes(images[:0]).shape == (0, 5)
     named = interpreter.predict_codes({"image": images})
     np.testing.assert_array_equal(named, expected)
+
+
+@pytest.mark.parametrize(
+    "elements, wanted", [(2**10, 32), (2**14, 16), (2**17, 4), (2**21, 2), (2**22, 1)]
+)
+def test_images_of_a_pass_by_the_memory_they_take(elements, wanted):
+    x, y = (Tensor(name, (1, elements), "FLOAT32") for name in "xy")
+    graph = IntegerGraph([x, y], [Operator("RELU", [0], [1])], [0], [1])
+    assert prepare(graph, Settings("litert", "fast"), {}).images_per_pass() == wanted
 
 
 def test_threads_give_the_same_codes_and_counts(images):

@@ -19,8 +19,10 @@ from tfxp.interpreter.registry import Arithmetic, Array, Engine, Kernel, Node, f
 from tfxp.interpreter.shape_arithmetic import ShapeArithmetic
 from tfxp.interpreter.size_limit import largest_tensor
 
-#: Bytes of activations alive at once, and images, that one pass over a stack has at most.
+#: Bytes of activations alive at once, and images, that one pass over a stack has at most; and
+#: likewise where images are large, but a few of them still share loads of weights.
 _PASS_BYTES, _PASS_IMAGES = 2**21, 32
+_LARGE_PASS_BYTES, _LARGE_PASS_IMAGES = 2**25, 4
 #: Elements of the largest tensor of a graph whose stated sizes are placeholders.
 _SMALL = 2**16
 _DAMAGED = (
@@ -223,8 +225,10 @@ class Executor:
         return nodes
 
     def images_per_pass(self) -> int:
-        """How many images run together: as many as stay in the nearest caches."""
-        return int(max(1, min(_PASS_IMAGES, _PASS_BYTES // max(1, self._most_alive()))))
+        """How many images run together: as many as stay in the nearest caches, or a few."""
+        alive = max(1, self._most_alive())
+        near = min(_PASS_IMAGES, _PASS_BYTES // alive)
+        return int(max(1, near, min(_LARGE_PASS_IMAGES, _LARGE_PASS_BYTES // alive)))
 
     def _most_alive(self) -> int:
         """Bytes of the activations that are needed at once, where they are most."""
