@@ -115,10 +115,9 @@ class Interpreter:
             before = self._executor
             self._executor = prepare(self.graph, self._settings, self._shapes)
             self._settle()
-            self._batches = None
             if before is not None:
                 self._executor.take_counters(before)
-            self._resized = False
+            self._batches, self._resized = None, False
         for index in self.graph.inputs:
             shape = self.input_shape(index)
             if index not in self._fed or self._fed[index].shape != shape:
@@ -372,9 +371,8 @@ class Interpreter:
         self._tape, self._values = None, {}
 
     def _settle(self) -> None:
-        for counted in (self._tape, self._batches):
-            if counted is not None:
-                counted.settle()
+        for counted in filter(None, (self._tape, self._batches)):
+            counted.settle()
 
     def _ready(self) -> Executor:
         if self._executor is None or any(i not in self._fed for i in self.graph.inputs):
