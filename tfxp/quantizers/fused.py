@@ -38,8 +38,8 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
 def shared_by_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function; graphs call one trace of it for each shape and setting.
 
-    A quantizer holds conditionals, whose branches TensorFlow traces one by one: written out in
-    every layer of every graph they are most of the time in which a model is first called.
+    A quantizer holds conditionals, whose branches TensorFlow traces one by one. Written out in
+    every layer of every graph they slow a model's first call (docs/performance.md).
     """
     shared = tf.function(function, autograph=False)
 
