@@ -118,8 +118,7 @@ class Interpreter:
             if before is not None:
                 self._executor.take_counters(before)
             self._batches, self._resized = None, False
-        for index in self.graph.inputs:
-            shape = self.input_shape(index)
+        for index, shape in [(i, self.input_shape(i)) for i in self.graph.inputs]:
             if index not in self._fed or self._fed[index].shape != shape:
                 # zeros without memory of their own: a damaged shape must not exhaust it
                 zero = np.zeros((), self.graph.tensors[index].dtype)
@@ -333,8 +332,7 @@ class Interpreter:
                     f"leading dimension 1 (it is {shape})"
                 )
         executor = self._ready()
-        if self._batches is None:
-            self._batches = Batches(executor)
+        self._batches = self._batches or Batches(executor)
         return self._batches.predict(feeds, batch_size, self._threads)
 
     def input_shape(self, tensor_index: int) -> tuple[int, ...]:
@@ -343,8 +341,8 @@ class Interpreter:
             return self._shapes[tensor_index]
         if tensor_index in self._values:
             return self._values[tensor_index].shape
-        graph = self._executor.graph if self._executor and not self._resized else self.graph
-        return graph.tensors[tensor_index].shape
+        ready = None if self._resized else self._executor
+        return (ready or self).graph.tensors[tensor_index].shape
 
     def report(self) -> Report:
         """Counters of every multiplying operator, summed over all runs since the last reset."""
@@ -371,8 +369,10 @@ class Interpreter:
         self._tape, self._values = None, {}
 
     def _settle(self) -> None:
-        for counted in filter(None, (self._tape, self._batches)):
-            counted.settle()
+        if self._tape is not None:
+            self._tape.settle()
+        if self._batches is not None:
+            self._batches.settle()
 
     def _ready(self) -> Executor:
         if self._executor is None or any(i not in self._fed for i in self.graph.inputs):
