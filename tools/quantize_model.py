@@ -95,7 +95,7 @@ _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bou
 _RATE = _FLAGS.DEFINE_float("learning_rate", 5e-3, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
 _TEACHER = _FLAGS.DEFINE_float(
-    "teacher_weight", 1.0, "Share of the float model's outputs in the loss.", 0.0, 1.0
+    "teacher_weight", 0.5, "Share of the float model's outputs in the loss.", 0.0, 1.0
 )
 _FORMATS = _FLAGS.DEFINE_enum(
     "formats", "learned", ["learned", "fixed"], "Whether fine-tuning moves binary points."

@@ -23,7 +23,9 @@ class FineTuneSettings:
     shares of sizes instead. The rate rises from 0, because Adam's first steps have one size
     whatever the gradient is, and falls to 0 as a cosine, which ends the wandering of weights
     between two codes. Formats that are learned are held from the middle of the training on, those
-    that move least first, so that none flips at its end.
+    that move least first, so that none flips at its end. Labels and the float model have half of
+    the loss each: the float model alone passes its own mistakes on, labels alone say less of each
+    sample.
 
     Args:
         epochs: passes over the data.
@@ -31,7 +33,8 @@ class FineTuneSettings:
             0.01 in log2 of a threshold.
         batch_size: samples per step.
         augment: "none", "flip" (left-right) or "flip_crop" (pad by 4, crop, flip); images only.
-        teacher_weight: share of the loss that compares with the float model's outputs, 0 to 1.
+        teacher_weight: share of the loss that compares with the float model's outputs, 0 to 1;
+            without labels it is 1, without a float model 0.
         held_back: share of the samples that is not trained on, and decides which epoch is kept; at
             0, or where a batch would not be left, all samples do both.
         seed: seed of shuffling, augmentation, and the choice of samples that are held back.
@@ -52,7 +55,7 @@ class FineTuneSettings:
     learning_rate: float = 5e-3
     batch_size: int = 64
     augment: str = "none"
-    teacher_weight: float = 1.0
+    teacher_weight: float = 0.5
     seed: int = 0
     held_back: float = 0.1
     formats: str = "learned"

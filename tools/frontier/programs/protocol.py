@@ -2,9 +2,9 @@
 
 A program is started as `python peer_NAME.py SETTINGS.json RESULT.json` in the peer's environment,
 so this file needs NumPy and TensorFlow (with Keras 2 or 3) and nothing of tfxp. Every peer is
-trained by the same loop: cross-entropy against the float model's outputs, left-right flips, Adam
-with a rate that rises for a tenth of the steps and falls as a cosine, and the best epoch by images
-that are held back.
+trained by the same loop: cross-entropy against labels and against the float model's outputs, half
+of it each, left-right flips, Adam with a rate that rises for a tenth of the steps and falls as a
+cosine, and the best epoch by images that are held back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 HELD_BACK = 0.1
+TEACHER = 0.5
 WARM_UP = 0.1
 _EVALUATION_BATCH = 250
 
@@ -108,16 +109,16 @@ def float_model(settings: Settings) -> Any:
 
 
 def train(student: Any, teacher: Any, settings: Settings, result: Result) -> None:
-    """Train `student` in place by the outputs of `teacher`, and keep the best epoch."""
+    """Train `student` in place by labels and the outputs of `teacher`, and keep the best epoch."""
     if not settings.epochs:
         return
     import tensorflow as tf
 
-    x, _ = training_images(settings)
+    x, y = training_images(settings)
     random = np.random.default_rng(settings.seed)
     order = random.permutation(len(x))
     held = int(HELD_BACK * len(x))
-    held, learned = x[order[:held]], x[order[held:]]
+    held, learned = x[order[:held]], order[held:]
     steps = len(learned) // settings.batch_size * settings.epochs
     warm = round(WARM_UP * steps)
     rate = tf.keras.optimizers.schedules.CosineDecay(
@@ -128,7 +129,8 @@ def train(student: Any, teacher: Any, settings: Settings, result: Result) -> Non
     wanted = predict(teacher, held)
     best, losses, started = None, [], time.monotonic()
     for epoch in range(settings.epochs):
-        total = [float(step(batch)) for batch in _batches(learned, settings.batch_size, random)]
+        batches = _batches(x[learned], y[learned], settings.batch_size, random)
+        total = [float(step(*batch)) for batch in batches]
         losses.append(float(np.mean(total)))
         score = _agreement(predict(student, held), wanted)
         print(f"epoch {epoch + 1}: loss {losses[-1]:.4f}, agreement {score}", flush=True)
@@ -142,15 +144,16 @@ def train(student: Any, teacher: Any, settings: Settings, result: Result) -> Non
 def _step(student: Any, teacher: Any, optimizer: Any) -> Any:
     import tensorflow as tf
 
-    def loss_of(batch: Any) -> Any:
-        wanted = teacher(batch, training=False)
+    def loss_of(batch: Any, labels: Any) -> Any:
+        taught = teacher(batch, training=False)
+        wanted = TEACHER * taught + (1 - TEACHER) * tf.one_hot(labels, taught.shape[-1])
         given = tf.clip_by_value(student(batch, training=True), 1e-7, 1.0)
         loss = -tf.reduce_mean(tf.reduce_sum(wanted * tf.math.log(given), -1))
         return tf.add_n([loss, *student.losses]) if student.losses else loss
 
-    def step(batch: Any) -> Any:
+    def step(batch: Any, labels: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = loss_of(batch)
+            loss = loss_of(batch, labels)
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
@@ -158,12 +161,15 @@ def _step(student: Any, teacher: Any, optimizer: Any) -> Any:
     return tf.function(step)
 
 
-def _batches(x: np.ndarray, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+def _batches(
+    x: np.ndarray, y: np.ndarray, size: int, random: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images, flipped at random, and their labels."""
     order = random.permutation(len(x))
     for start in range(0, len(x) - size + 1, size):
-        batch = x[order[start : start + size]]
-        flipped = random.random(size) < 0.5
-        yield np.where(flipped[:, None, None, None], batch[:, :, ::-1], batch)
+        chosen = order[start : start + size]
+        batch, flipped = x[chosen], random.random(size) < 0.5
+        yield np.where(flipped[:, None, None, None], batch[:, :, ::-1], batch), y[chosen]
 
 
 def _agreement(given: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
