@@ -124,7 +124,9 @@ def test_inputs_as_a_file_takes_them(programs):
 def test_batches_are_flipped_permutations(programs):
     x = np.arange(40, dtype=np.float32).reshape(10, 1, 2, 2)
     draws = np.random.default_rng(3)
-    seen = np.concatenate(list(programs["protocol"]._batches(x, 5, draws)))
+    batches = list(programs["protocol"]._batches(x, np.arange(10), 5, draws))
+    seen, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert [int(image.min()) // 4 for image in seen] == labels.tolist()
     assert sorted(seen.max(axis=(1, 2, 3))) == [x[i].max() for i in range(10)]
     assert any((image != x[int(image.min()) // 4]).any() for image in seen)
 

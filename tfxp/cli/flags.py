@@ -142,8 +142,7 @@ class ToolFlags:
             raise flags.Error(explain(error, known)) from None
         missing = [f"--{n}" for n in sorted(self._required) if self.values[n].value is None]
         if missing and not rest:
-            wanted = "a value" if len(missing) == 1 else "a value of each"
-            raise flags.Error(f"{', '.join(missing)}: got nothing; expected {wanted}.")
+            raise flags.Error(f"{', '.join(missing)}: got nothing; expected a value of each.")
         return rest
 
     def resumable(self) -> None:
