@@ -11,7 +11,7 @@ import numpy as np
 
 import tfxp
 from tfxp.keras import keras, layers
-from tfxp.models import lenet, resnet8
+from tfxp.models import lenet
 from tools.quickstart import build_model as digits_network
 
 SAMPLES = 144  # the largest batch of the recipes, and 16 that are held out
@@ -84,7 +84,7 @@ def photographs():
 
 
 NETWORKS = {
-    "resnet8.h5": resnet8, "cifar10.h5": pictures, "pretrainedResnet.h5": pictures,
+    "resnet8.h5": pictures, "cifar10.h5": pictures, "pretrainedResnet.h5": pictures,
     "lenet.h5": lenet, "mnist_cnn.h5": lenet,
     "float.keras": digits_network, "net.h5": digits, "net.keras": digits, "kws.keras": keywords,
     "autoencoder.keras": autoencoder, "housing.keras": housing, "mobilenet.keras": photographs,
