@@ -230,26 +230,3 @@ def test_stochastic_rounding_is_unbiased_and_seeded():
     assert np.array_equal(first, draw())
     whole = st.quantize_by_rounding(tf.range(-8.0, 8.0), 1.0, -8.0, 7.0, "stochastic", seed=3)
     assert whole.numpy().tolist() == list(range(-8, 8))
-
-
-def test_graphs_share_a_trace_for_each_shape_and_setting():
-    """A second quantizer adds a call, not branches of its own: they cost most of a first call."""
-
-    def functions(*shapes, relu=True):
-        @tf.function
-        def run(scales):
-            other = st.Alternative(tf.constant(False), "half_away")
-            limits = [tf.constant(v) for v in (-8.0, 7.0)]
-            tensors = [tf.zeros(shape) for shape in shapes]
-            return [
-                st.quantize_half_even(x, scales[i], *limits, relu=relu, alternative=other)
-                for i, x in enumerate(tensors)
-            ]
-
-        graph = run.get_concrete_function(tf.TensorSpec([len(shapes)])).graph
-        return {f.signature.name for f in graph.as_graph_def().library.function}
-
-    one = functions((2, 3))
-    assert one and functions((2, 3), (2, 3), (2, 3)) == one
-    assert len(functions((2, 3), (4, 5))) == 2 * len(one)
-    assert not functions((2, 3), relu=False) & one

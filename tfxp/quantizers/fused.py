@@ -35,21 +35,6 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def shared_by_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function; graphs call one trace of it for each shape and setting.
-
-    A quantizer holds conditionals, whose branches TensorFlow traces one by one. Written out in
-    every layer of every graph they slow a model's first call (docs/performance.md).
-    """
-    shared = tf.function(function, autograph=False)
-
-    def call(*args: object) -> Any:
-        alone = tf.executing_eagerly() or traced_by_xla()  # what XLA compiles is traced for it
-        return (function if alone else shared)(*args)
-
-    return call
-
-
 def quantize_in_one_pass(
     x: tf.Tensor,
     scale: tf.Tensor,

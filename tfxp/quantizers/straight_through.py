@@ -14,24 +14,19 @@ Backward, with dy the incoming gradient:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfxp.quantizers.fused import (
-    quantize_in_one_pass,
-    shared_by_graphs,
-    traced_by_xla,
-    where_inside,
-)
+from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_inside
 from tfxp.quantizers.learned_step import LearnedStep
 
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
 HALF_UP_NUDGE = 2.0**-12
 LOG2_E = 1 / np.log(2.0)
-Grid: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # scale, qmin, qmax
 _SMALLEST = float(np.finfo(np.float32).tiny)  # x >= this is x > 0
 
 
@@ -72,41 +67,10 @@ def quantize_by_rounding(
     return forward(x, *trained_of(step))
 
 
-class Alternative(NamedTuple):
-    """Another rounding mode, which a scalar tensor chooses."""
-
-    chosen: tf.Tensor
-    rounding: str
-
-
-@shared_by_graphs
-def _half_even_or(
-    x: tf.Tensor, grid: Grid, chosen: tf.Tensor | None, nudge: float, kept: str, rounding: str
+def _half_even(
+    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, nudge: float, unsigned: bool
 ) -> tf.Tensor:
-    """`x` on its grid by the fused kernel, or by another rounding mode.
-
-    Args:
-        x: the tensor.
-        grid: its scale, qmin and qmax.
-        chosen: whether the other mode is taken; None if there is none.
-        nudge: see `quantize_half_even`.
-        kept: "all" of `x`, "nonnegative" if nothing else is in it, "relu" if the rest becomes 0.
-        rounding: the other mode.
-    """
-    unsigned = kept != "all"
-    if chosen is None:
-        return _half_even(x, grid, nudge, unsigned)
-
-    def otherwise() -> tf.Tensor:
-        return quantize_in_one_pass(tf.nn.relu(x) if kept == "relu" else x, *grid, rounding)
-
-    # Inside both branches, so that each may take the tensor's memory for its result.
-    return tf.cond(chosen, otherwise, lambda: _half_even(x, grid, nudge, unsigned))
-
-
-def _half_even(x: tf.Tensor, grid: Grid, nudge: float, unsigned: bool) -> tf.Tensor:
     """The fused kernel with the range that it knows."""
-    scale, qmin, qmax = grid
     levels = qmax + 1.0
     bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
     if unsigned:
@@ -123,6 +87,13 @@ def _half_even(x: tf.Tensor, grid: Grid, nudge: float, unsigned: bool) -> tf.Ten
         signed_input=not unsigned,
         range_given=True,
     )
+
+
+class Alternative(NamedTuple):
+    """Another way to round, which a scalar tensor chooses."""
+
+    chosen: tf.Tensor
+    values: Callable[[tf.Tensor], tf.Tensor]
 
 
 def quantize_half_even(
@@ -155,14 +126,19 @@ def quantize_half_even(
         step: where the scale is trained.
     """
 
-    kept = "relu" if relu else "nonnegative" if nonnegative else "all"
-    scale, qmin, qmax = grid = tuple(tf.convert_to_tensor(number) for number in (scale, qmin, qmax))
-    chosen, rounding = (None, "") if alternative is None else alternative
+    def fused(value: tf.Tensor) -> tf.Tensor:
+        return _half_even(value, scale, qmin, qmax, nudge, nonnegative or relu)
 
     @tf.custom_gradient
     def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         xla = traced_by_xla()
-        result = _half_even_or(value, grid, chosen, nudge, kept, rounding)
+        if alternative is None:
+            result = fused(value)
+        else:
+            # Inside both branches, so that each may take the value's memory for its result.
+            result = tf.cond(
+                alternative.chosen, lambda: alternative.values(value), lambda: fused(value)
+            )
 
         def gradient(upstream: tf.Tensor) -> Any:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
