@@ -95,7 +95,11 @@ _EPOCHS = _FLAGS.DEFINE_integer("epochs", 2, "Epochs of fine-tuning.", lower_bou
 _RATE = _FLAGS.DEFINE_float("learning_rate", 5e-3, "Largest relative step.", lower_bound=0.0)
 _AUGMENT = _FLAGS.DEFINE_enum("augment", "none", ["none", "flip", "flip_crop"], "Training images.")
 _TEACHER = _FLAGS.DEFINE_float(
-    "teacher_weight", 0.5, "Share of the float model's outputs in the loss.", 0.0, 1.0
+    "teacher_weight",
+    0.5,
+    "Share of the float model's outputs in the loss; all without labels.",
+    0.0,
+    1.0,
 )
 _FORMATS = _FLAGS.DEFINE_enum(
     "formats", "learned", ["learned", "fixed"], "Whether fine-tuning moves binary points."
@@ -192,11 +196,12 @@ def _network() -> KerasModel:
 
 def _data(model: KerasModel) -> list[Source | None]:
     """What is measured on, trained on and evaluated on, as far as it is given."""
+    wants_labels = _TEACHER.present and _TEACHER.value < 1  # else the float model teaches alone
     return [
         _load(flag.value, model, limit, labels, split)
         for flag, limit, labels, split in (
             (_DATA, _LIMIT.value, False, _SPLIT.value or "train"),
-            (_TRAIN_DATA, None, _TEACHER.value < 1, "train"),
+            (_TRAIN_DATA, None, wants_labels, "train"),
             (_EVAL_DATA, None, True, "test"),
         )
     ]

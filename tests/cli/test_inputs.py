@@ -182,3 +182,17 @@ def test_too_few_samples_are_noticed_before_measuring(tmp_path, capsys):
     text = capsys.readouterr()
     assert "got 8 samples; expected at least a batch of 64" in text.err
     assert "calibrat" not in text.out and "float:" not in text.out
+
+
+def test_labels_teach_where_there_are_some_or_where_they_are_asked_for(tmp_path, capsys):
+    from tfxp.keras import keras, layers
+
+    x = keras.Input((4,), name="x")
+    keras.Model(x, layers.Dense(2, activation="softmax")(x)).save(tmp_path / "net.keras")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).uniform(0, 1, (96, 4)))
+    paths = {"model": "net.keras", "data": "data.npz", "train_data": "data.npz", "output": "q.keras"}
+    flags = {name: tmp_path / path for name, path in paths.items()} | {"epochs": 1}
+    assert run("quantize_model", **flags) == 0
+    assert "loss by epoch" in capsys.readouterr().out
+    assert run("quantize_model", **flags, teacher_weight=0.5) == 1
+    assert "labels" in capsys.readouterr().err

@@ -108,7 +108,7 @@ class SparseTrainings:
     def run(self, row: SparseRow) -> dict[str, Any]:
         """Train one row, export it, and run the file on all the tests."""
         qmodel = self._start(row.precision)
-        labels = None if self._settings.teacher_weight == 1 else self._training.labels()
+        labels = None if self._training.y is None else self._training.labels()
         losses = fine_tune(
             qmodel, self._training.x, labels, row.settings(self._settings), teacher=self._model
         )
