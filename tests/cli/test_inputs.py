@@ -129,10 +129,71 @@ def test_trainings_are_checked_before_tensorflow_is_loaded(tmp_path):
             given = {kind: path.name, "train_data": "data.npz", "output": "out", **flags}
             calls.append([f"--{key}={value}" for key, value in given.items()])
     command = [sys.executable, "-c", ALL_LOADED, json.dumps(calls)]
-    data = "data.npz"
-    paths = {"model": "net.keras", "data": data, "train_data": data, "output": "q.keras"}
-    flags = {name: tmp_path / path for name, path in paths.items()} | {"epochs": 1}
-    assert run("quantize_model", **flags) == 0
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=paths)
+    said = done.stderr.splitlines()
+    for line, words in zip(said, [case[2] for case in cases for _ in range(2)], strict=True):
+        assert words in line
+    assert done.stdout.split() == ["1"] * len(calls) + ["False"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_custom_objects(tmp_path):
+    path = tmp_path / "own_layers.py"
+    path.write_text(
+        "import json\nclass Twice: pass\ndef half(x): return x / 2\n"
+        "custom_objects = {'other': half}\n"
+    )
+    found = read_custom_objects(str(path))
+    assert sorted(found) == ["Twice", "half", "other"]
+    assert read_custom_objects(None) == {}
+    path.write_text("1 / 0")
+    for source in (str(path), "no.such.module", str(tmp_path / "absent.py")):
+        with pytest.raises(ConfigError, match="cannot be imported"):
+            read_custom_objects(source)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_tools_open_models_with_layers_of_your_own(tmp_path, capsys):
+    from tfxp.keras import keras, layers
+
+    source = tmp_path / "mine.py"
+    source.write_text("from tfxp.keras import layers\nclass Mine(layers.Dense):\n    pass\n")
+    mine = read_custom_objects(str(source))["Mine"]
+    x = keras.Input((4,))
+    keras.Model(x, layers.Dense(2)(mine(3)(x))).save(tmp_path / "net.h5")
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 4), np.float32))
+    flags = {"model": tmp_path / "net.h5", "data": tmp_path / "data.npz"}
+    assert run("measure_model", **flags) == 1
+    assert "custom_objects" in capsys.readouterr().err
+    run("measure_model", **flags, custom_objects=source)
+    assert "Pass the class" not in capsys.readouterr().err
+
+
+def test_too_few_samples_are_noticed_before_measuring(tmp_path, capsys):
+    from tfxp.keras import keras, layers
+
+    x = keras.Input((4,), name="x")
+    keras.Model(x, layers.Dense(2, activation="softmax")(x)).save(tmp_path / "net.keras")
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 4), np.float32), y=np.zeros(8, int))
+    data = tmp_path / "data.npz"
+    assert run("quantize_model", model=tmp_path / "net.keras", data=data, train_data=data,
+               eval_data=data, output=tmp_path / "q.keras") == 1  # fmt: skip
+    text = capsys.readouterr()
+    assert "got 8 samples; expected at least a batch of 64" in text.err
+    assert "calibrat" not in text.out and "float:" not in text.out
+
+
+def test_labels_teach_where_there_are_some_or_where_they_are_asked_for(tmp_path, capsys):
+    from tfxp.keras import keras, layers
+
+    x = keras.Input((4,), name="x")
+    keras.Model(x, layers.Dense(2, activation="softmax")(x)).save(tmp_path / "net.keras")
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.random.default_rng(0).uniform(0, 1, (96, 4)))
+    flags = {"model": tmp_path / "net.keras", "data": data, "train_data": data, "epochs": 1}
+    assert run("quantize_model", **flags, output=tmp_path / "q.keras") == 0
     assert "loss by epoch" in capsys.readouterr().out
-    assert run("quantize_model", **flags, teacher_weight=0.5) == 1
+    asked = flags | {"teacher_weight": 0.5}
+    assert run("quantize_model", **asked, output=tmp_path / "asked.keras") == 1
     assert "labels" in capsys.readouterr().err
