@@ -100,12 +100,12 @@ class Dataset:
             return self
         return replace(self, x=self.x.reshape(len(self.x), *(n for n in wanted if n is not None)))
 
-    def labels(self, classes: int | None = None, first: int = 0) -> NDArray[np.int64]:
+    def labels(self, classes: int | None = None, first: int | None = None) -> NDArray[np.int64]:
         """Class numbers, from integers, whole floats or one-hot rows.
 
         Args:
             classes: how many the model tells apart, where that is known.
-            first: the number of the first sample, for messages.
+            first: the number of the first sample in its source, for messages.
 
         Raises:
             DataError: there are no labels, or they are no classes.
@@ -124,7 +124,7 @@ class Dataset:
 
 
 def class_numbers(
-    y: NDArray[Any], classes: int | None, name: str, first: int = 0
+    y: NDArray[Any], classes: int | None, name: str, first: int | None = None
 ) -> NDArray[np.int64]:
     """Answers as class numbers, checked.
 
@@ -132,7 +132,7 @@ def class_numbers(
         y: whole numbers, integers or floats, (samples, positions).
         classes: how many the model tells apart, where that is known.
         name: of the data.
-        first: the number of the first sample, for messages.
+        first: the number of the first sample in its source, for messages.
 
     Raises:
         DataError: some are no whole numbers, or out of range.
@@ -155,11 +155,12 @@ def _no_class_numbers(name: str, y: NDArray[Any]) -> str:
 
 
 def _out_of_range(
-    numbers: NDArray[np.int64], wrong: NDArray[np.intp], classes: int | None, first: int
+    numbers: NDArray[np.int64], wrong: NDArray[np.intp], classes: int | None, first: int | None
 ) -> str:
     """The first wrong class number and its place, the range, and the way out."""
     row, column = wrong[0]
-    place = f" in sample {first + row} (counted from 0)" if len(numbers) > 1 else ""
+    single = first is None and len(numbers) == 1
+    place = "" if single else f" in sample {(first or 0) + row} (counted from 0)"
     others = f", and {len(wrong) - 1:,} more out of range" if len(wrong) > 1 else ""
     got = f"got class {numbers[row, column]}{place}{others}"
     if classes is None:

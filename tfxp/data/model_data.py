@@ -175,7 +175,7 @@ class ModelData:
         """Where it came from."""
         return self.parts[0].name
 
-    def labels(self, classes: int | None = None, first: int = 0) -> NDArray[np.int64]:
+    def labels(self, classes: int | None = None, first: int | None = None) -> NDArray[np.int64]:
         """Class numbers, as `Dataset.labels` gives them."""
         return self.parts[0].labels(classes, first)
 
