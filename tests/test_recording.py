@@ -22,7 +22,7 @@ def outline(text):
     lines = []
     for line in text.splitlines():
         # progress is told every few seconds, kernels are compiled once
-        if re.search(r"/s, |tfxp compiles | s so far$", line):
+        if re.search(r"/s, |tfxp compiles | s so far\b", line):
             continue
         if re.match(r"[\w.-]+  +\S", line):  # a row of a table: columns are as wide as numbers
             line = line.split("  ")[0]
@@ -48,4 +48,5 @@ def test_outline_and_recorder(tmp_path):
     assert re.fullmatch(
         r"a\n```text\n\[0:0\d\] \$ echo 12 s; exit 3\n12 s\n\(exit status 3\)\n```\nb\n", made
     )
-    assert outline("train  3 epochs, 0.1/s, 3 s left\nacc. 0.98 x") == ["acc. # x"]
+    told = "train  3 epochs, 0.1/s, 3 s left\nt: 3/9 steps, 12 s so far  loss 0.4\nt: 5 s so far\n"
+    assert outline(told + "acc. 0.98 x") == ["acc. # x"]
