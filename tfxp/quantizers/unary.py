@@ -55,7 +55,7 @@ class TableQuantizer(UnaryQuantizer):
         function: "sigmoid", "tanh", "elu", "gelu", "gelu_tanh", "exponential" or "log".
 
     References:
-        TensorFlow Lite, lite/kernels/activations.cc and elementwise.cc, their 8-bit tables.
+        TensorFlow Lite, lite/kernels/activations.cc, elementwise.cc and exp.cc, their 8-bit tables.
     """
 
     function: str
