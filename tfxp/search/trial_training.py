@@ -11,9 +11,9 @@ import numpy as np
 
 from tfxp.devices import scope_of
 from tfxp.errors import ModelError
-from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.training.repair.objective import Objective
+from tfxp.training.repair.optimizer import make_optimizer, rate_schedule
 from tfxp.training.repair.samples import training_set
 from tfxp.training.repair.settings import FineTuneSettings
 
@@ -23,7 +23,8 @@ class TrialTraining:
 
     The step is compiled once for all trials. Every run starts from the weights the model had when
     this was made, with a fresh optimizer and the same batches, so a trial's result depends on its
-    map and its steps only. The rate falls to 0 as a cosine over the steps of the run.
+    map and its steps only. The rate rises and falls as in `fine_tune`, and formats stay. Adafactor
+    steers, which gets further in few steps (docs/search.md).
 
     Args:
         qmodel: the model of the search.
@@ -44,14 +45,13 @@ class TrialTraining:
         settings: FineTuneSettings,
         teacher: KerasModel | None = None,
     ) -> None:
-        settings = dataclasses.replace(settings, held_back=0.0)
+        settings = dataclasses.replace(settings, held_back=0.0, optimizer="adafactor")
         self._samples, answers = training_set(qmodel, x, y, None, settings)
         objective = Objective(qmodel, answers, teacher, settings.teacher_weight)
         self._qmodel, self._settings = qmodel, settings
         self._start = [value.numpy() for value in qmodel.trainable_variables]
         with scope_of(qmodel):
-            adafactor = keras.optimizers.Adafactor(settings.learning_rate, relative_step=False)
-        self._optimizer = adafactor
+            self._optimizer = make_optimizer(qmodel, settings, settings.learning_rate)
         self._step = objective.step(self._optimizer)
         self._fresh = [value.numpy() for value in self._optimizer.variables]
 
@@ -64,9 +64,9 @@ class TrialTraining:
         for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
         total, batches = 0.0, self._batches()
+        rate = rate_schedule(self._settings, steps)
         for done in range(steps):
-            rate = self._settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done / steps))
-            self._optimizer.learning_rate.assign(rate)
+            self._optimizer.learning_rate.assign(rate(done))
             total += float(self._step(*next(batches)))
         if not math.isfinite(total):
             self.restore()

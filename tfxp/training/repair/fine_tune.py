@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from tfxp.callbacks import FreezeFormats
 from tfxp.data.named_inputs import InputSignature
 from tfxp.devices import check_every_replica, scope_of, strategy_of
 from tfxp.errors import ModelError, PrecisionError
-from tfxp.keras import keras
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report, reporter
 from tfxp.quantization.learned_formats import freeze_formats, is_learning, learn_formats
@@ -22,7 +20,7 @@ from tfxp.sparsity.prunable import copy_masks
 from tfxp.sparsity.pruning import GradualPruning
 from tfxp.training.repair.held_back import HeldBack
 from tfxp.training.repair.objective import Objective
-from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
+from tfxp.training.repair.optimizer import make_optimizer, rate_schedule
 from tfxp.training.repair.samples import training_set
 from tfxp.training.repair.settings import FineTuneSettings
 from tfxp.training.repair.training_set import TrainingSet
@@ -134,7 +132,8 @@ def _epochs(
     steps, before = samples.steps, qmodel.get_weights()
     steering = _Steering(qmodel, settings, steps * settings.epochs)
     with scope_of(qmodel):
-        optimizer = _optimizer(qmodel, settings, steps * settings.epochs)
+        schedule = rate_schedule(settings, steps * settings.epochs)
+        optimizer = make_optimizer(qmodel, settings, schedule)
     step = objective.step(optimizer)
     for epoch in range(settings.epochs):
         total = 0.0
@@ -172,18 +171,6 @@ def _trained(qmodel: KerasModel, settings: FineTuneSettings) -> KerasModel:
         [w.shape for w in model.get_weights()] for model in (qmodel, freeze_formats(learning))
     ]
     return learning if shapes[0] == shapes[1] else qmodel
-
-
-def _optimizer(qmodel: KerasModel, settings: FineTuneSettings, steps: int) -> Any:
-    """The optimizer of all steps: the rate rises and falls."""
-    warm, rate = round(settings.warm_up * steps), settings.learning_rate
-    schedules = keras.optimizers.schedules
-    schedule = schedules.CosineDecay(rate, steps)
-    if warm:
-        schedule = schedules.CosineDecay(0.0, steps - warm, warmup_target=rate, warmup_steps=warm)
-    if settings.optimizer == "adafactor":
-        return keras.optimizers.Adafactor(schedule, relative_step=False)
-    return RelativeAdam(schedule, relative_sizes(qmodel))
 
 
 class _Steering:
