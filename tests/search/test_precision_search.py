@@ -135,6 +135,20 @@ def test_budget(tmp_path, method):
     assert not any(t.complete for t in result.trials if t.costs["model_size_bits"] > 1500)
 
 
+def test_evolution_spends_the_budget(tmp_path):
+    """Words shrink until it is enough, and then none could grow: the start is far above it."""
+    search = make_search(
+        tmp_path, "evolution", tolerance=None, budget=3000.0, cost="model_size_bits",
+        warm_start=False,
+    )  # fmt: skip
+    children = [trial.configuration for trial in search.run().trials]
+    assert len(children) > 3
+    for child in children:
+        longer = [search.space.step(child, *key, 1) for key in search.space.parameters()]
+        costs = [search._price(search.space.to_map(one)) for one in longer if one is not None]
+        assert all(cost["model_size_bits"] > 3000 for cost in costs)
+
+
 @pytest.mark.parametrize("method", [pytest.param("evolution", **SLOW), "hyperband"])
 def test_fine_tuning_leaves_the_weights_as_they_were(tmp_path, method):
     model = classifier()

@@ -17,7 +17,8 @@ class Mutation:
     """Draws children of the best trials so far; a function of the record and a seed.
 
     A child has one to three parameters one word shorter and, with a quarter's chance, one that is
-    one word longer. Parameters are drawn by what shortening them saves and by how it went when it
+    one word longer. Where a budget is to be spent, words drawn at random grow until it is. Those to
+    shorten are drawn by what shortening them saves and by how it went when it
     was tried: each accepted trial that shortened a parameter of its best predecessor speaks for it,
     each refused one against it.
 
@@ -75,11 +76,31 @@ class Mutation:
         space, config = self._record.space, parent
         count = self._random.choice((1, 1, 2, 3))
         moves = [(key, -1) for key in self._drawn(parent, count)]
-        if self._random.random() < 0.25 or self._record.goal.budget is not None:
+        if self._random.random() < 0.25:
             moves.append((self._random.choice(space.parameters()), 1))
         for (unit, family), by in moves:
             config = space.step(config, unit, family, by) or config
+        if self._record.goal.budget is not None:
+            config = self._spending(config)
         return None if config == parent else config
+
+    def _spending(self, config: Configuration) -> Configuration:
+        """Random words shorter until the budget bears it, then longer as long as it bears one."""
+        space, goal = self._record.space, self._record.goal
+        while not goal.affordable(self._cost_of(config)):
+            lowered = [lower for _, _, lower in space.lowered(config)]
+            if not lowered:
+                return config
+            config = self._random.choice(lowered)
+        growing = space.parameters()
+        while growing:
+            key = self._random.choice(growing)
+            longer = space.step(config, *key, 1)
+            if longer is not None and goal.affordable(self._cost_of(longer)):
+                config = longer
+            else:
+                growing.remove(key)
+        return config
 
     def _drawn(self, parent: Configuration, count: int) -> list[tuple[str, str]]:
         """Parameters to shorten, drawn by credit and savings, without repetition."""
