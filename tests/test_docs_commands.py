@@ -42,7 +42,7 @@ FOREIGN = {"--logdir", "--node_data_paths", "--slow", "--strict"}
 SMALLER = {
     "epochs": "1", "max_trials": "2", "rounds": "3", "images": "2", "trials": "1", "budget": "8",
     "gigabytes": "0.02", "held_out": "16", "limit_gib": "0", "word_lengths": "4,8",
-    "precisions": "w4a4",
+    "precisions": "w4a4", "fine_tune_steps": "2",
 }  # fmt: skip
 PATIENCE = 600
 
@@ -225,6 +225,8 @@ def smaller(command, todo):
     given = {name: value for name, value in changes.items() if known[name].present}
     if command.tool == "export_tflite" and known["tolerance"].present:
         given["tolerance"] = "255"  # what was trained for a moment differs by more
+    if command.tool == "search_precision":
+        given.pop("budget", None)  # bits there, samples elsewhere
     if command.tool == "train_model":
         given["epochs"] = SMALLER["epochs"]
         if grid := known["grid"].value:

@@ -9,6 +9,7 @@ from tfxp.errors import ConfigError, DataError, ModelError, TrainingWarning
 from tfxp.keras import keras, layers, tf
 from tfxp.precision import PrecisionMap
 from tfxp.training import FineTuneSettings, fine_tune
+from tfxp.training.repair.optimizer import make_optimizer
 from tfxp.training.repair.relative_adam import RelativeAdam, relative_sizes
 
 
@@ -128,6 +129,22 @@ def test_kernels_without_a_format_move_by_channel_too(rng):
         assert found["transposed"][0, 0, channel, 0] == pytest.approx(wanted)
     assert found["head"].ravel() == pytest.approx(np.sqrt((head**2).mean(0)))
     assert found["norm"].shape == ()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adafactor"])
+def test_no_optimizer_divides_by_gradients_that_are_zero(optimizer, digits):
+    """A dead channel and a saturated output: a row and a column of zeros in a gradient."""
+    model, stats, _, _ = digits
+    qmodel = tfxp.quantize_model(model, "w4a4", stats)
+    made = make_optimizer(qmodel, FineTuneSettings(optimizer=optimizer), 0.01)
+    variables = qmodel.trainable_weights
+    made.build(variables)
+    gradients = [np.ones(variable.shape, np.float32) for variable in variables]
+    for gradient in gradients:
+        gradient[0] = gradient[..., 0] = 0
+    for _ in range(2):
+        made.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
+    assert all(np.isfinite(variable.numpy()).all() for variable in variables)
 
 
 def test_nan_puts_the_weights_back(digits):
