@@ -227,6 +227,10 @@ def smaller(command, todo):
         given["tolerance"] = "255"  # what was trained for a moment differs by more
     if command.tool == "search_precision":
         given.pop("budget", None)  # bits there, samples elsewhere
+    if command.tool == "bench_sparsity":
+        given["bits"] = "8"
+        if rows := known["rows"].value:
+            given["rows"] = rows[-1]
     if command.tool == "train_model":
         given["epochs"] = SMALLER["epochs"]
         if grid := known["grid"].value:

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxp.quantizers.custom_gradient import custom_gradient
+
 Call = Callable[[Any, dict[str, Any]], tf.Tensor]
 
 
@@ -28,7 +30,7 @@ def call_with_float_backward(
         rounded one forward and the float one backward.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def run(x: tf.Tensor, *values: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> Any:
             held = [tf.stop_gradient(floats[name]) for name in rounded]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfxp.formats import Format
 from tfxp.keras import keras
 from tfxp.keras_types import Training
+from tfxp.quantizers.custom_gradient import custom_gradient
 from tfxp.quantizers.format_context import FormatContext
 from tfxp.quantizers.format_quantizer import FormatQuantizer, VariableOwner, Variables
 from tfxp.quantizers.fused import quantize_in_one_pass
@@ -78,7 +79,7 @@ class GradientQuantizer(FormatQuantizer):
         """The same tensor; its gradient will lie on the grid."""
         scale, qmin, qmax = weights["scale"], weights["qmin"], weights["qmax"]
 
-        @tf.custom_gradient
+        @custom_gradient
         def forward(value: tf.Tensor) -> Any:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
                 self._count(upstream, weights)

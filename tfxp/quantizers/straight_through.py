@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfxp.quantizers.custom_gradient import custom_gradient
 from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_inside
 from tfxp.quantizers.learned_step import LearnedStep
 
@@ -46,7 +47,7 @@ def quantize_by_rounding(
     `quantize_half_even` has kernels without a compiler. A gradient reaches `step` where given.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         # Not value * (1 / scale): graph mode turns 1 / scale into a vectorised reciprocal that is
         # off by an ulp, which moves ties. Dividing by a power of two is exact.
@@ -129,7 +130,7 @@ def quantize_half_even(
     def fused(value: tf.Tensor) -> tf.Tensor:
         return _half_even(value, scale, qmin, qmax, nudge, nonnegative or relu)
 
-    @tf.custom_gradient
+    @custom_gradient
     def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         xla = traced_by_xla()
         if alternative is None:
@@ -171,7 +172,7 @@ def where_between(
     )[0]
 
 
-@tf.custom_gradient
+@custom_gradient
 def straight_through(x: tf.Tensor, quantized: tf.Tensor) -> Any:
     """`quantized` forward, identity to `x` backward."""
     return tf.identity(quantized), lambda upstream: (upstream, None)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfxp.formats import Format, WrpnFormat
 from tfxp.keras import keras
 from tfxp.keras_types import Training
+from tfxp.quantizers.custom_gradient import custom_gradient
 from tfxp.quantizers.format_quantizer import FormatQuantizer, Variables, code_limit
 from tfxp.quantizers.fused import traced_by_xla
 from tfxp.quantizers.quantizers import FAST_ROUNDINGS, KernelQuantizer, deterministic
@@ -138,7 +139,7 @@ def quantize_unit_range(
 ) -> tf.Tensor:
     """round(levels * clip(x, low, 1)) / levels, by any rounding mode; the definition in tensors."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def forward(value: tf.Tensor) -> Any:
         xla = traced_by_xla()
         clipped = tf.clip_by_value(value, low, 1.0)
@@ -161,7 +162,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) 
         nudge: added in steps of the grid before rounding; `HALF_UP_NUDGE` makes ties go up.
     """
 
-    @tf.custom_gradient
+    @custom_gradient
     def forward(value: tf.Tensor) -> Any:
         xla = traced_by_xla()
         bits = tf.cast(tf.math.log(levels + 1.0) * LOG2_E + 0.5, tf.int32)
@@ -185,7 +186,7 @@ def quantize_unit_interval(x: tf.Tensor, levels: tf.Tensor, nudge: float = 0.0) 
 def quantize_binary(x: tf.Tensor, axes: list[int] | None = None) -> tf.Tensor:
     """sign(w) * mean|w|, with sign(0) = 1; the mean over `axes`, or over everything."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def forward(value: tf.Tensor) -> Any:
         xla = traced_by_xla()
         mean = tf.reduce_mean(tf.abs(value), axes, keepdims=True)
