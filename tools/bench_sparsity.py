@@ -174,10 +174,15 @@ def plot_rows(results: list[dict[str, Any]], path: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    middle = 50 * (min(r["executed"] for r in results) + max(r["executed"] for r in results))
     for result in results:
         place = 100 * result["executed"], 100 * result["accuracy"]
         axes.plot(*place, "o", ms=5)
-        axes.annotate(result["row"], place, textcoords="offset points", xytext=(6, 4), fontsize=8)
+        side, shift = ("right", -7) if place[0] > middle else ("left", 7)  # words stay inside
+        axes.annotate(
+            result["row"], place, textcoords="offset points", xytext=(shift, -3), ha=side,
+            fontsize=8,
+        )  # fmt: skip
     axes.set_xlabel("executed MACs, % of the dense network's")
     axes.set_ylabel("top-1 of the exported file, %")
     axes.grid(alpha=0.3)

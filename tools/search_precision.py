@@ -22,7 +22,7 @@ from typing import Any
 import tfxp
 from tfxp import cli
 from tfxp.commands.read_data import read_data
-from tfxp.cost import EnergyTable, cost_heading
+from tfxp.cost import EnergyTable, cost_heading, layer_bits
 from tfxp.data import METRICS, Source
 from tfxp.errors import ConfigError
 from tfxp.files import find_config, write_json
@@ -240,7 +240,7 @@ def write_page(result: Any, search: Any, report: dict[str, Any] | None) -> None:
             f"trial {trial.number}",
             trial.accuracy,
             point(trial)[0],
-            words_of(trial),
+            layer_bits(search.space.stats, search.space.to_map(trial.configuration)),
             report["accuracy"] if report and trial is result.best else None,
         )
         for trial in [*best, *others]

@@ -116,7 +116,7 @@ class SearchGoal:
         cost = cost_heading(self.cost)
         if self.tolerance is not None:
             return f"least {cost} within {100 * self.tolerance:g} % of {self.baseline:.4f}"
-        return f"best accuracy with {cost} <= {self.budget:g}"
+        return f"best accuracy with {cost} <= {self.budget:,.10g}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
