@@ -75,15 +75,31 @@ def test_a_saved_function_has_the_gradient(tmp_path):
     assert slope_of(tf.saved_model.load(str(tmp_path)).call) == (6, 5)
 
 
-def test_quantized_models_leave_no_graph_behind():
+def predict(model, qmodel, x):
+    qmodel.predict(x, verbose=0)
+
+
+def train(model, qmodel, x):
+    settings = tfxp.training.FineTuneSettings(epochs=1, batch_size=4)
+    tfxp.fine_tune(qmodel, x, settings=settings, teacher=model)
+
+
+def round_weights(model, qmodel, x):
+    settings = tfxp.training.RoundingSettings(steps=2)
+    tfxp.calibrate_model(qmodel, x, method="adaround", rounding=settings)
+
+
+@pytest.mark.filterwarnings("ignore::tfxp.errors.TrainingWarning")  # two samples, two steps
+@pytest.mark.parametrize("use", [predict, train, round_weights])
+def test_quantized_models_leave_no_graph_behind(use):
     """Not one entry of TensorFlow's registry, which would hold graph, tensors and variables."""
 
     def use_one():
         hidden = [layers.Conv2D(4, 3, activation="relu", input_shape=(6, 6, 2)), layers.Flatten()]
         model = keras.Sequential([*hidden, layers.Dense(3)])
-        x = np.random.default_rng(0).uniform(0, 1, (8, 6, 6, 2)).astype(np.float32)
+        x = np.random.default_rng(0).uniform(0, 1, (16, 6, 6, 2)).astype(np.float32)
         qmodel = tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, x))
-        qmodel.predict(x, verbose=0)
+        use(model, qmodel, x)
 
     use_one()
     gc.collect()

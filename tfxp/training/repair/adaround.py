@@ -193,7 +193,8 @@ class LayerRounding:
                 loss = self._output_error(weights(shares), x, wanted) / nearest
                 loss += weight * tf.add_n(between) / count
             gradients = tape.gradient(loss, variables)
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            pairs = zip(gradients, variables, strict=True)
+            optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)  # one device
 
         return step
 

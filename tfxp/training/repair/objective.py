@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tfxp.devices import per_replica, scope_of, strategy_of
+from tfxp.devices import is_replicated, per_replica, scope_of, strategy_of
 from tfxp.errors import DataError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
@@ -87,13 +87,16 @@ class Objective:
         variables = self._qmodel.trainable_weights
         with scope_of(self._qmodel):
             optimizer.build(variables)
+        # Nothing to add up; and the sum would keep this graph for as long as the process runs.
+        alone = not is_replicated(self._qmodel)
 
         def step(x: Inputs, y: Any, share: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 outputs, paid = self._forward(x)
                 loss = share * (self._loss(x, y, list(tf.nest.flatten(outputs))) + paid)
             gradients = tape.gradient(loss, variables)
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            pairs = zip(gradients, variables, strict=True)
+            optimizer.apply_gradients(pairs, skip_gradients_aggregation=alone)
             return loss
 
         return per_replica(self._strategy, step)
