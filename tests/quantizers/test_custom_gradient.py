@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,13 @@ def test_a_saved_function_has_the_gradient(tmp_path):
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
     tf.saved_model.save(module, str(tmp_path), options=options)
     assert slope_of(tf.saved_model.load(str(tmp_path)).call) == (6, 5)
+
+
+def test_nothing_asks_tensorflow_for_a_gradient_of_its_own():
+    folder = Path(tfxp.__file__).parent
+    users = [p.name for p in folder.rglob("*.py") if "tf.custom_gradient(" in p.read_text("utf-8")
+             or "@tf.custom_gradient" in p.read_text("utf-8")]  # fmt: skip
+    assert users == ["custom_gradient.py"]
 
 
 def predict(model, qmodel, x):

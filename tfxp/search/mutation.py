@@ -17,10 +17,10 @@ class Mutation:
     """Draws children of the best trials so far; a function of the record and a seed.
 
     A child has one to three parameters one word shorter and, with a quarter's chance, one that is
-    one word longer. Where a budget is to be spent, words drawn at random grow until it is. Those to
-    shorten are drawn by what shortening them saves and by how it went when it
-    was tried: each accepted trial that shortened a parameter of its best predecessor speaks for it,
-    each refused one against it.
+    one word longer. Those to shorten are drawn by what it saves and by how it went when it was
+    tried: each accepted trial that shortened a parameter of its best predecessor speaks for it,
+    each refused one against it. Where there is a budget, words drawn at random then shrink until
+    the child is within it, or grow until it is spent.
 
     Args:
         record: finished trials.
