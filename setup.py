@@ -97,6 +97,7 @@ setup(
     package_dir={"tfxp.tools": "tools", "tfxp.configs": "configs"},
     package_data={
         "tfxp": ["py.typed"],
+        "tfxp.commands": ["*.c"],
         "tfxp.csource": ["kernels/*"],
         "tfxp.report": ["*.css", "*.js", "vendor/*"],
         "tfxp.configs": ["*.md", "*.sbatch", "*.yaml", "**/*.json"],

@@ -4,6 +4,7 @@
     tools/bench_interpreter.py --model=resnet8.tflite --data=cifar10_test.npz
     tools/bench_interpreter.py --suite=models/,net.tflite --suite_data=samples/
     tools/bench_interpreter.py --sweep --json=bench.json
+    tools/bench_interpreter.py --suite=models/ --isa=avx2
 
 A model is timed image by image on real data (natural zeros). A suite is any number of files and
 folders, each file in a process of its own, on NAME.npz from the folder of samples or on drawn
@@ -14,12 +15,14 @@ two threads. The sweep times one 3x3 convolution, 64 to 64 channels, at 0 to 95 
 and with ternary and pruned weights, skipping on and off.
 Times are processor time of the one thread that works, which other processes on the machine
 disturb less than the clock on the wall. Ratios of one run compare; milliseconds of different runs
-or machines do not.
+or machines do not. With --isa=avx2 all of them run as on a processor without AVX-512, VNNI and AMX,
+where Linux and the processor can hide these.
 """
 
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from typing import Any
 
@@ -27,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp import cli
+from tfxp.commands.as_avx2 import is_avx2_only, run_as_avx2
+from tfxp.commands.doctor import processor
 from tfxp.commands.interpreter_suite import find_suite, suite_table, time_suite
 from tfxp.commands.interpreter_timing import Runs, interleave, litert_run, tfxp_run
 from tfxp.data import load_npz
@@ -51,6 +56,9 @@ _BATCHES = _FLAGS.DEFINE_boolean("batches", True, "Time predict_codes in a suite
 _SWEEP = _FLAGS.DEFINE_boolean("sweep", False, "Time the sweep over zeros as well.")
 _SIZE = _FLAGS.DEFINE_integer("size", 32, "Height and width in the sweep.", lower_bound=3)
 _ROUNDS = _FLAGS.DEFINE_integer("rounds", 31, "Interleaved rounds.", lower_bound=3)
+_ISA = _FLAGS.DEFINE_enum(
+    "isa", "native", ["native", "avx2"], "Instructions: all of this processor, or up to AVX2."
+)
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 _PROGRESS = _FLAGS.progress()
@@ -158,8 +166,11 @@ def main() -> None:
         raise ConfigError("data: got none; expected an .npz file to run the model on")
     if _MODEL.value is None and not _SWEEP.value and not _SUITE.value:
         raise ConfigError("nothing to time: expected --model with --data, --suite, or --sweep")
+    if _ISA.value == "avx2" and not is_avx2_only():
+        sys.exit(run_as_avx2([sys.executable, *sys.orig_argv[1:]]))
     steps = _ROUNDS.value * ((_MODEL.value is not None) + len(SWEEP) * _SWEEP.value)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"processor": processor(), "isa": _ISA.value}
+    print(f"{figures['processor']}{', as AVX2' * is_avx2_only()}")
     if _SUITE.value:
         batches = bool(_BATCHES.value)
         suite = find_suite(_SUITE.value, _SUITE_DATA.value, _ROUNDS.value, _SEED.value, batches)
