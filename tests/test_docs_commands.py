@@ -239,10 +239,13 @@ def smaller(command, todo):
 
 
 def row_of(grid, folder, todo):
-    """The row of a grid that a later command reads, or else its first one."""
-    rows = json.loads(find_config(grid, "train").read_text())["rows"]
-    later = re.findall(rf"{folder}/([\w.]+)_seed", " ".join(map(str, todo)))
-    return next((row for row in later if row in rows), next(iter(rows)))
+    """The training of a grid that a later command reads, or else its first one; a single seed."""
+    settings = json.loads(find_config(grid, "train").read_text())
+    trainings = [
+        f"{row}_seed{seed}" for row in settings["rows"] for seed in settings.get("seeds", [0])
+    ]
+    later = re.findall(rf"{folder}/([\w.]+_seed\d+)", " ".join(map(str, todo)))
+    return next((one for one in later if one in trainings), trainings[0])
 
 
 # Other programs ------------------------------------------------------------------------------

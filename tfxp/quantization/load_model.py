@@ -17,6 +17,7 @@ from tfxp.quantization.code_in_models import code_in_file, layers_outside
 from tfxp.quantization.own_keras import guard_training
 from tfxp.quantization.read_network import is_quantized
 from tfxp.quantization.saved_configs import keras_version, saved_configs
+from tfxp.transforms.application_layers import application_layers
 from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 from tfxp.transforms.layer_graph import LayerGraph
@@ -65,8 +66,9 @@ def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> 
             _check_code(name, custom_objects)
         if made_by.startswith("3"):
             return _load_keras3(name, custom_objects, safe_mode)
+        known = application_layers(keras) | (custom_objects or {})
         model = keras.models.load_model(
-            name, custom_objects=custom_objects, compile=False, safe_mode=safe_mode
+            name, custom_objects=known, compile=False, safe_mode=safe_mode
         )
     except ModelError:
         raise
@@ -82,8 +84,9 @@ def _load(name: str, custom_objects: dict[str, Any] | None, safe_mode: bool) -> 
 
 
 def _known(custom_objects: dict[str, Any] | None) -> set[str]:
-    """Names of classes and functions that the user registered or gave."""
-    known = {*keras.utils.get_custom_objects(), *(custom_objects or {})}
+    """Names of classes and functions that Keras' applications have, or the user registered or
+    gave."""
+    known = {*keras.utils.get_custom_objects(), *(custom_objects or {}), *application_layers(keras)}
     return known if keras3() is None else known | set(keras3().saving.get_custom_objects())
 
 
@@ -122,7 +125,7 @@ def _load_keras3(name: str, custom_objects: dict[str, Any] | None, safe_mode: bo
             f"model {name!r}: was written by Keras 3, which is not installed. Install it, or save "
             "the model with tf_keras."
         )
-    known = {**_operations_of(module), **(custom_objects or {})}
+    known = _operations_of(module) | application_layers(module) | (custom_objects or {})
     model = module.saving.load_model(name, custom_objects=known, compile=False, safe_mode=safe_mode)
     return as_tf_keras(model)
 

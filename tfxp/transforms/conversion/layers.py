@@ -18,6 +18,7 @@ import numpy as np
 from tfxp.keras import keras, keras3, layers
 from tfxp.keras_types import KerasLayer, Tensor
 from tfxp.transforms.activation_functions import ActivationConfig, function_name, shadowing
+from tfxp.transforms.application_layers import application_layers
 from tfxp.transforms.bytecode import without_bytecode
 from tfxp.transforms.conversion.functions import FUNCTIONS, name_steps
 from tfxp.transforms.conversion.weights import obstacle_of
@@ -173,7 +174,7 @@ def _converted(layer: KerasLayer, config: dict[str, Any]) -> tuple[Any, dict[str
         raise _NoTwin("a class of your own; rebuild it with tf_keras")
     if _augments(layer):
         return layers.Activation, {"name": config["name"], "activation": "linear"}
-    kind = getattr(layers, name, None)
+    kind = getattr(layers, name, None) or application_layers(keras).get(name)
     if kind is None or name == "Lambda":
         raise _NoTwin("tf_keras has no such layer" if kind is None else "code inside the model")
     config = _edited(name, dict(config))
