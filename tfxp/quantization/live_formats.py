@@ -9,7 +9,7 @@ every moment, whoever calls it, and needs nothing but its own layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
@@ -41,11 +41,6 @@ class Grid(NamedTuple):
         """The step as it is now."""
         step = self.quantizer.step(self.variables)
         return self.variables["scale"] if step is None else step.scale
-
-    @property
-    def numbers(self) -> tf.Tensor:
-        """What tells an activation's format from others."""
-        return tf.stack([self.scale, self.variables["qmin"], self.variables["qmax"]])
 
     @property
     def has_power_of_two(self) -> tf.Tensor:
@@ -88,18 +83,20 @@ class Surroundings:
 
     def current(self, quantizer: FormatQuantizer, variables: Variables) -> Variables:
         """A quantizer's variables, those that follow from learned formats as these are now."""
-        if not self.learns:
+        keeps = self._keeps and "qmin" in variables
+        if not self.learns or not (keeps or quantizer.follows):
             return variables
-        scales = [None if grid is None else grid.scale for grid in self._inputs]
-        kernels, step = [grid.scale for grid in self._kernels[:1]], self._accumulator_step()
-        context = FormatContext(
-            inputs=tuple(None if scale is None else _live(scale) for scale in scales),
-            weights=tuple(_live(tf.reshape(kernel, (-1,))[0]) for kernel in kernels),
-            accumulator_step=step,
-            wide=self._inputs[0].is_wide if self._inputs and self._inputs[0] else False,
-        )
-        variables = quantizer.following(variables, context)
-        if self._keeps and "qmin" in variables and scales and scales[0] is not None:
+        scales = self._input_scales()
+        if quantizer.follows:
+            kernels = [grid.scale for grid in self._kernels[:1]]
+            context = FormatContext(
+                inputs=tuple(None if scale is None else _live(scale) for scale in scales),
+                weights=tuple(_live(tf.reshape(kernel, (-1,))[0]) for kernel in kernels),
+                accumulator_step=_accumulator_step(scales, kernels),
+                wide=self._inputs[0].is_wide if self._inputs and self._inputs[0] else False,
+            )
+            variables = quantizer.following(variables, context)
+        if keeps and scales and scales[0] is not None:
             return {**variables, "scale": scales[0]}
         return variables
 
@@ -109,23 +106,36 @@ class Surroundings:
         Args:
             assigned: the variable, one number per channel, for formats that stay.
         """
-        step, output = self._accumulator_step(), self._output
-        if not self.learns or step is None or output is None:
+        if not self.learns or self._output is None:
+            return assigned
+        scales, output = self._input_scales(), self._output
+        step = _accumulator_step(scales, [grid.scale for grid in self._kernels[:1]])
+        if step is None:
             return assigned
         grids, kernel = [grid for grid in self._inputs if grid is not None], self._kernels[0]
         largest = tf.maximum(kernel.variables["qmax"], -kernel.variables["qmin"])
         conditions = [grid.has_power_of_two for grid in (*grids, output, kernel)]
-        conditions += [tf.reduce_all(grid.numbers == grids[0].numbers) for grid in grids[1:]]
+        # Only one format goes into a layer that carries half a step.
+        first, *others = [
+            tf.stack([scale, grid.variables["qmin"], grid.variables["qmax"]])
+            for scale, grid in zip(scales, grids, strict=True)
+        ]
+        conditions += [tf.reduce_all(other == first) for other in others]
         conditions += [2.0 * largest <= LARGEST_WEIGHT, ~output.is_wide]
         step = tf.broadcast_to(tf.reshape(step, (-1,)), assigned.shape)
         carries = tf.reduce_all(tf.stack(conditions)) & (step < output.scale)
         return tf.where(carries, step / 2.0, tf.zeros_like(step))
 
-    def _accumulator_step(self) -> tf.Tensor | None:
-        scales = [None if grid is None else grid.scale for grid in self._inputs]
-        if not self._kernels or not scales or any(scale is None for scale in scales):
-            return None
-        return tf.reduce_max(tf.stack(scales)) * self._kernels[0].scale
+    def _input_scales(self) -> list[tf.Tensor | None]:
+        return [None if grid is None else grid.scale for grid in self._inputs]
+
+
+def _accumulator_step(
+    scales: Sequence[tf.Tensor | None], kernels: Sequence[tf.Tensor]
+) -> tf.Tensor | None:
+    if not kernels or not scales or any(scale is None for scale in scales):
+        return None
+    return tf.reduce_max(tf.stack(scales)) * kernels[0]
 
 
 def keeps_format(wrapper: KerasLayer) -> bool:

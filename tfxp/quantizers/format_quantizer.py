@@ -140,6 +140,11 @@ class FormatQuantizer(Quantizer):
         """The step that is trained; None where the format stays until another is assigned."""
         return None
 
+    @property
+    def follows(self) -> bool:
+        """Whether some of its variables follow from the steps of other tensors."""
+        return any(one.is_step for one in self.constants)
+
     def following(self, variables: Variables, context: FormatContext) -> Variables:
         """The variables, with those that follow from the steps of other tensors as these are now.
 

@@ -115,6 +115,11 @@ class BiasQuantizer(FormatQuantizer):
             scale = variables["scale"]
             scale.assign(np.broadcast_to(context.accumulator_step.ravel(), scale.shape))
 
+    @property
+    def follows(self) -> bool:
+        """The accumulator's step is that of the input and the kernel."""
+        return True
+
     def following(self, variables: Variables, context: FormatContext) -> Variables:
         """The accumulator's step as it is now."""
         step, scale = context.accumulator_step, variables["scale"]

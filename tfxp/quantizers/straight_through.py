@@ -60,7 +60,7 @@ def quantize_by_rounding(
             inside = where_inside(value, upstream, scale, qmin, qmax)
             if step is None:
                 return inside
-            slope = step.gradient(upstream, inside, value, result)
+            slope = step.gradient(upstream, inside, value, result, scale)
             return upstream if passes else inside, slope
 
         return result, gradient
@@ -146,7 +146,7 @@ def quantize_half_even(
             inside = where_between(upstream, value, low, (qmax + 0.5) * scale, xla)
             if step is None:
                 return inside
-            return inside, step.gradient(upstream, inside, value, result)
+            return inside, step.gradient(upstream, inside, value, result, scale)
 
         return result, gradient
 
