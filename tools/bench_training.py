@@ -62,7 +62,7 @@ _STREAMED = _FLAGS.DEFINE_boolean("streamed", False, "Time fine-tuning from stre
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 
-TRAIN_BAR, PREDICT_BAR = 1.20, 1.30
+TRAIN_BAR, PREDICT_BAR, LEARNED_BAR = 1.20, 1.30, 1.15
 BACKPROP_BAR, PROBE_BAR = 1.60, 1.30
 STREAM_BAR = 1.10
 _SAMPLES = 4096  # of the set that is streamed
@@ -307,6 +307,11 @@ def _bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
         result[f"{what} <= {bar:.2f}"] = ratio <= bar
         for row in theirs:
             result[f"{what} below tfmot"] = ratio < row[f"{what}_wall"]["ratio"]
+    for row in rows:
+        if row["name"].endswith(" learned"):
+            result[f"train, learned <= {LEARNED_BAR:.2f}"] = (
+                row["train_wall"]["ratio"] <= LEARNED_BAR
+            )
     return result
 
 
