@@ -19,6 +19,15 @@ POOL = dict(padding=0, strideH=1, strideW=1, filterHeight=2, filterWidth=2)
 MALFORMED = [
     (
         Model(
+            "BROADCAST_TO",
+            [T((2, 8), "INT8", 0.1), constant([2] * 33)],
+            [T((3, 2, 8), "INT8", 0.1)],
+            "BroadcastToOptions",
+        ),
+        "one that broadcasts to",
+    ),
+    (
+        Model(
             "ADD",
             [T((2, 3), "INT8", 0.1), T((4,), "INT8", 0.1)],
             [T((2, 3), "INT8", 0.1)],

@@ -127,6 +127,32 @@ def test_shapes_that_depend_on_data(engine):
         np.testing.assert_array_equal(runner.get_tensor(4), np.maximum(x[:, :size], 0))
 
 
+@pytest.mark.parametrize("arithmetic", ["litert", "builtin"])
+@pytest.mark.parametrize(
+    ("op", "inputs", "kind"), [("ELU", 1, "INT8"), ("MUL", 2, "INT8"), ("RSQRT", 1, "FLOAT32")]
+)
+def test_arrays_without_dimensions(op, inputs, kind, arithmetic):
+    """NumPy's functions make numbers of them, which a run would not find again in memory."""
+    scale = None if kind == "FLOAT32" else Quantization([0.05], [0])
+    tensors = [Tensor(f"t{i}", (), kind, scale) for i in range(inputs + 1)]
+    graph = IntegerGraph(tensors, inputs=list(range(inputs)), outputs=[inputs])
+    options = {"fused_activation_function": "NONE"} if op == "MUL" else {}
+    graph.add_operator(Operator(op, list(range(inputs)), [inputs], options))
+    runner = Interpreter(graph, arithmetic=arithmetic)
+    runner.allocate_tensors()
+    for value in (9, 20, 31):  # computed, remembered, repeated
+        for index in graph.inputs:
+            runner.set_tensor(index, np.array(value, tensors[0].dtype))
+        runner.invoke()
+        alone = Interpreter(graph, arithmetic=arithmetic, engine="reference")
+        alone.allocate_tensors()
+        for index in graph.inputs:
+            alone.set_tensor(index, np.array(value, tensors[0].dtype))
+        alone.invoke()
+        result = runner.get_tensor(inputs)
+        assert result.shape == () and result == alone.get_tensor(inputs)
+
+
 def test_images_of_zeros_between_others(rng):
     """The first one lets layers list activations; those behind it are multiplied whole again."""
     graph = network(rng)

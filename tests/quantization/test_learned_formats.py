@@ -6,7 +6,7 @@ import pytest
 import tfxp
 from tfxp.callbacks import FreezeFormats
 from tfxp.errors import ConfigError, PrecisionError
-from tfxp.keras import keras, layers
+from tfxp.keras import keras, layers, tf
 from tfxp.quantization.learned_formats import freeze_next, is_learning, learned_steps
 
 
@@ -132,6 +132,23 @@ def test_set_precision_starts_the_learning_anew(network):
     tfxp.set_precision(learning, "w6a5c", stats)
     assert formats(learning) == formats(tfxp.quantize_model(learning, "w6a5c", stats))
     assert not any(step.variables["frozen"].numpy().any() for step in learned_steps(learning))
+
+
+def test_a_step_is_worked_out_only_where_it_is_needed(network):
+    """By its own tensor, by the bias behind it, and by what the sums there carry: each of them is a
+    dozen small operations, which would cost more than the quantizing."""
+    model, x, stats = network
+    learning = tfxp.learn_formats(tfxp.quantize_model(model, "w4a4", stats))
+
+    @tf.function
+    def gradients(batch):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(learning(batch, training=True))
+        return tape.gradient(loss, learning.trainable_variables)
+
+    graph = gradients.get_concrete_function(tf.constant(x[:2])).graph
+    made = [operation for operation in graph.get_operations() if operation.type == "Ceil"]
+    assert len(learned_steps(learning)) <= len(made) < 4 * len(learned_steps(learning))
 
 
 def test_what_cannot_learn_is_said(network):

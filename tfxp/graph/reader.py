@@ -38,7 +38,7 @@ from tfxp.graph.schema import (
 
 #: No tensor has more elements than this; LiteRT itself counts bytes in 64 bits.
 MAX_ELEMENTS = 2**40
-MAX_RANK = 64
+MAX_RANK = 32  # of which NumPy can broadcast all
 MAX_FILE_BYTES = 2**34
 
 

@@ -189,7 +189,8 @@ class Executor:
     def call(node: Node, kernel: Kernel, arguments: Sequence[Array | None]) -> list[Array]:
         """One operator on its arrays; errors name the operator."""
         try:
-            return kernel.run(node, arguments)
+            # NumPy's functions make numbers, not arrays, of arrays without dimensions
+            return [np.asarray(result) for result in kernel.run(node, arguments)]
         except TfxpError:
             raise
         except _DAMAGED as error:

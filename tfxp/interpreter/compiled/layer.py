@@ -33,8 +33,8 @@ from tfxp.interpreter.step import Step
 
 #: Weights are listed where their products alone take less than this share of what listing
 #: activations takes; multiplying everything, where a layer suits that, takes half of it, in bytes
-#: less than a third.
-_WORTH_LISTING, _WORTH_LISTING_BESIDE_DENSE, _BESIDE_BYTES = 0.9, 0.5, 0.28
+#: a sixth.
+_WORTH_LISTING, _WORTH_LISTING_BESIDE_DENSE, _BESIDE_BYTES = 0.9, 0.5, 0.16
 
 
 class Plan:

@@ -24,6 +24,13 @@ from tfxp.interpreter.compiled.memory import (
     shorts_at,
 )
 from tfxp.interpreter.compiled.microkernel_planes import add_weights
+from tfxp.interpreter.compiled.microkernel_turn import (
+    CODE_CHANNELS,
+    CODE_PIXELS,
+    SUMS,
+    turn_codes,
+    turn_sums,
+)
 
 
 @inlined
@@ -36,7 +43,20 @@ def _lay_out(image_at: int, record: Any, planes_at: int) -> None:
     planes = shorts_at(planes_at)
     fill_ints(planes_at, (channels * plane + PIXELS) // 2, 0)
     codes, wide = bytes_at(image_at), shorts_at(image_at)
-    for y in range(height):
+    in_blocks = kind != R.WIDE and width >= CODE_PIXELS and channels >= CODE_CHANNELS
+    flip = -128 if kind == R.UNSIGNED else 0
+    for y in range(height if in_blocks else 0):
+        # Blocks at the end of a row or of a pixel reach back over what is done.
+        for c in range(0, channels, CODE_CHANNELS):
+            channel = min(c, channels - CODE_CHANNELS)
+            for x in range(0, width, CODE_PIXELS):
+                pixel = min(x, width - CODE_PIXELS)
+                turn_codes(
+                    image_at + (y * width + pixel) * channels + channel, channels,
+                    planes_at + 2 * (channel * plane + (y + top) * row + left + pixel), 2 * plane,
+                    flip, zero + flip,
+                )  # fmt: skip
+    for y in range(0 if in_blocks else height):
         for c in range(channels):
             to, source = c * plane + (y + top) * row + left, y * width * channels + c
             for x in range(width):
@@ -50,6 +70,22 @@ def _lay_out(image_at: int, record: Any, planes_at: int) -> None:
 
 
 @inlined
+def _turn_back(tile_at: int, acc_at: int, oc: int) -> None:
+    """Sums (pixels, OC) of a block of pixels, from a row of pixels for each channel."""
+    in_blocks = oc // SUMS * SUMS
+    for pixel in range(0, PIXELS, SUMS):
+        for channel in range(0, in_blocks, SUMS):
+            turn_sums(
+                tile_at + 4 * (channel * PIXELS + pixel), 4 * PIXELS,
+                acc_at + 4 * (pixel * oc + channel), 4 * oc,
+            )  # fmt: skip
+    tile, acc = ints_at(tile_at), ints_at(acc_at)
+    for pixel in range(PIXELS):
+        for channel in range(in_blocks, oc):
+            acc[pixel * oc + channel] = tile[channel * PIXELS + pixel]
+
+
+@inlined
 def _multiply(record: Any, planes_at: int, tile_at: int, acc_at: int) -> None:
     """Accumulators (pixels, OC) of an image, a block of pixels at a time."""
     oc, span = record[R.OUT_CHANNELS], record[R.SPAN]
@@ -60,11 +96,7 @@ def _multiply(record: Any, planes_at: int, tile_at: int, acc_at: int) -> None:
                 tile_at + 4 * channel * PIXELS, np.int64(bias[channel]), planes_at + 2 * first,
                 record[R.DISTANCES], record[R.LISTED_WEIGHTS], starts[channel], starts[channel + 1],
             )  # fmt: skip
-        tile = ints_at(tile_at)
-        acc = ints_at(acc_at + 4 * first * oc)
-        for pixel in range(PIXELS):
-            for channel in range(oc):
-                acc[pixel * oc + channel] = tile[channel * PIXELS + pixel]
+        _turn_back(tile_at, acc_at + 4 * first * oc, oc)
 
 
 @inlined

@@ -123,7 +123,7 @@ def _prepare_broadcast(node: Node) -> None:
     wanted = need.constant_ints(node, 1)
     try:
         fits = np.broadcast_shapes(need.tensor(node, 0).shape, tuple(wanted)) == tuple(wanted)
-    except ValueError:
+    except (ValueError, RuntimeError):  # the second beyond 32 dimensions
         fits = False
     if not fits:
         got = list(need.tensor(node, 0).shape)
