@@ -120,7 +120,7 @@ def main() -> int | None:
     )
     print(f"{search.goal.describe()}; {len(search.space.parameters())} parameters", flush=True)
     result = search.run()
-    print_result(result)
+    print_result(result, search.evaluator.metric)
     figures = result.to_dict()
     if result.map is not None:
         figures["report"] = report_on(search, model, result.map)
@@ -181,15 +181,17 @@ def load(
     )
 
 
-def print_result(result: Any) -> None:
+def print_result(result: Any, metric: str) -> None:
     """The front as a table, and the best map's bits."""
+    from tfxp.search.search_goal import score_heading
+
     name, reference = result.goal.cost, result.goal.reference
-    heading = cost_heading(name)
+    heading, score = cost_heading(name), score_heading(metric)
     rows = [
         [t.number, t.accuracy, t.costs[name], t.costs[name] / reference, bits_of(t)]
         for t in result.front
     ]
-    head = ["trial", "accuracy", heading, "of float", "bits w/a by layer"]
+    head = ["trial", score, heading, "of float", "bits w/a by layer"]
     print(cli.format_table(head, rows))
     seconds = max(result.seconds, 1e-9)
     print(
@@ -199,7 +201,7 @@ def print_result(result: Any) -> None:
     if result.best is not None:
         best = result.best
         print(
-            f"best: trial {best.number}, accuracy {best.accuracy:.4f} (float "
+            f"best: trial {best.number}, {score} {best.accuracy:.4f} (float "
             f"{result.goal.baseline:.4f}), {heading} {best.costs[name] / reference:.4f} of float's"
         )
 

@@ -30,7 +30,7 @@ from tfxp.search import oracles
 from tfxp.search.distributed import role_of_process, run_chief, run_worker
 from tfxp.search.hparams_log import HparamsLog
 from tfxp.search.precision_tuner import PrecisionTuner
-from tfxp.search.search_goal import SearchGoal, check_cost, make_pricer
+from tfxp.search.search_goal import SearchGoal, check_cost, make_pricer, score_heading
 from tfxp.search.search_settings import SearchSettings
 from tfxp.search.stream_evaluator import Evaluator, make_evaluator
 from tfxp.search.trial_record import SearchTrial, TrialRecord
@@ -195,13 +195,20 @@ class PrecisionSearch:
             time.monotonic() - started, len(record) - known, interrupted,
         )  # fmt: skip
 
+    def _best_so_far(self, record: TrialRecord) -> str:
+        best, goal = record.best, record.goal
+        if best is None:
+            return "none good enough yet"
+        ratio, score = best.costs[goal.cost] / goal.reference, score_heading(self.evaluator.metric)
+        return f"best {ratio:.4f} of float's {cost_heading(goal.cost)}, {score} {best.accuracy:.4f}"
+
     def _run_as(self, role: str, oracle: Any, bar: Progress) -> bool:
         """Do what this process is for; returns whether Ctrl-C ended it."""
 
         known = len(oracle.record)
 
         def show(_: object = None) -> None:
-            bar.step(len(oracle.record) - known - bar.done, _best_so_far(oracle.record))
+            bar.step(len(oracle.record) - known - bar.done, self._best_so_far(oracle.record))
 
         tuner = PrecisionTuner(
             oracle, self.evaluator, self._price, self._directory, "oracle",
@@ -319,14 +326,6 @@ def samples_of(data: Any, model: KerasModel, name: str) -> Source:
     ):
         return open_data(data, shapes, labels=True)
     return ModelData.of(data, model.input_names, name).shaped(shapes)
-
-
-def _best_so_far(record: TrialRecord) -> str:
-    best, goal = record.best, record.goal
-    if best is None:
-        return "none good enough yet"
-    ratio = best.costs[goal.cost] / goal.reference
-    return f"best {ratio:.4f} of float's {cost_heading(goal.cost)}, accuracy {best.accuracy:.4f}"
 
 
 def _fingerprint(

@@ -160,3 +160,16 @@ def check_cost(name: str, known: Mapping[str, float]) -> None:
     if name not in known:
         hint = did_you_mean(name, known)
         raise ConfigError(f"cost of a search: got {name!r}; expected one of {list(known)}.{hint}")
+
+
+def score_heading(metric: str) -> str:
+    """What a search's score is called where people read.
+
+    Args:
+        metric: name of the figure that counts; a score is the figure itself or grows with it.
+
+    Example:
+        >>> score_heading("accuracy"), score_heading("mae")
+        ('accuracy', 'score by mae')
+    """
+    return metric if metric == "accuracy" else f"score by {metric}"
