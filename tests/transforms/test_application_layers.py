@@ -1,5 +1,6 @@
-"""ConvNeXt's own layers: LayerScale goes into the dense layer in front, StochasticDepth is a
-Dropout of whole images. Keras does not count them among its layers, so files need them named."""
+"""Layers of Keras' applications: LayerScale and the scale of a CustomScaleLayer go into kernels,
+StochasticDepth is a Dropout of whole images. Keras does not count them among its layers, so files
+need them named."""
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ GAMMA = np.array([0.5, -1, 2, 0], np.float32)
 
 
 def block(module):
-    """A branch as in ConvNeXt, added to its input."""
+    """A branch as in ConvNeXt, added to its input as in InceptionResNetV2."""
     own = application_layers(module)
     x = y = module.Input((6, 6, 4))
     for layer in (
@@ -24,7 +25,8 @@ def block(module):
         own["StochasticDepth"](0.25, name="depth"),
     ):
         y = layer(y)
-    model = module.Model(x, module.layers.Add()([x, y]))
+    y = module.layers.Conv2D(4, 1, name="conv")(y)
+    model = module.Model(x, own["CustomScaleLayer"](0.5, name="sum")([x, y]))
     model.get_layer("scale").set_weights([GAMMA])
     return model
 
@@ -41,7 +43,7 @@ def test_quantized_network_computes_the_same_and_exports(module, images, tmp_pat
     expected = np.asarray(model(images))
     assert np.abs(qmodel.predict(images, verbose=0) - expected).mean() < 0.06  # a step is 1/16
     kinds = [type(getattr(layer, "layer", layer)).__name__ for layer in qmodel.layers]
-    assert "LayerScale" not in kinds and "DepthwiseConv2D" not in kinds  # gamma is in the kernel
+    assert not {"LayerScale", "CustomScaleLayer", "DepthwiseConv2D"} & set(kinds)  # in kernels
     report = tfxp.export_tflite(qmodel, tmp_path / "block.tflite")
     assert report.self_check.differing == ()
 

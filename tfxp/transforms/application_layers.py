@@ -1,4 +1,4 @@
-"""Layers that Keras defines for its applications beside `keras.layers`: ConvNeXt's two."""
+"""Layers that Keras defines for its applications beside `keras.layers`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_NAMES = ("LayerScale", "StochasticDepth")
+#: An application whose module has them, and their names.
+_WHERE = {
+    "ConvNeXtTiny": ("LayerScale", "StochasticDepth"),
+    "InceptionResNetV2": ("CustomScaleLayer",),
+}
 
 
 def application_layers(module: ModuleType) -> dict[str, Any]:
@@ -15,5 +19,8 @@ def application_layers(module: ModuleType) -> dict[str, Any]:
     Args:
         module: tf_keras or Keras 3.
     """
-    convnext = sys.modules[module.applications.ConvNeXtTiny.__module__]
-    return {name: getattr(convnext, name) for name in _NAMES}
+    return {
+        name: getattr(sys.modules[getattr(module.applications, application).__module__], name)
+        for application, names in _WHERE.items()
+        for name in names
+    }

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.keras import keras, layers
-from tfxp.transforms.application_layers import application_layers
+from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
+from tfxp.transforms.normalize.applications import APPLICATION_LAYERS
 from tfxp.transforms.normalize.averages import mean_steps
 from tfxp.transforms.normalize.einsum import einsum_to_product
 from tfxp.transforms.normalize.function_calls import parts_of, plain_name
@@ -254,22 +254,6 @@ def _center_crop(graph: LayerGraph, number: int) -> None:
         spec.become(layers.Cropping2D([(both // 2, both - both // 2) for both in rest]))
 
 
-def _layer_scale(graph: LayerGraph, number: int) -> None:
-    """ConvNeXt's gamma * x per channel, which goes into the dense layer in front."""
-    spec = graph.layers[graph.calls[number].layer]
-    if spec.cls in application_layers(keras).values():
-        (gamma,) = spec.arrays().values()
-        spec.become(layers.Rescaling(gamma.tolist()))
-
-
-def _stochastic_depth(graph: LayerGraph, number: int) -> None:
-    """ConvNeXt's branches that training leaves out, an image at a time."""
-    spec, rank = graph.layers[graph.calls[number].layer], len(graph.input_shape(number))
-    if spec.cls in application_layers(keras).values():
-        shape = (None, *[1] * (rank - 1))
-        spec.become(layers.Dropout(spec.config["drop_path_rate"], noise_shape=shape))
-
-
 def _nothing(graph: LayerGraph, number: int) -> None:
     """Leave out what does nothing, unless it is all there is between an input and an output."""
     kind = graph.spec_of(graph.calls[number].refs()[0]).kind
@@ -326,6 +310,5 @@ _LAYERS: dict[str, Rewrite] = {
     "Normalization": normalization_of_other_axes,
     "LayerNormalization": layer_norm_of_several_axes,
     "Identity": _nothing,
-    "LayerScale": _layer_scale,
-    "StochasticDepth": _stochastic_depth,
+    **APPLICATION_LAYERS,
 }
