@@ -5,13 +5,10 @@ A class of the user's with the name of one of them may compute anything, and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tfxp.keras import keras, layers
 from tfxp.transforms.application_layers import application_layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
-
-Rewrite = Callable[[LayerGraph, int], None]
+from tfxp.transforms.normalize.steps import Rewrite
 
 
 def _of_keras(rewrite: Rewrite) -> Rewrite:

@@ -9,7 +9,7 @@ What does nothing is left out. The last layer keeps the name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,9 @@ from tfxp.transforms.normalize.pieces import (
 )
 from tfxp.transforms.normalize.running_sums import cumsum
 from tfxp.transforms.normalize.selections import COMPARISONS, gate, where
-from tfxp.transforms.normalize.steps import Step, follow
+from tfxp.transforms.normalize.steps import Rewrite, Step, follow
 from tfxp.transforms.refusals import NOT_READ, naming
 
-Rewrite = Callable[[LayerGraph, int], None]
 _LARGEST_POWER = 4
 _INFINITY = float("inf")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfxp.keras_types import KerasLayer
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Shape
+
+#: Changes the call of a number in a graph.
+Rewrite = Callable[[LayerGraph, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
