@@ -45,7 +45,6 @@ REFUSED = {
         "recurrent_activation is 'hard_sigmoid'; expected 'sigmoid'",
         {"recurrent_activation": "hard_sigmoid"},
     ),
-    "back": ("go_backwards is True; expected False", {"go_backwards": True}),
     "states": ("return_state is True; expected False", {"return_state": True}),
     "given": ("it is called with initial states; the operator starts from zero", {}),
     "shared": ("2 calls share it; give each call a layer", {}),
@@ -56,7 +55,7 @@ def test_what_the_operator_does_not_do_is_refused():
     """All reasons at once, one layer each."""
     x, h, c, ids = (keras.Input(shape) for shape in ((6, 3), (4,), (4,), (7,)))
     lstm = {name: layers.LSTM(4, name=name, **REFUSED[name][1]) for name in REFUSED}
-    results = [lstm[name](x) for name in ("relu", "hard", "back")]
+    results = [lstm[name](x) for name in ("relu", "hard")]
     results += [lstm["states"](x)[0], lstm["given"](x, initial_state=[h, c])]
     results += [lstm["shared"](x), lstm["shared"](layers.ReLU()(x))]
     words = layers.Embedding(11, 6, mask_zero=True, name="words")(ids)

@@ -201,7 +201,8 @@ def slicing(keras, layers):
     y = layers.Conv2D(4, 1)(x[:, 1:])
     y = y[:, ::2, -3:-1]
     z = y[:, 0, :, 1:3]
-    return keras.Model(inputs, [layers.Conv2D(3, 1)(y), layers.Dense(2)(z)])
+    w = layers.Dense(2)(y[..., ::-1][:, None, ..., 0])
+    return keras.Model(inputs, [layers.Conv2D(3, 1)(y), layers.Dense(2)(z), w])
 
 
 @case()

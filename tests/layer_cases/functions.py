@@ -34,7 +34,8 @@ def functions_of(keras):
         einsum=tf.einsum, roll=tf.roll, softmax=tf.nn.softmax,
         take=lambda x, places, axis: tf.gather(x, places, axis=axis),
         transpose=tf.transpose, swapaxes=swapaxes, moveaxis=moveaxis, cumsum=tf.cumsum,
-        where=tf.where, **composed.FUNCTIONS, threshold=composed.above, sigmoid=tf.sigmoid,
+        where=tf.where, var=tf.math.reduce_variance, std=tf.math.reduce_std,
+        **composed.FUNCTIONS, threshold=composed.above, sigmoid=tf.sigmoid,
     )  # fmt: skip
 
 
@@ -121,6 +122,21 @@ def sums_and_extremes(keras, layers):
     means = [f.mean(y, 1), f.mean(y, (1, 3), keepdims=True), f.sum(y, (1, 2)), f.sum(y, -1)]
     extremes = [f.max(y, -1), f.amax(y, (1, 2)), f.min(y, (1, 2)), f.amin(y, 2, keepdims=True)]
     return keras.Model(x, [*means, *extremes])
+
+
+@case()
+def variances(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y = layers.Conv2D(4, 1)(x)
+    return keras.Model(x, [f.var(y, (1, 2)), f.var(y, -1, keepdims=True), f.var(y, (1, 3))])
+
+
+@case("keras")
+def deviations(keras, layers):
+    """Statistics of steps, as networks that recognize speakers pool them."""
+    f, x = functions_of(keras), keras.Input((9, 4))
+    y = layers.Conv1D(5, 3, activation="relu")(x)
+    return keras.Model(x, layers.Dense(3)(layers.Concatenate()([f.mean(y, 1), f.std(y, 1)])))
 
 
 @case()

@@ -55,6 +55,14 @@ def normed_attention(keras, layers):
 
 
 @case("keras")
+def group_normalization(keras, layers):
+    return chain(
+        keras, layers.Conv2D(6, 3), layers.GroupNormalization(3), layers.Activation("silu"),
+        layers.Conv2D(4, 1), layers.GroupNormalization(-1, scale=False), shape=(6, 5, 3),
+    )  # fmt: skip
+
+
+@case("keras")
 def time_distributed(keras, layers):
     x = inputs = keras.Input((4, 8, 6, 3))
     x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)

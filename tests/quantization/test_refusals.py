@@ -21,8 +21,8 @@ def functional(function, shape=(6, 6, 4)):
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        (lambda: functional(lambda x: layers.Dot(2, normalize=True, name="odd")([x, x]), (5, 3)),
-         r"odd \(Dot\): axes=2, normalize=True; expected normalize=False"),
+        (lambda: functional(lambda x: layers.Dot(3, name="odd")([x, x])),
+         r"odd \(Dot\): axes=3; expected tensors of rank 2 or 3, and axes behind the batch"),
         (lambda: functional(lambda x: layers.Attention(True, name="odd")([x, x]), (5, 3)),
          r"odd \(Attention\): use_scale=True, score_mode=dot; expected"),
         (lambda: of(layers.Rescaling(np.ones((6, 1)).tolist(), name="odd")),
@@ -31,7 +31,7 @@ def functional(function, shape=(6, 6, 4)):
          r"odd \(SeparableConv2D\): data_format=channels_first; expected channels_last"),
         (lambda: of(layers.UnitNormalization(1, name="odd")), r"odd .*called with axis=1"),
         (lambda: of(layers.CenterCrop(9, 9, name="odd")), r"odd \(CenterCrop\): height=9, width=9"),
-        (lambda: of(layers.GroupNormalization(1, name="odd")), r"odd .*: Keras' layer has no rule"),
+        (lambda: of(layers.LocallyConnected2D(1, 1, name="odd")), r"odd .*: Keras' layer has no "),
         (lambda: of(layers.Lambda(lambda x: x, name="odd")), r"odd \(Lambda\): code of your own"),
         (lambda: functional(lambda x: tf.pad(x, [[1, 0], [0, 0], [0, 0], [0, 0]])),
          r"TFOpLambda pad\): called with \[\[1, 0\]"),

@@ -26,7 +26,7 @@ def main(directory, method, log, delay, patience=10.0):
     Args:
         directory, method: of the search.
         log: file that gets a line before and after every evaluation.
-        delay: seconds that every evaluation takes longer, or a path that it waits for.
+        delay: seconds that every evaluation takes longer.
         patience: seconds that a chief lets a worker be silent.
     """
     evaluate = FastEvaluator.evaluate
@@ -39,11 +39,7 @@ def main(directory, method, log, delay, patience=10.0):
 
     def slow(self, pmap, at_least=None):
         write("begin", pmap)
-        if isinstance(delay, float | int):
-            time.sleep(delay)
-        else:
-            while not delay.exists():
-                time.sleep(0.05)
+        time.sleep(delay)
         score = evaluate(self, pmap, at_least)
         write("end", pmap)
         return score

@@ -132,6 +132,7 @@ LAYERS: dict[str, LayerRole] = {
     "Softmax": LayerRole(UNARY, LayerKind.SOFTMAX, accepts=_last_axis),
     # in float between quantized tensors, weights on grids
     "LayerNormalization": LayerRole(IN_FLOAT, LayerKind.NORMALIZATION, (WeightSpec("gamma"),)),
+    "GroupNormalization": LayerRole(IN_FLOAT, LayerKind.NORMALIZATION, (WeightSpec("gamma"),)),
     "Embedding": LayerRole(IN_FLOAT, LayerKind.EMBEDDING, (WeightSpec("embeddings"),)),
     "SimpleRNN": _recurrent(),
     "LSTM": LayerRole(IN_FLOAT, LayerKind.RECURRENT, finds_weights=True, one_format=True),

@@ -16,7 +16,7 @@ from tfxp.transforms.refusals import BEFORE_MODELS, TO_THE_DATA
 _TAKEN: dict[str, tuple[tuple[str, ...], str]] = {
     "Normalization": (("axis",), "axes of known size, adapted or given a mean and a variance"),
     "Rescaling": (("scale", "offset"), "one number, or one per channel"),
-    "Dot": (("axes", "normalize"), "normalize=False and axes of vectors, or of rank 3"),
+    "Dot": (("axes",), "tensors of rank 2 or 3, and axes behind the batch"),
     "Attention": (
         ("use_scale", "score_mode"),
         "scores by plain products, without a scale, a mask or scores among the outputs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,9 +60,15 @@ def _refuse_reshape(spec: LayerSpec, call: Call) -> str | None:
 @writes("Flatten", "Reshape", operators="RESHAPE", refuses=_refuse_reshape)
 def write_reshape(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
     """The same elements in another shape; the batch stays free, or the one unknown size does."""
-    shape = np.array(builder.signature(call.output_shapes[0]), np.int32)
-    target = builder.constant(f"{spec.name}/shape", shape, "INT32")
-    one_to_one(builder, number, call, spec, "RESHAPE", [target], {"new_shape": shape})
+    shape = call.output_shapes[0]
+    builder.put(number, _reshaped(builder, builder.read(call)[0], spec.name, shape))
+
+
+def _reshaped(builder: GraphBuilder, source: Value, name: str, shape: Shape) -> Value:
+    sizes = np.array(builder.signature(shape), np.int32)
+    target = builder.constant(f"{name}/shape", sizes, "INT32")
+    output = builder.activation(name, shape, source.fmt)
+    return builder.emit("RESHAPE", [source.index, target], output, {"new_shape": sizes})
 
 
 @writes("ZeroPadding1D", "ZeroPadding2D", operators="PAD")
@@ -116,36 +123,59 @@ def write_cropping(builder: GraphBuilder, number: int, call: Call, spec: LayerSp
 
 
 def _refuse_slice(spec: LayerSpec, call: Call) -> str | None:
-    if _ranges(call) is None:
+    if _index(call) is None:
         return f"index {index_of(call)!r}; expected constant numbers and slices of samples"
     return None
 
 
-@writes("SlicingOpLambda", operators="STRIDED_SLICE", refuses=_refuse_slice)
+@writes("SlicingOpLambda", operators="STRIDED_SLICE, or RESHAPE", refuses=_refuse_slice)
 def write_slice(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec) -> None:
-    """x[:, 1:] and the like."""
-    found = _ranges(call)
-    assert found is not None  # checked before building
-    _cut(builder, number, call, spec, *found)
+    """x[:, 1:] and the like; axes that the index adds are a RESHAPE behind the cut."""
+    index = _index(call)
+    assert index is not None  # checked before building
+    if not index.added:
+        _cut(builder, number, call, spec, index.ranges, index.taken)
+        return
+    source, shape = builder.read(call)[0], call.output_shapes[0]
+    if index.taken or any(item != _WHOLE for item in index.ranges):
+        inner = tuple(size for axis, size in enumerate(shape) if axis not in index.added)
+        name = f"{spec.name}_cut"
+        part = builder.activation(name, inner, source.fmt)
+        source = cut(builder, source, part, name, index.ranges, index.taken)
+    builder.put(number, _reshaped(builder, source, spec.name, shape))
 
 
-def _ranges(call: Call) -> tuple[list[Range], int] | None:
-    """What an index cuts along each axis, and a bit for each axis that it takes away."""
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """`x[…]` in parts: the cut along every axis of x, a bit for each axis that goes, and the
+    output's axes that are new."""
+
+    ranges: list[Range]
+    taken: int
+    added: list[int]
+
+
+def _index(call: Call) -> _Index | None:
+    """The index of a call; None where no integer operator cuts so."""
     ranges: list[Range] = []
-    taken = 0
+    taken, axis, added = 0, 0, []
     for item in index_of(call):
-        if isinstance(item, slice):
+        if item is None:
+            added.append(axis)
+            axis += 1
+        elif isinstance(item, slice):
             parts = (item.start, item.stop, item.step)
             if not all(part is None or isinstance(part, int) for part in parts):
                 return None
             ranges.append((item.start, item.stop, 1 if item.step is None else item.step))
+            axis += 1
         elif isinstance(item, int) and not isinstance(item, bool):
             taken |= 1 << len(ranges)
             ranges.append((item, item + 1 or None, 1))
         else:
             return None
-    whole_samples = bool(ranges) and ranges[0] == _WHOLE and not taken & 1
-    return (ranges, taken) if whole_samples else None
+    whole_samples = bool(ranges) and ranges[0] == _WHOLE and not taken & 1 and 0 not in added
+    return _Index(ranges, taken, added) if whole_samples else None
 
 
 def _cut(

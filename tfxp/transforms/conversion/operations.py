@@ -199,6 +199,8 @@ OPERATIONS: dict[str, Operation] = {
     "Flip": _flipped,
     "Mean": _reduced(tf.reduce_mean),
     "Sum": _reduced(tf.reduce_sum),
+    "Var": _reduced(tf.math.reduce_variance),
+    "Std": _reduced(tf.math.reduce_std),
     "Max": _reduced(tf.reduce_max),
     "Min": _reduced(tf.reduce_min),
     "Amax": _reduced(tf.reduce_max),

@@ -3,6 +3,7 @@
     max(x, c) = relu(x - c) + c            min(x, c) = c - relu(c - x)
     |x| = max(x, -x)                       x^2 = x * x,  (x - y)^2 likewise
     sum(x) = n * mean(x)                   c / x = c * reciprocal(x)
+    variance(x) = mean((x - mean(x))^2)
 
 What does nothing is left out. The last layer keeps the name.
 """
@@ -190,6 +191,31 @@ def _average(total: bool) -> Rewrite:
     return rewrite
 
 
+def _spread(root: bool) -> Rewrite:
+    """tf.math.reduce_variance, or tf.math.reduce_std, along any axes of the sample."""
+
+    def rewrite(graph: LayerGraph, number: int) -> None:
+        call, spec, use = parts_of(graph, number)
+        axes, shape, output = use.axes(1), use.inputs[0], graph.shape_of(Ref(number))
+        kept = tuple(1 if axis in (axes or ()) else size for axis, size in enumerate(shape))
+        name = spec.name
+        centre = mean_steps(f"{name}_centre", shape, axes, kept) if axes else []
+        steps = mean_steps(name, shape, axes, output) if axes else []
+        if not centre or not steps:
+            return
+        source = mean = call.refs()[0]
+        for step in centre:
+            mean = graph.append(step.layer, mean, shape=step.shape, **step.options)
+        distance = layers.Subtract(name=f"{name}_distance")
+        found = graph.append(distance, [source, mean], shape=shape)
+        call.read(graph.append(layers.Multiply(name=f"{name}_square"), [found, found], shape=shape))
+        if root:
+            steps.append(Step(function_spec(tf.sqrt, name), output))
+        follow(graph, number, steps)
+
+    return rewrite
+
+
 def _join(graph: LayerGraph, number: int) -> None:
     """tf.add_n."""
     call, spec, _ = parts_of(graph, number)
@@ -286,6 +312,8 @@ _FUNCTIONS: dict[str, Rewrite] = {
     "cumsum": cumsum,
     "reduce_sum": _average(total=True),
     "reduce_mean": _average(total=False),
+    "reduce_variance": _spread(root=False),
+    "reduce_std": _spread(root=True),
     "add_n": _join,
     "split": split,
     "unstack": unstack,

@@ -3,17 +3,26 @@
     Dot(axes=(i, j)):  sum over axis i of one and axis j of the other
     Attention:         softmax(q k') v
 
-Dot with normalisation, and Attention with a mask, a scale or another score, stay what they are.
+Dot with normalisation divides by the length along the axis first. Attention with a mask, a scale
+or another score stays what it is.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import tensorflow as tf
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
+
+# (batch, size) and (batch, rows, columns).
+_RANKS = (2, 3)
+_SIDES = ("left", "right")
 
 
 def dots_to_products(graph: LayerGraph) -> LayerGraph:
@@ -22,7 +31,7 @@ def dots_to_products(graph: LayerGraph) -> LayerGraph:
     for number, _, spec in graph.in_order():
         if len(graph.uses(spec.name)) > 1:
             continue
-        if spec.kind == "Dot" and not spec.config["normalize"]:
+        if spec.kind == "Dot":
             _rewrite_dot(graph, number, spec)
         elif spec.kind == "Attention" and spec.name not in masked:
             _rewrite_attention(graph, number, spec)
@@ -31,37 +40,56 @@ def dots_to_products(graph: LayerGraph) -> LayerGraph:
 
 
 def _rewrite_dot(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
+    """The product of two matrices, of which a vector is one of a single row."""
     call = graph.calls[number]
     refs = call.refs()
     shapes = [graph.shape_of(ref) for ref in refs]
-    ranks = {len(shape) for shape in shapes}
-    axes = spec.config["axes"]
-    first, second = (
-        int(axis) % len(shape) for axis, shape in zip(np.broadcast_to(axes, 2), shapes, strict=True)
-    )
-    if ranks == {3} and first and second:
-        options = {name: True for name, used in
-                   (("transpose_a", first == 1), ("transpose_b", second == 2)) if used}  # fmt: skip
+    axes = [int(axis) % len(shape) for axis, shape in
+            zip(np.broadcast_to(spec.config["axes"], 2), shapes, strict=True)]  # fmt: skip
+    if any(len(shape) not in _RANKS for shape in shapes) or not all(axes):
+        return
+    if spec.config["normalize"]:
+        refs = [
+            _unit_rows(graph, ref, axis, f"{spec.name}_{side}")
+            for ref, axis, side in zip(refs, axes, _SIDES, strict=True)
+        ]
+        axes = [len(shape) - 1 for shape in shapes]
+    matrices = [
+        _matrix(graph, ref, f"{spec.name}_{side}") for ref, side in zip(refs, _SIDES, strict=True)
+    ]
+    # A vector lies along the last axis of its row.
+    first, second = (2 if len(shape) == 2 else axis
+                     for axis, shape in zip(axes, shapes, strict=True))  # fmt: skip
+    options: dict[str, Any] = {name: True for name, used in
+               (("transpose_a", first == 1), ("transpose_b", second == 2)) if used}  # fmt: skip
+    if matrices == refs:
         spec.become(make_product(spec.name))
-        call.read(refs[0], b=refs[1], **options)
-    elif ranks == {2} and first and second:
-        _rewrite_vectors(graph, number, spec, refs, int(shapes[0][1] or 0))
-
-
-def _rewrite_vectors(
-    graph: LayerGraph, number: int, spec: LayerSpec, refs: list[Ref], size: int
-) -> None:
-    """The product of two vectors is that of matrices one row high."""
-    call = graph.calls[number]
-    rows = []
-    for ref, part in zip(refs, ("left", "right"), strict=True):
-        layer = layers.Reshape((1, size), name=f"{spec.name}_{part}")
-        rows.append(graph.append(layer, ref, shape=(None, 1, size)))
+        call.read(matrices[0], b=matrices[1], **options)
+        return
+    inner = [graph.shape_of(ref) for ref in matrices]
+    shape = (None, inner[0][3 - first], inner[1][3 - second])
     product = make_product(f"{spec.name}_product")
-    options = {"b": rows[1], "transpose_b": True}
-    result = graph.append(product, rows[0], shape=(None, 1, 1), **options)
-    spec.become(layers.Reshape((1,)))
+    result = graph.append(product, matrices[0], shape=shape, b=matrices[1], **options)
+    sizes = [-1 if size is None else size for size in graph.shape_of(Ref(number))[1:]]
+    spec.become(layers.Reshape(sizes))
     call.read(result)
+
+
+def _unit_rows(graph: LayerGraph, ref: Ref, axis: int, name: str) -> Ref:
+    """A tensor divided by its length along an axis, which becomes the last one."""
+    shape = graph.shape_of(ref)
+    if axis != len(shape) - 1:
+        swap = layers.Permute((2, 1), name=f"{name}_rows")
+        ref = graph.append(swap, ref, shape=(shape[0], shape[2], shape[1]))
+    return graph.append(function_spec(tf.math.l2_normalize, f"{name}_unit"), ref, axis=-1)
+
+
+def _matrix(graph: LayerGraph, ref: Ref, name: str) -> Ref:
+    shape = graph.shape_of(ref)
+    if len(shape) == 3:
+        return ref
+    layer = layers.Reshape((1, shape[1]), name=name)
+    return graph.append(layer, ref, shape=(None, 1, shape[1]))
 
 
 def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:

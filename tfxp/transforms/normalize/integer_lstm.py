@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.layer_graph import LayerGraph
 
@@ -32,15 +35,22 @@ def lstm_obstacle(graph: LayerGraph, name: str) -> str | None:
         >>> lstm_obstacle(LayerGraph.from_model(model), "lstm")
         'go_backwards is True; expected False'
     """
-    config = graph.layers[name].config
-    for setting, wanted in _SETTINGS.items():
-        got = config.get(setting, wanted)
-        if got != wanted:
-            known = function_name(got) if isinstance(got, dict) else got
-            return f"{setting} is {known!r}; expected {wanted!r}"
+    obstacle = setting_obstacle(graph.layers[name].config)
+    if obstacle is not None:
+        return obstacle
     uses = graph.uses(name)
     if len(uses) > 1:
         return f"{len(uses)} calls share it; give each call a layer"
     if len(graph.calls[uses[0]].refs()) > 1:
         return "it is called with initial states; the operator starts from zero"
+    return None
+
+
+def setting_obstacle(config: Mapping[str, Any]) -> str | None:
+    """Which setting of an LSTM layer the operator does not have; None if it has all."""
+    for setting, wanted in _SETTINGS.items():
+        got = config.get(setting, wanted)
+        if got != wanted:
+            known = function_name(got) if isinstance(got, dict) else got
+            return f"{setting} is {known!r}; expected {wanted!r}"
     return None

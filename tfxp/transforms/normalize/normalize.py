@@ -1,12 +1,15 @@
 """Rewrite a graph into the few layer forms that quantization knows.
 
 - tensors that no input changes are computed once (`constants`);
+- indices name every axis (`slices`);
 - functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`), or several of
   them (`compositions`);
 - means and lengths of channels take one form each (`channel_functions`), layer normalization is
   split into such steps (`layer_norm`);
 - attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
   product (`attention`, `dot_layers`, `matrix_products`);
+- an LSTM that reads from the end reads reversed steps, and a bidirectional one becomes two
+  (`bidirectional`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
@@ -34,6 +37,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.activations import rewrite_activations, split_activations
 from tfxp.transforms.normalize.affine import averages_to_sums
 from tfxp.transforms.normalize.attention import split_attention
+from tfxp.transforms.normalize.bidirectional import unroll_directions
 from tfxp.transforms.normalize.channel_functions import unify_channel_functions
 from tfxp.transforms.normalize.compositions import compose_functions
 from tfxp.transforms.normalize.constants import fold_constants
@@ -42,6 +46,7 @@ from tfxp.transforms.normalize.layer_norm import split_layer_norms
 from tfxp.transforms.normalize.matrix_products import unify_products
 from tfxp.transforms.normalize.separable import split_separable
 from tfxp.transforms.normalize.single_functions import unify_single_functions
+from tfxp.transforms.normalize.slices import write_out_ellipses
 from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
 from tfxp.transforms.normalize.spectral_norm import unwrap_spectral_norms
 from tfxp.transforms.normalize.tensor_functions import functions_to_layers
@@ -131,12 +136,14 @@ def _full_pools_to_means(graph: LayerGraph) -> LayerGraph:
 # In the order in which they are applied.
 _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     fold_constants,
+    write_out_ellipses,
     _split_shared,
     unwrap_spectral_norms,
     compose_functions,
     functions_to_layers,
     unify_products,
     dots_to_products,
+    unroll_directions,
     split_attention,
     unwrap_time_distributed,
     split_layer_norms,

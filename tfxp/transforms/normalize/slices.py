@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfxp.transforms.layer_graph import Call
+from tfxp.transforms.layer_graph import Call, LayerGraph, Shape
+
+
+def write_out_ellipses(graph: LayerGraph) -> LayerGraph:
+    """Replace every `...` by the slices it stands for, which `.keras` files can hold."""
+    for number, call, spec in graph.in_order():
+        if spec.kind == "SlicingOpLambda":
+            index, shape = index_of(call), graph.input_shape(number)
+            if shape and any(item is Ellipsis for item in index):
+                call.read(call.refs()[0], slice_spec=_written_out(index, shape))
+    return graph
+
+
+def _written_out(index: list[Any], shape: Shape) -> list[Any]:
+    place = next(i for i, item in enumerate(index) if item is Ellipsis)
+    missing = len(shape) - sum(item is not None and item is not Ellipsis for item in index)
+    items = [*index[:place], *[slice(None)] * missing, *index[place + 1 :]]
+    return [
+        {"start": item.start, "stop": item.stop, "step": item.step}
+        if isinstance(item, slice) else item
+        for item in items
+    ]  # fmt: skip
 
 
 def index_of(call: Call) -> list[Any]:

@@ -1,0 +1,101 @@
+"""LSTM layers that read the sequence from its end become ones that read it from its start.
+
+    LSTM(go_backwards)(x)      LSTM(x reversed)
+    Bidirectional(LSTM)(x)     LSTM(x) and LSTM(x reversed), the latter's steps reversed, merged
+
+Integer operators run forwards only, and reversing steps moves codes about. Layers with masks keep
+their form: steps that stand for nothing would come first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfxp.keras import layers
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.integer_lstm import setting_obstacle
+from tfxp.transforms.normalize.masks import mask_readers
+
+_MERGES = {
+    "concat": layers.Concatenate,
+    "sum": layers.Add,
+    "mul": layers.Multiply,
+    "ave": layers.Average,
+}
+# `x[:, ::-1]` as files keep it.
+_BACKWARDS = [
+    {"start": None, "stop": None, "step": None},
+    {"start": None, "stop": None, "step": -1},
+]
+
+
+def unroll_directions(graph: LayerGraph) -> LayerGraph:
+    """Rewrite every such layer that is called once; the last part keeps its name."""
+    masked = mask_readers(graph)
+    for number, call, spec in graph.in_order():
+        if len(graph.uses(spec.name)) > 1 or len(call.refs()) > 1 or spec.name in masked:
+            continue
+        if spec.kind == "LSTM" and _runs(spec.config, backwards=True):
+            call.read(_reversed(graph, call.refs()[0], f"{spec.name}_reversed"))
+            spec.config["go_backwards"] = False
+        elif spec.kind == "Bidirectional" and spec.config["merge_mode"] in _MERGES:
+            parts = _parts(spec)
+            if parts is not None:
+                _split(graph, number, spec, parts)
+    graph.sort()
+    return graph
+
+
+def _runs(config: dict[str, Any], *, backwards: bool) -> bool:
+    """Whether LiteRT has an LSTM with these settings but for the direction, which is this one."""
+    plain = setting_obstacle({**config, "go_backwards": False}) is None
+    return plain and config["go_backwards"] == backwards
+
+
+def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
+    """The layer of each direction; None where an integer operator does not compute both."""
+    forward = spec.config["layer"]
+    default = {**forward, "config": {**forward["config"], "go_backwards": True}}
+    backward = spec.config.get("backward_layer") or default
+    found = []
+    for written, side in ((forward, "forward"), (backward, "backward")):
+        config = dict(written["config"])
+        if written["class_name"] != "LSTM" or config.get("activity_regularizer") is not None:
+            return None
+        if not _runs(config, backwards=side == "backward"):
+            return None
+        prefix = f"{side}_layer."
+        trainable = spec.is_trainable and config["trainable"]
+        config |= {"name": f"{spec.name}_{side}", "go_backwards": False,
+                   "trainable": trainable and prefix[:-1] not in spec.frozen_parts}  # fmt: skip
+        part = LayerSpec(config["name"], layers.LSTM, config)
+        part.set_arrays(
+            {
+                name.removeprefix(prefix): weight
+                for name, weight in zip(spec.weight_names, spec.weights, strict=True)
+                if name.startswith(prefix)
+            }
+        )
+        found.append(part)
+    return found
+
+
+def _split(graph: LayerGraph, number: int, spec: LayerSpec, parts: list[LayerSpec]) -> None:
+    call = graph.calls[number]
+    forward, backward = parts
+    source, units = call.refs()[0], forward.config["units"]
+    steps = forward.config["return_sequences"]
+    shape = (*graph.shape_of(source)[:2], units) if steps else (None, units)
+    ahead = graph.append(forward, source, shape=shape)
+    reverse = _reversed(graph, source, f"{spec.name}_reversed")
+    back = graph.append(backward, reverse, shape=shape)
+    if steps:
+        back = _reversed(graph, back, f"{backward.name}_reversed")
+    spec.become(_MERGES[spec.config["merge_mode"]](name=spec.name))
+    spec.set_arrays({})
+    call.read([ahead, back])
+
+
+def _reversed(graph: LayerGraph, ref: Ref, name: str) -> Ref:
+    return graph.append(slicing_spec(name), ref, _BACKWARDS)
