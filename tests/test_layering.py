@@ -14,6 +14,7 @@ TOOLS = PACKAGE.parent / "tools"
 
 # Files that anybody may import.
 FREE = {
+    "autograph",
     "dependencies",
     "errors",
     "file_kind",

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from tfxp.autograph import leave_as_written
 from tfxp.dependencies import check_tf_keras, importing
 from tfxp.retracing import OwnRetracing
 
@@ -66,6 +67,7 @@ with contextlib.nullcontext() if _CHATTY or sys.stderr is None else _quiet_impor
         import tf_keras as keras
         from tf_keras import backend, layers
 
+leave_as_written()
 tf.get_logger().addFilter(OwnRetracing())
 # Exactness rests on float32 sums of whole numbers below 2^24; TensorFloat-32, the default of GPUs
 # that have it, keeps 10 bits of every factor.

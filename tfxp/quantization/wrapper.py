@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfxp.autograph import as_keras_calls
 from tfxp.keras import keras
 from tfxp.keras_types import KerasLayer, Training
 from tfxp.quantization.float_backward import call_with_float_backward
@@ -27,9 +28,6 @@ from tfxp.transforms.layer_graph import make_spec
 from tfxp.transforms.normalize.normalize import is_relu
 
 _register = keras.utils.register_keras_serializable(package="tfxp")
-# Quantizers have no Python branches for AutoGraph to read, which would take it a third of the time
-# in which a model is built.
-_as_written = tf.autograph.experimental.do_not_convert
 
 
 @_register
@@ -111,7 +109,6 @@ class FormatWrapper(QuantizeWrapperV2):
         training = keras.backend.learning_phase() if training is None else training
         return self.call_with(self.quantized_weights(training), inputs, training, **kwargs)
 
-    @_as_written
     def quantized_weights(self, training: Training = False) -> dict[str, tf.Tensor]:
         """Attribute path -> weight on its grid, for every weight that has a quantizer."""
         weights = {
@@ -137,7 +134,6 @@ class FormatWrapper(QuantizeWrapperV2):
             return [self._finish(inputs, first, training), *others]
         return self._finish(inputs, outputs, training)
 
-    @_as_written
     def _finish(self, inputs: tf.Tensor, outputs: tf.Tensor, training: Training,
                 **closed: bool) -> Any:  # fmt: skip
         """The layer's output on its grid, through what quantizes its gradient."""
@@ -171,7 +167,7 @@ class FormatWrapper(QuantizeWrapperV2):
                 _assign(self.layer, path, value)
             quantizer = self.quantize_config.output_quantizer
             if quantizer is None:
-                outputs = self.layer.call(inputs, **kwargs)
+                outputs = as_keras_calls(self.layer.call)(inputs, **kwargs)
             else:
                 outputs = quantizer.run_layer(self.layer, inputs, self.current_output(), **kwargs)
             lacks_bias = self.half_step is not None and not self._bias
@@ -293,7 +289,6 @@ class QuantizeInput(keras.layers.Layer):
         )
         self.built = True
 
-    @_as_written
     def call(self, inputs: tf.Tensor, training: Training = None) -> tf.Tensor:
         """The input on its grid."""
         training = keras.backend.learning_phase() if training is None else training

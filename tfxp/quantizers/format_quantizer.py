@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfxp.autograph import as_keras_calls
 from tfxp.formats import Format, format_of_scale
 from tfxp.keras import keras
 from tfxp.keras_types import KerasLayer, Training
@@ -81,7 +82,7 @@ class FormatQuantizer(Quantizer):
             variables: what `build` returned.
             kw: further arguments of the layer's call.
         """
-        return layer.call(inputs, **kw)
+        return as_keras_calls(layer.call)(inputs, **kw)
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: VariableOwner) -> Variables:
         """Create the variables; a wide 8-bit format until one is assigned.
