@@ -6,6 +6,7 @@ Usage:
   tools/bench_training.py            # the same architecture (MLPerf Tiny ResNet-8), random weights
   tools/bench_training.py --backprop --batch_size=64   # fixed-point back-propagation
   tools/bench_training.py --streamed --batch_size=64   # batches from a stream
+  tools/bench_training.py --first_calls --rounds=5     # until a new model has done something once
 
 Every round times each model once, in turn and from another start each time, so that whatever else
 the machine does meets all alike. A ratio is taken within a round; the median over rounds is
@@ -20,12 +21,16 @@ tensors in fixed point, with stochastic gradients, and in float under a Gradient
 With --streamed the first precision is fine-tuned by the steps of `fine_tune`, each with its batch
 fetched, from arrays in memory, from a `tf.data.Dataset` and from a mapped .npy file. "predict" is
 fetching the batch alone.
+
+With --first_calls every turn makes its model anew: "build" is quantizing it, or cloning the float
+one, "predict" and "train" are the first calls, whose graphs are traced.
 """
 
 from __future__ import annotations
 
 import atexit
 import dataclasses
+import functools
 import itertools
 import os
 import platform
@@ -33,7 +38,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +64,7 @@ _LEARNED = _FLAGS.DEFINE_boolean("learned", True, "Time the first precision, lea
 _OPTIMIZER = _FLAGS.DEFINE_enum("optimizer", "adam", ["adam", "sgd"], "Optimizer of the steps.")
 _BACKPROP = _FLAGS.DEFINE_boolean("backprop", False, "Time fixed-point back-propagation.")
 _STREAMED = _FLAGS.DEFINE_boolean("streamed", False, "Time fine-tuning from streams.")
+_FIRST = _FLAGS.DEFINE_boolean("first_calls", False, "Time what happens once for every model.")
 _SEED = _FLAGS.seed()
 _JSON = _FLAGS.json()
 
@@ -95,15 +101,24 @@ def main() -> None:
     if not any(_PRECISIONS.value):
         raise ConfigError("precisions: got none; expected shorthands such as w4a4,w8a8.")
     tf.get_logger().setLevel("ERROR")  # it takes several models for one that is traced often
-    kind = "backprop" if _BACKPROP.value else "streamed" if _STREAMED.value else "models"
-    rows = {"backprop": _backprop_rows, "streamed": _streamed_rows, "models": _rows}[kind]()
+    kinds = {"backprop": _BACKPROP, "streamed": _STREAMED, "first calls": _FIRST}
+    kind = next((name for name, flag in kinds.items() if flag.value), "models")
+    make_rows, make_bars = _KINDS[kind]
+    rows = make_rows()
     load = os.getloadavg()[0]
-    for what in ("train", "predict"):
-        _time(rows, what)
-    figures = {"machine": _machine(load), "rows": [_figures(row, rows[0]) for row in rows]}
-    bars = {"backprop": _backprop_bars, "streamed": _streamed_bars, "models": _bars}[kind]
-    figures["bars"] = bars(figures["rows"])
-    _print(figures)
+    if kind == "first calls":
+        columns = ("build", "predict", "train")
+        _time_in_order(rows, columns)
+    else:
+        columns = ("train", "predict")
+        for what in columns:
+            _time(rows, what)
+    figures = {
+        "machine": _machine(load),
+        "rows": [_figures(row, rows[0], columns) for row in rows],
+    }
+    figures["bars"] = make_bars(figures["rows"])
+    _print(figures, columns)
     if _JSON.value:
         write_json(_JSON.value, figures)
 
@@ -166,6 +181,32 @@ def _streamed_rows() -> list[Row]:
         qmodel = tfxp.quantize_model(model, _PRECISIONS.value[0], stats)
         rows.append(Row(name, _fetching_steps(qmodel, model, inputs, answers)))
     return rows
+
+
+def _first_rows() -> list[Row]:
+    """Models that every turn makes anew."""
+    model = _resnet8() if _MODEL.value is None else tfxp.load_model(_MODEL.value)
+    batch = _batch(model)
+    stats, loss = tfxp.measure_model(model, batch[0]), _loss(model, batch[1])
+    makers: dict[str, Callable[[], Any]] = {"float": lambda: keras.models.clone_model(model)}
+    for precision in _PRECISIONS.value:
+        makers[f"tfxp {precision}"] = functools.partial(
+            tfxp.quantize_model, model, precision, stats
+        )
+    if _TFMOT.value:
+        makers["tfmot 8-bit"] = lambda: _tfmot(model)
+    return [Row(name, _first_steps(make, loss, *batch)) for name, make in makers.items()]
+
+
+def _first_steps(
+    make: Callable[[], Any], loss: Any, x: np.ndarray, y: np.ndarray
+) -> dict[str, Step]:
+    made: dict[str, Step] = {}
+    return {
+        "build": lambda: made.update(_steps(make(), loss, x, y)),
+        "predict": lambda: made["predict"](),
+        "train": lambda: made["train"](),
+    }
 
 
 def _fetching_steps(qmodel: Any, teacher: Any, x: Any, y: Any) -> dict[str, Step]:
@@ -282,9 +323,21 @@ def _time(rows: list[Row], what: str) -> None:
             row.turn(what, _STEPS.value)
 
 
-def _figures(row: Row, reference: Row) -> dict[str, Any]:
+def _time_in_order(rows: list[Row], columns: Sequence[str]) -> None:
+    """All columns of a row, one after the other; the first round, which loads code, is not kept."""
+    for number in range(1 + _ROUNDS.value):
+        start = number % len(rows)
+        for row in rows[start:] + rows[:start]:
+            for what in columns:
+                row.turn(what, 1)
+    for row in rows:
+        for what in columns:
+            del row.wall[what][0], row.cpu[what][0]
+
+
+def _figures(row: Row, reference: Row, columns: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"name": row.name}
-    for what in ("train", "predict"):
+    for what in columns:
         for clock in ("wall", "cpu"):
             own, base = getattr(row, clock)[what], getattr(reference, clock)[what]
             ratios = [a / b for a, b in zip(own, base, strict=True)]
@@ -339,12 +392,12 @@ def _machine(load: float) -> dict[str, Any]:
     }
 
 
-def _print(figures: dict[str, Any]) -> None:
-    header = ["model", "train", "(quartiles)", "cpu", "ms", "predict", "(quartiles)", "cpu", "ms"]
+def _print(figures: dict[str, Any], columns: Sequence[str]) -> None:
+    header = ["model", *(cell for what in columns for cell in (what, "(quartiles)", "cpu", "ms"))]
     table = []
     for row in figures["rows"]:
         cells = [row["name"]]
-        for what in ("train", "predict"):
+        for what in columns:
             wall, cpu = row[f"{what}_wall"], row[f"{what}_cpu"]
             low, high = wall["quartiles"]
             cells += [f"{wall['ratio']:.2f}", f"{low:.2f} to {high:.2f}"]
@@ -354,6 +407,14 @@ def _print(figures: dict[str, Any]) -> None:
     print(", ".join(f"{key} {value}" for key, value in figures["machine"].items()))
     for bar, kept in figures["bars"].items():
         print(f"{bar}: {'yes' if kept else 'NO'}")
+
+
+_KINDS: dict[str, tuple[Callable[[], list[Row]], Callable[[Any], dict[str, bool]]]] = {
+    "models": (_rows, _bars),
+    "backprop": (_backprop_rows, _backprop_bars),
+    "streamed": (_streamed_rows, _streamed_bars),
+    "first calls": (_first_rows, lambda rows: {}),
+}
 
 
 def _resnet8() -> Any:
