@@ -91,6 +91,8 @@ FUNCTIONS: dict[str, Function] = {
     **{f"math.{name}": _two(name) for name in ("add", "subtract", "multiply", "maximum", "minimum",
                                               "greater")},
     **{f"math.reduce_{name}": _reduced(name) for name in ("max", "mean", "min", "sum")},
+    "math.reduce_variance": _reduced("var"),
+    "math.reduce_std": _reduced("std"),
     "__operators__.add": _two("add"),
     "__operators__.getitem": _slice,
     "math.truediv": _two("true_divide"),
