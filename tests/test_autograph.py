@@ -31,9 +31,8 @@ def test_nothing_of_ours_is_read(monkeypatch):
         return transform(self, function, *args)
 
     monkeypatch.setattr(api.PyToTF, "transform", spied)
-    x = np.random.default_rng(0).normal(size=(16, 6, 6, 3)).astype(np.float32)
-    model = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3, activation="relu"),
-                              layers.Flatten(), layers.Dense(3)])  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(16, 5)).astype(np.float32)
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(4, "relu"), layers.Dense(3)])
     qmodel = tfxp.quantize_model(model, "w4a4", tfxp.measure_model(model, x))
     fine_tune(qmodel, x, None, FineTuneSettings(1, batch_size=8), teacher=model)
     ours = [name for name in read if name.startswith("tfxp")]
