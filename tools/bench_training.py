@@ -29,15 +29,12 @@ one, "predict" and "train" are the first calls, whose graphs are traced.
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import functools
 import itertools
 import os
 import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +45,7 @@ import numpy as np
 
 import tfxp
 from tfxp import cli
+from tfxp.commands.turns import Row, Step, figures_of, time_column, time_in_order
 from tfxp.errors import ConfigError, ModelError
 from tfxp.files import write_json
 from tfxp.keras import keras, layers, tf
@@ -73,27 +71,6 @@ BACKPROP_BAR, PROBE_BAR = 1.60, 1.30
 STREAM_BAR = 1.10
 _SAMPLES = 4096  # of the set that is streamed
 _LEARNING_RATE = 1e-5  # small: what is timed must not drift into NaN or denormals
-_WARM_UP_STEPS = 3
-
-Step = Callable[[], Any]
-
-
-@dataclasses.dataclass
-class Row:
-    """Seconds of every turn of one model, wall time and processor time."""
-
-    name: str
-    steps: dict[str, Step]
-    wall: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    cpu: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-
-    def turn(self, what: str, count: int) -> None:
-        """Time `count` steps."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(count):
-            self.steps[what]()
-        self.cpu.setdefault(what, []).append((time.process_time() - cpu) / count)
-        self.wall.setdefault(what, []).append((time.perf_counter() - wall) / count)
 
 
 def main() -> None:
@@ -108,14 +85,14 @@ def main() -> None:
     load = os.getloadavg()[0]
     if kind == "first calls":
         columns = ("build", "predict", "train")
-        _time_in_order(rows, columns)
+        time_in_order(rows, columns, _ROUNDS.value)
     else:
         columns = ("train", "predict")
         for what in columns:
-            _time(rows, what)
+            time_column(rows, what, _ROUNDS.value, _STEPS.value)
     figures = {
         "machine": _machine(load),
-        "rows": [_figures(row, rows[0], columns) for row in rows],
+        "rows": [figures_of(row, rows[0], columns) for row in rows],
     }
     figures["bars"] = make_bars(figures["rows"])
     _print(figures, columns)
@@ -311,43 +288,6 @@ def _batch(model: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(classes) == 1 and classes[0] > 1:
         return x, random.integers(0, classes[0], count)
     return x, random.random((count, *classes), np.float32)
-
-
-def _time(rows: list[Row], what: str) -> None:
-    for row in rows:
-        for _ in range(_WARM_UP_STEPS):
-            row.steps[what]()
-    for number in range(_ROUNDS.value):
-        start = number % len(rows)
-        for row in rows[start:] + rows[:start]:
-            row.turn(what, _STEPS.value)
-
-
-def _time_in_order(rows: list[Row], columns: Sequence[str]) -> None:
-    """All columns of a row, one after the other; the first round, which loads code, is not kept."""
-    for number in range(1 + _ROUNDS.value):
-        start = number % len(rows)
-        for row in rows[start:] + rows[:start]:
-            for what in columns:
-                row.turn(what, 1)
-    for row in rows:
-        for what in columns:
-            del row.wall[what][0], row.cpu[what][0]
-
-
-def _figures(row: Row, reference: Row, columns: Sequence[str]) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": row.name}
-    for what in columns:
-        for clock in ("wall", "cpu"):
-            own, base = getattr(row, clock)[what], getattr(reference, clock)[what]
-            ratios = [a / b for a, b in zip(own, base, strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            result[f"{what}_{clock}"] = {
-                "ratio": middle,
-                "quartiles": [low, high],
-                "milliseconds": 1e3 * statistics.median(own),
-            }
-    return result
 
 
 def _bars(rows: list[dict[str, Any]]) -> dict[str, bool]:
