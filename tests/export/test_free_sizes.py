@@ -108,6 +108,16 @@ def test_operators_that_state_sizes_are_refused(layer):
         tfxp.export_tflite(qmodel, "never.tflite")
 
 
+def test_an_axis_beside_two_open_sizes_is_refused():
+    """RESHAPE works out one size of its output, not two."""
+    inputs = keras.Input((None, None, 2))
+    x = layers.Conv2D(2, 1)(inputs)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(x[:, None, :, ::2])))
+    qmodel = tfxp.quantize_model(model, tfxp.PrecisionMap.uniform("Q0.7", "Q3.4"))
+    with pytest.raises(ExportError, match="the size of its output is unknown"):
+        tfxp.export_tflite(qmodel, "never.tflite")
+
+
 def test_programs_with_static_memory_refuse_open_sizes(tmp_path):
     from tfxp.csource import write_c_source
 

@@ -123,9 +123,10 @@ def write_cropping(builder: GraphBuilder, number: int, call: Call, spec: LayerSp
 
 
 def _refuse_slice(spec: LayerSpec, call: Call) -> str | None:
-    if _index(call) is None:
+    index = _index(call)
+    if index is None:
         return f"index {index_of(call)!r}; expected constant numbers and slices of samples"
-    return None
+    return _refuse_reshape(spec, call) if index.added else None
 
 
 @writes("SlicingOpLambda", operators="STRIDED_SLICE, or RESHAPE", refuses=_refuse_slice)
