@@ -30,7 +30,7 @@ _BACKWARDS = [
 ]
 
 
-def unroll_directions(graph: LayerGraph) -> LayerGraph:
+def split_directions(graph: LayerGraph) -> LayerGraph:
     """Rewrite every such layer that is called once; the last part keeps its name."""
     masked = mask_readers(graph)
     for number, call, spec in graph.in_order():

@@ -37,7 +37,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.activations import rewrite_activations, split_activations
 from tfxp.transforms.normalize.affine import averages_to_sums
 from tfxp.transforms.normalize.attention import split_attention
-from tfxp.transforms.normalize.bidirectional import unroll_directions
+from tfxp.transforms.normalize.bidirectional import split_directions
 from tfxp.transforms.normalize.channel_functions import unify_channel_functions
 from tfxp.transforms.normalize.compositions import compose_functions
 from tfxp.transforms.normalize.constants import fold_constants
@@ -143,7 +143,7 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     functions_to_layers,
     unify_products,
     dots_to_products,
-    unroll_directions,
+    split_directions,
     split_attention,
     unwrap_time_distributed,
     split_layer_norms,
