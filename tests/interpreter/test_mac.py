@@ -1,6 +1,7 @@
 """Multiply-accumulate operators: against LiteRT, the twin against the definition, counts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from tests.interpreter.litert_oracle import Model, T, check_equal, draw, litert,
 from tests.interpreter.mac_cases import OURS_ALONE, SAME_EVERYWHERE, Case
 from tfxp.errors import UnsupportedOpError
 from tfxp.interpreter import Interpreter
+from tfxp.interpreter.compiled import layer as compiled_layer
+from tfxp.interpreter.compiled.planes_layout import WeightLists
 
 C = "TRANSPOSE_CONV"
 
@@ -81,6 +84,38 @@ def test_layers_that_multiply_everything(case, zeros, rng):
     """Dense or listing, by the zeros of each image: the same codes and counts."""
     x = drawn(case, rng, zeros)
     fast, fast_row = run(case, x, engine="fast")
+    slow, slow_row = run(case, x, engine="reference")
+    np.testing.assert_array_equal(fast, slow)
+    assert fast_row == slow_row
+    check_equal(case.model(), rng, "litert", [x])
+
+
+LISTED = [
+    # strides, taps, paddings; with and without whole blocks of pixels and channels
+    *(
+        Case(shape=(1, *size, channels), units=60, taps=taps, stride=stride, padding=padding)
+        for size, channels in (((17, 22), 3), ((19, 33), 18))
+        for taps in ((3, 3), (2, 5), (1, 1))
+        for stride in (1, 2, 3)
+        for padding in (0, 1)
+    ),
+    Case(shape=(1, 40, 40, 16), units=60, taps=(8, 8), stride=8, padding=1),
+    Case(shape=(1, 30, 31, 20), units=60, stride=2, x="UINT8", w="UINT8", per_channel=False),
+    Case(shape=(1, 30, 31, 20), units=60, stride=2, groups=2, activation=1),
+    Case(shape=(1, 30, 31, 6), units=60, stride=2, x="INT16", bias="INT64"),
+]
+
+
+@pytest.mark.parametrize("case", LISTED, ids=str)
+def test_weights_that_are_listed(case, rng, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        compiled_layer, "WeightLists", lambda *taken: made.append(WeightLists(*taken)) or made[-1]
+    )
+    case = replace(case, weight_zeros=0.97)
+    x = drawn(case, rng, zeros=0.0)
+    fast, fast_row = run(case, x, engine="fast")
+    assert made, "the layer does not list its weights"
     slow, slow_row = run(case, x, engine="reference")
     np.testing.assert_array_equal(fast, slow)
     assert fast_row == slow_row

@@ -34,39 +34,53 @@ from tfxp.interpreter.compiled.microkernel_turn import (
 
 
 @inlined
-def _lay_out(image_at: int, record: Any, planes_at: int) -> None:
-    """Codes of an image minus their zero, channel by channel, between zeros."""
-    height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
-    zero, kind = record[R.INPUT_ZERO], record[R.CODE_KIND]
-    plane, row = record[R.PLANE], record[R.PLANE_ROW]
-    top, left = record[R.PAD_ABOVE], record[R.PAD_LEFT]
-    planes = shorts_at(planes_at)
-    fill_ints(planes_at, (channels * plane + PIXELS) // 2, 0)
-    codes, wide = bytes_at(image_at), shorts_at(image_at)
-    in_blocks = kind != R.WIDE and width >= CODE_PIXELS and channels >= CODE_CHANNELS
-    flip = -128 if kind == R.UNSIGNED else 0
-    for y in range(height if in_blocks else 0):
+def _lay_out_row(from_at: int, record: Any, to_at: int, pixels: int) -> None:
+    """Codes of every STEP_X-th pixel of a row minus their zero, channel by channel."""
+    channels, plane = record[R.CHANNELS], record[R.PLANE]
+    zero, kind, between = record[R.INPUT_ZERO], record[R.CODE_KIND], record[R.STEP_X] * channels
+    if kind != R.WIDE and pixels >= CODE_PIXELS and channels >= CODE_CHANNELS:
+        flip = -128 if kind == R.UNSIGNED else 0
         # Blocks at the end of a row or of a pixel reach back over what is done.
         for c in range(0, channels, CODE_CHANNELS):
             channel = min(c, channels - CODE_CHANNELS)
-            for x in range(0, width, CODE_PIXELS):
-                pixel = min(x, width - CODE_PIXELS)
+            for x in range(0, pixels, CODE_PIXELS):
+                pixel = min(x, pixels - CODE_PIXELS)
                 turn_codes(
-                    image_at + (y * width + pixel) * channels + channel, channels,
-                    planes_at + 2 * (channel * plane + (y + top) * row + left + pixel), 2 * plane,
-                    flip, zero + flip,
+                    from_at + pixel * between + channel, between,
+                    to_at + 2 * (channel * plane + pixel), 2 * plane, flip, zero + flip,
                 )  # fmt: skip
-    for y in range(0 if in_blocks else height):
-        for c in range(channels):
-            to, source = c * plane + (y + top) * row + left, y * width * channels + c
-            for x in range(width):
-                at = source + x * channels
-                if kind == R.WIDE:
-                    planes[to + x] = wide[at] - zero
-                elif kind == R.UNSIGNED:
-                    planes[to + x] = np.int64(np.uint8(codes[at])) - zero
-                else:
-                    planes[to + x] = np.int64(codes[at]) - zero
+        return
+    planes, codes, wide = shorts_at(to_at), bytes_at(from_at), shorts_at(from_at)
+    for c in range(channels):
+        for x in range(pixels):
+            at, to = x * between + c, c * plane + x
+            if kind == R.WIDE:
+                planes[to] = wide[at] - zero
+            elif kind == R.UNSIGNED:
+                planes[to] = np.int64(np.uint8(codes[at])) - zero
+            else:
+                planes[to] = np.int64(codes[at]) - zero
+
+
+@inlined
+def _lay_out(image_at: int, record: Any, planes_at: int) -> None:
+    """Codes of an image minus their zero, phase by phase of each channel, between zeros."""
+    height, width, channels = record[R.HEIGHT], record[R.WIDTH], record[R.CHANNELS]
+    phase_plane, row = record[R.PHASE_PLANE], record[R.PLANE_ROW]
+    step_y, step_x, phases_x = record[R.STEP_Y], record[R.STEP_X], record[R.PHASES_X]
+    top, left, size = record[R.PAD_ABOVE], record[R.PAD_LEFT], code_bytes(record)
+    fill_ints(planes_at, (channels * record[R.PLANE] + PIXELS) // 2, 0)
+    for y in range(height):
+        phase_y, down = (y + top) % step_y, (y + top) // step_y
+        if phase_y < record[R.PHASES_Y] and down < record[R.PLANE_ROWS]:
+            for phase_x in range(phases_x):
+                # The first pixel of this phase, and how many follow that a window reads.
+                x = (phase_x - left) % step_x
+                right = (x + left) // step_x
+                pixels = min((width - x + step_x - 1) // step_x, row - right)
+                to = (phase_y * phases_x + phase_x) * phase_plane + down * row + right
+                from_at = image_at + size * (y * width + x) * channels
+                _lay_out_row(from_at, record, planes_at + 2 * to, pixels)
 
 
 @inlined

@@ -28,9 +28,11 @@ Record = NDArray[np.int64]
 
 #: Listing weights: codes of a plane and of a row of it; padding above and to the left; pixels from
 #: first to last; addresses of list starts, distances, weights and start values; record and kernel
-#: for listing activations, and the share of them (in SHARE) up to which that is taken.
+#: for listing activations, and the share of them (in SHARE) up to which that is taken; codes and
+#: rows of a phase's plane; strides, and phases that windows read, of both directions.
 (PLANE, PLANE_ROW, PAD_ABOVE, PAD_LEFT, SPAN, LIST_STARTS, DISTANCES, LISTED_WEIGHTS, LIST_BIAS,
- SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE) = range(10, 22)  # fmt: skip
+ SCATTER_RECORD, SCATTER_KERNEL, SCATTER_SHARE, PHASE_PLANE, PLANE_ROWS, STEP_Y, STEP_X, PHASES_Y,
+ PHASES_X) = range(10, 28)  # fmt: skip
 
 #: Multiplying everything: rows of codes and how many are in each; addresses of weights and start
 #: values; groups of codes in a row of a window; rows of a window; bytes from an output row, a row
@@ -47,10 +49,10 @@ Record = NDArray[np.int64]
 
 #: The visit table: addresses of the classes of rows, of columns in the order of their classes, and
 #: of where each of these classes begins and the last one ends; numbers of classes; address of MACs.
-ROW_CLASS, COLUMN_ORDER, COLUMN_STARTS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(24, 30)
+ROW_CLASS, COLUMN_ORDER, COLUMN_STARTS, ROW_CLASSES, COLUMN_CLASSES, VISIT_MACS = range(28, 34)
 
 #: Addresses of the kernels that requantize and that count; pixels that are requantized in one go.
-STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(30, 33)
+STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(34, 37)
 
 #: The requantizer: accumulators per pixel; which of `arithmetic.MODES`; zero point; limits; limits
 #: of the type, and which of those count as saturation; addresses of scales in both floats,
@@ -59,16 +61,16 @@ STORE_KERNEL, COUNT_KERNEL, RUN_PIXELS = range(30, 33)
 #: halves away from zero, limits in int32.
 (PADDED, MODE, ZERO, LOW, HIGH, TYPE_LOW, TYPE_HIGH, COUNT_LOW, COUNT_HIGH, SCALES32, SCALES64,
  MULTIPLIERS, SHIFTS, LATE_BIAS, FLOAT_LIMITS, MULTIPLIERS32, LEFT32, RIGHT32, AWAY32,
- INT_LIMITS) = range(33, 53)  # fmt: skip
+ INT_LIMITS) = range(37, 57)  # fmt: skip
 
 #: Byte offsets of the parts of scratch memory, and its size.
 (SUMS_PART, VISITS_PART, POSITIONS_PART, VALUES_PART, STARTS_PART, OFFSETS_PART,
- ACCUMULATORS_PART) = range(53, 60)  # fmt: skip
+ ACCUMULATORS_PART) = range(57, 64)  # fmt: skip
 PLANES_PART, TILE_PART = POSITIONS_PART, VALUES_PART
-SCRATCH_BYTES = 60
+SCRATCH_BYTES = 64
 
 #: Length of every record.
-LENGTH = 61
+LENGTH = 65
 
 #: int32 elements of SUMS_PART: five of 16 lanes, then five of 8; see
 #: `microkernel_store.store_vectors`.
@@ -112,7 +114,7 @@ def make_record(fields: Mapping[int, int]) -> Record:
     Example:
         >>> record = make_record({HEIGHT: 5, CODE_KIND: WIDE})
         >>> int(record[HEIGHT]), int(record[CODE_KIND]), record.size
-        (5, 2, 61)
+        (5, 2, 65)
     """
     record = np.zeros(LENGTH, np.int64)
     for place, value in fields.items():
