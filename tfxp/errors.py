@@ -126,6 +126,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def check_kind(
+    value: object,
+    kinds: type | tuple[type, ...],
+    name: str,
+    expected: str,
+    error: type[TfxpError] = ConfigError,
+) -> None:
+    """Complain about an argument of another type.
+
+    Args:
+        value: the argument.
+        kinds: types that it may have.
+        name: of the argument, for the message.
+        expected: the same for people.
+        error: class of the complaint.
+
+    Raises:
+        TfxpError: the argument has none of these types.
+
+    Example:
+        >>> check_kind(8, str, "precision", "a shorthand such as 'w8a8'", PrecisionError)
+        Traceback (most recent call last):
+        tfxp.errors.PrecisionError: precision: got int; expected a shorthand such as 'w8a8'.
+    """
+    if not isinstance(value, kinds):
+        raise error(f"{name}: got {type(value).__name__}; expected {expected}.")
+
+
 def check_fields(
     where: str, data: object, known: Iterable[str], error: type[TfxpError] = ConfigError
 ) -> None:

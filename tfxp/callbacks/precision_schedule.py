@@ -61,8 +61,7 @@ class PrecisionSchedule(keras.callbacks.Callback):
             )
         self.schedule = dict(sorted(schedule.items()))
         for precision in self.schedule.values():
-            if isinstance(precision, str):
-                PrecisionMap.parse(precision)  # complains about what it cannot read
+            PrecisionMap.of(precision)  # complains about what it cannot read
         self._stats, self._fit = stats, fit
         self._supports_tf_logs = True
         self._log = EventLog(log_dir, "precision", tensorboard)

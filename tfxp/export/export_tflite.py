@@ -13,7 +13,7 @@ import numpy as np
 from tfxp.comparison.portability import Verdict, not_portable
 from tfxp.data.model_notes import notes_of
 from tfxp.data.named_inputs import InputSignature
-from tfxp.errors import ConfigError, ExportError
+from tfxp.errors import ConfigError, ExportError, OutputError, check_kind
 from tfxp.export.check_exportable import check_exportable
 from tfxp.export.exactness_notes import exactness_notes
 from tfxp.export.graph_builder import GraphBuilder
@@ -146,6 +146,7 @@ def export_tflite(
         0
     """
     asked = _asked_runtimes(runtime, runtimes, verify is not None)
+    check_kind(path, (str, os.PathLike), "path", "where to write the file", OutputError)
     check_writable(path)
     network = read_network(qmodel)
     check_exportable(network)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfxp.errors import ModelError, TfliteFormatError
+from tfxp.errors import ModelError, TfliteFormatError, check_kind
 from tfxp.file_kind import file_kind, is_keras
 from tfxp.graph.element_types import (
     OPAQUE,
@@ -87,6 +87,8 @@ def read_tflite(path_or_bytes: str | os.PathLike[str] | bytes | bytearray) -> In
 
 
 def _load(path: str | os.PathLike[str]) -> bytes:
+    expected = "the path of a .tflite file, or its content in bytes"
+    check_kind(path, (str, os.PathLike), "model file", expected, ModelError)
     try:
         if Path(path).stat().st_size > MAX_FILE_BYTES:
             raise ModelError(f"size of {path}: got more than {MAX_FILE_BYTES} bytes")

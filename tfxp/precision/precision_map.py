@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfxp.errors import PrecisionError, check_fields
+from tfxp.errors import PrecisionError, check_fields, check_kind
 from tfxp.files import read_json, write_text
 from tfxp.precision.layer_precision import FLOAT, LayerPrecision
 from tfxp.precision.selectors import KEPT, KEPT_BITS, check_rule_keys, rule_targets
@@ -96,6 +96,23 @@ class PrecisionMap:
             }
         default = LayerPrecision(weights, activations, per_channel=per_channel)
         return cls(default, edges)
+
+    @classmethod
+    def of(cls, precision: PrecisionMap | str) -> PrecisionMap:
+        """The map itself, or what `parse` makes of a text.
+
+        Raises:
+            PrecisionError: neither a map nor a text, or a text that cannot be read.
+
+        Example:
+            >>> PrecisionMap.of("w2a4") == PrecisionMap.of(PrecisionMap.parse("w2a4"))
+            True
+        """
+        if isinstance(precision, str):
+            return cls.parse(precision)
+        expected = "a tfxp.PrecisionMap or a shorthand such as 'w8a8'"
+        check_kind(precision, PrecisionMap, "precision", expected, PrecisionError)
+        return precision
 
     @classmethod
     def parse(cls, text: str) -> PrecisionMap:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from tfxp.data.model_notes import keep_notes, read_notes
-from tfxp.errors import ModelError
+from tfxp.errors import ModelError, check_kind
 from tfxp.file_kind import file_kind, is_keras
 from tfxp.keras import keras, keras3
 from tfxp.keras_types import KerasModel
@@ -51,6 +51,7 @@ def load_model(
     Example:
         >>> model = tfxp.load_model("resnet8.h5")  # doctest: +SKIP
     """
+    check_kind(path, (str, os.PathLike), "model", f"the path of {_KINDS}", ModelError)
     name = os.fspath(path)
     if not os.path.exists(name):
         raise ModelError(f"model {name!r}: no such file; expected {_KINDS}.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfxp.data.model_notes import keep_notes, notes_of
 from tfxp.devices import scope_of
-from tfxp.errors import PrecisionError
+from tfxp.errors import PrecisionError, check_kind
 from tfxp.keras_types import KerasModel
 from tfxp.precision import ModelStats, PrecisionMap
 from tfxp.quantization.annotated.annotations import annotations_of
@@ -70,8 +70,10 @@ def quantize_model(
         >>> tfxp.quantize_model(model, pmap).predict(np.ones((1, 4)), verbose=0).shape
         (1, 3)
     """
-    if isinstance(precision, str):
-        precision = PrecisionMap.parse(precision)
+    precision = PrecisionMap.of(precision)
+    if stats is not None:
+        expected = "what tfxp.measure_model(model, samples) returns"
+        check_kind(stats, ModelStats, "stats", expected, PrecisionError)
     if precision.rounding is None:
         precision = dataclasses.replace(precision, rounding=rounding)
     notes = notes_of(model)

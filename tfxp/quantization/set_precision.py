@@ -110,9 +110,8 @@ class PrecisionSetter:
         Raises:
             PrecisionError: the map does not fit the model.
         """
-        if isinstance(precision, str):
-            precision = PrecisionMap.parse(precision)
-        formats = self._resolver.resolve(in_parts(self.plan, precision))
+        parts = in_parts(self.plan, PrecisionMap.of(precision))
+        formats = self._resolver.resolve(parts)
         structure = tuple(_structure(layer) for layer in formats.values())
         if structure not in self._accepted:
             _require_same_structure(self._network.with_formats(formats), backward_of(self._qmodel))

@@ -70,8 +70,7 @@ class FormatScheme(QuantizeScheme):
         fold_batch_norm: bool = True,
         fit: str = "mse",
     ) -> None:
-        parsed = PrecisionMap.parse(precision) if isinstance(precision, str) else precision
-        self.precision, self.stats = parsed, stats
+        self.precision, self.stats = PrecisionMap.of(precision), stats
         self.fold_batch_norm, self.fit = fold_batch_norm, fit
 
     def get_layout_transformer(self) -> QuantizeLayoutTransform:

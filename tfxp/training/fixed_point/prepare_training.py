@@ -74,9 +74,7 @@ def prepare_training(
         script does it: at the quantized activation, so that behind a BatchNormalization the
         gradient of the convolution's own output is that times a float factor.
     """
-    if isinstance(precision, str):
-        precision = PrecisionMap.parse(precision)
-    precision = with_float_biases(precision)
+    precision = with_float_biases(PrecisionMap.of(precision))
     backward = backward or BackwardSettings()
     ready = quantize_model(model, precision, stats, fold_batch_norm=False, backward=backward)
     optimizer = FixedPointSGD(

@@ -10,7 +10,7 @@ import numpy as np
 from tfxp.callbacks import FreezeFormats
 from tfxp.data.named_inputs import InputSignature
 from tfxp.devices import check_every_replica, scope_of, strategy_of
-from tfxp.errors import ModelError, PrecisionError
+from tfxp.errors import ModelError, PrecisionError, check_kind
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.progress import Report, reporter
 from tfxp.quantization.learned_formats import freeze_formats, is_learning, learn_formats
@@ -96,7 +96,9 @@ def fine_tune(
         without its temperature.
     """
     require_tf_keras(qmodel, "fine_tune")
-    settings = _with_fixed_batch(settings or FineTuneSettings(), InputSignature.of(qmodel).batch)
+    settings = FineTuneSettings() if settings is None else settings
+    check_kind(settings, FineTuneSettings, "settings", "tfxp.training.FineTuneSettings")
+    settings = _with_fixed_batch(settings, InputSignature.of(qmodel).batch)
     check_every_replica(strategy_of(qmodel), settings.batch_size)
     samples, answers = training_set(qmodel, x, y, sample_weight, settings)
     trained = _trained(qmodel, settings)
