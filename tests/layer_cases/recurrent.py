@@ -1,4 +1,4 @@
-"""Networks that are exported: LSTM layers."""
+"""Networks that are exported: recurrent layers."""
 
 from tests.layer_cases.table import SEQUENCE, case, chain
 
@@ -27,6 +27,26 @@ def lstm_both_directions(keras, layers):
     back = layers.LSTM(3, go_backwards=True, use_bias=False)
     merged = layers.Bidirectional(layers.LSTM(3), merge_mode="sum", backward_layer=back)(y)
     return keras.Model(inputs, [layers.Dense(3)(merged), layers.Dense(2)(y)])
+
+
+@case()
+def gru(keras, layers):
+    """States that start another layer, both forms of the candidate, a sequence from its end."""
+    x = inputs = keras.Input((3, 4))
+    x, state = layers.GRU(3, return_sequences=True, return_state=True, name="first")(x)
+    x = layers.GRU(3, return_sequences=True, name="second")(x, initial_state=state)
+    back = layers.GRU(2, reset_after=False, go_backwards=True, return_sequences=True)(x)
+    plain = layers.GRU(4, activation="relu", recurrent_activation="hard_sigmoid", use_bias=False)
+    return keras.Model(inputs, [layers.Dense(3)(plain(back)), layers.Dense(2)(back)])
+
+
+@case()
+def simple_rnn(keras, layers):
+    x = inputs = keras.Input((3, 4))
+    x = layers.SimpleRNN(5, activation="relu", return_sequences=True)(x)
+    x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
+    y = layers.Bidirectional(layers.GRU(2), merge_mode="ave")(x)
+    return keras.Model(inputs, [layers.Dense(3)(y), layers.SimpleRNN(2)(x)])
 
 
 @case(tokens=20)

@@ -1,10 +1,11 @@
-"""LSTM layers that read the sequence from its end become ones that read it from its start.
+"""Recurrent layers that read the sequence from its end become ones that read it from its start.
 
     LSTM(go_backwards)(x)      LSTM(x reversed)
     Bidirectional(LSTM)(x)     LSTM(x) and LSTM(x reversed), the latter's steps reversed, merged
 
-Integer operators run forwards only, and reversing steps moves codes about. Layers with masks keep
-their form: steps that stand for nothing would come first.
+The same goes for GRU and SimpleRNN inside Bidirectional. Integer operators run forwards only, and
+reversing steps moves codes about. Layers with masks keep their form: steps that stand for nothing
+would come first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import slicing_spec
 from tfxp.transforms.normalize.integer_lstm import setting_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.unrolled import can_unroll
 
 _MERGES = {
     "concat": layers.Concatenate,
@@ -36,7 +38,7 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
     for number, call, spec in graph.in_order():
         if len(graph.uses(spec.name)) > 1 or len(call.refs()) > 1 or spec.name in masked:
             continue
-        if spec.kind == "LSTM" and _runs(spec.config, backwards=True):
+        if spec.kind == "LSTM" and spec.config["go_backwards"] and _runs("LSTM", spec.config):
             call.read(_reversed(graph, call.refs()[0], f"{spec.name}_reversed"))
             spec.config["go_backwards"] = False
         elif spec.kind == "Bidirectional" and spec.config["merge_mode"] in _MERGES:
@@ -47,10 +49,11 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
     return graph
 
 
-def _runs(config: dict[str, Any], *, backwards: bool) -> bool:
-    """Whether LiteRT has an LSTM with these settings but for the direction, which is this one."""
-    plain = setting_obstacle({**config, "go_backwards": False}) is None
-    return plain and config["go_backwards"] == backwards
+def _runs(kind: str, config: dict[str, Any]) -> bool:
+    """Whether integer operators compute a recurrent layer, but for its direction."""
+    if kind == "LSTM":
+        return setting_obstacle({**config, "go_backwards": False}) is None
+    return can_unroll(kind, config) and not config["return_state"]
 
 
 def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
@@ -61,15 +64,16 @@ def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
     found = []
     for written, side in ((forward, "forward"), (backward, "backward")):
         config = dict(written["config"])
-        if written["class_name"] != "LSTM" or config.get("activity_regularizer") is not None:
+        kind, backwards = written["class_name"], side == "backward"
+        if config.get("activity_regularizer") is not None:
             return None
-        if not _runs(config, backwards=side == "backward"):
+        if not _runs(kind, config) or config["go_backwards"] != backwards:
             return None
         prefix = f"{side}_layer."
         trainable = spec.is_trainable and config["trainable"]
         config |= {"name": f"{spec.name}_{side}", "go_backwards": False,
                    "trainable": trainable and prefix[:-1] not in spec.frozen_parts}  # fmt: skip
-        part = LayerSpec(config["name"], layers.LSTM, config)
+        part = LayerSpec(config["name"], getattr(layers, kind), config)
         part.set_arrays(
             {
                 name.removeprefix(prefix): weight

@@ -10,6 +10,7 @@
   product (`attention`, `dot_layers`, `matrix_products`);
 - an LSTM that reads from the end reads reversed steps, and a bidirectional one becomes two
   (`bidirectional`);
+- a GRU and a SimpleRNN of few steps are written out step by step (`unrolled`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
@@ -51,6 +52,7 @@ from tfxp.transforms.normalize.softmax_axis import move_softmax_axes
 from tfxp.transforms.normalize.spectral_norm import unwrap_spectral_norms
 from tfxp.transforms.normalize.tensor_functions import functions_to_layers
 from tfxp.transforms.normalize.time_distributed import unwrap_time_distributed
+from tfxp.transforms.normalize.unrolled import unroll_recurrences
 from tfxp.transforms.training_only import TRAINING_ONLY
 
 
@@ -144,6 +146,7 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     unify_products,
     dots_to_products,
     split_directions,
+    unroll_recurrences,
     split_attention,
     unwrap_time_distributed,
     split_layer_norms,

@@ -1,0 +1,197 @@
+"""Recurrent layers without an integer operator, written out step by step.
+
+    SimpleRNN    h' = f(x W + b + h U)
+    GRU          z, r = g(x W_zr + b_zr + h U_zr)
+                 c = f(x W_c + b_c + r (h U_c + d))        or f(x W_c + b_c + (r h) U_c)
+                 h' = c + z (h - c)
+
+The products with x are dense layers of all steps at once; those with h are dense layers that every
+step calls. A sequence of many steps, or of an unknown number, keeps the layer, and so does one with
+a mask, a state that outlives the call, or dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfxp.keras import layers
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.training_settings import MovedWeight, carry_settings
+
+#: Every step of a GRU is some fourteen layers, which Keras takes a second to build and trace.
+MOST_STEPS = 64
+_KINDS = ("GRU", "SimpleRNN")
+_OFF = ("stateful", "time_major", "dropout", "recurrent_dropout")
+_ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
+
+
+def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
+    """Whether the settings of a recurrent layer allow its steps to be written out.
+
+    Functions of the user's own, which files keep with their settings, have no integer operator.
+
+    Example:
+        >>> from tfxp.keras import layers
+        >>> from tfxp.transforms.normalize.unrolled import can_unroll
+        >>> [can_unroll("GRU", layers.GRU(3, dropout=rate).get_config()) for rate in (0.0, 0.1)]
+        [True, False]
+    """
+    if kind not in _KINDS or any(config.get(setting) for setting in _OFF):
+        return False
+    functions = (config["activation"], config.get("recurrent_activation", ""))
+    return all(isinstance(function, str) for function in functions)
+
+
+def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
+    """Write out every such layer that is called once; the last part keeps its name."""
+    masked = mask_readers(graph)
+    for number, _, spec in graph.in_order():
+        once = len(graph.uses(spec.name)) == 1 and spec.name not in masked
+        if once and can_unroll(spec.kind, spec.config):
+            steps = graph.input_shape(number)[1]
+            if steps is not None and 1 <= steps <= MOST_STEPS:
+                _Unrolled(graph, number, spec).write(steps)
+    graph.sort()
+    return graph
+
+
+class _Unrolled:
+    """One layer on its way to many."""
+
+    def __init__(self, graph: LayerGraph, number: int, spec: LayerSpec) -> None:
+        self._graph, self._number, self._name = graph, number, spec.name
+        self._spec, self._config, self._kind = spec, dict(spec.config), spec.kind
+        self._units = int(spec.config["units"])
+        # The cell's name comes first.
+        self._arrays = {name.split(".")[-1]: value for name, value in spec.arrays().items()}
+        self._frozen = bool(spec.frozen_parts)
+        self._late = self._kind == "GRU" and bool(self._config["reset_after"])
+
+    def write(self, steps: int) -> None:
+        """Put the steps in the place of the layer's call."""
+        graph, number, spec, config = self._graph, self._number, self._spec, self._config
+        source, *states = graph.calls[number].refs()
+        x = self._read(source, steps)
+        h = states[0] if states else None
+        written = []
+        order = range(steps)
+        for step in reversed(order) if config["go_backwards"] else order:
+            h = self._next(x, step, h)
+            written.append(h)
+        assert h is not None  # there is a step
+        graph.replace(Ref(number, 1), h)
+        spec.set_arrays({})
+        call, width = graph.calls[number], (1, self._units)
+        if config["return_sequences"]:
+            shape = (None, *width)
+            rows = [self._step("row", layers.Reshape, h, width, shape=shape) for h in written]
+            spec.become(layers.Concatenate(axis=1))
+            call.read(rows)
+        else:
+            spec.become(layers.Reshape((self._units,)))
+            call.read(h)
+        call.output_shapes = call.output_shapes[:1]
+
+    def _read(self, source: Ref, steps: int) -> list[Ref]:
+        """What each part of a step takes from the sequence, all steps at once."""
+        kernel, bias = self._arrays["kernel"], self._arrays.get("bias")
+        if bias is not None and self._late:
+            # Behind a gate's product stands one sum of both biases; the candidate's is gated.
+            gates = bias[0] + np.pad(bias[1][: 2 * self._units], (0, self._units))
+            self._gated, bias = bias[1][2 * self._units :], gates
+        else:
+            self._gated = None
+        parts, found = self._parts(), []
+        self._products = [
+            self._dense(f"recurrent{part}", self._arrays["recurrent_kernel"][:, columns],
+                        self._gated if part == "_candidate" else None, "recurrent")
+            for part, columns in parts.items()
+        ]  # fmt: skip
+        for part, columns in parts.items():
+            own = None if bias is None else bias[columns]
+            dense = self._dense(f"input{part}", kernel[:, columns], own, "")
+            shape = (None, steps, kernel[:, columns].shape[1])
+            found.append(self._graph.append(dense, source, shape=shape))
+        return found
+
+    def _parts(self) -> dict[str, slice]:
+        """Ends of names, and columns of the kernels."""
+        if self._kind == "SimpleRNN":
+            return {"": slice(None)}
+        gates = 2 * self._units
+        return {"_gates": slice(gates), "_candidate": slice(gates, None)}
+
+    def _dense(
+        self, name: str, kernel: np.ndarray, bias: np.ndarray | None, side: str
+    ) -> LayerSpec:
+        """A dense layer of some columns of a kernel, with the settings of the whole."""
+        layer = layers.Dense(
+            kernel.shape[1], use_bias=bias is not None, name=f"{self._name}_{name}"
+        )
+        spec = self._graph.add_layer(self._spec.part(layer))
+        if self._frozen:
+            spec.config["trainable"] = False
+        spec.set_arrays({"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias})
+        moves = [MovedWeight(f"{side}_kernel" if side else "kernel", spec, "kernel", reshaped=True)]
+        if bias is not None:
+            moves.append(MovedWeight("bias", spec, "bias", reshaped=True))
+        carry_settings(self._graph, self._name, self._config, moves)
+        return spec
+
+    def _next(self, x: list[Ref], step: int, h: Ref | None) -> Ref:
+        """The state behind a step; no state before the first is a state of zeros."""
+        now = [self._cut("now", ref, [_ALL, step]) for ref in x]
+        if self._kind == "SimpleRNN":
+            return self._activated("state", self._plus(now[0], self._product(0, h)), "activation")
+        gates = self._plus(now[0], self._product(0, h))
+        gates = self._activated("gates", gates, "recurrent_activation")
+        z, r = (
+            self._cut(name, gates, [_ALL, {**_ALL, "start": start, "stop": start + self._units}])
+            for name, start in (("update", 0), ("reset", self._units))
+        )
+        inside = self._plus(now[1], self._reset(r, h))
+        candidate = self._activated("candidate", inside, "activation")
+        if h is None:
+            kept = self._step("kept", layers.Multiply, [z, candidate])
+            return self._step("state", layers.Subtract, [candidate, kept])
+        apart = self._step("apart", layers.Subtract, [h, candidate])
+        kept = self._step("kept", layers.Multiply, [z, apart])
+        return self._step("state", layers.Add, [candidate, kept])
+
+    def _reset(self, r: Ref, h: Ref | None) -> Ref | None:
+        """The candidate's share of the state, gated; None where it is zero."""
+        if h is None:
+            if self._gated is None or not self._gated.any():
+                return None
+            return self._step("gated", layers.Rescaling, r, self._gated.tolist())
+        if self._late:
+            return self._step("gated", layers.Multiply, [r, self._product(1, h)])
+        return self._product(1, self._step("gated", layers.Multiply, [r, h]))
+
+    def _product(self, part: int, h: Ref | None) -> Ref | None:
+        if h is None:
+            return None
+        dense = self._products[part]
+        return self._graph.append(dense, h, shape=(None, int(dense.config["units"])))
+
+    def _plus(self, one: Ref, other: Ref | None) -> Ref:
+        return one if other is None else self._step("sum", layers.Add, [one, other])
+
+    def _activated(self, name: str, ref: Ref, setting: str) -> Ref:
+        return self._step(name, layers.Activation, ref, self._config[setting])
+
+    def _cut(self, name: str, ref: Ref, index: list[Any]) -> Ref:
+        last = self._graph.shape_of(ref)[-1]
+        if isinstance(index[1], dict):
+            last = index[1]["stop"] - index[1]["start"]
+        spec = slicing_spec(f"{self._name}_{name}")
+        return self._graph.append(spec, ref, index, shape=(None, last))
+
+    def _step(self, name: str, kind: Any, refs: Any, *settings: Any, **known: Any) -> Ref:
+        """A layer without weights."""
+        return self._graph.append(kind(*settings, name=f"{self._name}_{name}"), refs, **known)
