@@ -25,12 +25,16 @@ _LARGE_TENSOR = 2**16
 
 
 def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, compiled by XLA for each shape of its first argument that is large."""
+    """The function, compiled by XLA for each shape of its first argument that is large.
+
+    Where a trace does not know the shape, `large` says it.
+    """
     # One trace per shape: what relaxes shapes mixes those of different kernels.
     fused = tf.function(function, jit_compile=True, autograph=False)
 
-    def call(x: tf.Tensor, *args: object) -> Any:
-        return (fused if _is_large(x.shape) else function)(x, *args)
+    def call(x: tf.Tensor, *args: object, large: bool | None = None) -> Any:
+        compiled = is_large(x.shape) if large is None else large
+        return (fused if compiled else function)(x, *args)
 
     return call
 
@@ -42,6 +46,7 @@ def quantize_in_one_pass(
     qmax: tf.Tensor,
     rounding: str,
     seed: int | None = None,
+    large: bool | None = None,
 ) -> tf.Tensor:
     """clip(round(x / scale), qmin, qmax) * scale, without a gradient of its own; NaN stays NaN.
 
@@ -52,10 +57,11 @@ def quantize_in_one_pass(
         rounding: rounding mode.
         seed: seed of stochastic rounding, whose draws are made outside of the compiled loop: XLA
             takes four times as long over them.
+        large: whether the loop is compiled, where the shape does not tell.
     """
     if Rounding.parse(rounding) is Rounding.STOCHASTIC:
-        return _drawn(x, uniform_draws(x, seed), scale, qmin, qmax)
-    return _rounded(x, scale, qmin, qmax, rounding)
+        return _drawn(x, uniform_draws(x, seed), scale, qmin, qmax, large=large)
+    return _rounded(x, scale, qmin, qmax, rounding, large=large)
 
 
 @compiled_if_large
@@ -96,7 +102,8 @@ def traced_by_xla() -> bool:
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-def _is_large(shape: tf.TensorShape) -> bool:
+def is_large(shape: tf.TensorShape) -> bool:
+    """Whether a tensor of this shape is worth compiling for."""
     if shape.rank is None:
         return False
     known = [size for size in shape.as_list() if size is not None]

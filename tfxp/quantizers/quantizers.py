@@ -176,7 +176,7 @@ class ActivationQuantizer(FormatQuantizer):
         if step is not None:
             weights = {**weights, "scale": step.scale}
         grid = weights["scale"], weights["qmin"], weights["qmax"]
-        rounding, wide = deterministic(self.rounding, training), self._wide(weights, relu)
+        rounding, wide = deterministic(self.rounding, training), self._wide(weights)
         if rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero":
             nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0
             return quantize_half_even(
@@ -187,21 +187,18 @@ class ActivationQuantizer(FormatQuantizer):
         if wide is None:
             return narrow
         real = tf.stop_gradient(outputs)
-        values = tf.cond(wide.chosen, lambda: wide.values(real), lambda: tf.stop_gradient(narrow))
+        values = tf.cond(
+            wide.chosen,
+            lambda: quantize_in_one_pass(real, *grid, wide.rounding, wide.seed),
+            lambda: tf.stop_gradient(narrow),
+        )
         return narrow + tf.stop_gradient(values - narrow)
 
-    def _wide(self, weights: Variables, relu: bool) -> Alternative | None:
+    def _wide(self, weights: Variables) -> Alternative | None:
         """How 16-bit storage rounds, if that differs."""
         if self.wide_rounding is None:
             return None
-        grid = weights["scale"], weights["qmin"], weights["qmax"]
-        mode = self.wide_rounding
-
-        def values(outputs: tf.Tensor) -> tf.Tensor:
-            real = tf.nn.relu(outputs) if relu else outputs
-            return quantize_in_one_pass(real, *grid, mode, self.seed)
-
-        return Alternative(weights["wide"] > 0, values)
+        return Alternative(weights["wide"] > 0, self.wide_rounding, self.seed)
 
 
 def deterministic(rounding: str, training: Training) -> str:

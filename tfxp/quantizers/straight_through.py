@@ -14,15 +14,15 @@ Backward, with dy the incoming gradient:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfxp.quantizers.custom_gradient import custom_gradient
-from tfxp.quantizers.fused import quantize_in_one_pass, traced_by_xla, where_inside
+from tfxp.quantizers.fused import is_large, quantize_in_one_pass, traced_by_xla, where_inside
 from tfxp.quantizers.learned_step import LearnedStep
+from tfxp.quantizers.traced_once import call_traced
 
 # XNNPACK's ADD keeps 2^-10 of an output step at most, so sums lie on a grid of at least 2^-11 of
 # the output step; a quarter of that turns half to even into half up and disturbs nothing else.
@@ -68,9 +68,25 @@ def quantize_by_rounding(
     return forward(x, *trained_of(step))
 
 
+def _fast_or_other(
+    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, chosen: tf.Tensor, *,
+    nudge: float, unsigned: bool, relu: bool, other: str, seed: int, large: bool
+) -> tf.Tensor:  # fmt: skip
+    """The other rounding where it is chosen, else the fused kernel."""
+
+    def by_name() -> tf.Tensor:
+        real = tf.nn.relu(x) if relu else x
+        return quantize_in_one_pass(real, scale, qmin, qmax, other, seed, large)
+
+    # Inside both branches, so that each may take the value's memory for its result.
+    return tf.cond(chosen, by_name, lambda: _half_even(x, scale, qmin, qmax, nudge=nudge,
+                                                       unsigned=unsigned))  # fmt: skip
+
+
 def _half_even(
-    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, nudge: float, unsigned: bool
-) -> tf.Tensor:
+    x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, *, nudge: float,
+    unsigned: bool
+) -> tf.Tensor:  # fmt: skip
     """The fused kernel with the range that it knows."""
     levels = qmax + 1.0
     bits = tf.cast(tf.math.log(levels) * LOG2_E + 0.5, tf.int32)
@@ -94,7 +110,8 @@ class Alternative(NamedTuple):
     """Another way to round, which a scalar tensor chooses."""
 
     chosen: tf.Tensor
-    values: Callable[[tf.Tensor], tf.Tensor]
+    rounding: str
+    seed: int = 0
 
 
 def quantize_half_even(
@@ -127,19 +144,20 @@ def quantize_half_even(
         step: where the scale is trained.
     """
 
-    def fused(value: tf.Tensor) -> tf.Tensor:
-        return _half_even(value, scale, qmin, qmax, nudge, nonnegative or relu)
+    grid = (scale, qmin, qmax)
+    settings = {"nudge": nudge, "unsigned": nonnegative or relu}
 
     @custom_gradient
     def forward(value: tf.Tensor, *trained: tf.Tensor) -> Any:
         xla = traced_by_xla()
         if alternative is None:
-            result = fused(value)
+            result = call_traced(_half_even, value, *grid, **settings)
         else:
-            # Inside both branches, so that each may take the value's memory for its result.
-            result = tf.cond(
-                alternative.chosen, lambda: alternative.values(value), lambda: fused(value)
-            )
+            chosen, other, seed = alternative
+            result = call_traced(
+                _fast_or_other, value, *grid, chosen, **settings, relu=relu, other=other,
+                seed=seed, large=is_large(value.shape)
+            )  # fmt: skip
 
         def gradient(upstream: tf.Tensor) -> Any:
             low = _SMALLEST if relu else (qmin - 0.5) * scale
