@@ -33,6 +33,16 @@ def attention(keras, layers):
     return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
 
 
+@case()
+def scored_attention(keras, layers):
+    """Scores with a learned scale, and scores that are added rather than multiplied."""
+    x = inputs = keras.Input((5, 6))
+    key = layers.Dense(6, activation="relu")(x)
+    x = layers.Attention(use_scale=True)([x, key])
+    y, scores = layers.AdditiveAttention()([x, key], return_attention_scores=True)
+    return keras.Model(inputs, [layers.Dense(3)(y), scores])
+
+
 # --- tokens --------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,9 @@ def functional(function, shape=(6, 6, 4)):
     [
         (lambda: functional(lambda x: layers.Dot(3, name="odd")([x, x])),
          r"odd \(Dot\): axes=3; expected tensors of rank 2 or 3, and axes behind the batch"),
-        (lambda: functional(lambda x: layers.Attention(True, name="odd")([x, x]), (5, 3)),
-         r"odd \(Attention\): use_scale=True, score_mode=dot; expected"),
+        (lambda: functional(lambda x: layers.Attention(score_mode="concat", name="odd")([x, x]),
+                            (5, 3)),
+         r"odd \(Attention\): score_mode=concat; expected"),
         (lambda: of(layers.Rescaling(np.ones((6, 1)).tolist(), name="odd")),
          r"odd \(Rescaling\): scale=\[\[1.0\], .*; expected one number, or one per channel"),
         (lambda: of(layers.SeparableConv2D(2, 1, data_format="channels_first", name="odd")),

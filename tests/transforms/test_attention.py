@@ -79,11 +79,26 @@ def test_dot_layers_are_products():
     y = [layers.Dot(axes)([a, b]) for axes in (2, 1, (-1, 2))]
     y += [layers.Dot(1)([u, v]), layers.Dot((2, 1))([a, layers.Permute((2, 1))(b)])]
     y += [pooled, scores, layers.Attention(dropout=0.2)([a, b, layers.Dense(6)(a)])]
+    y.append(layers.Attention(use_scale=True)([a, b]))
     model = randomize(keras.Model([a, b, u, v], y))
     assert not {"Dot", "Attention"} & set(kinds(model))
     assert_same(model)
-    kept = [layers.Attention(use_scale=True)([a, b])]
+    kept = [layers.Attention(score_mode="concat")([a, b])]
     assert "Attention" in kinds(keras.Model([a, b], kept))
+
+
+def test_added_scores_are_a_sum_and_a_dense_layer():
+    a, b = keras.Input((5, 6)), keras.Input((7, 6))
+    attention = layers.AdditiveAttention(use_scale=False, dropout=0.1)
+    y = [layers.AdditiveAttention(name="added")([a, b]), attention([b, a, layers.Dense(6)(a)])]
+    y += layers.AdditiveAttention()([a, b], return_attention_scores=True)
+    model = randomize(keras.Model([a, b], y))
+    assert "AdditiveAttention" not in kinds(model)
+    assert_same(model)
+    score = normalize(LayerGraph.from_model(model)).layers["added_score"]
+    np.testing.assert_array_equal(
+        score.arrays()["kernel"].ravel(), model.get_layer("added").get_weights()[0]
+    )
 
 
 @pytest.mark.parametrize("normalize", [False, True])

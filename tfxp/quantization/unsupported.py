@@ -18,9 +18,10 @@ _TAKEN: dict[str, tuple[tuple[str, ...], str]] = {
     "Rescaling": (("scale", "offset"), "one number, or one per channel"),
     "Dot": (("axes",), "tensors of rank 2 or 3, and axes behind the batch"),
     "Attention": (
-        ("use_scale", "score_mode"),
-        "scores by plain products, without a scale, a mask or scores among the outputs",
+        ("score_mode",),
+        "scores by products, without a mask",
     ),
+    "AdditiveAttention": (("use_scale",), "no mask"),
     "UnitNormalization": (("axis",), "the last axis"),
     "SeparableConv1D": (("data_format",), "channels_last"),
     "SeparableConv2D": (("data_format",), "channels_last"),

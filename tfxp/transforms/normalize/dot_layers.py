@@ -1,10 +1,11 @@
 """Dot and Attention layers as products of matrices.
 
     Dot(axes=(i, j)):  sum over axis i of one and axis j of the other
-    Attention:         softmax(q k') v
+    Attention:         softmax(s q k') v
+    AdditiveAttention: softmax(tanh(q + k) w) v, each step of q with each of k
 
-Dot with normalisation divides by the length along the axis first. Attention with a mask, a scale
-or another score stays what it is.
+Dot with normalisation divides by the length along the axis first. Attention with a mask or another
+score stays what it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tfxp.transforms.normalize.matrix_products import make_product
 # (batch, size) and (batch, rows, columns).
 _RANKS = (2, 3)
 _SIDES = ("left", "right")
+_ATTENTIONS = ("Attention", "AdditiveAttention")
 
 
 def dots_to_products(graph: LayerGraph) -> LayerGraph:
@@ -33,7 +35,7 @@ def dots_to_products(graph: LayerGraph) -> LayerGraph:
             continue
         if spec.kind == "Dot":
             _rewrite_dot(graph, number, spec)
-        elif spec.kind == "Attention" and spec.name not in masked:
+        elif spec.kind in _ATTENTIONS and spec.name not in masked:
             _rewrite_attention(graph, number, spec)
     graph.sort()
     return graph
@@ -96,14 +98,12 @@ def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     call, config = graph.calls[number], spec.config
     refs = call.refs()
     query, value, key = refs if len(refs) == 3 else (*refs, refs[1])
-    if config["use_scale"] or config["score_mode"] != "dot" or call.kwargs.get("use_causal_mask"):
+    if config.get("score_mode", "dot") != "dot" or call.kwargs.get("use_causal_mask"):
         return
-    shapes = [graph.shape_of(ref) for ref in (query, key)]
-    if any(len(shape) != 3 for shape in shapes):
+    if any(len(graph.shape_of(ref)) != 3 for ref in (query, key)):
         return
-    shape = (*shapes[0][:2], shapes[1][1])
-    product = make_product(f"{spec.name}_scores")
-    scores = graph.append(product, query, shape=shape, b=key, transpose_b=True)
+    find = _added_scores if spec.kind == "AdditiveAttention" else _product_scores
+    scores = find(graph, spec, query, key)
     softmax = layers.Activation("softmax", name=f"{spec.name}_softmax")
     kept = weights = graph.append(softmax, scores)
     if config["dropout"]:
@@ -111,5 +111,42 @@ def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
         kept = graph.append(dropout, weights)
     graph.replace(Ref(number, 1), weights)
     spec.become(make_product(spec.name))
+    spec.set_arrays({})
     call.read(kept, b=value)
     call.output_shapes = call.output_shapes[:1]
+
+
+def _product_scores(graph: LayerGraph, spec: LayerSpec, query: Ref, key: Ref) -> Ref:
+    """q k', times the scale that was learned, which is a constant from now on."""
+    shape = (*graph.shape_of(query)[:2], graph.shape_of(key)[1])
+    scaled = spec.config["use_scale"]
+    product = make_product(f"{spec.name}_{'product' if scaled else 'scores'}")
+    scores = graph.append(product, query, shape=shape, b=key, transpose_b=True)
+    if not scaled:
+        return scores
+    scale = layers.Rescaling(float(spec.arrays()["scale"]), name=f"{spec.name}_scores")
+    return graph.append(scale, scores)
+
+
+def _added_scores(graph: LayerGraph, spec: LayerSpec, query: Ref, key: Ref) -> Ref:
+    """tanh(q + k) w for every step of one with every step of the other."""
+    batch, rows, size = graph.shape_of(query)
+    columns = graph.shape_of(key)[1]
+    sides = []
+    for ref, target, side in ((query, (rows, 1, size), "query"), (key, (1, columns, size), "key")):
+        sizes = [-1 if length is None else length for length in target]
+        layer = layers.Reshape(sizes, name=f"{spec.name}_{side}")
+        sides.append(graph.append(layer, ref, shape=(batch, *target)))
+    together = (batch, rows, columns, size)
+    total = graph.append(layers.Add(name=f"{spec.name}_sum"), sides, shape=together)
+    bent = graph.append(layers.Activation("tanh", name=f"{spec.name}_tanh"), total)
+    weights = spec.arrays().get("scale")
+    dense = spec.part(layers.Dense(1, use_bias=False, name=f"{spec.name}_score"))
+    if weights is None:
+        weights = np.ones(int(size or 1), np.float32)
+        dense.config["trainable"] = False
+    dense.set_arrays({"kernel": weights.reshape(-1, 1)})
+    scored = graph.append(dense, bent, shape=(*together[:3], 1))
+    sizes = [-1 if length is None else length for length in (rows, columns)]
+    layer = layers.Reshape(sizes, name=f"{spec.name}_scores")
+    return graph.append(layer, scored, shape=together[:3])
