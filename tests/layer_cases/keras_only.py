@@ -34,15 +34,6 @@ def recurrent(keras, layers):
 
 
 @case("keras")
-def encoder_decoder(keras, layers):
-    """States of one LSTM start another."""
-    source, target = keras.Input((5, 3)), keras.Input((4, 3))
-    _, hidden, cell = layers.LSTM(4, return_state=True)(source)
-    y = layers.LSTM(4, return_sequences=True)(target, initial_state=[hidden, cell])
-    return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
-
-
-@case("keras")
 def normed_attention(keras, layers):
     """The second attention has a mask, so it stays one layer."""
     x = inputs = keras.Input((5, 6))

@@ -36,7 +36,7 @@ def gru(keras, layers):
     x, state = layers.GRU(3, return_sequences=True, return_state=True, name="first")(x)
     x = layers.GRU(3, return_sequences=True, name="second")(x, initial_state=state)
     back = layers.GRU(2, reset_after=False, go_backwards=True, return_sequences=True)(x)
-    plain = layers.GRU(4, activation="relu", recurrent_activation="hard_sigmoid", use_bias=False)
+    plain = layers.GRU(4, activation="relu", use_bias=False)
     return keras.Model(inputs, [layers.Dense(3)(plain(back)), layers.Dense(2)(back)])
 
 
@@ -47,6 +47,17 @@ def simple_rnn(keras, layers):
     x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
     y = layers.Bidirectional(layers.GRU(2), merge_mode="ave")(x)
     return keras.Model(inputs, [layers.Dense(3)(y), layers.SimpleRNN(2)(x)])
+
+
+@case()
+def encoder_decoder(keras, layers):
+    """States of one LSTM start another."""
+    source, target = keras.Input((3, 3)), keras.Input((2, 3))
+    _, hidden, cell = layers.LSTM(4, return_state=True)(source)
+    back = layers.LSTM(3, activation="relu", return_sequences=True)
+    y = layers.LSTM(4, return_sequences=True)(target, initial_state=[hidden, cell])
+    y = layers.Bidirectional(back)(y)
+    return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
 
 
 @case(tokens=20)

@@ -51,8 +51,8 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
 
 def _runs(kind: str, config: dict[str, Any]) -> bool:
     """Whether integer operators compute a recurrent layer, but for its direction."""
-    if kind == "LSTM":
-        return setting_obstacle({**config, "go_backwards": False}) is None
+    if kind == "LSTM" and setting_obstacle({**config, "go_backwards": False}) is None:
+        return True
     return can_unroll(kind, config) and not config["return_state"]
 
 

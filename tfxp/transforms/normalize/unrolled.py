@@ -1,13 +1,15 @@
-"""Recurrent layers without an integer operator, written out step by step.
+"""Recurrent layers that no integer operator computes, written out step by step.
 
     SimpleRNN    h' = f(x W + b + h U)
     GRU          z, r = g(x W_zr + b_zr + h U_zr)
                  c = f(x W_c + b_c + r (h U_c + d))        or f(x W_c + b_c + (r h) U_c)
                  h' = c + z (h - c)
+    LSTM         i, f, o = g(x W_ifo + h U_ifo + b_ifo),   m' = f m + i f(x W_c + h U_c + b_c)
+                 h' = o f(m')
 
 The products with x are dense layers of all steps at once; those with h are dense layers that every
 step calls. A sequence of many steps, or of an unknown number, keeps the layer, and so does one with
-a mask, a state that outlives the call, or dropout.
+a mask, a state that outlives the call, or dropout. So does an LSTM of the kind that LiteRT has.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is some fourteen layers, which Keras takes a second to build and trace.
 MOST_STEPS = 64
-_KINDS = ("GRU", "SimpleRNN")
+_KINDS = ("GRU", "SimpleRNN", "LSTM")
 _OFF = ("stateful", "time_major", "dropout", "recurrent_dropout")
 _ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
 
@@ -52,7 +56,9 @@ def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
     masked = mask_readers(graph)
     for number, _, spec in graph.in_order():
         once = len(graph.uses(spec.name)) == 1 and spec.name not in masked
-        if once and can_unroll(spec.kind, spec.config):
+        if not once or (spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None):
+            continue
+        if can_unroll(spec.kind, spec.config):
             steps = graph.input_shape(number)[1]
             if steps is not None and 1 <= steps <= MOST_STEPS:
                 _Unrolled(graph, number, spec).write(steps)
@@ -77,14 +83,16 @@ class _Unrolled:
         graph, number, spec, config = self._graph, self._number, self._spec, self._config
         source, *states = graph.calls[number].refs()
         x = self._read(source, steps)
-        h = states[0] if states else None
+        advance = {"SimpleRNN": self._simple, "GRU": self._gru, "LSTM": self._lstm}[self._kind]
         written = []
         order = range(steps)
         for step in reversed(order) if config["go_backwards"] else order:
-            h = self._next(x, step, h)
-            written.append(h)
-        assert h is not None  # there is a step
-        graph.replace(Ref(number, 1), h)
+            now = [self._cut("now", ref, [_ALL, step]) for ref in x]
+            states = advance(now, *states)
+            written.append(states[0])
+        h = states[0]
+        for place, state in enumerate(states, 1):
+            graph.replace(Ref(number, place), state)
         spec.set_arrays({})
         call, width = graph.calls[number], (1, self._units)
         if config["return_sequences"]:
@@ -119,12 +127,14 @@ class _Unrolled:
             found.append(self._graph.append(dense, source, shape=shape))
         return found
 
-    def _parts(self) -> dict[str, slice]:
-        """Ends of names, and columns of the kernels."""
+    def _parts(self) -> dict[str, NDArray[np.int64]]:
+        """Ends of names, and columns of the kernels: one row of units for each gate."""
+        rows = np.arange(self._arrays["kernel"].shape[1]).reshape(-1, self._units)
         if self._kind == "SimpleRNN":
-            return {"": slice(None)}
-        gates = 2 * self._units
-        return {"_gates": slice(gates), "_candidate": slice(gates, None)}
+            return {"": rows[0]}
+        candidate = 2  # of four in an LSTM, the last one in a GRU
+        gates = np.delete(rows, candidate, axis=0)
+        return {"_gates": gates.ravel(), "_candidate": rows[candidate]}
 
     def _dense(
         self, name: str, kernel: np.ndarray, bias: np.ndarray | None, side: str
@@ -143,25 +153,41 @@ class _Unrolled:
         carry_settings(self._graph, self._name, self._config, moves)
         return spec
 
-    def _next(self, x: list[Ref], step: int, h: Ref | None) -> Ref:
-        """The state behind a step; no state before the first is a state of zeros."""
-        now = [self._cut("now", ref, [_ALL, step]) for ref in x]
-        if self._kind == "SimpleRNN":
-            return self._activated("state", self._plus(now[0], self._product(0, h)), "activation")
-        gates = self._plus(now[0], self._product(0, h))
-        gates = self._activated("gates", gates, "recurrent_activation")
-        z, r = (
-            self._cut(name, gates, [_ALL, {**_ALL, "start": start, "stop": start + self._units}])
-            for name, start in (("update", 0), ("reset", self._units))
-        )
+    def _simple(self, now: list[Ref], h: Ref | None = None) -> list[Ref]:
+        """The state behind a step; none before the first is a state of zeros."""
+        return [self._activated("state", self._plus(now[0], self._product(0, h)), "activation")]
+
+    def _gru(self, now: list[Ref], h: Ref | None = None) -> list[Ref]:
+        z, r = self._gates(now[0], h, ("update", "reset"))
         inside = self._plus(now[1], self._reset(r, h))
         candidate = self._activated("candidate", inside, "activation")
         if h is None:
             kept = self._step("kept", layers.Multiply, [z, candidate])
-            return self._step("state", layers.Subtract, [candidate, kept])
+            return [self._step("state", layers.Subtract, [candidate, kept])]
         apart = self._step("apart", layers.Subtract, [h, candidate])
         kept = self._step("kept", layers.Multiply, [z, apart])
-        return self._step("state", layers.Add, [candidate, kept])
+        return [self._step("state", layers.Add, [candidate, kept])]
+
+    def _lstm(self, now: list[Ref], h: Ref | None = None, memory: Ref | None = None) -> list[Ref]:
+        i, f, o = self._gates(now[0], h, ("input_gate", "forget_gate", "output_gate"))
+        inside = self._plus(now[1], self._product(1, h))
+        candidate = self._activated("candidate", inside, "activation")
+        cell = self._step("new", layers.Multiply, [i, candidate])
+        if memory is not None:
+            kept = self._step("kept", layers.Multiply, [f, memory])
+            cell = self._step("cell", layers.Add, [kept, cell])
+        shown = self._activated("shown", cell, "activation")
+        return [self._step("state", layers.Multiply, [o, shown]), cell]
+
+    def _gates(self, now: Ref, h: Ref | None, names: tuple[str, ...]) -> list[Ref]:
+        """Activated sums, cut into one piece for each gate."""
+        inside = self._plus(now, self._product(0, h))
+        gates = self._activated("gates", inside, "recurrent_activation")
+        ends = [self._units * place for place in range(len(names) + 1)]
+        return [
+            self._cut(name, gates, [_ALL, {**_ALL, "start": start, "stop": stop}])
+            for name, start, stop in zip(names, ends, ends[1:], strict=False)
+        ]
 
     def _reset(self, r: Ref, h: Ref | None) -> Ref | None:
         """The candidate's share of the state, gated; None where it is zero."""
