@@ -29,7 +29,9 @@ from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is some fourteen layers, which Keras takes a second to build and trace.
 MOST_STEPS = 64
-_KINDS = ("GRU", "SimpleRNN", "LSTM")
+#: Classes of layers that can be written out, and those that cannot among them.
+UNROLLED = ("GRU", "SimpleRNN", "LSTM")
+NOT_UNROLLED = "layers that are shared, stateful, masked, or have dropout or functions of your own"
 _OFF = ("stateful", "time_major", "dropout", "recurrent_dropout")
 _ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
 
@@ -45,7 +47,7 @@ def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
         >>> [can_unroll("GRU", layers.GRU(3, dropout=rate).get_config()) for rate in (0.0, 0.1)]
         [True, False]
     """
-    if kind not in _KINDS or any(config.get(setting) for setting in _OFF):
+    if kind not in UNROLLED or any(config.get(setting) for setting in _OFF):
         return False
     functions = (config["activation"], config.get("recurrent_activation", ""))
     return all(isinstance(function, str) for function in functions)
