@@ -32,7 +32,7 @@ def lstm_both_directions(keras, layers):
 @case()
 def gru(keras, layers):
     """States that start another layer, both forms of the candidate, a sequence from its end."""
-    x = inputs = keras.Input((3, 4))
+    x = inputs = keras.Input((2, 4))
     x, state = layers.GRU(3, return_sequences=True, return_state=True, name="first")(x)
     x = layers.GRU(3, return_sequences=True, name="second")(x, initial_state=state)
     back = layers.GRU(2, reset_after=False, go_backwards=True, return_sequences=True)(x)
@@ -42,8 +42,8 @@ def gru(keras, layers):
 
 @case()
 def simple_rnn(keras, layers):
-    x = inputs = keras.Input((3, 4))
-    x = layers.SimpleRNN(5, activation="relu", return_sequences=True)(x)
+    x = inputs = keras.Input((2, 4))
+    x = layers.SimpleRNN(5, activation="relu", dropout=0.2, return_sequences=True)(x)
     x = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))(x)
     y = layers.Bidirectional(layers.GRU(2), merge_mode="ave")(x)
     return keras.Model(inputs, [layers.Dense(3)(y), layers.SimpleRNN(2)(x)])

@@ -9,7 +9,8 @@
 
 The products with x are dense layers of all steps at once; those with h are dense layers that every
 step calls. A sequence of many steps, or of an unknown number, keeps the layer, and so does one with
-a mask, a state that outlives the call, or dropout. So does an LSTM of the kind that LiteRT has.
+a mask or a state that outlives the call. So does an LSTM of the kind that LiteRT has. Dropout is a
+layer of its own then; dropout of states is lost, and training hears of it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from tfxp.transforms.training_settings import MovedWeight, carry_settings
 MOST_STEPS = 64
 #: Classes of layers that can be written out, and those that cannot among them.
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
-NOT_UNROLLED = "layers that are shared, stateful, masked, or have dropout or functions of your own"
-_OFF = ("stateful", "time_major", "dropout", "recurrent_dropout")
+NOT_UNROLLED = "layers that are shared, stateful or masked, or have functions of your own"
+_OFF = ("stateful", "time_major")
 _ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
 
 
@@ -44,7 +45,7 @@ def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
     Example:
         >>> from tfxp.keras import layers
         >>> from tfxp.transforms.normalize.unrolled import can_unroll
-        >>> [can_unroll("GRU", layers.GRU(3, dropout=rate).get_config()) for rate in (0.0, 0.1)]
+        >>> [can_unroll("GRU", layers.GRU(3, stateful=x).get_config()) for x in (False, True)]
         [True, False]
     """
     if kind not in UNROLLED or any(config.get(setting) for setting in _OFF):
@@ -84,6 +85,10 @@ class _Unrolled:
         """Put the steps in the place of the layer's call."""
         graph, number, spec, config = self._graph, self._number, self._spec, self._config
         source, *states = graph.calls[number].refs()
+        if config["dropout"]:  # of channels, the same at every step
+            source = self._step("dropout", layers.SpatialDropout1D, source, config["dropout"])
+        if config["recurrent_dropout"]:
+            graph.left_behind.append(f"recurrent_dropout of {self._name!r}")
         x = self._read(source, steps)
         advance = {"SimpleRNN": self._simple, "GRU": self._gru, "LSTM": self._lstm}[self._kind]
         written = []
@@ -124,7 +129,7 @@ class _Unrolled:
         ]  # fmt: skip
         for part, columns in parts.items():
             own = None if bias is None else bias[columns]
-            dense = self._dense(f"input{part}", kernel[:, columns], own, "")
+            dense = self._dense(f"input{part}", kernel[:, columns], own, "kernel")
             shape = (None, steps, kernel[:, columns].shape[1])
             found.append(self._graph.append(dense, source, shape=shape))
         return found
@@ -139,9 +144,9 @@ class _Unrolled:
         return {"_gates": gates.ravel(), "_candidate": rows[candidate]}
 
     def _dense(
-        self, name: str, kernel: np.ndarray, bias: np.ndarray | None, side: str
+        self, name: str, kernel: np.ndarray, bias: np.ndarray | None, whole: str
     ) -> LayerSpec:
-        """A dense layer of some columns of a kernel, with the settings of the whole."""
+        """A dense layer of some columns of a kernel, with the settings of the whole one."""
         layer = layers.Dense(
             kernel.shape[1], use_bias=bias is not None, name=f"{self._name}_{name}"
         )
@@ -149,7 +154,7 @@ class _Unrolled:
         if self._frozen:
             spec.config["trainable"] = False
         spec.set_arrays({"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias})
-        moves = [MovedWeight(f"{side}_kernel" if side else "kernel", spec, "kernel", reshaped=True)]
+        moves = [MovedWeight(whole, spec, "kernel", reshaped=True)]
         if bias is not None:
             moves.append(MovedWeight("bias", spec, "bias", reshaped=True))
         carry_settings(self._graph, self._name, self._config, moves)
