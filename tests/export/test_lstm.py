@@ -19,6 +19,7 @@ from tfxp.quantization.plan import prepare
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.resolve_formats import resolve_formats
 from tfxp.runtimes import RUNTIMES
+from tfxp.transforms.normalize.unrolled import MOST_STEPS
 
 FIXED = PrecisionMap(LayerPrecision(weights="Q1.6s", activations="Q2.5"))
 
@@ -52,8 +53,9 @@ REFUSED = {
 
 
 def test_what_the_operator_does_not_do_is_refused():
-    """All reasons at once, one layer each."""
-    x, h, c, ids = (keras.Input(shape) for shape in ((6, 3), (4,), (4,), (7,)))
+    """All reasons at once, one layer each, of more steps than are written out."""
+    shapes = ((MOST_STEPS + 1, 3), (4,), (4,), (7,))
+    x, h, c, ids = (keras.Input(shape) for shape in shapes)
     lstm = {name: layers.LSTM(4, name=name, **REFUSED[name][1]) for name in REFUSED}
     results = [lstm[name](x) for name in ("relu", "hard")]
     results += [lstm["states"](x)[0], lstm["given"](x, initial_state=[h, c])]
