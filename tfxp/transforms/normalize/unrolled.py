@@ -28,7 +28,7 @@ from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
-#: Every step of a GRU is some fourteen layers, which Keras takes a second to build and trace.
+#: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
 MOST_STEPS = 64
 #: Classes of layers that can be written out, and those that cannot among them.
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
