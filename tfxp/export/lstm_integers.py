@@ -10,6 +10,7 @@ from tfxp.export.note import Note
 from tfxp.formats import FixedPointFormat, Format, encode
 from tfxp.quantization.quantized_network import EXACT_LIMIT, QuantizedNetwork
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
+from tfxp.transforms.normalize.unrolled import WHAT_IS_UNROLLED
 
 # LiteRT's gates have 12 fractional bits; their sums are shifted to there in 32 bits.
 _GATE_SCALE = 2.0**-12
@@ -62,7 +63,8 @@ def lstm_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
     for name in _lstms(network):
         reason = lstm_obstacle(network.graph, name)
         if reason:
-            found.append(f"{name} (LSTM): {reason}; it is quantized in Keras only")
+            where = f"it is quantized in Keras only; {WHAT_IS_UNROLLED}"
+            found.append(f"{name} (LSTM): {reason}; {where}")
         else:
             found += [f"{name} (LSTM): {text}" for text in _unfit(network, name, storage)]
     return found

@@ -12,7 +12,7 @@ from tfxp.transforms.activation_functions import function_name, is_keras_functio
 from tfxp.transforms.layer_graph import Call, LayerSpec
 from tfxp.transforms.normalize.activations import unary_of
 from tfxp.transforms.normalize.normalize import is_softmax
-from tfxp.transforms.normalize.unrolled import MOST_STEPS, NOT_UNROLLED, UNROLLED
+from tfxp.transforms.normalize.unrolled import UNROLLED, WHAT_IS_UNROLLED
 
 # write(builder, number of the call, call, layer)
 Write = Callable[[GraphBuilder, int, Call, LayerSpec], None]
@@ -89,7 +89,7 @@ def no_operator(spec: LayerSpec) -> str:
     if reason is None and role_of(spec).kind == LayerKind.RECURRENT:
         reason = "its state is computed in float between the steps"
         if spec.kind in UNROLLED:
-            reason += f"; up to {MOST_STEPS} steps are written out, but for {NOT_UNROLLED}"
+            reason += f"; {WHAT_IS_UNROLLED}"
     own = function_name(spec.config.get("activation"))
     if reason is None and not is_keras_function(spec.config.get("activation")):
         reason = f"the function {own!r} is your own; a layer class of your own can have a writer"

@@ -14,7 +14,7 @@ from typing import Any
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
-from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import setting_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.unrolled import can_unroll
@@ -26,10 +26,7 @@ _MERGES = {
     "ave": layers.Average,
 }
 # `x[:, ::-1]` as files keep it.
-_BACKWARDS = [
-    {"start": None, "stop": None, "step": None},
-    {"start": None, "stop": None, "step": -1},
-]
+_BACKWARDS = [WHOLE, {**WHOLE, "step": -1}]
 
 
 def split_directions(graph: LayerGraph) -> LayerGraph:

@@ -11,6 +11,9 @@ import tensorflow as tf
 from tfxp.keras import keras
 from tfxp.transforms.layer_graph import LayerSpec, make_spec
 
+#: A whole axis in the index of a slicing layer, as files keep it.
+WHOLE: dict[str, int | None] = {"start": None, "stop": None, "step": None}
+
 
 def function_spec(function: Callable[..., Any], name: str) -> LayerSpec:
     """A layer that calls a TensorFlow function, which any Keras loads.

@@ -10,7 +10,8 @@
   product (`attention`, `dot_layers`, `matrix_products`);
 - an LSTM that reads from the end reads reversed steps, and a bidirectional one becomes two
   (`bidirectional`);
-- a GRU and a SimpleRNN of few steps are written out step by step (`unrolled`);
+- a GRU, a SimpleRNN, and an LSTM that LiteRT lacks are written out step by step, where steps are
+  few (`unrolled`);
 - a TimeDistributed layer that treats every step alike becomes the layer itself
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler

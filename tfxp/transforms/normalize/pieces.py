@@ -9,17 +9,16 @@ import numpy as np
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, Ref
 from tfxp.transforms.normalize.function_calls import parts_of
-from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 
 _MOST_PARTS = 64
-_ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
 
 
 def _cut(graph: LayerGraph, number: int, items: list[tuple[int, Any]]) -> None:
     """Replace each output of a call by a slice of its input: an index along an axis."""
     call, spec, use = parts_of(graph, number)
     for place, (axis, item) in enumerate(items):
-        index = [item if i == axis else _ALL for i in range(len(use.inputs[0]))]
+        index = [item if i == axis else WHOLE for i in range(len(use.inputs[0]))]
         name = spec.name if len(items) == 1 else f"{spec.name}_{place}"
         piece = graph.append(
             slicing_spec(name), call.refs()[0], index, shape=graph.shape_of(Ref(number, place))
@@ -36,7 +35,7 @@ def split(graph: LayerGraph, number: int) -> None:
         return
     ends = np.cumsum([size or 0 for size in sizes]).tolist()
     pairs = zip([0, *ends], ends, strict=False)
-    _cut(graph, number, [(axis, {**_ALL, "start": start, "stop": end}) for start, end in pairs])
+    _cut(graph, number, [(axis, {**WHOLE, "start": start, "stop": end}) for start, end in pairs])
 
 
 def unstack(graph: LayerGraph, number: int) -> None:
@@ -53,7 +52,7 @@ def reverse(graph: LayerGraph, number: int) -> None:
     axes = use.axes(1)
     if axes is None:
         return
-    index = [{**_ALL, "step": -1} if i in axes else _ALL for i in range(len(use.inputs[0]))]
+    index = [{**WHOLE, "step": -1} if i in axes else WHOLE for i in range(len(use.inputs[0]))]
     source = call.refs()[0]
     spec.become(slicing_spec(spec.name))
     call.read(source, index)
@@ -150,8 +149,8 @@ def _take(graph: LayerGraph, number: int, axis: int, places: np.ndarray) -> None
         return
     found, shape = [], list(use.inputs[0])
     for place, run in enumerate(runs):
-        part = {**_ALL, "start": int(run[0]), "stop": int(run[-1]) + 1}
-        index = [part if i == axis else _ALL for i in range(len(shape))]
+        part = {**WHOLE, "start": int(run[0]), "stop": int(run[-1]) + 1}
+        index = [part if i == axis else WHOLE for i in range(len(shape))]
         if len(runs) == 1:
             source = call.refs()[0]
             spec.become(slicing_spec(spec.name))

@@ -8,9 +8,10 @@
                  h' = o f(m')
 
 The products with x are dense layers of all steps at once; those with h are dense layers that every
-step calls. A sequence of many steps, or of an unknown number, keeps the layer, and so does one with
-a mask or a state that outlives the call. So does an LSTM of the kind that LiteRT has. Dropout is a
-layer of its own then; dropout of states is lost, and training hears of it.
+step calls. Dropout becomes a layer of its own; dropout of states is lost, and a warning says so.
+
+Layers stay as they are where steps are many or of unknown number, with a mask or a state that
+outlives the call, and where LiteRT has an operator for them, as for most LSTM layers.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ from numpy.typing import NDArray
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
-from tfxp.transforms.normalize.function_layers import slicing_spec
+from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
 MOST_STEPS = 64
-#: Classes of layers that can be written out, and those that cannot among them.
+#: Classes of layers that can be written out, and in a sentence, which of them are not.
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
-NOT_UNROLLED = "layers that are shared, stateful or masked, or have functions of your own"
+WHAT_IS_UNROLLED = (
+    f"up to {MOST_STEPS} steps are written out, but for layers that are shared, stateful or "
+    "masked, or have functions of your own"
+)
 _OFF = ("stateful", "time_major")
-_ALL = {"start": None, "stop": None, "step": None}  # a slice as files keep it
 
 
 def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
@@ -94,7 +97,7 @@ class _Unrolled:
         written = []
         order = range(steps)
         for step in reversed(order) if config["go_backwards"] else order:
-            now = [self._cut("now", ref, [_ALL, step]) for ref in x]
+            now = [self._cut("now", ref, [WHOLE, step]) for ref in x]
             states = advance(now, *states)
             written.append(states[0])
         h = states[0]
@@ -192,7 +195,7 @@ class _Unrolled:
         gates = self._activated("gates", inside, "recurrent_activation")
         ends = [self._units * place for place in range(len(names) + 1)]
         return [
-            self._cut(name, gates, [_ALL, {**_ALL, "start": start, "stop": stop}])
+            self._cut(name, gates, [WHOLE, {**WHOLE, "start": start, "stop": stop}])
             for name, start, stop in zip(names, ends, ends[1:], strict=False)
         ]
 
