@@ -13,6 +13,7 @@ import pytest
 import tfxp
 from tests.docs_commands import PAGES, ROOT, blocks
 from tests.docs_scope import given
+from tests.slow_cases import sometimes
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -42,7 +43,11 @@ def python_blocks(page):
     return [code for language, code in blocks(text) if language == "python"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=_page_id)
+WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+FIRST_PAGES = [page for page in WITH_PYTHON if page.stem in ("README", "start", "quantization")]
+
+
+@pytest.mark.parametrize("page", sometimes(WITH_PYTHON, FIRST_PAGES), ids=_page_id)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     """Every block of a page runs, one after the other and in the same scope."""
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ import pytest
 
 import tfxp
 from tests.cases import randomize
+from tests.slow_cases import slow
 from tfxp.callbacks.tensor_taps import first_samples
 from tfxp.data import ModelData
 from tfxp.errors import DataError
@@ -182,7 +183,7 @@ def test_searches_take_dicts(made):
     assert np.array_equal(data.x[0], arrays["zeta"])
 
 
-@pytest.mark.parametrize("layer", [layers.LSTM, layers.SimpleRNN])
+@pytest.mark.parametrize("layer", [slow(layers.LSTM), layers.SimpleRNN])
 def test_stateful_layers_of_a_fixed_batch(layer, rng):
     """Whole batches only, each from fresh state, whatever ran before."""
     inputs = keras.Input(batch_shape=(4, 5, 3), name="x")

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.slow_cases import slow
 from tfxp.data import load_digits
 
 
@@ -88,8 +89,9 @@ def test_from_float_to_a_verified_file(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "precision, flags, method",
-    [("w4a8c", {}, "adaround"), ("w8a8", {}, "formats"), ("w4a8c", {"epochs": 1}, "formats"),
-     ("w4a8c", {"calibrate": "formats"}, "formats")],
+    [("w4a8c", {}, "adaround"), slow("w8a8", {}, "formats"),
+     slow("w4a8c", {"epochs": 1}, "formats"),
+     slow("w4a8c", {"calibrate": "formats"}, "formats")],
 )  # fmt: skip
 def test_kernels_of_few_bits_learn_rounding_unless_training_follows(
     folder, tmp_path, capsys, precision, flags, method

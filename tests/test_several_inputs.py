@@ -86,6 +86,7 @@ def test_bad_input_is_one_sentence(folder, tmp_path, capsys, changes, flags, mes
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_fine_tuning(folder, tmp_path):
     data, figures = folder / "data.npz", tmp_path / "figures.json"
     code = run("quantize_model", model=folder / "float.keras", data=data, train_data=data,
@@ -96,6 +97,7 @@ def test_fine_tuning(folder, tmp_path):
     assert set(found["accuracy"]) == {"float", "quantized", "fine-tuned"}
 
 
+@pytest.mark.slow
 def test_assignment(folder, tmp_path):
     data, figures, pmap = (folder / "data.npz", tmp_path / "lin.json", tmp_path / "map.json")
     flags = {"model": folder / "float.keras", "data": data, "eval_data": data}

@@ -45,7 +45,8 @@ def trained():
     rng = np.random.default_rng(5)
     x, y = sentences(1024, rng)
     model.fit(x, y, batch_size=64, epochs=12, verbose=0)
-    return model, x[:256], sentences(256, rng)
+    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, x[:256]))
+    return model, qmodel, sentences(256, rng)
 
 
 def accuracy(model, x, y):
@@ -53,10 +54,9 @@ def accuracy(model, x, y):
 
 
 def test_from_training_to_a_verified_file(trained, tmp_path):
-    model, calibration, (x, y) = trained
+    model, qmodel, (x, y) = trained
     before = accuracy(model, x, y)
     assert before > 0.9
-    qmodel = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, calibration))
     assert accuracy(qmodel, x, y) > before - 0.03
     learned = {variable.name for variable in qmodel.trainable_variables}
     assert any("constant" in name for name in learned)  # places train on
@@ -69,9 +69,7 @@ def test_from_training_to_a_verified_file(trained, tmp_path):
 
 
 def test_few_bits_are_the_same_everywhere(trained):
-    model, calibration, (x, y) = trained
-    stats = tfxp.measure_model(model, calibration)
-    qmodel = tfxp.quantize_model(model, "w8a8", stats)
+    _, qmodel, (x, _) = trained
     forms = Trio(qmodel)
     for precision in ("w4a6", "w3a4c"):
         tfxp.set_precision(qmodel, precision)

@@ -10,6 +10,7 @@ from tests.csource.building import run_graph
 from tests.layer_cases import LAYER_CASES, build, inputs_of
 from tests.parity.compare import Trio
 from tests.parity.test_keras_vs_integer import exact, uniform
+from tests.slow_cases import sometimes
 from tfxp.csource.lowering import lower
 from tfxp.errors import ExportError, UnsupportedOpError
 from tfxp.export import integer_graph_of
@@ -26,10 +27,6 @@ COMMON = {
     "conv_1d", "conv_2d_transpose", "squeeze_and_excite", "prelu", "tensor_functions",
     "text_classifier", "attention", "lstm",
 }  # fmt: skip
-
-
-def sometimes(name):
-    return name if name in COMMON else pytest.param(name, marks=pytest.mark.slow)
 
 
 def quantized(name, precision="w8a8"):
@@ -67,7 +64,7 @@ def compare_with_c(graph, name, folder):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", [sometimes(name) for name in EXPORTED])
+@pytest.mark.parametrize("name", sometimes(EXPORTED, COMMON))
 def test_layer_is_the_same_everywhere(name, tmp_path):
     model, qmodel, x = quantized(name)
     forms = Trio(qmodel)

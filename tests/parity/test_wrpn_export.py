@@ -6,6 +6,7 @@ import pytest
 import tfxp
 from tests.cases import built, inputs_of, randomize
 from tests.parity.compare import Trio
+from tests.slow_cases import slow
 from tfxp.export import integer_graph_of
 from tfxp.formats import WrpnFormat
 from tfxp.keras import keras, layers
@@ -49,7 +50,7 @@ def codes_by_hand(kernel, gamma, bits):
     return codes * np.where(gamma < 0, -1, 1)
 
 
-MORE = [pytest.param(bits, marks=pytest.mark.slow) for bits in ((2, 4), (4, 4), (8, 8))]
+MORE = [slow(bits) for bits in ((2, 4), (4, 4), (8, 8))]
 
 
 @pytest.mark.parametrize("bits", [(2, 2), (1, 1), *MORE])

@@ -8,6 +8,7 @@ import pytest
 import tfxp
 from tests.cases import randomize
 from tests.layer_cases import LAYER_CASES, build, inputs_of
+from tests.slow_cases import sometimes
 from tfxp.errors import ExportError
 from tfxp.export import integer_graph_of
 from tfxp.formats import quantize
@@ -18,7 +19,7 @@ from tfxp.quantization.layer_table import LAYERS
 
 SAMPLES = 6
 IN_KERAS = [name for name, case in LAYER_CASES.items() if case.outcome == "keras"]
-COMMON = {"recurrent", "normed_attention"}
+COMMON = {"normed_attention"}
 
 
 def outputs(model, x):
@@ -29,10 +30,6 @@ def quantized(name, precision):
     model = build(name)
     x = inputs_of(name, model, SAMPLES)
     return model, tfxp.quantize_model(model, precision, tfxp.measure_model(model, x)), x
-
-
-def sometimes(names, common):
-    return [n if n in common else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @pytest.mark.parametrize("name", sometimes(IN_KERAS, COMMON))
@@ -97,6 +94,7 @@ def test_masks_are_not_dropped():
     assert any(np.abs(a - b).max() > 0 for a, b in zip(outputs(qmodel, x), before, strict=True))
 
 
+@pytest.mark.slow
 def test_training_moves_kernels_inside_layers():
     _, qmodel, x = quantized("recurrent", "w4a6")
     before = [w.numpy() for w in qmodel.trainable_weights]
@@ -128,7 +126,7 @@ FIXED = PrecisionMap(LayerPrecision(weights="Q0.7s", activations="Q2.5"))
 # What steps are written out into, hundreds of layers, the other networks have too.
 WRITTEN_OUT = ("gru", "simple_rnn", "encoder_decoder")
 GROUPS = {
-    "some": ["conv_1d", "prelu", "attention", "recurrent"],
+    "some": ["conv_1d", "prelu", "attention", "lstm_alone"],
     "all": [name for name in LAYER_CASES if name not in WRITTEN_OUT],
 }
 

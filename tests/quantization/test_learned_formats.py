@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.slow_cases import slow
 from tfxp.callbacks import FreezeFormats
 from tfxp.errors import ConfigError, PrecisionError
 from tfxp.keras import keras, layers, tf
@@ -58,9 +59,9 @@ def bits(found):
     ("precision", "method", "rate"),
     [
         ("w4a4", "tqt", 0.1),
-        ("w4a4c", "lsq", 0.02),
+        slow("w4a4c", "lsq", 0.02),
         ("w4a4", "pact", 0.05),
-        ("w3a10c", "tqt", 0.1),
+        slow("w3a10c", "tqt", 0.1),
     ],
 )
 def test_frozen_models_compute_what_was_trained(network, precision, method, rate):
@@ -87,7 +88,7 @@ def test_all_that_follows_sees_ordinary_formats(network, tmp_path):
     assert formats(frozen) == formats(qmodel)
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("suffix", [".keras", slow(".h5")])
 def test_a_model_saved_in_training_goes_on_as_if_it_had_not_been(network, suffix, tmp_path):
     freezing = FreezeFormats(2, every=1)
     learning, _ = trained(network, "w4a4c", epochs=1, callbacks=[freezing])

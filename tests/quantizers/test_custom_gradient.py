@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.framework.ops import gradient_registry
 
 import tfxp
+from tests.slow_cases import slow
 from tfxp.keras import keras, layers
 from tfxp.quantizers.custom_gradient import custom_gradient
 
@@ -98,7 +99,7 @@ def round_weights(model, qmodel, x):
 
 
 @pytest.mark.filterwarnings("ignore::tfxp.errors.TrainingWarning")  # two samples, two steps
-@pytest.mark.parametrize("use", [predict, train, round_weights])
+@pytest.mark.parametrize("use", [predict, slow(train), slow(round_weights)])
 def test_quantized_models_leave_no_graph_behind(use):
     """Not one entry of TensorFlow's registry, which would hold graph, tensors and variables."""
 

@@ -7,6 +7,7 @@ import pytest
 
 import tfxp
 from tests.cases import inputs_of, randomize
+from tests.slow_cases import slow
 from tfxp.data import Dataset, evaluate_metric
 from tfxp.errors import ConfigError, DataError, ModelError
 from tfxp.keras import keras, layers, tf
@@ -80,7 +81,7 @@ def maps(rng, names, count):
         yield PrecisionMap(layers=dict(rules))
 
 
-@pytest.mark.parametrize("cache_bytes", [1 << 28, 40_000, 0])
+@pytest.mark.parametrize("cache_bytes", [slow(1 << 28), 40_000, slow(0)])
 def test_equal_to_quantizing_afresh(setting, shared_evaluator, rng, monkeypatch, cache_bytes):
     """Fresh models are built for some; the others are compared by assignment, tested elsewhere."""
     model, x, labels, stats = setting

@@ -60,6 +60,7 @@ def test_tensorboard_reads_every_trial(tmp_path):
         assert status == ("STATUS_SUCCESS" if trial.complete else "STATUS_FAILURE")
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_completes_the_folder(tmp_path):
     board = tmp_path / "board"
     result = make_search(tmp_path / "search", "greedy", tensorboard=board).run()

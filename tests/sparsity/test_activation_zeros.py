@@ -5,6 +5,7 @@ import pytest
 
 import tfxp
 from tests.cases import inputs_of, randomize
+from tests.slow_cases import slow
 from tests.sparsity.test_pruning import network, quantized, zeros
 from tfxp.errors import ConfigError
 from tfxp.keras import keras, layers
@@ -32,7 +33,7 @@ def share_of_zeros(qmodel, x):
     )
 
 
-@pytest.mark.parametrize("kind", ["l1", "hoyer"])
+@pytest.mark.parametrize("kind", ["l1", slow("hoyer")])
 def test_fine_tuning_makes_zeros_and_the_judge_lets_it(kind):
     shares = []
     for strength in (0.0, 5.0):
@@ -45,6 +46,7 @@ def test_fine_tuning_makes_zeros_and_the_judge_lets_it(kind):
     assert losses.kept > 0 and shares[1] > shares[0] + 0.01
 
 
+@pytest.mark.slow
 def test_fine_tuning_prunes_along_the_schedule_and_keeps_no_dense_epoch():
     qmodel, x, y = quantized("w6a6", None)
     settings = FineTuneSettings(2, batch_size=8, sparsity="0.75")

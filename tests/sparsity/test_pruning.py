@@ -7,6 +7,7 @@ import pytest
 
 import tfxp
 from tests.cases import inputs_of, randomize
+from tests.slow_cases import slow
 from tfxp.callbacks import PruningSchedule
 from tfxp.errors import ConfigError, ModelError, PrecisionError
 from tfxp.formats import FixedPointFormat, Rounding, WrpnFormat, encode
@@ -79,7 +80,7 @@ def test_zeros_of_kernels_are_zeros_of_codes():
 
 @pytest.mark.parametrize(
     ("sparsity", "name"),
-    [("blocks:0.75", "net.keras"), ("1:4", "net.h5"), ("channels:0.5", "net.keras")],
+    [slow("blocks:0.75", "net.keras"), ("1:4", "net.h5"), ("channels:0.5", "net.keras")],
 )
 def test_zeros_hold_through_training_and_files(sparsity, name, tmp_path):
     qmodel, x, y = quantized(sparsity=sparsity)
@@ -133,6 +134,7 @@ def test_zeros_are_in_the_file_and_its_run(tmp_path):
     assert found.macs_executed < 0.4 * found.macs_total
 
 
+@pytest.mark.slow
 def test_fine_tuning_and_calibration_keep_them():
     qmodel, x, y = quantized("w5a6")
     before = zeros(qmodel)

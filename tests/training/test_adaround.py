@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.slow_cases import slow
 from tfxp.errors import ConfigError
 from tfxp.keras import keras, layers
 from tfxp.quantization.read_network import plan_of, read_network, wrappers_of
@@ -57,7 +58,7 @@ def learned(qmodel, x, settings=QUICK):
     return {each.layer: each for each in found}
 
 
-CASES = [(name, "w3a6c" if index % 2 else "w3a6") for index, name in enumerate(NETS)]
+CASES = [slow(name, "w3a6c" if index % 2 else "w3a6") for index, name in enumerate(NETS)]
 
 
 @pytest.mark.parametrize(("name", "precision"), [*CASES, ("conv2d", "w3a6c")])

@@ -13,12 +13,11 @@ from tfxp.quantization.read_network import plan_of
 from tfxp.training import calibrate_model
 from tfxp.training.repair import calibrate, calibration_budget
 
-NET = "everything"
-
 
 @pytest.fixture(scope="module")
-def net():
-    model = built(NET)
+def net(request):
+    """A case, its inputs and statistics: "everything" where all kinds of layers count."""
+    model = built(getattr(request, "param", "residual"))
     x = inputs_of(model, 32)
     return model, x, tfxp.measure_model(model, x)
 
@@ -31,8 +30,13 @@ def error(qmodel, model, x):
     return ((have - want) ** 2).sum()
 
 
-@pytest.mark.parametrize(("precision", "bits"), [("w4a4", 4), ("w6a6c", 6)])
-def test_the_output_comes_nearer_and_word_lengths_stay(net, precision, bits):
+@pytest.mark.parametrize(
+    ("net", "precision", "bits"),
+    [("everything", "w4a4", 4), ("residual", "w6a6c", 6)],
+    indirect=["net"],
+)
+def test_the_output_comes_nearer_and_all_else_stays(net, precision, bits, tmp_path):
+    """Word lengths, and the agreement of every engine."""
     model, x, stats = net
     qmodel = tfxp.quantize_model(model, precision, stats)
     before = error(qmodel, model, x)
@@ -46,6 +50,8 @@ def test_the_output_comes_nearer_and_word_lengths_stay(net, precision, bits):
         assert rule.activations.bits == (8 if kept else bits), name
         weights = rule.weights if isinstance(rule.weights, tuple) else (rule.weights,)
         assert {fmt.bits for fmt in weights if fmt is not None} <= {bits}, name
+    report = tfxp.export_tflite(qmodel, tmp_path / "net.tflite", verify=x)
+    assert report.verification.exact or report.notes
 
 
 def test_steps_can_be_left_out(net):
@@ -57,14 +63,6 @@ def test_steps_can_be_left_out(net):
     assert all(np.array_equal(a, b) for a, b in zip(weights, qmodel.get_weights(), strict=True))
 
 
-def test_stays_exact_in_integers(net, tmp_path):
-    model, x, stats = net
-    qmodel = tfxp.quantize_model(model, "w4a4", stats)
-    calibrate_model(qmodel, x)
-    report = tfxp.export_tflite(qmodel, tmp_path / "net.tflite", verify=x)
-    assert report.verification.exact or report.notes
-
-
 def test_empty_data(net):
     model, x, stats = net
     qmodel = tfxp.quantize_model(model, "w8a8", stats)
@@ -73,6 +71,7 @@ def test_empty_data(net):
         calibrate_model(qmodel, empty)
 
 
+@pytest.mark.parametrize("net", ["depthwise"], indirect=True)
 def test_a_step_that_harms_is_undone_and_said(net):
     """Four samples to move by say nothing of the 28 that are held back."""
     model, x, stats = net

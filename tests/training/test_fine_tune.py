@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfxp
+from tests.slow_cases import slow, sometimes
 from tfxp.data import load_digits
 from tfxp.errors import ConfigError, DataError, ModelError, TrainingWarning
 from tfxp.keras import keras, layers, tf
@@ -31,7 +32,7 @@ def accuracy(model, data):
     return float((model.predict(data.x, verbose=0).argmax(1) == data.y).mean())
 
 
-@pytest.mark.parametrize("how", ["labels", "teacher", "both"])
+@pytest.mark.parametrize("how", [slow("labels"), slow("teacher"), "both"])
 def test_it_learns(digits, how):
     model, stats, data, test = digits
     qmodel = tfxp.quantize_model(model, "w2a2", stats)
@@ -235,7 +236,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", sometimes(OUTPUTS, {"binary", "several values", "segmentation"}))
 @pytest.mark.filterwarnings("ignore:fine-tuning")
 def test_every_kind_of_output(name, rng):
     """The loss of the first step against NumPy, for targets in the shapes that people have."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.slow_cases import slow
 from tests.training.exact import quantize, update
 from tfxp.errors import ConfigError, PrecisionError
 from tfxp.keras import keras, layers
@@ -171,7 +172,7 @@ def network():
     return model
 
 
-@pytest.mark.parametrize("name", ["model.keras", pytest.param("model.h5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["model.keras", slow("model.h5")])
 def test_saved_and_restored_exactly(name, tmp_path, rng):
     x, y = rng.normal(size=(24, 3)), rng.normal(size=(24, 2))
     model = network()

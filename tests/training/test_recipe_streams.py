@@ -8,6 +8,7 @@ import pytest
 
 import tfxp
 from tests.forked import Forked, run_tool
+from tests.slow_cases import slow
 from tfxp.data.paired_test import unpack_hits
 from tfxp.errors import DataError
 from tfxp.keras import keras, layers, tf
@@ -125,7 +126,7 @@ def arrays_of(folder):
 
 
 @pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("make", [as_folder, None])
+@pytest.mark.parametrize("make", [slow(as_folder), None])
 def test_interrupted_within_an_epoch_ends_as_undisturbed(make, net, arrays, tmp_path):
     """Streams and arrays alike: weights, optimizer, and the figures of the epoch that was cut."""
     data = arrays if make is None else make(tmp_path, *arrays)

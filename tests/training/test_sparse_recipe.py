@@ -10,6 +10,7 @@ from tfxp.sparsity.prunable import prunables
 from tfxp.training import train_recipe
 
 
+@pytest.mark.slow
 def test_zeros_are_made_and_a_resumed_training_is_the_same(narrow, data, tmp_path):  # noqa: F811
     recipe = recipe_of(
         narrow, epochs=4, precision="w6a6", sparsity="0.5", activation_penalty={"hoyer": 0.1}

@@ -8,6 +8,7 @@ import pytest
 
 import tfxp
 from tests.forked import Forked, run_tool
+from tests.slow_cases import slow
 from tfxp.data import Dataset
 from tfxp.data.paired_test import unpack_hits
 from tfxp.errors import ConfigError, DataError, FolderInUseError, ModelError
@@ -226,7 +227,7 @@ def weights_of(folder):
         return {key: arrays[key] for key in arrays.files if key != "meta"}
 
 
-FLOAT = pytest.param(None, marks=pytest.mark.slow, id="float")
+FLOAT = slow(None, id="float")
 
 
 @pytest.mark.usefixtures("deterministic")
