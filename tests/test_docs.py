@@ -44,7 +44,7 @@ def python_blocks(page):
 
 
 WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
-FIRST_PAGES = [page for page in WITH_PYTHON if page.stem in ("README", "start", "quantization")]
+FIRST_PAGES = [page for page in WITH_PYTHON if page.stem in ("README", "start")]
 
 
 @pytest.mark.parametrize("page", sometimes(WITH_PYTHON, FIRST_PAGES), ids=_page_id)

@@ -101,6 +101,7 @@ def test_a_dict_goes_by_name(made, name):
             call(model, qmodel, wrong)
 
 
+@pytest.mark.slow
 def test_fine_tuning_takes_batches_with_labels(made):
     _, arrays, _, qmodel = made
     y, before, found = np.arange(40) % 3, qmodel.get_weights(), []

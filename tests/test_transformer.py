@@ -68,6 +68,7 @@ def test_from_training_to_a_verified_file(trained, tmp_path):
     assert np.array_equal(loaded(x), qmodel(x))
 
 
+@pytest.mark.slow
 def test_few_bits_are_the_same_everywhere(trained):
     _, qmodel, (x, _) = trained
     forms = Trio(qmodel)

@@ -12,6 +12,7 @@ import tfxp
 from tests.cases import built, inputs_of
 from tests.conftest import ROOT
 from tests.export.random_portable import outcome
+from tests.slow_cases import slow, sometimes
 from tfxp.comparison.portability import (
     INPUT_STEPS,
     OPERATORS,
@@ -100,7 +101,10 @@ def test_means_over_channels_run_everywhere(tmp_path, rng):
     assert "MEAN" not in {verdict.operator for verdict in report.not_portable}
 
 
-@pytest.mark.parametrize("precision", ["w7a8c", "w7a4", "w6a8", "w4a4c", "w2a2", "w1a3"])
+PRECISIONS = ["w7a8c", "w7a4", "w6a8", "w4a4c", "w2a2", "w1a3"]
+
+
+@pytest.mark.parametrize("precision", sometimes(PRECISIONS, {"w4a4c", "w2a2"}))
 def test_a_network_of_many_layers(precision, tmp_path):
     i = keras.Input((9, 7, 3))
     x = layers.Conv2D(6, 3, activation="relu", padding="same")(i)
@@ -160,7 +164,7 @@ def test_sigmoids_inside(precision, tmp_path):
         assert all(row.exact for row in report.verification.runtimes)
 
 
-@pytest.mark.parametrize(("nearly", "factor", "rest"), [(False, 4, 2), (True, 2, 1)])
+@pytest.mark.parametrize(("nearly", "factor", "rest"), [(False, 4, 2), slow(True, 2, 1)])
 def test_a_verdict_of_same_is_never_wrong(nearly, factor, rest):
     """Sums in portable form, by every number of bits shifted out: as few as make them ties, too."""
     codes = np.arange(-128, 128, dtype=np.int8)[:, None]

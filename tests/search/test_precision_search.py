@@ -10,6 +10,7 @@ import pytest
 import tfxp
 from tests.search.networks import classifier, labelled
 from tests.search.search_process import make_search
+from tests.slow_cases import slow, sometimes
 from tfxp.assign import Configuration, EvaluationLedger, JuddDescent
 from tfxp.cost import CostSettings, cost_report
 from tfxp.errors import ConfigError, DataError
@@ -26,12 +27,8 @@ def full_scores(search, result):
             for t in result.trials}  # fmt: skip
 
 
-SLOW = {"marks": pytest.mark.slow}
-
-
 @pytest.mark.parametrize(
-    "method",
-    ["greedy", "evolution", pytest.param("bayesian", **SLOW), pytest.param("random", **SLOW)],
+    "method", sometimes(["greedy", "evolution", "bayesian", "random"], {"greedy"})
 )
 def test_record_best_and_front_are_what_the_trials_say(tmp_path, method):
     search = make_search(tmp_path, method)
@@ -149,7 +146,7 @@ def test_evolution_spends_the_budget(tmp_path):
         assert all(cost["model_size_bits"] > 3000 for cost in costs)
 
 
-@pytest.mark.parametrize("method", [pytest.param("evolution", **SLOW), "hyperband"])
+@pytest.mark.parametrize("method", [slow("evolution"), "hyperband"])
 def test_fine_tuning_leaves_the_weights_as_they_were(tmp_path, method):
     model = classifier()
     data = labelled(model, 120)

@@ -80,7 +80,7 @@ def test_zeros_of_kernels_are_zeros_of_codes():
 
 @pytest.mark.parametrize(
     ("sparsity", "name"),
-    [slow("blocks:0.75", "net.keras"), ("1:4", "net.h5"), ("channels:0.5", "net.keras")],
+    [slow("blocks:0.75", "net.keras"), slow("1:4", "net.h5"), ("channels:0.5", "net.keras")],
 )
 def test_zeros_hold_through_training_and_files(sparsity, name, tmp_path):
     qmodel, x, y = quantized(sparsity=sparsity)
