@@ -122,7 +122,7 @@ def test_small_space_is_enumerated(tmp_path):
     assert costs == sorted(costs)
 
 
-@pytest.mark.parametrize("method", [pytest.param("greedy", **SLOW), "evolution"])
+@pytest.mark.parametrize("method", [slow("greedy"), "evolution"])
 def test_budget(tmp_path, method):
     search = make_search(tmp_path, method, tolerance=None, budget=1500.0, cost="model_size_bits")
     result = search.run()
