@@ -48,7 +48,7 @@ def main(settings: protocol.Settings, result: protocol.Result) -> None:
         quantized, _ = mct.gptq.keras_gradient_post_training_quantization(
             model,
             samples,
-            mct.gptq.get_keras_gptq_config(n_epochs=epochs, use_hessian_based_weights=False),
+            mct.gptq.get_keras_gptq_config(n_epochs=epochs),
             target_platform_capabilities=platform,
         )
     judge(quantized, settings, result)
