@@ -60,6 +60,32 @@ def encoder_decoder(keras, layers):
     return keras.Model([source, target], layers.TimeDistributed(layers.Dense(2))(y))
 
 
+@case()
+def film(keras, layers):
+    """Pictures one after the other: a small network for each, and an LSTM for all."""
+    each = layers.TimeDistributed
+    x = inputs = keras.Input((3, 7, 6, 2))
+    x = each(layers.Conv2D(4, 3, activation="relu"))(x)
+    x = each(layers.MaxPooling2D())(x)
+    x = each(layers.SeparableConv2D(3, 2, use_bias=False))(x)
+    x = each(layers.ReLU())(each(layers.BatchNormalization())(x))
+    x = each(layers.Dense(4))(each(layers.Flatten())(x))
+    return keras.Model(inputs, [layers.LSTM(3)(x), each(layers.Dense(2, activation="tanh"))(x)])
+
+
+@case()
+def film_network(keras, layers):
+    """A network with a branch inside; its outputs are pooled over time."""
+    picture = keras.Input((6, 5, 2))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(picture))
+    x = layers.Add()([x, layers.Conv2D(4, 3, padding="same", activation="relu")(x)])
+    network = keras.Model(picture, layers.GlobalAveragePooling2D()(x))
+    return chain(
+        keras, layers.TimeDistributed(network), layers.GlobalMaxPooling1D(), layers.Dense(2),
+        shape=(4, 6, 5, 2),
+    )  # fmt: skip
+
+
 @case(tokens=20)
 def text_lstm(keras, layers):
     """Words by number, read one after the other."""

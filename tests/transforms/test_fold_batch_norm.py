@@ -26,6 +26,20 @@ def shared():
     return randomize(keras.Model(inputs, norm(conv(norm(inputs)))))
 
 
+def siamese():
+    """One branch for two images: every call of the convolution is followed by one of the norm."""
+    images = [keras.Input((6, 5, 3)), keras.Input((6, 5, 3))]
+    conv, norm = layers.Conv2D(3, 3), bn()
+    return randomize(keras.Model(images, layers.Subtract()([norm(conv(x)) for x in images])))
+
+
+def half_siamese():
+    """The convolution is read without the norm, too."""
+    image = keras.Input((6, 5, 3))
+    conv, norm = layers.Conv2D(6, 1), bn()
+    return randomize(keras.Model(image, layers.Add()([norm(conv(image)), conv(image)])))
+
+
 def two_readers():
     inputs = keras.Input((6, 5, 3))
     y = layers.Conv2D(3, 3, padding="same")(inputs)
@@ -73,6 +87,8 @@ PLACEMENTS = {
         lambda: chain(layers.MaxPooling2D(2), bn()), ["MaxPooling2D", "DepthwiseConv2D"]),
     "axis named": (lambda: chain(layers.Conv2D(4, 3), bn(axis=3)), ["Conv2D"]),
     "shared": (shared, ["DepthwiseConv2D", "Conv2D", "DepthwiseConv2D"]),
+    "shared branch": (siamese, ["Conv2D", "Conv2D", "Subtract"]),
+    "half of a shared branch": (half_siamese, ["Conv2D", "DepthwiseConv2D", "Conv2D", "Add"]),
     "two readers": (two_readers, ["Conv2D", "DepthwiseConv2D", "Add"]),
     "conv is an output": (is_output, ["Conv2D", "DepthwiseConv2D"]),
 }  # fmt: skip

@@ -49,7 +49,10 @@ def affine(spec: LayerSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def follows_foldable(graph: LayerGraph, number: int) -> bool:
-    """Whether the BatchNormalization called at `number` can go into the layer before it."""
+    """Whether the BatchNormalization called at `number` can go into the layer before it.
+
+    Both may be shared, if every call of one is followed by a call of the other.
+    """
     call = graph.calls[number]
     spec, source = graph.layers[call.layer], call.refs()[0]
     before = graph.spec_of(source)
@@ -57,9 +60,16 @@ def follows_foldable(graph: LayerGraph, number: int) -> bool:
         before.kind in LINEAR_LAYERS
         and before.config.get("activation", "linear") == "linear"
         and before.activity_regularizer is None
-        and len(graph.uses(before.name)) == len(graph.uses(spec.name)) == 1
-        and graph.only_consumer(source) == number
+        and _always_follows(graph, spec, before)
         and _normalises_channels(spec, graph.shape_of(source))
+    )
+
+
+def _always_follows(graph: LayerGraph, spec: LayerSpec, before: LayerSpec) -> bool:
+    calls = graph.uses(spec.name)
+    sources = [graph.calls[number].refs()[0] for number in calls]
+    return [ref.call for ref in sources] == graph.uses(before.name) and all(
+        graph.only_consumer(ref) == number for ref, number in zip(sources, calls, strict=True)
     )
 
 
@@ -92,7 +102,8 @@ def _fold_back(graph: LayerGraph, number: int) -> bool:
     _fold_settings(graph, spec, before)
     spec.pass_on_activity(before)
     before.absorb(spec)
-    graph.bypass(number)
+    for use in graph.uses(spec.name):
+        graph.bypass(use)
     return True
 
 

@@ -34,9 +34,9 @@ def keep_batch_norm(graph: LayerGraph) -> set[str]:
     """
     kept = set()
     for number, call, spec in graph.in_order():
-        if spec.kind == "BatchNormalization" and (
-            follows_foldable(graph, number) or _put_behind_ones(graph, number)
-        ):
+        if spec.kind != "BatchNormalization" or len(graph.uses(spec.name)) > 1:
+            continue
+        if follows_foldable(graph, number) or _put_behind_ones(graph, number):
             kept.add(call.layer)
     graph.sort()
     return kept
@@ -46,7 +46,7 @@ def _put_behind_ones(graph: LayerGraph, number: int) -> bool:
     """Put a channel scale of 1 in front of a BatchNormalization that stands alone."""
     call = graph.calls[number]
     spec = graph.layers[call.layer]
-    if len(graph.uses(spec.name)) > 1 or not scales_images(graph, number):
+    if not scales_images(graph, number):
         return False
     reshape_to_image(graph, number)
     config = {**spec.config, "axis": -1}

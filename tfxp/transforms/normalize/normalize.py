@@ -12,7 +12,7 @@
   (`bidirectional`);
 - a GRU, a SimpleRNN, and an LSTM that LiteRT lacks are written out step by step, where steps are
   few (`unrolled`);
-- a TimeDistributed layer that treats every step alike becomes the layer itself
+- a TimeDistributed layer becomes the layer inside it, for all steps at once or one by one
   (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
   ones (`activations`);
@@ -140,6 +140,7 @@ def _full_pools_to_means(graph: LayerGraph) -> LayerGraph:
 _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     fold_constants,
     write_out_ellipses,
+    unwrap_time_distributed,
     _split_shared,
     unwrap_spectral_norms,
     compose_functions,
@@ -149,7 +150,6 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     split_directions,
     unroll_recurrences,
     split_attention,
-    unwrap_time_distributed,
     split_layer_norms,
     unify_channel_functions,
     unify_single_functions,
