@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.errors import ModelError
-from tfxp.keras import is_keras3_model, keras, keras3
+from tfxp.keras import is_keras3_model, keras, keras3, layers
 from tfxp.keras_types import KerasLayer, KerasNode, Tensor
 from tfxp.transforms.conversion.functions import name_steps
 from tfxp.transforms.conversion.layers import complaint_of, twin_of
@@ -64,6 +64,8 @@ def _complaints(model: KerasLayer) -> list[str]:
     for operation in dict.fromkeys(node.operation for node in _nodes(network)):
         if is_keras3_model(operation):
             found += _complaints(operation)
+        elif (inner := _model_inside(operation)) is not None:
+            found += _complaints(inner)
         elif isinstance(operation, keras3().layers.Layer):
             reason = complaint_of(operation)
             found += [f"{operation.name} ({type(operation).__name__}): {reason}"] if reason else []
@@ -229,9 +231,20 @@ class _Converter:
         if id(operation) not in self._twins:
             if is_keras3_model(operation):
                 self._twins[id(operation)] = self.convert(operation)
+            elif (inner := _model_inside(operation)) is not None:
+                around = layers.TimeDistributed(self._twin(inner), name=operation.name)
+                around.trainable = operation.trainable
+                self._twins[id(operation)] = around
             else:
                 self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)
         return self._twins[id(operation)]
+
+
+def _model_inside(operation: KerasLayer) -> Any:
+    """The model that a TimeDistributed layer calls for every step; None for other layers."""
+    inner = getattr(operation, "layer", None)
+    around = type(operation).__name__ == "TimeDistributed" and inner is not None
+    return inner if around and is_keras3_model(inner) else None
 
 
 def _merged_constants(node: KerasNode) -> list[Any]:
@@ -291,6 +304,8 @@ def _like(structure: Any, tensors: list[Any], twins: dict[Any, Any]) -> Any:
 
 def _copy_weights(operation: KerasLayer, twin: Any) -> None:
     if twin is None or is_keras3_model(operation) or type(operation).__name__ == "Normalization":
+        return
+    if _model_inside(operation) is not None:  # which has its weights
         return
     with naming(operation.name, type(operation).__name__, "its weights cannot be converted"):
         weights = weights_of(operation)

@@ -18,6 +18,7 @@ from tfxp.transforms.conversion.functions import Tensors
 from tfxp.transforms.conversion.functions_back import FUNCTIONS
 from tfxp.transforms.conversion.layers import COMPOSED
 from tfxp.transforms.data_types import float32_config
+from tfxp.transforms.inner_model import model_inside
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.refusals import naming
 
@@ -197,6 +198,9 @@ def _layer_of(spec: LayerSpec) -> Any:
     """A new Keras 3 layer without weights; None if there is no such class."""
     if "function" in spec.config:
         raise ModelError(f"function {spec.config['function']!r} is unknown to tfxp in Keras 3")
+    inner = model_inside(spec)
+    if inner is not None:
+        return getattr(keras3().layers, spec.kind)(as_keras3(inner), name=spec.name)
     config = {**spec.config, "name": spec.name}
     if spec.kind == "Normalization":
         arrays = {k: v for k, v in spec.arrays().items() if k in ("mean", "variance")}
@@ -268,7 +272,7 @@ def _plain(value: object) -> Any:
 
 def _take_weights(layer: KerasLayer, spec: LayerSpec) -> None:
     """Give a layer the spec's weights, in the order in which both frameworks create them."""
-    if not spec.weights or spec.kind == "Normalization":
+    if not spec.weights or spec.kind == "Normalization" or model_inside(spec) is not None:
         return
     values = [np.asarray(value) for value in spec.arrays().values()]
     own = [variable for variable in layer.weights if "seed" not in variable.name]

@@ -11,8 +11,9 @@ count.
 
 from __future__ import annotations
 
-from tfxp.keras import keras, layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape, value_of
+from tfxp.keras import layers
+from tfxp.transforms.inner_model import model_inside
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.masks import mask_readers
@@ -39,8 +40,7 @@ _STEP_BY_STEP = (
     "Cropping1D", "Cropping2D", "UpSampling1D", "UpSampling2D", "SpatialDropout1D",
     "SpatialDropout2D",
 )  # fmt: skip
-# Networks that may stand inside, and what must not stand in them: it has steps of its own.
-_NETWORKS = ("Functional", "Sequential", "Model")
+# What must not stand in a network inside.
 _READ_STEPS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM2D", "TimeDistributed")
 
 
@@ -76,15 +76,10 @@ def _layer_inside(spec: LayerSpec) -> LayerSpec | None:
 
 
 def _network_inside(spec: LayerSpec) -> LayerGraph | None:
-    """The network inside, with its weights; None for what is none, or has several inputs."""
-    written = spec.config["layer"]
-    if written["class_name"] not in _NETWORKS:
+    """The network inside; None for what is none, has steps of its own, or several inputs."""
+    model = model_inside(spec)
+    if model is None:
         return None
-    model = keras.layers.deserialize(written)
-    own = model.trainable_weights + model.non_trainable_weights
-    for variable, weight in zip(own if spec.is_trainable else model.weights, spec.weights,
-                                strict=True):  # fmt: skip
-        variable.assign(value_of(weight))
     network = LayerGraph.from_model(model)
     kinds = {layer.kind for layer in network.layers.values()}
     if kinds & {*_READ_STEPS} or len(network.inputs) > 1 or len(network.outputs) > 1:
