@@ -90,7 +90,8 @@ def test_from_float_to_a_verified_file(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     "precision, flags, method",
     [("w4a8c", {}, "adaround"), slow("w8a8", {}, "formats"),
-     slow("w4a8c", {"epochs": 1}, "formats"),
+     slow("w4a8c", {"epochs": 1, "formats": "fixed"}, "formats"),
+     slow("w4a8c", {"epochs": 1}, None),
      slow("w4a8c", {"calibrate": "formats"}, "formats")],
 )  # fmt: skip
 def test_kernels_of_few_bits_learn_rounding_unless_training_follows(
@@ -101,7 +102,11 @@ def test_kernels_of_few_bits_learn_rounding_unless_training_follows(
     code = run("quantize_model", model=folder / "float.h5", data=data, limit=64, split="train",
                precision=precision, output=tmp_path / "q.keras", **flags, **trained)  # fmt: skip
     assert code == 0
-    assert f"{method}, relative squared output error" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    if method is None:
+        assert "relative squared output error" not in said
+    else:
+        assert f"{method}, relative squared output error" in said
 
 
 def _npz(path, **arrays):

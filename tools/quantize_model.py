@@ -73,8 +73,8 @@ _CALIBRATE = _FLAGS.choice_or_none(
     "auto",
     ["auto", "formats", "adaround"],
     "Choose binary points by the network's output and centre biases; adaround also learns whether "
-    "each weight is rounded up or down (minutes). auto: adaround for kernels below 8 bits that no "
-    "training follows.",
+    "each weight is rounded up or down (minutes). auto: adaround for kernels below 8 bits, formats "
+    "for others, and nothing where a training learns the formats.",
 )
 _SAMPLES = _FLAGS.DEFINE_integer(
     "calibration_samples",
@@ -155,8 +155,9 @@ def main() -> None:
     _evaluate("quantized", qmodel, evaluation, figures)
     _warn_of_saturation(qmodel, calibration, training, evaluation)
     trains = training is not None and _EPOCHS.value > 0
-    if _CALIBRATE.value != "none" and calibration is not None:
-        figures["output_error"] = _calibrate(qmodel, calibration, trains)
+    method = _calibration_method(qmodel, trains)
+    if method != "none" and calibration is not None:
+        figures["output_error"] = _calibrate(qmodel, calibration, method)
         _evaluate("calibrated", qmodel, evaluation, figures)
     if _ACCUMULATOR_BITS.value is not None:
         figures["accumulator_bits"] = _bound(qmodel)
@@ -259,8 +260,7 @@ def _measure(model: Any, data: Source | None) -> ModelStats | None:
         )
 
 
-def _calibrate(qmodel: Any, data: Source, trains: bool) -> dict[str, float]:
-    method = _calibration_method(qmodel, trains)
+def _calibrate(qmodel: Any, data: Source, method: str) -> dict[str, float]:
     with Progress(None, "calibrating", "step", _PROGRESS.value) as bar:
         started = time.monotonic()
         result = tfxp.calibrate_model(
@@ -274,9 +274,12 @@ def _calibrate(qmodel: Any, data: Source, trains: bool) -> dict[str, float]:
 
 
 def _calibration_method(qmodel: Any, trains: bool) -> str:
-    """The flag's, or the better one: a training moves weights anyway, 8 bits round well as is."""
+    """The flag's, or the better one: 8 bits round well as is, and formats that are learned end
+    better where nothing narrowed them before (docs/results_learned.md)."""
     if _CALIBRATE.value != "auto":
         return str(_CALIBRATE.value)
+    if trains and _FORMATS.value == "learned":
+        return "none"
     from tfxp.quantization.read_network import read_network
 
     layers = read_network(qmodel).formats.values()
