@@ -274,8 +274,7 @@ def _calibrate(qmodel: Any, data: Source, method: str) -> dict[str, float]:
 
 
 def _calibration_method(qmodel: Any, trains: bool) -> str:
-    """The flag's, or the better one: 8 bits round well as is, and formats that are learned end
-    better where nothing narrowed them before (docs/results_learned.md)."""
+    """The flag's, or what ends best (docs/results_learned.md); 8 bits round well as is."""
     if _CALIBRATE.value != "auto":
         return str(_CALIBRATE.value)
     if trains and _FORMATS.value == "learned":
