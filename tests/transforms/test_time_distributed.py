@@ -33,11 +33,15 @@ def network(*last):
     return keras.Model(picture, x)
 
 
+def kinds(graph):
+    return [spec.kind for _, _, spec in graph.in_order()]
+
+
 def check(model, left=0):
     """The same numbers without TimeDistributed, but for so many layers."""
     graph = normalize(LayerGraph.from_model(model))
     other = graph.to_model()
-    assert sum(s.kind == "TimeDistributed" for s in graph.layers.values()) == left
+    assert kinds(graph).count("TimeDistributed") == left
     x = inputs_of(model, 5)
     wanted, found = model(x).numpy(), other(x).numpy()
     assert np.ptp(wanted) > 0.01
@@ -80,9 +84,9 @@ def test_sequences_of_sequences():
 def test_pieces_go_on_as_pieces():
     """Nothing is put together that the next layer takes apart again."""
     graph = check(chain(each(layers.Conv2D(3, 3)), each(layers.ReLU()), each(layers.Flatten())))
-    kinds = [spec.kind for _, _, spec in graph.in_order()]
-    assert kinds.count("SlicingOpLambda") == kinds.count("ReLU") == 4
-    assert kinds.count("Concatenate") == 1
+    found = kinds(graph)
+    assert found.count("SlicingOpLambda") == found.count("ReLU") == 4
+    assert found.count("Concatenate") == 1
 
 
 @pytest.mark.parametrize("inside", [lambda: layers.Conv2D(3, 3), network])
@@ -116,17 +120,27 @@ def test_others_stay(parts):
     check(chain(*parts, shape=(3, 5, 2)), left=1)
 
 
+class Unregistered(layers.Layer):
+    """A class that configurations do not bring back."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def test_a_network_with_a_class_of_ones_own_stays():
+    model = chain(each(network(Unregistered())))
+    assert "TimeDistributed" in kinds(normalize(LayerGraph.from_model(model)))
+
+
 @pytest.mark.parametrize("steps", [None, MOST_STEPS + 1])
 def test_many_steps_stay(steps):
     x = keras.Input((steps, 5, 2))
     model = keras.Model(x, each(layers.Conv1D(3, 2))(x))
-    graph = normalize(LayerGraph.from_model(model))
-    assert "TimeDistributed" in {spec.kind for spec in graph.layers.values()}
+    assert "TimeDistributed" in kinds(normalize(LayerGraph.from_model(model)))
 
 
 def test_a_shared_one_stays():
     a, b = keras.Input(FILM), keras.Input(FILM)
     shared = each(layers.Conv2D(3, 3))
     model = randomize(keras.Model([a, b], layers.Add()([shared(a), shared(b)])))
-    graph = normalize(LayerGraph.from_model(model))
-    assert "TimeDistributed" in {spec.kind for spec in graph.layers.values()}
+    assert "TimeDistributed" in kinds(normalize(LayerGraph.from_model(model)))

@@ -11,7 +11,10 @@ _MODELS = ("Functional", "Sequential", "Model")
 
 
 def model_inside(spec: LayerSpec) -> Any:
-    """A new model like the one inside a layer, with its weights; None where there is no model.
+    """A new model like the one inside a layer, with its weights.
+
+    None where there is no model, or one that its configuration alone does not bring back: classes
+    that are not registered, inputs of unknown shape.
 
     Example:
         >>> from tfxp.keras import keras, layers
@@ -24,7 +27,12 @@ def model_inside(spec: LayerSpec) -> Any:
     written = spec.config.get("layer") or {}
     if written.get("class_name") not in _MODELS:
         return None
-    model = keras.layers.deserialize(written)
+    try:
+        model = keras.layers.deserialize(written)
+    except (TypeError, ValueError):
+        return None
+    if not model.inputs:
+        return None
     # As Keras lists the weights of a layer around a model: those that train come first.
     own = model.trainable_weights + model.non_trainable_weights
     for variable, weight in zip(
