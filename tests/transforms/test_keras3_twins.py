@@ -15,7 +15,7 @@ from tfxp.transforms.conversion.from_keras3 import as_tf_keras
 
 K = keras3(load=True)
 IN_FILES = ["conv_1d", "recurrent", "leaky_relu", "shared_submodel"]
-ALWAYS = {*IN_FILES[:1], *IN_FILES[2:], *list(LAYER_CASES)[::5]} - {"recurrent"}
+ALWAYS = {*IN_FILES, *list(LAYER_CASES)[::5]} - {"recurrent"}
 
 
 def tensor_functions(keras, layers):

@@ -5,6 +5,8 @@ import pytest
 
 from tests.cases import inputs_of, randomize
 from tfxp.keras import keras, layers
+from tfxp.transforms.conversion.from_keras3 import as_tf_keras
+from tfxp.transforms.conversion.to_keras3 import as_keras3
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import normalize
 from tfxp.transforms.normalize.unrolled import MOST_STEPS
@@ -63,7 +65,7 @@ LAYERS = {
     "Permute": lambda: layers.Permute((3, 1, 2)),
     "Cropping2D": lambda: layers.Cropping2D(1),
     "UpSampling2D": layers.UpSampling2D,
-    "Softmax over rows": lambda: layers.Softmax(1),
+    "Softmax over rows": lambda: layers.Softmax(1),  # counted from the front
     "Sequential": lambda: keras.Sequential([layers.Conv2D(2, 2), layers.ReLU()]),
     "network": network,
     "network that reshapes": lambda: network(layers.Flatten(), layers.Dense(3, "sigmoid")),
@@ -72,8 +74,6 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_each_step_is_computed_as_inside(name):
-    if name == "Softmax over rows":  # an axis counted from the front means another one outside
-        check(chain(each(LAYERS[name]())), left=0)
     check(chain(each(LAYERS[name](), name="around")))
 
 
@@ -105,6 +105,16 @@ def test_parts_of_a_network_stay_frozen():
     assert not graph.layers["first"].is_trainable and graph.layers["second"].is_trainable
 
 
+def test_frozen_parts_stay_frozen_on_the_way_from_keras3_and_back():
+    inner = network()
+    inner.get_layer("first").trainable = False
+    for model in (chain(each(inner)), chain(each(network(), trainable=False))):
+        there = as_keras3(model)
+        for other in (there, as_tf_keras(there)):
+            shapes = [tuple(w.shape) for w in other.trainable_weights]
+            assert sorted(shapes) == sorted(tuple(w.shape) for w in model.trainable_weights)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -112,9 +122,10 @@ def test_parts_of_a_network_stay_frozen():
         (layers.Masking(0.0), each(layers.GlobalAveragePooling1D())),
         (each(keras.Sequential([layers.Conv1D(3, 2), layers.GRU(2)])),),
         (each(layers.Conv1D(3, 2, activity_regularizer="l2")),),
+        (each(keras.Sequential([layers.Conv1D(3, 2, activity_regularizer="l2")])),),
         (each(each(layers.Dense(3))),),
     ],
-    ids=["recurrent", "mask", "recurrent network", "regularized", "twice"],
+    ids=["recurrent", "mask", "recurrent network", "regularized", "regularized network", "twice"],
 )
 def test_others_stay(parts):
     check(chain(*parts, shape=(3, 5, 2)), left=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfxp.keras import keras
-from tfxp.transforms.layer_spec import LayerSpec, value_of
+from tfxp.transforms.layer_spec import LayerSpec, value_of, weight_name
 
 _MODELS = ("Functional", "Sequential", "Model")
 
@@ -14,7 +14,7 @@ def model_inside(spec: LayerSpec) -> Any:
     """A new model like the one inside a layer, with its weights.
 
     None where there is no model, or one that its configuration alone does not bring back: classes
-    that are not registered, inputs of unknown shape.
+    that are not registered, inputs of unknown shape, weights in another order.
 
     Example:
         >>> from tfxp.keras import keras, layers
@@ -34,9 +34,14 @@ def model_inside(spec: LayerSpec) -> Any:
     if not model.inputs:
         return None
     # As Keras lists the weights of a layer around a model: those that train come first.
-    own = model.trainable_weights + model.non_trainable_weights
-    for variable, weight in zip(
-        own if spec.is_trainable else model.weights, spec.weights, strict=True
-    ):
+    trained_first = model.trainable_weights + model.non_trainable_weights
+    own = trained_first if spec.is_trainable else model.weights
+    given = [
+        (name.split("/")[-1], weight.shape)
+        for name, weight in zip(spec.weight_names, spec.weights, strict=True)
+    ]
+    if [(weight_name(variable), variable.shape) for variable in own] != given:
+        return None
+    for variable, weight in zip(own, spec.weights, strict=True):
         variable.assign(value_of(weight))
     return model

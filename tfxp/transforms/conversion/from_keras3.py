@@ -233,7 +233,8 @@ class _Converter:
                 self._twins[id(operation)] = self.convert(operation)
             elif (inner := _model_inside(operation)) is not None:
                 around = layers.TimeDistributed(self._twin(inner), name=operation.name)
-                around.trainable = operation.trainable
+                if not operation.trainable:  # True would thaw what is frozen inside
+                    around.trainable = False
                 self._twins[id(operation)] = around
             else:
                 self._twins[id(operation)], self._after[id(operation)] = twin_of(operation)

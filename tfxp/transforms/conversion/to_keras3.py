@@ -200,7 +200,10 @@ def _layer_of(spec: LayerSpec) -> Any:
         raise ModelError(f"function {spec.config['function']!r} is unknown to tfxp in Keras 3")
     inner = model_inside(spec)
     if inner is not None:
-        return getattr(keras3().layers, spec.kind)(as_keras3(inner), name=spec.name)
+        around = getattr(keras3().layers, spec.kind)(as_keras3(inner), name=spec.name)
+        if not spec.is_trainable:  # True would thaw what is frozen inside
+            around.trainable = False
+        return around
     config = {**spec.config, "name": spec.name}
     if spec.kind == "Normalization":
         arrays = {k: v for k, v in spec.arrays().items() if k in ("mean", "variance")}

@@ -76,15 +76,16 @@ def _layer_inside(spec: LayerSpec) -> LayerSpec | None:
 
 
 def _network_inside(spec: LayerSpec) -> LayerGraph | None:
-    """The network inside; None for what is none, has steps of its own, or several inputs."""
+    """The network inside; None for what is none, has steps of its own, several inputs or outputs,
+    or losses of its own, of which the mean over all steps is taken."""
     model = model_inside(spec)
     if model is None:
         return None
     network = LayerGraph.from_model(model)
-    kinds = {layer.kind for layer in network.layers.values()}
-    if kinds & {*_READ_STEPS} or len(network.inputs) > 1 or len(network.outputs) > 1:
-        return None
-    return network
+    inside = network.layers.values()
+    regular = not any(layer.kind in _READ_STEPS or layer.activity_regularizer for layer in inside)
+    single = len(network.inputs) == len(network.outputs) == 1
+    return network if regular and single and not network.loss_calls else None
 
 
 def _counts_from_the_end(inner: LayerSpec) -> bool:
