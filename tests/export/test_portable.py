@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tfxp
-from tests.cases import built, inputs_of
+from tests.cases import built, inputs_of, randomize
 from tests.conftest import ROOT
 from tests.export.random_portable import outcome
 from tests.slow_cases import slow, sometimes
@@ -281,3 +281,21 @@ def test_the_tool_says_a_reason_once():
         "runtimes may differ: a, b (CONV_2D): ties",
         "runtimes may differ: sum (ADD): coarse",
     ]
+
+
+def test_functions_are_alike_as_tables(tmp_path):
+    """Activations that each runtime computes its own way, or has no operator for."""
+    names = ("elu", "gelu", "exponential", "softplus", "softsign", "sigmoid", "tanh")
+    x = inputs = keras.Input((6,))
+    for name in names:
+        x = layers.Dense(7, name)(x)
+    x = layers.ThresholdedReLU(0.5)(layers.LeakyReLU(0.1)(layers.Dense(7)(x)))
+    model = randomize(keras.Model(inputs, layers.Dense(4)(x)))
+    data = 2 * inputs_of(model, 64)
+    qmodel = tfxp.quantize_model(model, "w4a5", tfxp.measure_model(model, data))
+    report = tfxp.export_tflite(
+        qmodel, tmp_path / "m.tflite", verify=data, runtimes=[*RUNTIMES, "c"], portable="require"
+    )
+    assert all(row.exact for row in report.verification.runtimes)
+    kinds = [operator.name for operator in read_tflite(report.path).operators]
+    assert kinds.count("GATHER") >= 7 and not {"ELU", "GELU", "EXP", "LEAKY_RELU"} & set(kinds)

@@ -190,6 +190,12 @@ def tables(keras, layers):
 
 
 @case()
+def softplus_softsign(keras, layers):
+    first, second = layers.Dense(5, activation="softplus"), layers.Dense(4, activation="softsign")
+    return chain(keras, first, second, shape=(6,))
+
+
+@case()
 def choices(keras, layers):
     """By the sign of a tensor, or of what it is compared with."""
     f, x = functions_of(keras), keras.Input(IMAGE)
@@ -207,18 +213,25 @@ def running_sums(keras, layers):
     return keras.Model(x, [f.cumsum(y, -1), layers.Conv2D(2, 1)(f.cumsum(y, 1))])
 
 
-@case("keras")
+@case()
 def element_wise(keras, layers):
-    """Functions without an integer operator."""
+    """Functions that LiteRT has no integer operator for."""
     f, x = functions_of(keras), keras.Input(IMAGE)
     y = layers.Conv2D(4, 1)(x)
     a = f.exp(y) + f.power(f.square(y) + 1.0, 0.5) + f.power(2.0, y)
-    b = f.log(f.square(f.selu(y)) + 1.0) / (f.softplus(y) + 1.0)
+    b = f.log(f.square(f.selu(y)) + 1.0) * (f.softplus(y) + 1.0)
     c = 1.0 / (f.sqrt(f.exp(y)) + 2.0) + f.gelu(f.cos(y), approximate=True)
-    return keras.Model(x, [layers.Conv2D(2, 1)(a), b, f.log_softmax(c)])
+    return keras.Model(x, [layers.Conv2D(2, 1)(a), b, c])
 
 
 @case("keras")
+def quotients(keras, layers):
+    f, x = functions_of(keras), keras.Input(IMAGE)
+    y, z = layers.Conv2D(4, 1)(x), layers.Conv2D(4, 1)(x)
+    return keras.Model(x, f.log_softmax(y / (f.square(z) + 1.0)))
+
+
+@case()
 def thresholds(keras, layers):
     x = keras.Input(IMAGE)
     y = layers.ReLU(threshold=0.01)(layers.Conv2D(4, 1)(x))

@@ -16,12 +16,6 @@ def conv_3d(keras, layers):
     )
 
 
-@case("keras")
-def softplus_softsign(keras, layers):
-    first, second = layers.Dense(5, activation="softplus"), layers.Dense(4, activation="softsign")
-    return chain(keras, first, second, shape=(6,))
-
-
 @case("keras", tokens=11)
 def recurrent(keras, layers):
     """Tokens of which 0 stands for nothing: masks reach every layer that asks for one."""

@@ -177,6 +177,8 @@ def _sum(graph: IntegerGraph, operator: Operator) -> str:
     """ADD and SUB: ties below zero are rounded up by one engine and away from zero by others."""
     output = graph.tensors[operator.outputs[0]]
     inputs = [graph.tensors[i] for i in operator.inputs]
+    if output.type == "INT32":
+        return ""
     ratios = [tensor.scale / output.scale for tensor in inputs]
     if output.type == "INT16" and all(ratio == 1 for ratio in ratios):
         return ""
@@ -231,24 +233,42 @@ def _residue(graph: IntegerGraph, index: int) -> tuple[int, int]:
 INPUT_STEPS = {"LOGISTIC": (2.0**-6, 1.0), "TANH": (2.0**-7, 4.0)}
 
 
-def _table(graph: IntegerGraph, operator: Operator) -> str:
-    source = graph.tensors[operator.inputs[0]]
-    finest, coarsest = INPUT_STEPS[operator.name]
-    power = math.frexp(source.scale)[0] == 0.5
-    if source.type == "INT8" and power and finest <= source.scale <= coarsest:
-        return ""
-    return f"TFLM's codes are its own where an input step is not {finest:g} to {coarsest:g}"
-
-
-def _leaky(graph: IntegerGraph, operator: Operator) -> str:
-    source, output = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
-    ratio = source.scale / output.scale
-    slope = ratio * operator.options.get("alpha", 0.0)
-    return "" if ratio % 1 == slope % 1 == 0 else _ROUNDS_TWICE
-
-
 _ROUNDS_TWICE = "builtin kernels and TFLM round its fixed-point product twice: 1 LSB"
 _TABLES = "every runtime has a table or an approximation of its own"
+
+
+def function_differs(operator: str, read: float, written: float, alpha: float = 0.0) -> str:
+    """Why runtimes may differ in a function of 8-bit codes; empty if they do not.
+
+    Args:
+        operator: its name.
+        read, written: the steps of its input and its output.
+        alpha: the slope of LEAKY_RELU.
+
+    Example:
+        >>> function_differs("TANH", 2.0**-4, 2.0**-7)
+        ''
+    """
+    if math.frexp(read)[0] != 0.5:
+        return "its input's step is no power of two"
+    if operator in INPUT_STEPS:
+        finest, coarsest = INPUT_STEPS[operator]
+        text = f"TFLM's codes are its own where an input step is not {finest:g} to {coarsest:g}"
+        return "" if finest <= read <= coarsest else text
+    if operator == "LEAKY_RELU":
+        ratio = read / written
+        return "" if ratio % 1 == (ratio * alpha) % 1 == 0 else _ROUNDS_TWICE
+    return _TABLES
+
+
+def _function(graph: IntegerGraph, operator: Operator) -> str:
+    source, output = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
+    if source.type != "INT8":
+        return f"{source.type} activations are computed otherwise in every runtime"
+    alpha = operator.options.get("alpha", 0.0)
+    return function_differs(operator.name, source.scale, output.scale, alpha)
+
+
 _PRODUCTS = OperatorVerdict(
     "whole sums, or weights of at most 7 bits with portable rounding", _ROUNDS_TWICE, _products
 )
@@ -282,6 +302,7 @@ OPERATORS: dict[str, OperatorVerdict] = {
         ),
         _CODES,
     ),
+    "CAST": _ALWAYS,
     "GATHER": _ALWAYS,
     "SHAPE": _ALWAYS,
     "MEAN": _never("runtimes multiply by a rounded 1 / n and round otherwise: 1 LSB"),
@@ -289,7 +310,7 @@ OPERATORS: dict[str, OperatorVerdict] = {
     "LEAKY_RELU": OperatorVerdict(
         "steps of the input, and of the slope times it, are whole output steps",
         _ROUNDS_TWICE,
-        _leaky,
+        _function,
     ),
     "PRELU": _never(_ROUNDS_TWICE),
     "BATCH_MATMUL": _never(_ROUNDS_TWICE),
@@ -297,10 +318,10 @@ OPERATORS: dict[str, OperatorVerdict] = {
     "L2_NORMALIZATION": _never(_TABLES),
     **dict.fromkeys(("ELU", "EXP", "GELU", "LOG"), _never(_TABLES)),
     "LOGISTIC": OperatorVerdict(
-        "an input step of 2^-6 to 1", "TFLM's table is its own: up to 5 LSB", _table
+        "an input step of 2^-6 to 1", "TFLM's table is its own: up to 5 LSB", _function
     ),
     "TANH": OperatorVerdict(
-        "an input step of 2^-7 to 4", "TFLM's table is its own: 1 LSB", _table
+        "an input step of 2^-7 to 4", "TFLM's table is its own: 1 LSB", _function
     ),
     "SOFTMAX": _never(_TABLES),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _never(_ROUNDS_TWICE),

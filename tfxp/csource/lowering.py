@@ -11,6 +11,7 @@ from __future__ import annotations
 from tfxp.csource.code_ranges import code_ranges
 from tfxp.csource.float_ends import without_float_ends
 from tfxp.csource.operators import LOWERINGS, Site
+from tfxp.csource.operators.gathers import Counted, count
 from tfxp.csource.operators.moves import VIEWS
 from tfxp.csource.operators.sixteen_bits import ExactSum, absorb, emit
 from tfxp.csource.program import Step, identifiers
@@ -36,11 +37,11 @@ def lower(graph: IntegerGraph) -> tuple[IntegerGraph, list[Step]]:
     steps: list[Step] = []
     refusals: list[str] = []
     names = identifiers(tensor.name for tensor in graph.tensors)
-    sums: dict[int, ExactSum] = {}
+    known: dict[int, ExactSum | Counted] = {}
     ranges = code_ranges(graph)
     for node in executor.nodes:
         try:
-            steps += _lower_node(Site(node, names[node.operator.outputs[0]], sums, ranges))
+            steps += _lower_node(Site(node, names[node.operator.outputs[0]], known, ranges))
         except UnsupportedOpError as error:
             refusals.append(str(error))
     if refusals:
@@ -73,7 +74,10 @@ def _lower_node(site: Site) -> list[Step]:
     if site.output.type == "INT16":
         absorb(site)
         return []
-    if site.operator == "QUANTIZE" and site.index(0) in site.sums:
+    if site.output.type == "INT32" and site.operator not in VIEWS:
+        count(site)
+        return []
+    if site.operator == "QUANTIZE" and site.index(0) in site.known:
         return emit(site)
     for tensor in (*_computed(site.node), *site.node.outputs):
         if tensor.type != "INT8" and site.operator not in VIEWS:

@@ -20,7 +20,7 @@ from tfxp.quantization.role import (
 )
 from tfxp.transforms.activation_functions import function_name
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.normalize.activations import TABULATED, unary_of
+from tfxp.transforms.normalize.activations import TABULATED, is_tabulated, unary_of
 from tfxp.transforms.normalize.masks import mask_readers
 
 # Products of 8-bit activations are added up in int32.
@@ -133,6 +133,11 @@ def _unary_complaints(network: QuantizedNetwork, storage: str) -> list[str]:
             operator = _EIGHT_BITS[unary.function]
             found.append(
                 f"{name}: LiteRT's {operator} takes 8 bits; give all activations 8 bits or fewer"
+            )
+        if is_tabulated(network.graph.layers[name]) and storage == "INT16":
+            found.append(
+                f"{name}: the table of its function has 256 codes; give all activations 8 bits or "
+                "fewer"
             )
         if unary.function == "prelu" and (not weights or weights[0].bits > 8):
             found.append(f"{name}: slopes are not of at most 8 bits; give its weights a precision")

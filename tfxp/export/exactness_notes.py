@@ -25,7 +25,7 @@ from tfxp.quantization.role import (
     Role,
 )
 from tfxp.quantizers import ActivationQuantizer, MeanQuantizer
-from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.activations import is_tabulated, unary_of
 
 # XNNPACK's ADD works for input scales of 2^-10 to 2^8 output scales, else a builtin kernel does;
 # its convolutions and dense layers for accumulator scales below 2^8 output scales.
@@ -55,7 +55,7 @@ def exactness_notes(network: QuantizedNetwork, pack_int4: bool = False) -> list[
         elif point.role == MEAN:
             notes += _mean_notes(network, name)
         notes += _scale_notes(formats[name], name)
-        notes += _rounding_notes(formats[name], name, point.role)
+        notes += _rounding_notes(network, name, point.role)
     notes += _interpolation_notes(plan) + lstm_notes(network)
     packed = [name for name in plan.macs if pack_int4 and formats[name].weights[0].bits <= 4]
     if packed:
@@ -223,9 +223,9 @@ def _scale_notes(formats: LayerFormats, name: str) -> list[Note]:
     return notes
 
 
-def _rounding_notes(formats: LayerFormats, name: str, role: Role) -> list[Note]:
-    rounding = formats.rule.rounding_mode
-    if rounding in (None, role.rounding):
+def _rounding_notes(network: QuantizedNetwork, name: str, role: Role) -> list[Note]:
+    rounding = network.formats[name].rule.rounding_mode
+    if rounding in (None, role.rounding) or is_tabulated(network.graph.layers[name]):
         return []
     text = f"trained with {rounding} rounding, the file's operator rounds its own way; +-1 LSB"
     return [Note((name,), text)]

@@ -127,6 +127,7 @@ LAYERS: dict[str, LayerRole] = {
     "ELU": _UNARY,
     "ThresholdedReLU": _UNARY,
     "tf.math": _UNARY,
+    "tf.nn.log_softmax": _UNARY,
     "PReLU": LayerRole(UNARY, LayerKind.LOOKUP, (WeightSpec("alpha", channel_axes=0),)),
     "tf.math.l2_normalize": LayerRole(UNARY, LayerKind.L2_NORMALIZE),
     "Softmax": LayerRole(UNARY, LayerKind.SOFTMAX, accepts=_last_axis),

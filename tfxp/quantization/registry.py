@@ -50,7 +50,7 @@ from tfxp.quantizers import (
 from tfxp.quantizers.average_pool import covered
 from tfxp.tfmot import QuantizeRegistry
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec
-from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.activations import is_tabulated, unary_of
 from tfxp.transforms.normalize.channel_functions import function_of
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
@@ -182,6 +182,7 @@ class FormatRegistry(QuantizeRegistry):
             "saturation_gradient": self._backward.activation_saturation,
             "seed": seed_of(name),
             "wide_rounding": wide,
+            "no_value": is_tabulated(self._plan.graph.layers[point.owner]),
         }
         if self._is_integer_lstm(point):
             return LstmQuantizer(**settings)

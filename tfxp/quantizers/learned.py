@@ -122,7 +122,8 @@ class LearnedActivationQuantizer(LearnedFormat, ActivationQuantizer):
     """Quantizes a layer's output with a trained step.
 
     Args:
-        rounding, nonnegative, saturation_gradient, seed, wide_rounding: see `ActivationQuantizer`.
+        rounding, nonnegative, saturation_gradient, seed, wide_rounding, no_value: see
+            `ActivationQuantizer`.
         method: "tqt", "lsq" or "pact"; see `tfxp.quantizers.learned_step`.
 
     References:

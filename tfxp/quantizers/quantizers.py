@@ -151,6 +151,8 @@ class ActivationQuantizer(FormatQuantizer):
         seed: seed of stochastic rounding.
         wide_rounding: rounding mode while activations are stored in 16 bits; None if it is the
             same, and in models saved by version 0.1.
+        no_value: whether the lowest code stands where a function has no value (NaN), such as the
+            root of a negative number; otherwise NaN stays.
     """
 
     rounding: str = "half_even"
@@ -158,6 +160,7 @@ class ActivationQuantizer(FormatQuantizer):
     saturation_gradient: str = "zero"
     seed: int = 0
     wide_rounding: str | None = field(default=None, metadata={"since": "0.2"})
+    no_value: bool = field(default=False, metadata={"since": "0.2"})
 
     @property
     def constants(self) -> tuple[Constant, ...]:
@@ -176,6 +179,9 @@ class ActivationQuantizer(FormatQuantizer):
         if step is not None:
             weights = {**weights, "scale": step.scale}
         grid = weights["scale"], weights["qmin"], weights["qmax"]
+        if self.no_value:
+            lowest = weights["qmin"] * weights["scale"]
+            outputs = tf.where(tf.math.is_nan(outputs), lowest, outputs)
         rounding, wide = deterministic(self.rounding, training), self._wide(weights)
         if rounding in FAST_ROUNDINGS and self.saturation_gradient == "zero":
             nudge = HALF_UP_NUDGE if rounding == "half_up" else 0.0

@@ -52,7 +52,7 @@ def _view(site: Site) -> list[Step]:
 )  # fmt: skip
 def _moved(site: Site) -> list[Step]:
     constants = [None if t is None else t.data for t in site.node.inputs[1:]]
-    (places,) = site.evaluate(_numbered(site.tensor(0)), *constants)
+    (places,) = site.evaluate(numbered(site.tensor(0)), *constants)
     return [move(site, places, site.index(0))]
 
 
@@ -60,7 +60,7 @@ def _moved(site: Site) -> list[Step]:
 def _parts(site: Site) -> list[Step]:
     position = 1 if site.operator == "SPLIT" else 0
     arrays: list[Any] = [None if t is None else t.data for t in site.node.inputs]
-    arrays[position] = _numbered(site.tensor(position))
+    arrays[position] = numbered(site.tensor(position))
     parts = site.evaluate(*arrays)
     return [
         move(site, places, site.index(position), output=output, word=f"part_{i}")
@@ -81,7 +81,7 @@ def _joined(site: Site) -> list[Step]:
             raise site.refusal(f"operand {tensor.name!r} with another scale than the output")
         size = tensor.shape[axis] if site.operator == "CONCATENATION" else 1
         target = np.take(starts, range(at, at + size), axis).reshape(tensor.shape)
-        steps.append(move(site, _numbered(tensor), site.index(i), target=target, word=f"part_{i}"))
+        steps.append(move(site, numbered(tensor), site.index(i), target=target, word=f"part_{i}"))
         at += size
     return steps
 
@@ -98,22 +98,7 @@ def _padded(site: Site) -> list[Step]:
     inside = tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, pairs, strict=True))
     target = np.arange(output.size).reshape(output.shape)[inside]
     filled = site.step(f"tfxp_fill({output.size}, {fill}, $out)", [])
-    return [filled, move(site, _numbered(x), site.index(0), target=target)]
-
-
-@lowers("GATHER")
-def _gathered(site: Site) -> list[Step]:
-    table, indices = site.tensor(0), site.tensor(1)
-    if indices.data is not None:
-        (places,) = site.evaluate(_numbered(table), indices.data)
-        return [move(site, places, site.index(0))]
-    whole = site.node.cache["axis"] == 0 and site.node.cache["batch_dims"] == 0
-    if table.data is None or not whole or indices.type != "INT32":
-        raise site.refusal("an index that is computed; expected INT32 into a constant table")
-    rows, width = table.shape[0], table.size // table.shape[0]
-    constant = site.constant("table", "int8_t", table.data)
-    call = f"tfxp_gather({rows}, {width}, {constant.name}, {indices.size}, $in0, $out)"
-    return [site.step(call, [site.index(1)], constants=[constant])]
+    return [filled, move(site, numbered(x), site.index(0), target=target)]
 
 
 def move(
@@ -158,7 +143,8 @@ def move(
     return site.step(call, [source], structure=structure, constants=constants, output=output)
 
 
-def _numbered(tensor: Tensor) -> NDArray[np.int64]:
+def numbered(tensor: Tensor) -> NDArray[np.int64]:
+    """0, 1, 2, ... in the shape of a tensor."""
     return np.arange(tensor.size).reshape(tensor.shape)
 
 

@@ -23,13 +23,14 @@ class Site:
     Args:
         node: in the arithmetic of LiteRT's default engine.
         c_name: prefix of its constants; no other operator's begin so.
-        sums: what is known of 16-bit tensors, by their numbers; all operators share it.
+        known: what tensors of 16 and 32 bits are made of, which are computed nowhere, by their
+            numbers; all operators share it.
         ranges: the codes that tensors can hold, by their numbers.
     """
 
     node: Node
     c_name: str
-    sums: dict[int, Any] = dataclasses.field(default_factory=dict)
+    known: dict[int, Any] = dataclasses.field(default_factory=dict)
     ranges: Mapping[int, CodeRange] = dataclasses.field(default_factory=dict)
 
     @property

@@ -59,12 +59,12 @@ def absorb(site: Site) -> None:
     activation = site.node.options.get("fused_activation_function", "NONE")
     if result.largest > _LARGEST or activation != "NONE":
         raise site.refusal("16 bits that saturate; expected room for the exact sum")
-    site.sums[site.node.operator.outputs[0]] = result
+    site.known[site.node.operator.outputs[0]] = result
 
 
 def emit(site: Site) -> list[Step]:
     """The step that rounds a sum to 8 bits."""
-    total, x, y = site.sums[site.index(0)], site.tensor(0), site.output
+    total, x, y = site.known[site.index(0)], site.tensor(0), site.output
     mantissa, exponent = math.frexp(y.scale / x.scale)
     shift = exponent - 1
     factor = common_power_of_two(np.array([multiplier for multiplier, _ in total.terms]))
@@ -102,9 +102,9 @@ def _operand(site: Site, position: int) -> ExactSum:
     if tensor.scale != site.output.scale:
         raise site.refusal("16-bit operands of several scales; expected one")
     if tensor.data is None:
-        if index not in site.sums:
+        if index not in site.known:
             raise site.refusal(f"16-bit tensor {tensor.name!r}; expected a portable sum")
-        return site.sums[index]
+        return site.known[index]
     values = np.asarray(tensor.data, np.int64)
     largest = int(np.abs(values).max())
     if values.size == 1:

@@ -2,6 +2,7 @@
 
 from tfxp.export.operators import (  # noqa: F401
     activations,
+    function_tables,
     joins,
     linear,
     lookup,

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.export.graph_parts import Options, Value
+from tfxp.export.operators.function_tables import must_be_table, write_function
 from tfxp.export.operators.writers import writes
 from tfxp.formats import FixedPointFormat, Format
 from tfxp.graph import Quantization, Tensor
@@ -53,7 +54,11 @@ def write_table(builder: GraphBuilder, number: int, call: Call, spec: LayerSpec)
     """A table over all codes with one output format, and a step to the format asked for."""
     unary = unary_of(spec)
     assert unary is not None
-    _write_fixed(builder, number, call, spec, TABULATED[unary.function], {})
+    operator = TABULATED[unary.function]
+    if must_be_table(builder, call, spec, operator):
+        write_function(builder, number, call, spec)
+    else:
+        _write_fixed(builder, number, call, spec, operator, {})
 
 
 def _write_fixed(
@@ -113,6 +118,9 @@ def _write_unary(
     constants: list[int],
     options: Options,
 ) -> None:
+    if not constants and must_be_table(builder, call, spec, operator):
+        write_function(builder, number, call, spec)
+        return
     source, output = builder.read(call)[0], builder.output(number, spec)
     builder.emit(operator, [source.index, *constants], output, options)
     builder.put(number, builder.finish(output, None, False, spec.name))

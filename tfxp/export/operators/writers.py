@@ -8,9 +8,8 @@ from collections.abc import Callable
 from tfxp.export.graph_builder import GraphBuilder
 from tfxp.precision import LayerKind
 from tfxp.quantization.layer_roles import role_of, table_name
-from tfxp.transforms.activation_functions import function_name, is_keras_function
 from tfxp.transforms.layer_graph import Call, LayerSpec
-from tfxp.transforms.normalize.activations import unary_of
+from tfxp.transforms.normalize.activations import is_tabulated, unary_of
 from tfxp.transforms.normalize.normalize import is_softmax
 from tfxp.transforms.normalize.unrolled import UNROLLED, WHAT_IS_UNROLLED
 
@@ -69,6 +68,8 @@ def writes(
 def key_of(spec: LayerSpec) -> str:
     """Under what a layer is looked up: its class, or the function of an activation layer."""
     role, unary = role_of(spec).role, unary_of(spec)
+    if is_tabulated(spec):
+        return "tf.math"
     if is_softmax(spec):
         return "final softmax" if role.is_final else "Softmax"
     if unary is not None:
@@ -90,8 +91,5 @@ def no_operator(spec: LayerSpec) -> str:
         reason = "its state is computed in float between the steps"
         if spec.kind in UNROLLED:
             reason += f"; {WHAT_IS_UNROLLED}"
-    own = function_name(spec.config.get("activation"))
-    if reason is None and not is_keras_function(spec.config.get("activation")):
-        reason = f"the function {own!r} is your own; a layer class of your own can have a writer"
     reason = reason or "LiteRT has none for it"
     return f"has no integer operator ({reason}); it is quantized in Keras only"

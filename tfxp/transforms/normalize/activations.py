@@ -20,6 +20,7 @@ from tfxp.transforms.activation_functions import (
 )
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.normalize.channel_functions import LENGTH, LOGARITHM, function_of
+from tfxp.transforms.normalize.single_functions import ELEMENT_WISE
 from tfxp.transforms.normalize.steps import Step, follow
 
 # tf.nn.leaky_relu's slope, which a layer's configuration does not repeat.
@@ -27,8 +28,7 @@ _TF_LEAKY_SLOPE = 0.2
 _SWISH = ("swish", "silu")
 # Where a layer keeps the weights of a layer that is its activation.
 _INSIDE = "activation."
-# Functions of one code that LiteRT tabulates: name -> operator. Others are computed in float and
-# quantized.
+# Functions of one code that LiteRT tabulates: name -> operator.
 TABULATED = {
     "sigmoid": "LOGISTIC", "tanh": "TANH", "elu": "ELU", "gelu": "GELU", GELU_TANH: "GELU",
     "exponential": "EXP", "log": "LOG",
@@ -41,8 +41,8 @@ class Unary:
     """A function of one tensor, element by element or row by row.
 
     Args:
-        function: one of `TABULATED`, "leaky_relu", "prelu", "l2_normalize", another name of Keras',
-            or the registered name of a user's own.
+        function: one of `TABULATED`, "leaky_relu", "prelu", "l2_normalize", another name of Keras'
+            or TensorFlow's, or the registered name of a user's own.
         alpha: slope of a leaky ReLU where x is negative.
     """
 
@@ -51,7 +51,7 @@ class Unary:
 
     @property
     def is_integer(self) -> bool:
-        """Whether an integer operator computes it."""
+        """Whether an operator of LiteRT's computes it; others are tables that the file holds."""
         return self.function in (*TABULATED, "leaky_relu", "prelu", "l2_normalize")
 
 
@@ -71,12 +71,20 @@ def unary_of(spec: LayerSpec) -> Unary | None:
         return Unary("l2_normalize")
     if function_of(spec) == LOGARITHM:
         return Unary("log")
+    if function_of(spec) in ELEMENT_WISE:
+        return Unary(str(function_of(spec)))
     if spec.kind == "PReLU":
         return Unary("prelu")
     thresholded = spec.kind == "ThresholdedReLU" or (
         spec.kind == "ReLU" and bool(float(config["threshold"] or 0))
     )
     return Unary("thresholded relu") if thresholded else None
+
+
+def is_tabulated(spec: LayerSpec) -> bool:
+    """Whether a layer computes a function that the file holds as a table of 256 codes."""
+    unary = unary_of(spec)
+    return unary is not None and not unary.is_integer
 
 
 def split_activations(graph: LayerGraph) -> LayerGraph:

@@ -1,7 +1,6 @@
 """Functions of one tensor that stay functions, in one form each: the tensor, then named numbers.
 
-Those that move codes about have operators; those that compute element by element have none, and
-are quantized in Keras only.
+Those that move codes about have operators, those that compute element by element become tables.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ _OTHER = " of another kind"
 MIRROR = "compat.v1.pad"  # the same function as tf.pad, by another name, with a mode
 DEPTH_TO_SPACE, SPACE_TO_DEPTH = "nn.depth_to_space", "nn.space_to_depth"
 LARGEST, SMALLEST = "math.reduce_max", "math.reduce_min"
-_ELEMENT_WISE: dict[str, Any] = {
-    **{f"math.{name}": getattr(tf.math, name) for name in (
+LOG_SOFTMAX = "nn.log_softmax"
+ELEMENT_WISE: dict[str, Any] = {
+    f"math.{name}": getattr(tf.math, name) for name in (
         "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "erfc",
         "expm1", "floor", "log", "log1p", "log_sigmoid", "pow", "reciprocal", "reciprocal_no_nan",
         "rint", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "tan",
-    )},
-    "nn.log_softmax": tf.nn.log_softmax,
+    )
 }  # fmt: skip
 # Function -> its name in the table of layers.
 TABLE_NAMES = {
@@ -38,7 +37,8 @@ TABLE_NAMES = {
     SPACE_TO_DEPTH: "tf.nn.space_to_depth",
     LARGEST: "tf.reduce_max",
     SMALLEST: "tf.reduce_min",
-    **dict.fromkeys(_ELEMENT_WISE, "tf.math"),
+    LOG_SOFTMAX: "tf.nn.log_softmax",
+    **dict.fromkeys(ELEMENT_WISE, "tf.math"),
 }
 
 
@@ -93,5 +93,6 @@ _FORMS: dict[str | None, tuple[Any, str, Callable[[Options, int], Options | None
     SPACE_TO_DEPTH: (tf.nn.space_to_depth, SPACE_TO_DEPTH, _block),
     LARGEST: (tf.reduce_max, LARGEST, _reduced),
     SMALLEST: (tf.reduce_min, SMALLEST, _reduced),
-    **{name: (function, name, _numbers) for name, function in _ELEMENT_WISE.items()},
+    LOG_SOFTMAX: (tf.nn.log_softmax, LOG_SOFTMAX, _numbers),
+    **{name: (function, name, _numbers) for name, function in ELEMENT_WISE.items()},
 }
