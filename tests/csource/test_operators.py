@@ -286,6 +286,18 @@ def functions(cases):
         cases.operator("L2_NORMALIZATION", [x], cases.tensor((1, 2, depth), 2.0**-7))
 
 
+def tables(cases):
+    """Functions that no operator computes: codes counted from 0 are indices."""
+    for shape in ((1, 256), (1, 3, 5, 2)):
+        x = cases.input(shape, 0.1, -7)
+        whole, counted = (cases.tensor(shape, None, kind="INT32") for _ in range(2))
+        cases.hidden("CAST", [x], whole, in_data_type="INT8", out_data_type="INT32")
+        cases.hidden("ADD", [whole, cases.whole([128])], counted)
+        table = cases.tensor((256,), 0.05, 10, codes((256,)))
+        y = cases.tensor(shape, 0.05, 10)
+        cases.operator("GATHER", [table, counted], y, axis=0, batch_dims=0)
+
+
 FAMILIES = [
     convolutions,
     odd_counts_of_few_bits,
@@ -297,6 +309,7 @@ FAMILIES = [
     moves,
     reductions,
     functions,
+    tables,
 ]
 
 

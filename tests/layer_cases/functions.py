@@ -131,7 +131,7 @@ def variances(keras, layers):
     return keras.Model(x, [f.var(y, (1, 2)), f.var(y, -1, keepdims=True), f.var(y, (1, 3))])
 
 
-@case("keras")
+@case()
 def deviations(keras, layers):
     """Statistics of steps, as networks that recognize speakers pool them."""
     f, x = functions_of(keras), keras.Input((9, 4))

@@ -87,6 +87,8 @@ def native_quantizer(
 
 def _nearest(x: Tensor, state: State, settings: Settings) -> Tensor:
     nudge = settings["nudge"]
+    if settings.get("no_value"):
+        x = K.ops.where(K.ops.isnan(x), state["qmin"] * state["scale"], x)
     moved = x + nudge * state["scale"] if nudge else x
     held = on_grid(rounded(moved / state["scale"], settings["rounding"]), state)
     passes = None if settings["saturation_gradient"] == "pass" else inside(x, state)
@@ -153,7 +155,8 @@ def _activation_form(
         rounding = quantizer.wide_rounding
     elif rounding == "half_up" and rounding in FAST_ROUNDINGS and gradient == "zero":
         rounding, nudge = "half_even", HALF_UP_NUDGE
-    return "activation", {"rounding": rounding, "nudge": nudge, "saturation_gradient": gradient}
+    settings = {"rounding": rounding, "nudge": nudge, "saturation_gradient": gradient}
+    return "activation", {**settings, **({"no_value": True} if quantizer.no_value else {})}
 
 
 def _pool_form(
