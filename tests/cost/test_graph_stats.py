@@ -96,6 +96,16 @@ def test_every_integer_file_is_priced(shared):
     assert priced > 100
 
 
+def test_a_table_of_numbers_is_a_function():
+    graph = IntegerGraph()
+    table = graph.add_tensor(Tensor("table", (256,), "INT8", data=np.zeros(256, np.int8)))
+    which = graph.add_tensor(Tensor("which", (1, 5), "INT32"))
+    out = graph.add_tensor(Tensor("out", (1, 5), "INT8"))
+    graph.add_operator(Operator("GATHER", [table, which], [out]))
+    graph.inputs, graph.outputs = [which], [out]
+    assert graph_stats(graph)["out"].kind == "lookup"
+
+
 @pytest.mark.parametrize("table", [True, False])
 def test_gather_is_a_table_or_a_slice(table):
     graph = IntegerGraph()

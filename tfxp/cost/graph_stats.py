@@ -92,7 +92,7 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
         kernel, bias_count = _parameters(graph, operator)
         layers[names[out]] = LayerStats(
             names[out],
-            _kind(operator, bool(kernel)),
+            _kind(operator, kernel),
             tuple(dict.fromkeys(names[i] for i in operator.inputs if i in produced)),
             _sample_shape(graph.tensors[out], batch),
             kernel,
@@ -106,10 +106,12 @@ def graph_stats(graph: IntegerGraph) -> ModelStats:
     return ModelStats(layers, outputs)
 
 
-def _kind(operator: Operator, weighted: bool) -> LayerKind:
+def _kind(operator: Operator, kernel: tuple[int, ...]) -> LayerKind:
     kind = _KINDS.get(operator.name, LayerKind.OTHER)
-    # Without a table of its own, GATHER picks from activations.
-    return LayerKind.SLICE if kind == LayerKind.EMBEDDING and not weighted else kind
+    if kind != LayerKind.EMBEDDING or len(kernel) > 1:
+        return kind
+    # Without a table of its own, GATHER picks from activations; numbers are a function's values.
+    return LayerKind.LOOKUP if kernel else LayerKind.SLICE
 
 
 def graph_precision(graph: IntegerGraph, containers: bool = True) -> dict[str, LayerPrecision]:
