@@ -28,6 +28,17 @@ def network():
     return model, x, tfxp.measure_model(model, x)
 
 
+@pytest.fixture(scope="module")
+def small_network():
+    """A kernel with channels, a mean and a last layer: quick to trace, several times."""
+    keras.utils.set_random_seed(1)
+    first = layers.Conv2D(4, 3, activation="relu", input_shape=(6, 6, 3), name="first")
+    last = layers.Dense(5, name="last")
+    model = keras.Sequential([first, layers.GlobalAveragePooling2D(name="mean"), last])
+    x = np.random.default_rng(0).normal(size=(64, 6, 6, 3)).astype(np.float32)
+    return model, x, tfxp.measure_model(model, x)
+
+
 def trained(network, precision, method="tqt", rate=0.1, **options):
     """A model whose formats have moved, and the one that it came from."""
     model, x, stats = network
@@ -89,14 +100,14 @@ def test_all_that_follows_sees_ordinary_formats(network, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".keras", slow(".h5")])
-def test_a_model_saved_in_training_goes_on_as_if_it_had_not_been(network, suffix, tmp_path):
+def test_a_model_saved_in_training_goes_on_as_if_it_had_not_been(small_network, suffix, tmp_path):
     freezing = FreezeFormats(2, every=1)
-    learning, _ = trained(network, "w4a4c", epochs=1, callbacks=[freezing])
-    x, path = network[1], tmp_path / f"model{suffix}"
+    learning, _ = trained(small_network, "w4a4c", epochs=1, callbacks=[freezing])
+    x, path = small_network[1], tmp_path / f"model{suffix}"
     learning.save(path)
     loaded = keras.models.load_model(path)
     assert formats(loaded) == formats(learning) and is_learning(loaded)
-    target = 3 * network[0].predict(x, verbose=0)
+    target = 3 * small_network[0].predict(x, verbose=0)
     for model in (learning, loaded):
         model.fit(x, target, 16, epochs=1, verbose=0, shuffle=False)
     for a, b in zip(learning.get_weights(), loaded.get_weights(), strict=True):
@@ -126,9 +137,9 @@ def test_freezing_holds_all_by_the_end(network):
     assert held and all(np.array_equal(a, b) for a, b in zip(held, now, strict=True))
 
 
-def test_set_precision_starts_the_learning_anew(network):
-    model, x, stats = network
-    learning, _ = trained(network, "w4a4c", epochs=1)
+def test_set_precision_starts_the_learning_anew(small_network):
+    model, x, stats = small_network
+    learning, _ = trained(small_network, "w4a4c", epochs=1)
     freeze_next(learning, 1000)
     tfxp.set_precision(learning, "w6a5c", stats)
     assert formats(learning) == formats(tfxp.quantize_model(learning, "w6a5c", stats))
