@@ -111,7 +111,10 @@ def goes_by_element(function: Callable[[tf.Tensor], tf.Tensor], rank: int) -> bo
         for order in (slice(None), slice(None, None, -1)):
             shape = [1] * rank
             shape[axis] = _TRIED
-            values = np.asarray(function(tf.constant(numbers[order].reshape(shape))))
+            try:
+                values = np.asarray(function(tf.constant(numbers[order].reshape(shape))))
+            except (TypeError, ValueError, tf.errors.InvalidArgumentError):  # wants other sizes
+                return False
             if values.shape != tuple(shape):
                 return False
             found.append(values.ravel()[order])
