@@ -370,6 +370,16 @@ def refused(name, *tensors, **options):
     return str(caught.value)
 
 
+def test_indices_are_for_tables_only():
+    scale = Quantization([0.5], [0])
+    x, y = (Tensor(name, (1, 4), "INT8", scale) for name in "xy")
+    graph = IntegerGraph([x, Tensor("i", (1, 4), "INT32", scale), y], inputs=[0], outputs=[2])
+    graph.add_operator(Operator("CAST", [0], [1], {}))
+    graph.add_operator(Operator("QUANTIZE", [1], [2], {}))
+    with pytest.raises(UnsupportedOpError, match="y .QUANTIZE.*INT32"):
+        lower(graph)
+
+
 def test_refusals_say_why():
     low, high = (Tensor(n, (1, 4), "INT8", Quantization([0.5], [0])) for n in "xy")
     assert "y (RSQRT): not every code has a value" in refused("RSQRT", low, high)

@@ -77,7 +77,7 @@ def _lower_node(site: Site) -> list[Step]:
     if site.output.type == "INT32" and site.operator not in VIEWS:
         count(site)
         return []
-    if site.operator == "QUANTIZE" and site.index(0) in site.known:
+    if site.operator == "QUANTIZE" and isinstance(site.known.get(site.index(0)), ExactSum):
         return emit(site)
     for tensor in (*_computed(site.node), *site.node.outputs):
         if tensor.type != "INT8" and site.operator not in VIEWS:
