@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfxp.interpreter.executor import Executor
 from tfxp.interpreter.registry import Array, Node
 from tfxp.interpreter.stack import Stack
 from tfxp.interpreter.tape import Tape
+from tfxp.interpreter.thread_team import ThreadTeam
 
 #: Rows of every model input: an array, a list in the model's order, or a dictionary by name.
 Rows = ArrayLike | Sequence[ArrayLike] | Mapping[str, ArrayLike]
@@ -81,6 +82,7 @@ class Batches:
     def __init__(self, executor: Executor) -> None:
         self._executor, self._usual_size = executor, executor.images_per_pass()
         self._tapes: dict[int, SimpleQueue[Tape]] = {}
+        self._team = ThreadTeam()
 
     def predict(self, feeds: dict[int, Array], batch_size: int | None, threads: int) -> list[Array]:
         """Output codes (N, ...), one array per model output.
@@ -91,27 +93,28 @@ class Batches:
             threads: passes side by side.
         """
         executor, count = self._executor, next(iter(feeds.values())).shape[0]
-        size = batch_size or self._usual_size
-        if threads > 1:
-            size = max(1, min(size, -(-count // threads)))
-        whole = count // size * size
         if batch_size is None:  # the rest one by one: a run of one image is remembered for any rest
+            size = _size_of_pass(count, self._usual_size, threads)
+            whole = count // size * size
             starts = [(start, size) for start in range(0, whole, size)]
             starts += [(start, 1) for start in range(whole, count)]
         else:
+            size = max(1, min(batch_size, -(-count // threads)))
             starts = [(start, min(size, count - start)) for start in range(0, count, size)]
 
-        def part(piece: tuple[int, int]) -> list[Array]:
-            start, images = piece
-            return self._pass(
-                {i: rows[start : start + images] for i, rows in feeds.items()}, images
-            )
+        results: list[list[Array]] = [[] for _ in starts]
+        left = deque(enumerate(starts))
 
-        if threads > 1 and len(starts) > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                results = list(pool.map(part, starts))
-        else:
-            results = [part(piece) for piece in starts]
+        def work() -> None:
+            while left:
+                try:
+                    number, (start, images) = left.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                mine = {i: rows[start : start + images] for i, rows in feeds.items()}
+                results[number] = self._pass(mine, images)
+
+        self._team.run(work, min(threads, len(starts)))
         if not results:
             tensors = [executor.graph.tensors[i] for i in executor.graph.outputs]
             return [np.zeros((0, *t.shape[1:]), t.dtype) for t in tensors]
@@ -156,6 +159,27 @@ class Batches:
         self._executor.count(nodes)
         for node in nodes:
             node.counters.reset()
+
+
+def _size_of_pass(count: int, usual: int, threads: int) -> int:
+    """Images of a pass, such that all threads end together: the usual number halved some times.
+
+    Halves, since every size is remembered by itself.
+
+    Args:
+        count: of all images.
+        usual: of a pass when one thread runs them all.
+        threads: that share the passes.
+    """
+    if threads == 1:
+        return usual
+    sizes = [usual >> halvings for halvings in range(usual.bit_length())]
+
+    def longest(size: int) -> int:
+        passes, rest = divmod(count, size)
+        return -(-passes // threads) * size + -(-rest // threads)
+
+    return min(sizes, key=longest)
 
 
 def run_stacked(executor: Executor, feeds: dict[int, Array]) -> list[Array]:
