@@ -1,4 +1,4 @@
-"""Threads side by side: all of them work, failures arrive, forks have their own; sizes of passes."""
+"""Threads side by side: all work, failures arrive, forks have their own; sizes of passes."""
 
 import multiprocessing
 import threading
