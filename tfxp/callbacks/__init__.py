@@ -7,6 +7,7 @@ from tfxp.callbacks.fixed_point_monitor import FixedPointMonitor
 from tfxp.callbacks.freeze_formats import FreezeFormats
 from tfxp.callbacks.gradient_probe import GradientProbe
 from tfxp.callbacks.observer import Observer
+from tfxp.callbacks.precise_batch_norm import PreciseBatchNorm, update_batch_norm
 from tfxp.callbacks.precision_schedule import PrecisionSchedule
 from tfxp.callbacks.pruning_schedule import PruningSchedule
 from tfxp.callbacks.range_logger import RangeLogger
@@ -21,6 +22,7 @@ __all__ = [
     "FreezeFormats",
     "GradientProbe",
     "Observer",
+    "PreciseBatchNorm",
     "PrecisionSchedule",
     "PruningSchedule",
     "RangeLogger",
@@ -28,4 +30,5 @@ __all__ = [
     "SaturationWarning",
     "SparsityLogger",
     "SqnrLogger",
+    "update_batch_norm",
 ]

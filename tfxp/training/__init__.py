@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfxp.training.fixed_point.prepare_training import saturation_of as saturation_of
     from tfxp.training.fixed_point.prepare_training import update_precision as update_precision
     from tfxp.training.fixed_point.tensor_precision import UpdatePrecision as UpdatePrecision
+    from tfxp.training.fixed_point.terngrad import TernGrad as TernGrad
     from tfxp.training.recipes.build_network import build_network as build_network
     from tfxp.training.recipes.grid import TrainingGrid as TrainingGrid
     from tfxp.training.recipes.recipe import TrainingRecipe as TrainingRecipe
@@ -32,6 +33,7 @@ _NAMES = {
     "FineTuneSettings": "repair.settings",
     "FixedPointSGD": "fixed_point.fixed_point_sgd",
     "RoundingSettings": "repair.adaround",
+    "TernGrad": "fixed_point.terngrad",
     "TrainingGrid": "recipes.grid",
     "TrainingRecipe": "recipes.recipe",
     "UpdatePrecision": "fixed_point.tensor_precision",

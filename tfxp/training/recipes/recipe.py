@@ -15,13 +15,14 @@ from tfxp.sparsity.sparsity_map import SparsityMap
 from tfxp.training.recipes.recipe_precision import given_map
 
 SCHEMA = 1
-OPTIMIZERS = ("adam", "relative_adam", "sgd")
+OPTIMIZERS = ("adam", "relative_adam", "sgd", "terngrad")
 SCHEDULES = ("constant", "cosine", "step")
 AUGMENTS = ("none", "flip", "pad_crop_flip")
 PENALTIES = ("l1", "hoyer")
 INITIALIZATIONS = ("fresh", "preserve")
 CALLBACKS = (
-    "PrecisionSchedule", "RangeLogger", "SaturationAlarm", "SparsityLogger", "SqnrLogger",
+    "PreciseBatchNorm", "PrecisionSchedule", "RangeLogger", "SaturationAlarm", "SparsityLogger",
+    "SqnrLogger",
 )  # fmt: skip
 _PROVENANCE = ("description", "reference", "command", "expected")
 _MODEL_FIELDS = ("name", "settings", "file")
@@ -66,9 +67,10 @@ class TrainingRecipe:
         augment: "none", "flip" (left-right) or "pad_crop_flip".
         pad: pixels of zeros around an image before a random crop.
         optimizer: "adam", "relative_adam" (each channel of a kernel moves in units of its own size,
-            as in `fine_tune`; for networks whose BatchNormalization is folded) or "sgd";
-            fixed-point training takes "sgd".
-        momentum: of sgd (Nesterov's; plain in fixed point); Adam's first moment stays at 0.9.
+            as in `fine_tune`; for networks whose BatchNormalization is folded), "sgd", or
+            "terngrad" (sgd on gradients of three values); fixed-point training takes "sgd".
+        momentum: of sgd and terngrad (Nesterov's; plain in fixed point); Adam's first moment stays
+            at 0.9.
         learning_rate: after the warm-up; of "relative_adam" a share, 0.005 is half a percent.
         schedule: "cosine" to 0, "step" or "constant".
         step_epochs: "step": epochs after which the rate is multiplied by `step_factor`.

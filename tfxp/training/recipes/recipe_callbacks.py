@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tfxp.callbacks
-from tfxp.callbacks import PrecisionSchedule
+from tfxp.callbacks import PreciseBatchNorm, PrecisionSchedule
 from tfxp.errors import ConfigError
 from tfxp.keras_types import KerasModel, Samples
 from tfxp.measure import measure_model
@@ -15,21 +15,26 @@ from tfxp.precision import ModelStats
 from tfxp.training.recipes.build_network import precision_for
 from tfxp.training.recipes.recipe import TrainingRecipe
 
-SCHEDULE = "PrecisionSchedule"
+SCHEDULE, STATISTICS = "PrecisionSchedule", "PreciseBatchNorm"
 
 
 def recipe_callbacks(
-    recipe: TrainingRecipe, model: KerasModel, x: Samples, folder: Path
+    recipe: TrainingRecipe,
+    model: KerasModel,
+    x: Samples,
+    batches: Callable[[], Iterable[Any]],
+    folder: Path,
 ) -> list[Any]:
     """Callbacks for one training, logging into its folder.
 
     `PrecisionSchedule` takes {"schedule": {epoch: precision as in a recipe}}; the others take the
-    keyword arguments of their class, and look at `x`.
+    keyword arguments of their class, and look at `x`, or `PreciseBatchNorm` at `batches`.
 
     Args:
         recipe: its `callbacks` say which.
         model: the network that is trained.
         x: inputs as the model takes them, a list of arrays for several.
+        batches: makes those of the training.
         folder: gets a folder `callbacks`.
 
     Raises:
@@ -40,6 +45,8 @@ def recipe_callbacks(
         try:
             if name == SCHEDULE:
                 result.append(_schedule(recipe, model, x, folder, **settings))
+            elif name == STATISTICS:
+                result.append(PreciseBatchNorm(batches(), **settings))
             else:
                 observer = getattr(tfxp.callbacks, name)
                 result.append(observer(x, folder / "callbacks", **settings))

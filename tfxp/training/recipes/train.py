@@ -32,6 +32,7 @@ from tfxp.keras_types import KerasModel
 from tfxp.progress import Report
 from tfxp.sparsity.activation_penalty import regularize_activations
 from tfxp.sparsity.sparsity_map import SparsityMap
+from tfxp.training.fixed_point.terngrad import TernGrad
 from tfxp.training.recipes.answers import Answers
 from tfxp.training.recipes.build_network import (
     build_network,
@@ -146,7 +147,9 @@ def _train_held(
     if meta is not None:
         restore_checkpoint(folder / CHECKPOINT, model)
     meta = meta or {"recipe": recipe.to_dict(), "samples": train.samples, "epochs": []}
-    watchers = recipe_callbacks(recipe, model, measured, folder)
+    watchers = recipe_callbacks(
+        recipe, model, measured, lambda: train.training(recipe, answers, Position()), folder
+    )
     watchers += _own_watchers(recipe, train.samples, folder)
     keeper = EpochKeeper(recipe, folder, meta, answers, evaluation, progress, tensorboard)
     with train.explained():
@@ -250,7 +253,11 @@ def compile_for(model: KerasModel, recipe: TrainingRecipe, answers: Answers, ste
     elif recipe.optimizer == "relative_adam":
         optimizer = RelativeAdam(rate, relative_sizes(model))
     else:
-        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True)
+        settings: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": True}
+        if recipe.optimizer == "terngrad":
+            optimizer = TernGrad(rate, seed=recipe.seed, **settings)
+        else:
+            optimizer = keras.optimizers.SGD(rate, **settings)
     model.compile(optimizer, answers.loss(recipe.label_smoothing), metrics=answers.figures())
     optimizer.build(model.trainable_variables)
 
