@@ -8,6 +8,7 @@
   split into such steps (`layer_norm`);
 - attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
   product (`attention`, `dot_layers`, `matrix_products`);
+- an EinsumDense becomes a dense layer between permutations (`dense_einsums`);
 - an LSTM that reads from the end reads reversed steps, and a bidirectional one becomes two
   (`bidirectional`);
 - a GRU, a SimpleRNN, and an LSTM that LiteRT lacks are written out step by step, where steps are
@@ -43,6 +44,7 @@ from tfxp.transforms.normalize.bidirectional import split_directions
 from tfxp.transforms.normalize.channel_functions import unify_channel_functions
 from tfxp.transforms.normalize.compositions import compose_functions
 from tfxp.transforms.normalize.constants import fold_constants
+from tfxp.transforms.normalize.dense_einsums import split_einsum_dense
 from tfxp.transforms.normalize.dot_layers import dots_to_products
 from tfxp.transforms.normalize.layer_norm import split_layer_norms
 from tfxp.transforms.normalize.matrix_products import unify_products
@@ -150,6 +152,7 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     split_directions,
     unroll_recurrences,
     split_attention,
+    split_einsum_dense,
     split_layer_norms,
     unify_channel_functions,
     unify_single_functions,

@@ -30,7 +30,7 @@ from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
-MOST_STEPS = 64
+MOST_STEPS = 128
 #: Classes of layers that can be written out, and in a sentence, which of them are not.
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
 WHAT_IS_UNROLLED = (
