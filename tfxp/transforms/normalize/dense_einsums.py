@@ -82,7 +82,8 @@ def _bias(spec: LayerSpec, axes: _Axes) -> np.ndarray | None:
     if array is None:
         return np.zeros(0, np.float32)
     labels = axes.result[len(axes.result) - array.ndim :]
-    if any(size > 1 and label in axes.kept for label, size in zip(labels, array.shape, strict=True)):
+    longer = [label for label, size in zip(labels, array.shape, strict=True) if size > 1]
+    if any(label in axes.kept for label in longer):
         return None
     own = [label for label in labels if label in axes.new]
     sizes = dict(zip(axes.kernel, spec.arrays()["kernel"].shape, strict=True))
