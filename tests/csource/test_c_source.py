@@ -3,6 +3,7 @@
 The oracle is LiteRT's default engine or the interpreter; the C kernels share no code with either.
 """
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -14,8 +15,11 @@ import pytest
 import tfxp
 from tests.cases import CASES, built, inputs_of
 from tests.csource.building import needs_cc, run_graph
+from tfxp.comparison.compare import compare_traces
+from tfxp.comparison.trace import trace_interpreter, trace_runtime
 from tfxp.csource import run_c_program, write_c_source
 from tfxp.csource.code_ranges import code_ranges
+from tfxp.csource.lowering import lower
 from tfxp.csource.packing import pack_codes
 from tfxp.errors import (
     DataError,
@@ -27,6 +31,8 @@ from tfxp.errors import (
 from tfxp.export import integer_graph_of
 from tfxp.graph import IntegerGraph, Operator, Quantization, Tensor, write_tflite
 from tfxp.interpreter import Interpreter
+from tfxp.keras import keras, layers
+from tfxp.runtimes import RUNTIMES
 
 STRICT = "CFLAGS=-std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror"
 SLOW = [name for name in CASES if name not in ("everything", "several_inputs_and_outputs")]
@@ -303,3 +309,22 @@ def test_reported_bytes_are_those_of_the_compiler(tmp_path):
     assert data == 0 and done.ram_bytes <= bss <= done.ram_bytes + 16
     code = text - done.flash_bytes
     assert 2000 < code < 6000
+
+
+@needs_cc
+def test_indices_of_tables_are_computed_nowhere():
+    """Neither an output of the program nor a tensor that runs are compared by."""
+    x, i = Tensor("x", (1, 4), "INT8", Quantization([0.5], [0])), Tensor("i", (1, 4), "INT32")
+    indices = dataclasses.replace(i, name="j")
+    for tensors, name in (([x, i], "CAST"), ([i, indices], "RESHAPE")):
+        graph = IntegerGraph(tensors, [Operator(name, [0], [1])], [0], [1])
+        with pytest.raises(UnsupportedOpError, match="output '[ij]' of type INT32; expected INT8"):
+            lower(graph)
+    network = keras.Sequential([layers.Dense(3, activation="softplus", input_shape=(4,))])
+    rows = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    quantized = tfxp.quantize_model(network, "w8a8", tfxp.measure_model(network, rows))
+    graph = integer_graph_of(quantized)
+    feeds = [np.random.default_rng(0).integers(-128, 128, (9, 4)).astype(np.int8)]
+    ours, theirs = trace_interpreter(graph, feeds), trace_runtime(graph, feeds, RUNTIMES["c"])
+    assert any(codes.type == "INT32" for codes in graph.tensors)
+    assert len(theirs.tensors) >= 3 and compare_traces(ours, theirs).first() is None

@@ -54,7 +54,7 @@ REFUSED = {
 
 def test_what_the_operator_does_not_do_is_refused():
     """All reasons at once, one layer each, of more steps than are written out."""
-    shapes = ((MOST_STEPS + 1, 3), (4,), (4,), (7,))
+    shapes = ((MOST_STEPS + 1, 3), (4,), (4,), (MOST_STEPS + 1,))
     x, h, c, ids = (keras.Input(shape) for shape in shapes)
     lstm = {name: layers.LSTM(4, name=name, **REFUSED[name][1]) for name in REFUSED}
     results = [lstm[name](x) for name in ("relu", "hard")]

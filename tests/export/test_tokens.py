@@ -32,6 +32,20 @@ def test_masks_are_refused_where_they_are_read():
     assert "mean (GlobalAveragePooling1D): leaves out what words masks" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU], ids=lambda kind: kind.__name__)
+def test_masks_of_recurrent_layers_are_exported(kind, tmp_path):
+    model = masked(layers.Bidirectional(kind(3)), layers.Dense(4))
+    rows = np.random.default_rng(2).integers(1, 11, (40, 7))
+    rows[np.arange(7) >= np.arange(40)[:, None] % 8] = 0
+    quantized = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, rows))
+    masks = [name for name in tfxp.precision_of(quantized).layers if name.endswith("_mask")]
+    assert len(masks) == 2
+    report = tfxp.export_tflite(quantized, tmp_path / "q.tflite", verify=rows)
+    assert report.verification.exact and report.verification.elements == 160
+    wanted = model(rows).numpy()
+    assert np.abs(quantized(rows).numpy() - wanted).mean() < 0.1 * np.abs(wanted).mean()
+
+
 def test_masks_that_nobody_reads_are_exported(tmp_path):
     model = masked(layers.Conv1D(4, 2), layers.GlobalAveragePooling1D(name="mean"))
     x = np.random.default_rng(2).integers(0, 11, (20, 7))

@@ -89,6 +89,79 @@ def test_dropout_becomes_a_layer_and_that_of_states_is_named():
     assert graph.layers["gru_dropout"].config["rate"] == 0.25
 
 
+MASKED = {
+    "gru": [layers.GRU(5)],
+    "gru, candidate behind the reset": [layers.GRU(5, reset_after=False)],
+    "simple, from the end": [layers.SimpleRNN(5, go_backwards=True)],
+    "lstm": [layers.LSTM(5)],
+    "one behind the other": [
+        layers.Dropout(0.1), layers.LSTM(5, return_sequences=True), layers.GRU(4)
+    ],
+    "both ways": [layers.Bidirectional(layers.LSTM(3))],
+    "both ways, sequences": [
+        layers.Bidirectional(layers.GRU(3, return_sequences=True), merge_mode="sum"),
+        layers.Bidirectional(layers.SimpleRNN(2)),
+    ],
+}  # fmt: skip
+
+
+def words_of(*parts, steps=6):
+    tokens = keras.Input((steps,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True, name="words")(tokens)
+    for part in parts:
+        x = type(part).from_config(part.get_config())(x)
+    return randomize(keras.Model(tokens, layers.Dense(3)(x)))
+
+
+def some_tokens(steps=6):
+    """Short and long rows, gaps inside and in front, and one with no token at all."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(1, 9, (12, steps))
+    rows[np.arange(steps) >= rng.integers(0, steps + 1, 12)[:, None]] = 0
+    return np.concatenate([rows, [[0, 3, 0, 0, 5, 1], [0] * 6, [2] * 6]])[:, :steps]
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_steps_that_a_mask_leaves_out_keep_the_state(name):
+    model = words_of(*MASKED[name])
+    graph, other = rewritten(model)
+    assert not {"GRU", "SimpleRNN", "LSTM", "Bidirectional"} & kinds(graph)
+    assert not graph.layers["words"].config["mask_zero"]
+    x = some_tokens()
+    wanted = model(x).numpy()
+    assert np.ptp(wanted, axis=0).max() > 0.1
+    np.testing.assert_allclose(other(x), wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()))
+    assert all("mask" not in weight.name for weight in other.trainable_weights)
+
+
+def sequence_of_words(tokens):
+    return layers.Embedding(9, 4, mask_zero=True)(tokens)
+
+
+def masked_output(tokens):
+    return layers.GRU(3, return_sequences=True)(sequence_of_words(tokens))  # the loss reads it
+
+
+def another_reader(tokens):
+    words = sequence_of_words(tokens)
+    return layers.Concatenate()([layers.GRU(3)(words), layers.GlobalAveragePooling1D()(words)])
+
+
+def a_state_in_front(tokens):
+    words = sequence_of_words(tokens)
+    return layers.GRU(4)(words, initial_state=layers.Flatten()(words[:, 0]))
+
+
+@pytest.mark.parametrize("build", [masked_output, another_reader, a_state_in_front])
+def test_masks_that_must_stay(build):
+    tokens = keras.Input((6,), dtype="int32")
+    model = randomize(keras.Model(tokens, build(tokens)))
+    graph, other = rewritten(model)
+    assert "GRU" in kinds(graph)
+    x = some_tokens()
+    np.testing.assert_allclose(other(x), model(x), rtol=0, atol=2e-6)
+
+
 KEPT = {
     "many steps": lambda: chain(layers.GRU(2), shape=(MOST_STEPS + 1, 3)),
     "unknown steps": lambda: chain(layers.GRU(2), shape=(None, 3)),

@@ -44,6 +44,8 @@ def lower(graph: IntegerGraph) -> tuple[IntegerGraph, list[Step]]:
             steps += _lower_node(Site(node, names[node.operator.outputs[0]], known, ranges))
         except UnsupportedOpError as error:
             refusals.append(str(error))
+    wide = [t for t in map(graph.tensors.__getitem__, graph.outputs) if t.type != "INT8"]
+    refusals += [f"output {t.name!r} of type {t.type}; expected INT8" for t in wide]
     if refusals:
         raise UnsupportedOpError(
             f"operators of the network: got {len(refusals)} that have no C kernel:\n  - "

@@ -87,7 +87,7 @@ RUNTIMES = {
             "c",
             "",
             "apt-get install gcc, or name a compiler in CC",
-            hidden_types=("INT16",),  # the way through 16 bits is one kernel
+            hidden_types=("INT16", "INT32"),  # steps on the way through an operator
         ),
     )
 }

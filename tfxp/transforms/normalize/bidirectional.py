@@ -4,8 +4,8 @@
     Bidirectional(LSTM)(x)     LSTM(x) and LSTM(x reversed), the latter's steps reversed, merged
 
 The same goes for GRU and SimpleRNN inside Bidirectional. Integer operators run forwards only, and
-reversing steps moves codes about. Layers with masks keep their form: steps that stand for nothing
-would come first.
+reversing steps moves codes about. With a mask steps that stand for nothing would come first: a
+layer that is written out step by step reads the sequence from its end then, others keep their form.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import setting_obstacle
 from tfxp.transforms.normalize.masks import mask_readers
-from tfxp.transforms.normalize.unrolled import can_unroll
+from tfxp.transforms.normalize.unrolled import can_unroll, steps_to_write
 
 _MERGES = {
     "concat": layers.Concatenate,
@@ -33,9 +33,14 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
     """Rewrite every such layer that is called once; the last part keeps its name."""
     masked = mask_readers(graph)
     for number, call, spec in graph.in_order():
-        if len(graph.uses(spec.name)) > 1 or len(call.refs()) > 1 or spec.name in masked:
+        if len(graph.uses(spec.name)) > 1 or len(call.refs()) > 1:
             continue
-        if spec.kind == "LSTM" and spec.config["go_backwards"] and _runs("LSTM", spec.config):
+        if spec.name in masked:
+            maker = graph.layers[masked[spec.name]]
+            parts = _parts(spec) if spec.kind == "Bidirectional" else None
+            if parts and steps_to_write(graph, number, parts) and maker.kind == "Embedding":
+                _split(graph, number, spec, parts, masked=True)
+        elif spec.kind == "LSTM" and spec.config["go_backwards"] and _runs("LSTM", spec.config):
             call.read(_reversed(graph, call.refs()[0], f"{spec.name}_reversed"))
             spec.config["go_backwards"] = False
         elif spec.kind == "Bidirectional" and spec.config["merge_mode"] in _MERGES:
@@ -82,15 +87,20 @@ def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
     return found
 
 
-def _split(graph: LayerGraph, number: int, spec: LayerSpec, parts: list[LayerSpec]) -> None:
+def _split(
+    graph: LayerGraph, number: int, spec: LayerSpec, parts: list[LayerSpec], masked: bool = False
+) -> None:
     call = graph.calls[number]
     forward, backward = parts
     source, units = call.refs()[0], forward.config["units"]
     steps = forward.config["return_sequences"]
     shape = (*graph.shape_of(source)[:2], units) if steps else (None, units)
     ahead = graph.append(forward, source, shape=shape)
-    reverse = _reversed(graph, source, f"{spec.name}_reversed")
-    back = graph.append(backward, reverse, shape=shape)
+    if masked:
+        backward.config["go_backwards"] = True
+    else:
+        source = _reversed(graph, source, f"{spec.name}_reversed")
+    back = graph.append(backward, source, shape=shape)
     if steps:
         back = _reversed(graph, back, f"{backward.name}_reversed")
     spec.become(_MERGES[spec.config["merge_mode"]](name=spec.name))

@@ -46,7 +46,18 @@ def makes_mask(spec: LayerSpec) -> bool:
 
 
 def masked_layers(graph: LayerGraph) -> dict[str, str]:
-    """Layers whose input carries a mask -> the layer that made it.
+    """Layers whose input carries a mask -> the layer that made it."""
+    return _followed(graph)[0]
+
+
+def masked_outputs(graph: LayerGraph) -> list[str]:
+    """Layers that make masks which reach an output of the network, where losses read them."""
+    makers = _followed(graph)[1]
+    return [makers[ref] for ref in graph.outputs if ref in makers]
+
+
+def _followed(graph: LayerGraph) -> tuple[dict[str, str], dict[Ref, str]]:
+    """Who made the mask of each layer's input, and of each tensor that has one.
 
     Keras hands masks on past layers that support them; the others lose them silently.
     """
@@ -59,7 +70,7 @@ def masked_layers(graph: LayerGraph) -> dict[str, str]:
         maker = spec.name if makes_mask(spec) else given
         if maker is not None and (makes_mask(spec) or _hands_on(spec, call)):
             makers[Ref(number)] = maker
-    return found
+    return found, makers
 
 
 def _hands_on(spec: LayerSpec, call: Call) -> bool:

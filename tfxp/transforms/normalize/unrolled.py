@@ -10,23 +10,28 @@
 The products with x are dense layers of all steps at once; those with h are dense layers that every
 step calls. Dropout becomes a layer of its own; dropout of states is lost, and a warning says so.
 
-Layers stay as they are where steps are many or of unknown number, with a mask or a state that
+A step that an embedding's mask leaves out keeps the state: with m of 1 for a token that counts and
+of 0 for others, which a table of the vocabulary's size gives,
+
+    h' = m h' + (1 - m) h
+
+Layers stay as they are where steps are many or of unknown number, with another mask or a state that
 outlives the call, and where LiteRT has an operator for them, as for most LSTM layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
-from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.masks import mask_readers, masked_outputs
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
@@ -35,7 +40,7 @@ MOST_STEPS = 128
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
 WHAT_IS_UNROLLED = (
     f"up to {MOST_STEPS} steps are written out, but for layers that are shared, stateful or "
-    "masked, or have functions of your own"
+    "masked otherwise than by an Embedding on numbers of tokens, or have functions of your own"
 )
 _OFF = ("stateful", "time_major")
 
@@ -59,23 +64,60 @@ def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
 
 def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
     """Write out every such layer that is called once; the last part keeps its name."""
-    masked = mask_readers(graph)
+    held = _held(graph)
+    stay = mask_readers(graph).keys() - held
     for number, _, spec in graph.in_order():
-        once = len(graph.uses(spec.name)) == 1 and spec.name not in masked
-        if not once or (spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None):
-            continue
-        if can_unroll(spec.kind, spec.config):
-            steps = graph.input_shape(number)[1]
-            if steps is not None and 1 <= steps <= MOST_STEPS:
-                _Unrolled(graph, number, spec).write(steps)
+        operator = spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None
+        if spec.name in held or (spec.name not in stay and not operator):
+            steps = steps_to_write(graph, number, [spec])
+            if steps is not None and len(graph.uses(spec.name)) == 1:
+                _Unrolled(graph, number, spec, held.get(spec.name)).write(steps)
+    for embedding in held.values():
+        graph.layers[embedding].config["mask_zero"] = False
     graph.sort()
     return graph
 
 
-class _Unrolled:
-    """One layer on its way to many."""
+def steps_to_write(graph: LayerGraph, number: int, parts: Sequence[LayerSpec]) -> int | None:
+    """How many steps a call has, if all these layers could be written out in its place."""
+    if not all(can_unroll(part.kind, part.config) for part in parts):
+        return None
+    steps = graph.input_shape(number)[1]
+    return steps if steps is not None and 1 <= steps <= MOST_STEPS else None
 
-    def __init__(self, graph: LayerGraph, number: int, spec: LayerSpec) -> None:
+
+def _held(graph: LayerGraph) -> dict[str, str]:
+    """Layers with a mask that can be written out -> the embedding that makes it.
+
+    None of them if somebody else reads a mask: then it must stay.
+    """
+    readers = mask_readers(graph)
+    for name, maker in readers.items():
+        spec, embedding = graph.layers[name], graph.layers[maker]
+        number, *others = graph.uses(name)
+        once = not others and len(graph.uses(maker)) == 1 and embedding.kind == "Embedding"
+        if not once or spec.config.get("zero_output_for_mask"):
+            return {}
+        # an initial state is not what stands before a first step that is left out
+        if len(graph.calls[number].refs()) > 1 or steps_to_write(graph, number, [spec]) is None:
+            return {}
+    return {} if masked_outputs(graph) else readers
+
+
+class _Unrolled:
+    """One layer on its way to many.
+
+    Args:
+        graph: to edit.
+        number: of the call.
+        spec: the layer.
+        embedding: whose mask says which steps count; None where all do.
+    """
+
+    def __init__(
+        self, graph: LayerGraph, number: int, spec: LayerSpec, embedding: str | None = None
+    ) -> None:
+        self._embedding = embedding
         self._graph, self._number, self._name = graph, number, spec.name
         self._spec, self._config, self._kind = spec, dict(spec.config), spec.kind
         self._units = int(spec.config["units"])
@@ -94,11 +136,12 @@ class _Unrolled:
             graph.left_behind.append(f"recurrent_dropout of {self._name!r}")
         x = self._read(source, steps)
         advance = {"SimpleRNN": self._simple, "GRU": self._gru, "LSTM": self._lstm}[self._kind]
-        written = []
+        written, mask = [], self._mask(steps)
         order = range(steps)
         for step in reversed(order) if config["go_backwards"] else order:
             now = [self._cut("now", ref, [WHOLE, step]) for ref in x]
-            states = advance(now, *states)
+            counts = [self._cut("counts", ref, [WHOLE, step]) for ref in mask]
+            states = self._kept(advance(now, *states), states, counts)
             written.append(states[0])
         h = states[0]
         for place, state in enumerate(states, 1):
@@ -114,6 +157,32 @@ class _Unrolled:
             spec.become(layers.Reshape((self._units,)))
             call.read(h)
         call.output_shapes = call.output_shapes[:1]
+
+    def _mask(self, steps: int) -> list[Ref]:
+        """1 for every step that counts, and 1 for every other; nothing without a mask."""
+        if self._embedding is None:
+            return []
+        graph, shape = self._graph, (None, steps, 1)
+        table = np.ones((int(graph.layers[self._embedding].config["input_dim"]), 1), np.float32)
+        table[0] = 0
+        spec = make_spec(layers.Embedding(len(table), 1, name=f"{self._name}_mask"))
+        spec.config["trainable"] = False
+        spec.set_arrays({"embeddings": table})
+        tokens = graph.calls[graph.uses(self._embedding)[0]].refs()[0]
+        counts = graph.append(spec, tokens, shape=shape)
+        rest = layers.Rescaling(-1.0, 1.0, name=f"{self._name}_left_out")
+        return [counts, graph.append(rest, counts, shape=shape)]
+
+    def _kept(self, new: list[Ref], old: list[Ref], counts: list[Ref]) -> list[Ref]:
+        """States behind a step that may not count; the first ones are zeros."""
+        if not counts:
+            return new
+        shown = [self._step("shown", layers.Multiply, [state, counts[0]]) for state in new]
+        if not old:
+            return shown
+        left = [self._step("held", layers.Multiply, [state, counts[1]]) for state in old]
+        pairs = zip(shown, left, strict=True)
+        return [self._step("state", layers.Add, list(pair)) for pair in pairs]
 
     def _read(self, source: Ref, steps: int) -> list[Ref]:
         """What each part of a step takes from the sequence, all steps at once."""
