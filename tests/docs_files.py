@@ -85,8 +85,9 @@ def photographs():
 
 NETWORKS = {
     "resnet8.h5": pictures, "cifar10.h5": pictures, "pretrainedResnet.h5": pictures,
+    "resnet.h5": pictures,
     "lenet.h5": lenet, "mnist_cnn.h5": lenet,
-    "float.keras": digits_network, "resnet.h5": pictures, "net.h5": digits, "net.keras": digits, "kws.keras": keywords,
+    "float.keras": digits_network, "net.h5": digits, "net.keras": digits, "kws.keras": keywords,
     "autoencoder.keras": autoencoder, "housing.keras": housing, "mobilenet.keras": photographs,
 }  # fmt: skip
 QUANTIZED = {
