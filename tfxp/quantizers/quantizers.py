@@ -195,7 +195,7 @@ class ActivationQuantizer(FormatQuantizer):
         real = tf.stop_gradient(outputs)
         values = tf.cond(
             wide.chosen,
-            lambda: quantize_in_one_pass(real, *grid, wide.rounding, wide.seed),
+            lambda: quantize_in_one_pass(real, *grid, wide.rounding),
             lambda: tf.stop_gradient(narrow),
         )
         return narrow + tf.stop_gradient(values - narrow)
@@ -204,7 +204,7 @@ class ActivationQuantizer(FormatQuantizer):
         """How 16-bit storage rounds, if that differs."""
         if self.wide_rounding is None:
             return None
-        return Alternative(weights["wide"] > 0, self.wide_rounding, self.seed)
+        return Alternative(weights["wide"] > 0, self.wide_rounding)
 
 
 def deterministic(rounding: str, training: Training) -> str:

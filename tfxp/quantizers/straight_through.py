@@ -70,13 +70,13 @@ def quantize_by_rounding(
 
 def _fast_or_other(
     x: tf.Tensor, scale: tf.Tensor, qmin: tf.Tensor, qmax: tf.Tensor, chosen: tf.Tensor, *,
-    nudge: float, unsigned: bool, relu: bool, other: str, seed: int, large: bool
+    nudge: float, unsigned: bool, relu: bool, other: str, large: bool
 ) -> tf.Tensor:  # fmt: skip
     """The other rounding where it is chosen, else the fused kernel."""
 
     def by_name() -> tf.Tensor:
         real = tf.nn.relu(x) if relu else x
-        return quantize_in_one_pass(real, scale, qmin, qmax, other, seed, large)
+        return quantize_in_one_pass(real, scale, qmin, qmax, other, large=large)
 
     # Inside both branches, so that each may take the value's memory for its result.
     return tf.cond(chosen, by_name, lambda: _half_even(x, scale, qmin, qmax, nudge=nudge,
@@ -107,11 +107,10 @@ def _half_even(
 
 
 class Alternative(NamedTuple):
-    """Another way to round, which a scalar tensor chooses."""
+    """Another way to round, without draws, which a scalar tensor chooses."""
 
     chosen: tf.Tensor
     rounding: str
-    seed: int = 0
 
 
 def quantize_half_even(
@@ -153,10 +152,10 @@ def quantize_half_even(
         if alternative is None:
             result = call_traced(_half_even, value, *grid, **settings)
         else:
-            chosen, other, seed = alternative
+            chosen, other = alternative
             result = call_traced(
                 _fast_or_other, value, *grid, chosen, **settings, relu=relu, other=other,
-                seed=seed, large=is_large(value.shape)
+                large=is_large(value.shape)
             )  # fmt: skip
 
         def gradient(upstream: tf.Tensor) -> Any:
