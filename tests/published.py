@@ -44,6 +44,7 @@ PUBLISHED = {
         "Nagel": "RoundingSettings calibrate_model=",
         "Hinton": "fine_tune=",
         "Colbert": "bound_accumulators=",
+        "Wen": "TernGrad=",
     },
     "sparsity": {
         "Kurtz": "ActivationZeros= regularize_activations threshold_activations=",

@@ -24,6 +24,7 @@ class TernGrad(keras.optimizers.SGD):
         learning_rate: a number or any schedule of Keras.
         clip_deviations: c, standard deviations of a kernel's gradient; 0 clips nothing.
         seed: of the draws, which follow from it, the variable and the step.
+        name: the optimizer's.
         kwargs: of `keras.optimizers.SGD`.
 
     Raises:
