@@ -6,6 +6,7 @@ import pytest
 import tfxp
 from tests.cases import randomize
 from tests.layer_cases import build, inputs_of
+from tests.slow_cases import slow
 from tfxp.errors import DataError, ExportError
 from tfxp.export import KerasTracer, integer_graph_of
 from tfxp.graph import index_limit, write_tflite
@@ -32,7 +33,7 @@ def test_masks_are_refused_where_they_are_read():
     assert "mean (GlobalAveragePooling1D): leaves out what words masks" in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [layers.GRU, slow(layers.LSTM)], ids=lambda kind: kind.__name__)
 def test_masks_of_recurrent_layers_are_exported(kind, tmp_path):
     model = masked(layers.Bidirectional(kind(3)), layers.Dense(4))
     rows = np.random.default_rng(2).integers(1, 11, (40, 7))
