@@ -85,6 +85,17 @@ def test_bad_settings():
         update_batch_norm(network(), [])
 
 
+def test_a_batch_that_cannot_be_run_changes_nothing():
+    model = network()
+    update_batch_norm(model, [X])
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="shape"):
+        update_batch_norm(model, [X[:8], X[:, :2]])
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert model.get_layer("first").momentum == 0.99
+
+
 def test_in_a_recipe(tmp_path):
     network().save(tmp_path / "net.keras")
     y = (X[:, 0] > X[:, 1]).astype("int64")

@@ -64,7 +64,7 @@ def update_batch_norm(model: KerasModel, batches: Iterable[Any]) -> None:
 
         mean = 1/n sum of mean_b,    variance = 1/n sum of variance_b
 
-    Weights stay; frozen layers keep their statistics.
+    Weights stay; frozen layers keep their statistics, and all do if a batch cannot be run.
 
     Args:
         model: a Keras model, float or quantized.
@@ -72,6 +72,13 @@ def update_batch_norm(model: KerasModel, batches: Iterable[Any]) -> None:
 
     Raises:
         DataError: there are none.
+
+    Example:
+        >>> from tfxp.keras import keras, layers
+        >>> model = keras.Sequential([layers.BatchNormalization(input_shape=(1,))])
+        >>> update_batch_norm(model, [np.array([[1.0], [3.0]]), np.array([[4.0], [6.0]])])
+        >>> model.layers[0].moving_mean.numpy()
+        array([3.5], dtype=float32)
     """
     layers = [
         layer
@@ -79,9 +86,9 @@ def update_batch_norm(model: KerasModel, batches: Iterable[Any]) -> None:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     statistics = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
-    momentums = [layer.momentum for layer in layers]
     if not layers:
         return
+    momentums, new = [layer.momentum for layer in layers], [v.numpy() for v in statistics]
     sums, count = [tf.zeros_like(v) for v in statistics], 0
     run = tf.function(lambda x: model(x, training=True))
     try:
@@ -91,10 +98,11 @@ def update_batch_norm(model: KerasModel, batches: Iterable[Any]) -> None:
             run(batch[0] if isinstance(batch, tuple) else batch)
             sums = [total + v for total, v in zip(sums, statistics, strict=True)]
             count += 1
+        if not count:
+            raise DataError("data of PreciseBatchNorm: got no batches; expected at least one.")
+        new = [total / count for total in sums]
     finally:
         for layer, momentum in zip(layers, momentums, strict=True):
             layer.momentum = momentum
-    if not count:
-        raise DataError("data of PreciseBatchNorm: got no batches; expected at least one.")
-    for variable, total in zip(statistics, sums, strict=True):
-        variable.assign(total / count)
+        for variable, value in zip(statistics, new, strict=True):
+            variable.assign(value)

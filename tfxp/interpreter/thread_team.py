@@ -22,7 +22,7 @@ class ThreadTeam:
 
     def __init__(self) -> None:
         self._helpers: ThreadPoolExecutor | None = None
-        self._known_as = (0, 0)
+        self._process, self._count = 0, 0
 
     def run(self, work: Callable[[], None], threads: int) -> None:
         """Calls `work` once in each of `threads` threads and waits for all of them.
@@ -43,8 +43,8 @@ class ThreadTeam:
                 raise failure
 
     def _pool(self, count: int) -> ThreadPoolExecutor:
-        process, started = self._known_as
-        if self._helpers is None or process != os.getpid() or started < count:
+        process = os.getpid()
+        if self._helpers is None or self._process != process or self._count < count:
             self._helpers = ThreadPoolExecutor(count, thread_name_prefix="tfxp")
-            self._known_as = os.getpid(), count
+            self._process, self._count = process, count
         return self._helpers

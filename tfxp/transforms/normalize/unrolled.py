@@ -66,13 +66,17 @@ def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
     """Write out every such layer that is called once; the last part keeps its name."""
     held = _held(graph)
     stay = mask_readers(graph).keys() - held
+    masks: dict[str, list[Ref]] = {}
     for number, _, spec in graph.in_order():
         operator = spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None
         if spec.name in held or (spec.name not in stay and not operator):
             steps = steps_to_write(graph, number, [spec])
             if steps is not None and len(graph.uses(spec.name)) == 1:
-                _Unrolled(graph, number, spec, held.get(spec.name)).write(steps)
-    for embedding in held.values():
+                embedding = held.get(spec.name)
+                if embedding is not None and embedding not in masks:
+                    masks[embedding] = _counted(graph, embedding, steps)
+                _Unrolled(graph, number, spec, masks.get(embedding or "", [])).write(steps)
+    for embedding in masks:
         graph.layers[embedding].config["mask_zero"] = False
     graph.sort()
     return graph
@@ -104,6 +108,20 @@ def _held(graph: LayerGraph) -> dict[str, str]:
     return {} if masked_outputs(graph) else readers
 
 
+def _counted(graph: LayerGraph, embedding: str, steps: int) -> list[Ref]:
+    """1 for every step whose token counts, and 1 for every other, in tensors of one channel."""
+    shape = (None, steps, 1)
+    table = np.ones((int(graph.layers[embedding].config["input_dim"]), 1), np.float32)
+    table[0] = 0
+    spec = make_spec(layers.Embedding(len(table), 1, name=f"{embedding}_mask"))
+    spec.config["trainable"] = False
+    spec.set_arrays({"embeddings": table})
+    tokens = graph.calls[graph.uses(embedding)[0]].refs()[0]
+    counts = graph.append(spec, tokens, shape=shape)
+    rest = layers.Rescaling(-1.0, 1.0, name=f"{embedding}_left_out")
+    return [counts, graph.append(rest, counts, shape=shape)]
+
+
 class _Unrolled:
     """One layer on its way to many.
 
@@ -111,13 +129,11 @@ class _Unrolled:
         graph: to edit.
         number: of the call.
         spec: the layer.
-        embedding: whose mask says which steps count; None where all do.
+        mask: what `_counted` gives; nothing where all steps count.
     """
 
-    def __init__(
-        self, graph: LayerGraph, number: int, spec: LayerSpec, embedding: str | None = None
-    ) -> None:
-        self._embedding = embedding
+    def __init__(self, graph: LayerGraph, number: int, spec: LayerSpec, mask: list[Ref]) -> None:
+        self._mask = mask
         self._graph, self._number, self._name = graph, number, spec.name
         self._spec, self._config, self._kind = spec, dict(spec.config), spec.kind
         self._units = int(spec.config["units"])
@@ -136,11 +152,11 @@ class _Unrolled:
             graph.left_behind.append(f"recurrent_dropout of {self._name!r}")
         x = self._read(source, steps)
         advance = {"SimpleRNN": self._simple, "GRU": self._gru, "LSTM": self._lstm}[self._kind]
-        written, mask = [], self._mask(steps)
+        written = []
         order = range(steps)
         for step in reversed(order) if config["go_backwards"] else order:
             now = [self._cut("now", ref, [WHOLE, step]) for ref in x]
-            counts = [self._cut("counts", ref, [WHOLE, step]) for ref in mask]
+            counts = [self._cut("counts", ref, [WHOLE, step]) for ref in self._mask]
             states = self._kept(advance(now, *states), states, counts)
             written.append(states[0])
         h = states[0]
@@ -157,21 +173,6 @@ class _Unrolled:
             spec.become(layers.Reshape((self._units,)))
             call.read(h)
         call.output_shapes = call.output_shapes[:1]
-
-    def _mask(self, steps: int) -> list[Ref]:
-        """1 for every step that counts, and 1 for every other; nothing without a mask."""
-        if self._embedding is None:
-            return []
-        graph, shape = self._graph, (None, steps, 1)
-        table = np.ones((int(graph.layers[self._embedding].config["input_dim"]), 1), np.float32)
-        table[0] = 0
-        spec = make_spec(layers.Embedding(len(table), 1, name=f"{self._name}_mask"))
-        spec.config["trainable"] = False
-        spec.set_arrays({"embeddings": table})
-        tokens = graph.calls[graph.uses(self._embedding)[0]].refs()[0]
-        counts = graph.append(spec, tokens, shape=shape)
-        rest = layers.Rescaling(-1.0, 1.0, name=f"{self._name}_left_out")
-        return [counts, graph.append(rest, counts, shape=shape)]
 
     def _kept(self, new: list[Ref], old: list[Ref], counts: list[Ref]) -> list[Ref]:
         """States behind a step that may not count; the first ones are zeros."""
