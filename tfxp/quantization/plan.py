@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -92,13 +92,18 @@ class QuantizationPlan:
     @functools.cached_property
     def normalized(self) -> frozenset[str]:
         """Layers whose output a kept BatchNormalization reads."""
+        return self._read_by(lambda role: role.is_absorbed)
+
+    @functools.cached_property
+    def before_activation(self) -> frozenset[str]:
+        """Layers whose output a ReLU reads that may close them."""
+        return self._read_by(lambda role: role.closes)
+
+    def _read_by(self, kind: Callable[[Role], bool]) -> frozenset[str]:
+        """Layers with a reader whose role is of some kind."""
         calls = self.graph.calls
-        return frozenset(
-            calls[ref.call].layer
-            for call in calls.values()
-            if self.role(call.layer).role.is_absorbed
-            for ref in call.refs()
-        )
+        readers = [call for call in calls.values() if kind(self.role(call.layer).role)]
+        return frozenset(calls[ref.call].layer for call in readers for ref in call.refs())
 
     def input_owners(self, layer: str) -> list[str]:
         """Owners of the tensors that all calls of a layer read."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from tfxp.precision import ENGINE, FLOAT, PORTABLE, LayerPrecision
 from tfxp.quantization.layer_formats import LayerFormats, NetworkFormats
-from tfxp.quantization.layer_roles import role_of
 from tfxp.quantization.plan import QuantizationPlan
 from tfxp.quantization.quantized_network import QuantizedNetwork
 from tfxp.quantization.role import INPUT, Role
@@ -16,9 +15,9 @@ from tfxp.quantizers import FormatQuantizer, KernelQuantizer, MeanQuantizer, Var
 
 def read_formats(network: QuantizedNetwork) -> NetworkFormats:
     """Owner -> formats of its tensors, read back from the variables."""
-    plan = network.plan
+    plan, weighted = network.plan, set(network.plan.weighted)
     found: dict[str, dict[str, Any]] = {
-        name: {"activations": FLOAT, **({"weights": FLOAT} if name in plan.weighted else {})}
+        name: {"activations": FLOAT, **({"weights": FLOAT} if name in weighted else {})}
         for name in plan.points
     }
     for layer in network.layers.values():
@@ -62,7 +61,7 @@ def _read_wrapper(
         _read_rounding(quantizer, plan.points[layer.owner].role, found[layer.owner])
         if isinstance(quantizer, MeanQuantizer):
             found[layer.owner]["rounding"] = PORTABLE if quantizer.portable else ENGINE
-        if layer.owner == layer.name and _relu_follows(plan, layer.name):
+        if layer.owner == layer.name and layer.name in plan.before_activation:
             found[layer.owner]["placement"] = "pre_activation"
 
 
@@ -80,13 +79,3 @@ def _read_rounding(quantizer: FormatQuantizer, role: Role, found: dict[str, Any]
     rounding = quantizer.rounding
     if rounding is not None and rounding != role.rounding:
         found["rounding"] = rounding
-
-
-def _relu_follows(plan: QuantizationPlan, name: str) -> bool:
-    graph = plan.graph
-    for number in graph.uses(name):
-        for reader in graph.calls.values():
-            reads = any(ref.call == number for ref in reader.refs())
-            if reads and role_of(graph.layers[reader.layer]).role.closes:
-                return True
-    return False

@@ -27,22 +27,30 @@ class Call:
     """One use of a layer; tensors among the arguments are `Ref`s.
 
     `output_shapes` are the shapes Keras inferred when the graph was read, batch included;
-    `CallGraph.shape_of` reads them.
+    `CallGraph.shape_of` reads them. Arguments change by `read` and `redirect` only.
     """
 
     layer: str
     args: Any
     kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     output_shapes: list[Shape] = dataclasses.field(default_factory=list)
+    _refs: list[Ref] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def read(self, *args: Any, **kwargs: Any) -> None:
         """Call the layer with these arguments from now on."""
-        self.args, self.kwargs = args, kwargs
+        self.args, self.kwargs, self._refs = args, kwargs, None
+
+    def redirect(self, function: Callable[[Ref], Any]) -> None:
+        """Read `function(ref)` in the place of every tensor."""
+        self.args, self.kwargs = self.map_refs(function)
+        self._refs = None
 
     def refs(self) -> list[Ref]:
-        """The tensors this call reads, in order."""
-        flat = tf.nest.flatten((self.args, self.kwargs))
-        return [value for value in flat if isinstance(value, Ref)]
+        """The tensors this call reads, in order; not to be changed."""
+        if self._refs is None:  # who reads a tensor is asked of all calls, for every tensor
+            flat = tf.nest.flatten((self.args, self.kwargs))
+            self._refs = [value for value in flat if isinstance(value, Ref)]
+        return self._refs
 
     def map_refs(self, function: Callable[[Ref], Any]) -> tuple[Any, dict[str, Any]]:
         """Arguments with every tensor replaced by `function(ref)`."""

@@ -58,5 +58,5 @@ def _put_behind_ones(graph: LayerGraph, number: int) -> bool:
     channels = kept.arrays()["moving_variance"].size
     spec.set_arrays({"depthwise_kernel": np.ones((1, 1, channels, 1), np.float32)})
     ones = graph.add_call(spec.name, (call.refs()[0],), {}, [graph.input_shape(number)])
-    call.args, call.kwargs = call.map_refs(lambda _: ones)
+    call.redirect(lambda _: ones)
     return True

@@ -128,7 +128,7 @@ class LayerGraph(CallGraph):
         """Make every reader of `old`, and the outputs, read `new`; calls in `keep` stay."""
         for number, call in (*self.calls.items(), *self.loss_calls.items()):
             if number not in keep and old in call.refs():
-                call.args, call.kwargs = call.map_refs(lambda r: new if r == old else r)
+                call.redirect(lambda r: new if r == old else r)
         self.outputs = [new if ref == old else ref for ref in self.outputs]
 
     def remove_call(self, number: int) -> None:

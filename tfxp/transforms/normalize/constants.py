@@ -55,9 +55,7 @@ def fold_constants(graph: LayerGraph) -> LayerGraph:
                 lose_settings(graph, spec, "whose outputs are constants")
     for number, call in graph.calls.items():
         if Ref(number) not in known and any(_is_whole(known.get(ref)) for ref in call.refs()):
-            call.args, call.kwargs = call.map_refs(
-                lambda ref: known[ref] if _is_whole(known.get(ref)) else ref
-            )
+            call.redirect(lambda ref: known[ref] if _is_whole(known.get(ref)) else ref)
     graph.sort()
     return graph
 
