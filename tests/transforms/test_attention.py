@@ -40,17 +40,14 @@ def test_attention_is_the_same_in_parts():
         assert wanted.shape == have.shape and np.abs(wanted - have).max() < 1e-5
 
 
-@pytest.mark.parametrize("how", ["causal", "given", "words", "plane", "wide"])
+@pytest.mark.parametrize("how", ["by head", "by sample", "plane", "wide"])
 def test_what_stays_one_layer(how):
     x = inputs = keras.Input((5, 6))
     options, arguments = {}, {}
-    if how == "causal":
-        arguments = {"use_causal_mask": True}
-    elif how == "given":
-        arguments = {"attention_mask": np.tri(5, dtype=bool)[None]}
-    elif how == "words":
-        inputs = keras.Input((5,))
-        x = layers.Embedding(9, 6, mask_zero=True)(inputs)
+    if how == "by head":
+        arguments = {"attention_mask": tf.ones((1, 2, 5, 5), bool)}
+    elif how == "by sample":
+        arguments = {"attention_mask": tf.ones((3, 5, 5), bool)}
     elif how == "plane":
         x = inputs = keras.Input((3, 5, 6))
         options = {"attention_axes": (1, 2)}

@@ -51,7 +51,8 @@ def test_other_axes_and_masks_that_are_read_stay_one_layer():
     x = layers.Embedding(9, 6, mask_zero=True)(words)
     x = layers.LayerNormalization(name="masked")(x)
     y = layers.LayerNormalization(axis=1, name="steps")(layers.Reshape((5, 6))(x))
-    model = randomize(keras.Model(words, [layers.GlobalAveragePooling1D()(x), y]))
+    read = layers.GlobalAveragePooling1D()(layers.RNN(layers.GRUCell(2), return_sequences=True)(x))
+    model = randomize(keras.Model(words, [read, y]))
     graph = normalize(LayerGraph.from_model(model))
     kinds = {name: graph.layers[name].kind for name in ("masked", "steps")}
     assert set(kinds.values()) == {"LayerNormalization"}

@@ -144,7 +144,8 @@ def masked_output(tokens):
 
 def another_reader(tokens):
     words = sequence_of_words(tokens)
-    return layers.Concatenate()([layers.GRU(3)(words), layers.GlobalAveragePooling1D()(words)])
+    both = [layers.GRU(3)(words), layers.RNN(layers.GRUCell(2))(words)]
+    return layers.Concatenate()(both)
 
 
 def a_state_in_front(tokens):
@@ -166,7 +167,7 @@ KEPT = {
     "many steps": lambda: chain(layers.GRU(2), shape=(MOST_STEPS + 1, 3)),
     "unknown steps": lambda: chain(layers.GRU(2), shape=(None, 3)),
     "a state that outlives the call": lambda: chain(layers.GRU(2, stateful=True), batch_size=2),
-    "a mask": lambda: chain(layers.Masking(), layers.SimpleRNN(2)),
+    "a mask": lambda: chain(layers.Masking(-1.0), layers.SimpleRNN(2)),
     "an operator of LiteRT's": lambda: chain(layers.LSTM(2)),
 }
 

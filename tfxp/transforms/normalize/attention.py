@@ -2,18 +2,22 @@
 
     y = concat_h( softmax(q_h k_h' / sqrt(d)) v_h ) W + c,    q, k, v = x W_i + c_i
 
-The division by sqrt(d) goes into the weights of q. Masked attention stays one layer.
+The division by sqrt(d) goes into the weights of q. Scores that a mask leaves out are lowered
+(`masked_scores`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape
+from tfxp.transforms.normalize.masked_scores import ScoreMask, masked_scores
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
@@ -26,40 +30,72 @@ _SWAPPED = (2, 1, 3)
 def split_attention(graph: LayerGraph) -> LayerGraph:
     """Split every plain attention; the last dense layer keeps the layer's name.
 
-    What stays one layer: attention with a mask, along other axes than the steps of a sequence, or
-    onto an output of several axes.
+    What stays one layer: attention along other axes than the steps of a sequence, onto an output of
+    several axes, or with a mask that is not known to be of 1 and 0.
     """
     masked = mask_readers(graph)
     for name, spec in list(graph.layers.items()):
         if spec.kind != "MultiHeadAttention" or name in masked:
             continue
-        uses = {number: _inputs(graph.calls[number]) for number in graph.uses(name)}
-        if all(_is_plain(graph, spec, given) for given in uses.values()):
+        if is_written_out(graph, spec):
             parts = _Parts(graph, spec)
-            for number, given in uses.items():
-                assert given is not None  # checked by _is_plain
-                parts.replace(number, given)
+            for number in graph.uses(name):
+                parts.replace(number, *inputs_of(graph.calls[number]))
     graph.sort()
     return graph
 
 
-def _inputs(call: Call) -> tuple[Ref, Ref, Ref] | None:
-    """Query, value and key of a call; None if it has a mask."""
-    names = ("query", "value", "key", "attention_mask")
-    given: dict[str, Any] = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
-    if given.get("attention_mask") is not None or given.get("use_causal_mask"):
-        return None
+def is_written_out(graph: LayerGraph, spec: LayerSpec) -> bool:
+    """Whether all calls of an attention layer can be split, unless an unseen mask is read."""
+    if spec.arrays()["_output_dense.kernel"].ndim != _RANK:
+        return False
+    for number in graph.uses(spec.name):
+        given = inputs_of(graph.calls[number])
+        if any(len(graph.shape_of(ref)) != _RANK for ref in given):
+            return False
+        if _mask(graph, graph.calls[number], given) is None:
+            return False
+    return [int(axis) for axis in np.atleast_1d(spec.config["attention_axes"] or 1)] == [1]
+
+
+def mask_of_steps(graph: LayerGraph, name: str, counts: Sequence[Ref | None]) -> Ref:
+    """The attention mask that follows from those of query, value and key, of one channel each."""
+    query, *others = counts
+    shape_of = graph.shape_of
+    columns = []
+    for part, ref in zip(("value", "key"), dict.fromkeys(filter(None, others)), strict=False):
+        batch, steps, _ = shape_of(ref)
+        layer = layers.Reshape((1, steps), name=f"{name}_{part}_mask")
+        columns.append(graph.append(layer, ref, shape=(batch, 1, steps)))
+    found, *rest = [*columns, *filter(None, [query])]
+    for place, ref in enumerate(rest):
+        sizes = zip(shape_of(found)[1:], shape_of(ref)[1:], strict=True)
+        shape = (shape_of(found)[0], *(max(int(a or 1), int(b or 1)) for a, b in sizes))
+        product = layers.Multiply(name=f"{name}_mask_{place}")
+        found = graph.append(product, [found, ref], shape=shape)
+    return found
+
+
+def inputs_of(call: Call) -> tuple[Ref, Ref, Ref]:
+    """Query, value and key of a call."""
+    given: dict[str, Any] = _arguments(call)
     key = given.get("key")
     return given["query"], given["value"], given["value"] if key is None else key
 
 
-def _is_plain(graph: LayerGraph, spec: LayerSpec, given: tuple[Ref, Ref, Ref] | None) -> bool:
-    arrays = spec.arrays()
-    if given is None or arrays["_output_dense.kernel"].ndim != _RANK:
-        return False
-    if not all(len(graph.shape_of(ref)) == _RANK for ref in given):
-        return False
-    return [int(axis) for axis in np.atleast_1d(spec.config["attention_axes"] or 1)] == [1]
+def _arguments(call: Call) -> dict[str, Any]:
+    names = ("query", "value", "key", "attention_mask")
+    return {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+
+
+def _mask(graph: LayerGraph, call: Call, given: tuple[Ref, Ref, Ref]) -> ScoreMask | None:
+    """Which scores count; None where that cannot be told."""
+    arguments = _arguments(call)
+    mask, causal = arguments.get("attention_mask"), bool(arguments.get("use_causal_mask"))
+    if isinstance(mask, Ref) and len(graph.shape_of(mask)) != _RANK:
+        return None
+    rows, columns = (graph.shape_of(ref)[1] for ref in (given[0], given[2]))
+    return ScoreMask.of(mask, causal, rows, columns)
 
 
 class _Parts:
@@ -114,9 +150,9 @@ class _Parts:
         spec.set_arrays(weights)
         return spec
 
-    def replace(self, number: int, given: tuple[Ref, Ref, Ref]) -> None:
+    def replace(self, number: int, query: Ref, value: Ref, key: Ref) -> None:
         """Put the parts in the place of one call."""
-        query, value, key = given
+        mask = self._mask_by_head(number, (query, value, key))
         q, k, v = (
             self._by_head(ref, part)
             for ref, part in ((query, "query"), (key, "key"), (value, "value"))
@@ -124,7 +160,8 @@ class _Parts:
         shape_of = self._graph.shape_of
         (batch, heads, steps, _), sources = shape_of(q), shape_of(k)[2]
         scores = self._product("scores", q, k, (batch, heads, steps, sources), transpose_b=True)
-        kept = weights = self._step("softmax", layers.Activation, scores, "softmax")
+        shown = masked_scores(self._graph, self._name, scores, mask)
+        kept = weights = self._step("softmax", layers.Activation, shown, "softmax")
         if self._dropout:
             kept = self._step("dropout", layers.Dropout, weights, self._dropout)
         size = int(shape_of(v)[3] or 1)
@@ -137,6 +174,17 @@ class _Parts:
         self._graph.replace(Ref(number, 1), weights)
         call.read(rows)
         call.output_shapes = call.output_shapes[:1]
+
+    def _mask_by_head(self, number: int, given: tuple[Ref, Ref, Ref]) -> ScoreMask:
+        """The mask of a call, the same for all heads."""
+        mask = _mask(self._graph, self._graph.calls[number], given)
+        assert mask is not None  # checked by is_written_out
+        if mask.tensor is None:
+            return mask
+        batch, *sizes = self._graph.shape_of(mask.tensor)
+        target = (1, *sizes)
+        tensor = self._step("mask", layers.Reshape, mask.tensor, target, shape=(batch, *target))
+        return dataclasses.replace(mask, tensor=tensor)
 
     def _by_head(self, source: Ref, part: str) -> Ref:
         """A projection as (batch, heads, steps, size)."""

@@ -16,8 +16,8 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import setting_obstacle
-from tfxp.transforms.normalize.masks import mask_readers
-from tfxp.transforms.normalize.unrolled import can_unroll, steps_to_write
+from tfxp.transforms.normalize.masks import given_mask, mask_readers
+from tfxp.transforms.normalize.unrolled import can_unroll
 
 _MERGES = {
     "concat": layers.Concatenate,
@@ -33,20 +33,19 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
     """Rewrite every such layer that is called once; the last part keeps its name."""
     masked = mask_readers(graph)
     for number, call, spec in graph.in_order():
-        if len(graph.uses(spec.name)) > 1 or len(call.refs()) > 1:
+        mask = given_mask(graph, call)
+        if len(graph.uses(spec.name)) > 1 or len(call.refs()) > (2 if mask else 1):
             continue
-        if spec.name in masked:
-            maker = graph.layers[masked[spec.name]]
-            parts = _parts(spec) if spec.kind == "Bidirectional" else None
-            if parts and steps_to_write(graph, number, parts) and maker.kind == "Embedding":
-                _split(graph, number, spec, parts, masked=True)
-        elif spec.kind == "LSTM" and spec.config["go_backwards"] and _runs("LSTM", spec.config):
-            call.read(_reversed(graph, call.refs()[0], f"{spec.name}_reversed"))
-            spec.config["go_backwards"] = False
-        elif spec.kind == "Bidirectional" and spec.config["merge_mode"] in _MERGES:
-            parts = _parts(spec)
+        if spec.name in masked or (mask is None and call.kwargs.get("mask") is not None):
+            continue
+        if mask is None and spec.kind == "LSTM":
+            if spec.config["go_backwards"] and _runs("LSTM", spec.config):
+                call.read(_reversed(graph, call.refs()[0], f"{spec.name}_reversed"))
+                spec.config["go_backwards"] = False
+        elif spec.kind == "Bidirectional":
+            parts = parts_of(spec)
             if parts is not None:
-                _split(graph, number, spec, parts)
+                _split(graph, number, spec, parts, mask)
     graph.sort()
     return graph
 
@@ -58,8 +57,11 @@ def _runs(kind: str, config: dict[str, Any]) -> bool:
     return can_unroll(kind, config) and not config["return_state"]
 
 
-def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
-    """The layer of each direction; None where an integer operator does not compute both."""
+def parts_of(spec: LayerSpec) -> list[LayerSpec] | None:
+    """The layer of each direction of a Bidirectional; None where integer operators do not compute
+    both, or nothing that does puts them together."""
+    if spec.config["merge_mode"] not in _MERGES:
+        return None
     forward = spec.config["layer"]
     default = {**forward, "config": {**forward["config"], "go_backwards": True}}
     backward = spec.config.get("backward_layer") or default
@@ -88,19 +90,20 @@ def _parts(spec: LayerSpec) -> list[LayerSpec] | None:
 
 
 def _split(
-    graph: LayerGraph, number: int, spec: LayerSpec, parts: list[LayerSpec], masked: bool = False
+    graph: LayerGraph, number: int, spec: LayerSpec, parts: list[LayerSpec], mask: Ref | None
 ) -> None:
     call = graph.calls[number]
     forward, backward = parts
     source, units = call.refs()[0], forward.config["units"]
     steps = forward.config["return_sequences"]
     shape = (*graph.shape_of(source)[:2], units) if steps else (None, units)
-    ahead = graph.append(forward, source, shape=shape)
-    if masked:
+    given = {} if mask is None else {"mask": mask}
+    ahead = graph.append(forward, source, shape=shape, **given)
+    if mask is not None:
         backward.config["go_backwards"] = True
     else:
         source = _reversed(graph, source, f"{spec.name}_reversed")
-    back = graph.append(backward, source, shape=shape)
+    back = graph.append(backward, source, shape=shape, **given)
     if steps:
         back = _reversed(graph, back, f"{backward.name}_reversed")
     spec.become(_MERGES[spec.config["merge_mode"]](name=spec.name))

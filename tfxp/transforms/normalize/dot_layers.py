@@ -4,7 +4,8 @@
     Attention:         softmax(s q k') v
     AdditiveAttention: softmax(tanh(q + k) w) v, each step of q with each of k
 
-Dot with normalisation divides by the length along the axis first. Attention with a mask or another
+Dot with normalisation divides by the length along the axis first. Scores that a mask leaves out are
+lowered (`masked_scores`), and rows of queries that do not count are zero. Attention with another
 score stays what it is.
 """
 
@@ -16,15 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
+from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import function_spec
+from tfxp.transforms.normalize.masked_scores import ScoreMask, masked_scores
 from tfxp.transforms.normalize.masks import mask_readers
 from tfxp.transforms.normalize.matrix_products import make_product
 
 # (batch, size) and (batch, rows, columns).
 _RANKS = (2, 3)
 _SIDES = ("left", "right")
-_ATTENTIONS = ("Attention", "AdditiveAttention")
+ATTENTIONS = ("Attention", "AdditiveAttention")
 
 
 def dots_to_products(graph: LayerGraph) -> LayerGraph:
@@ -35,8 +37,9 @@ def dots_to_products(graph: LayerGraph) -> LayerGraph:
             continue
         if spec.kind == "Dot":
             _rewrite_dot(graph, number, spec)
-        elif spec.kind in _ATTENTIONS and spec.name not in masked:
-            _rewrite_attention(graph, number, spec)
+        elif spec.kind in ATTENTIONS and spec.name not in masked:
+            if is_written_out(graph, number, spec):
+                _rewrite_attention(graph, number, spec)
     graph.sort()
     return graph
 
@@ -94,25 +97,55 @@ def _matrix(graph: LayerGraph, ref: Ref, name: str) -> Ref:
     return graph.append(layer, ref, shape=(None, 1, shape[1]))
 
 
-def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
-    call, config = graph.calls[number], spec.config
-    refs = call.refs()
-    query, value, key = refs if len(refs) == 3 else (*refs, refs[1])
-    if config.get("score_mode", "dot") != "dot" or call.kwargs.get("use_causal_mask"):
-        return
+def is_written_out(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
+    """Whether a call of attention can be rewritten, unless an unseen mask is read."""
+    if spec.config.get("score_mode", "dot") != "dot" or len(graph.uses(spec.name)) > 1:
+        return False
+    query, _, key = _query_value_key(graph.calls[number])
     if any(len(graph.shape_of(ref)) != 3 for ref in (query, key)):
-        return
+        return False
+    return _score_mask(graph, number, None) is not None
+
+
+def _query_value_key(call: Call) -> tuple[Ref, Ref, Ref]:
+    refs = [ref for ref in tf.nest.flatten(call.args) if isinstance(ref, Ref)]
+    query, value, key = refs if len(refs) == 3 else (*refs, refs[1])
+    return query, value, key
+
+
+def _score_mask(graph: LayerGraph, number: int, counts: Ref | None) -> ScoreMask | None:
+    """Which scores count, by the steps of the values that do; None where that cannot be told."""
+    call = graph.calls[number]
+    query, _, key = _query_value_key(call)
+    rows, columns = (graph.shape_of(ref)[1] for ref in (query, key))
+    return ScoreMask.of(counts, bool(call.kwargs.get("use_causal_mask")), rows, columns)
+
+
+def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
+    call, config, name = graph.calls[number], spec.config, spec.name
+    query, value, key = _query_value_key(call)
+    rows, counted = call.kwargs.get("mask") or (None, None)
+    if counted is not None:
+        batch, steps, _ = graph.shape_of(counted)
+        across = layers.Reshape((1, steps), name=f"{name}_value_mask")
+        counted = graph.append(across, counted, shape=(batch, 1, steps))
+    mask = _score_mask(graph, number, counted)
+    assert mask is not None  # checked by is_written_out
     find = _added_scores if spec.kind == "AdditiveAttention" else _product_scores
-    scores = find(graph, spec, query, key)
-    softmax = layers.Activation("softmax", name=f"{spec.name}_softmax")
-    kept = weights = graph.append(softmax, scores)
+    scores = masked_scores(graph, name, find(graph, spec, query, key), mask)
+    kept = weights = graph.append(layers.Activation("softmax", name=f"{name}_softmax"), scores)
     if config["dropout"]:
-        dropout = layers.Dropout(config["dropout"], name=f"{spec.name}_dropout")
-        kept = graph.append(dropout, weights)
+        kept = graph.append(layers.Dropout(config["dropout"], name=f"{name}_dropout"), weights)
     graph.replace(Ref(number, 1), weights)
-    spec.become(make_product(spec.name))
+    product = make_product(f"{name}_result" if rows else name)
+    shape = graph.shape_of(Ref(number))
     spec.set_arrays({})
-    call.read(kept, b=value)
+    if rows is None:
+        spec.become(product)
+        call.read(kept, b=value)
+    else:
+        spec.become(layers.Multiply())
+        call.read([graph.append(product, kept, shape=shape, b=value), rows])
     call.output_shapes = call.output_shapes[:1]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 
 # A mask covers (batch, steps); what has fewer axes than (batch, steps, channels) has none.
 _LEAST_RANK = 3
 # They support masks, and give out none.
 _END_MASKS = ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
+# Their masks are those of all inputs; other layers hand on that of the first one.
+_MERGES = (
+    "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate",
+)  # fmt: skip
 # They look at the mask they are given.
 _READ_MASKS = (
     "GlobalAveragePooling1D", "Softmax", "MultiHeadAttention", "Attention",
@@ -35,9 +40,27 @@ def mask_readers(graph: LayerGraph) -> dict[str, str]:
         second = call.refs()[1:] if spec.kind == "Softmax" else []
         if second:
             found[spec.name] = graph.spec_of(second[0]).name
-        elif spec.kind in _READ_MASKS and spec.name in given:
+        elif spec.name in given and _reads_mask(spec) and not ignores_masks(call):
             found[spec.name] = given[spec.name]
     return found
+
+
+def _reads_mask(spec: LayerSpec) -> bool:
+    if spec.kind == "TimeDistributed":  # as far as the layer inside does; a network may
+        inside = str(spec.config["layer"]["class_name"])
+        return inside in _READ_MASKS or not hasattr(layers, inside)
+    return spec.kind in _READ_MASKS
+
+
+def given_mask(graph: LayerGraph, call: Call) -> Ref | None:
+    """The tensor of 1 and 0 for every step that a call was given by `masks_to_tensors`."""
+    mask = call.kwargs.get("mask")
+    return mask if isinstance(mask, Ref) and graph.shape_of(mask)[2:] == (1,) else None
+
+
+def ignores_masks(call: Call) -> bool:
+    """Whether a call is told that all steps count, whatever its inputs carry."""
+    return "mask" in call.kwargs and call.kwargs["mask"] is None
 
 
 def makes_mask(spec: LayerSpec) -> bool:
@@ -47,30 +70,48 @@ def makes_mask(spec: LayerSpec) -> bool:
 
 def masked_layers(graph: LayerGraph) -> dict[str, str]:
     """Layers whose input carries a mask -> the layer that made it."""
-    return _followed(graph)[0]
+    makers = mask_makers(graph)
+    found = {}
+    for _, call, spec in graph.in_order():
+        given = [maker for ref in call.refs() for maker in makers.get(ref, ())]
+        if given:
+            found[spec.name] = given[0]
+    return found
 
 
 def masked_outputs(graph: LayerGraph) -> list[str]:
     """Layers that make masks which reach an output of the network, where losses read them."""
-    makers = _followed(graph)[1]
-    return [makers[ref] for ref in graph.outputs if ref in makers]
+    makers = mask_makers(graph)
+    return [maker for ref in graph.outputs for maker in makers.get(ref, ())]
 
 
-def _followed(graph: LayerGraph) -> tuple[dict[str, str], dict[Ref, str]]:
-    """Who made the mask of each layer's input, and of each tensor that has one.
+def mask_makers(graph: LayerGraph) -> dict[Ref, tuple[str, ...]]:
+    """Tensors that have a mask -> the layers that made it: a step counts if all of them say so.
 
-    Keras hands masks on past layers that support them; the others lose them silently.
+    Keras hands masks on past layers that support them; the others lose them silently. A join along
+    another axis than the last joins the masks too, and is taken as the maker of one.
     """
-    makers: dict[Ref, str] = {}
-    found: dict[str, str] = {}
+    makers: dict[Ref, tuple[str, ...]] = {}
     for number, call, spec in graph.in_order():
-        given = next((makers[ref] for ref in call.refs() if ref in makers), None)
-        if given is not None:
-            found[spec.name] = given
-        maker = spec.name if makes_mask(spec) else given
-        if maker is not None and (makes_mask(spec) or _hands_on(spec, call)):
-            makers[Ref(number)] = maker
-    return found, makers
+        given = [makers.get(ref, ()) for ref in call.refs()]
+        if makes_mask(spec):
+            found: tuple[str, ...] = (spec.name,)
+        elif not any(given) or ignores_masks(call) or not _hands_on(spec, call):
+            continue
+        elif joins_masks(spec, call):
+            found = (spec.name,)
+        else:
+            taken = given if spec.kind in _MERGES else given[:1]
+            found = tuple(dict.fromkeys(maker for part in taken for maker in part))
+        if found:
+            makers[Ref(number)] = found
+    return makers
+
+
+def joins_masks(spec: LayerSpec, call: Call) -> bool:
+    """Whether a layer puts steps behind each other, and their masks with them."""
+    ranks = {len(shape) for shape in call.output_shapes[:1]}
+    return spec.kind == "Concatenate" and spec.config["axis"] not in (-1, *(r - 1 for r in ranks))
 
 
 def _hands_on(spec: LayerSpec, call: Call) -> bool:

@@ -6,8 +6,9 @@
   them (`compositions`);
 - means and lengths of channels take one form each (`channel_functions`), layer normalization is
   split into such steps (`layer_norm`);
-- attention without a mask becomes dense layers, products of matrices and a softmax, Dot a
-  product (`attention`, `dot_layers`, `matrix_products`);
+- masks of steps become tensors, and means over steps with a mask quotients (`mask_tensors`);
+- attention becomes dense layers, products of matrices and a softmax, Dot a product (`attention`,
+  `dot_layers`, `matrix_products`);
 - an EinsumDense becomes a dense layer between permutations (`dense_einsums`);
 - an LSTM that reads from the end reads reversed steps, and a bidirectional one becomes two
   (`bidirectional`);
@@ -47,6 +48,7 @@ from tfxp.transforms.normalize.constants import fold_constants
 from tfxp.transforms.normalize.dense_einsums import split_einsum_dense
 from tfxp.transforms.normalize.dot_layers import dots_to_products
 from tfxp.transforms.normalize.layer_norm import split_layer_norms
+from tfxp.transforms.normalize.mask_tensors import masks_to_tensors
 from tfxp.transforms.normalize.matrix_products import unify_products
 from tfxp.transforms.normalize.separable import split_separable
 from tfxp.transforms.normalize.single_functions import unify_single_functions
@@ -148,6 +150,7 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     compose_functions,
     functions_to_layers,
     unify_products,
+    masks_to_tensors,
     dots_to_products,
     split_directions,
     unroll_recurrences,

@@ -10,8 +10,8 @@
 The products with x are dense layers of all steps at once; those with h are dense layers that every
 step calls. Dropout becomes a layer of its own; dropout of states is lost, and a warning says so.
 
-A step that an embedding's mask leaves out keeps the state: with m of 1 for a token that counts and
-of 0 for others, which a table of the vocabulary's size gives,
+A step that a mask leaves out keeps the state: with m of 1 for a step that counts and of 0 for
+others (`mask_tensors`),
 
     h' = m h' + (1 - m) h
 
@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfxp.keras import layers
-from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, make_spec
+from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
-from tfxp.transforms.normalize.masks import mask_readers, masked_outputs
+from tfxp.transforms.normalize.masks import given_mask, mask_readers
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
@@ -40,7 +40,7 @@ MOST_STEPS = 128
 UNROLLED = ("GRU", "SimpleRNN", "LSTM")
 WHAT_IS_UNROLLED = (
     f"up to {MOST_STEPS} steps are written out, but for layers that are shared, stateful or "
-    "masked otherwise than by an Embedding on numbers of tokens, or have functions of your own"
+    "masked otherwise than by an Embedding or a Masking of zeros, or have functions of your own"
 )
 _OFF = ("stateful", "time_major")
 
@@ -64,20 +64,20 @@ def can_unroll(kind: str, config: Mapping[str, Any]) -> bool:
 
 def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
     """Write out every such layer that is called once; the last part keeps its name."""
-    held = _held(graph)
-    stay = mask_readers(graph).keys() - held
-    masks: dict[str, list[Ref]] = {}
-    for number, _, spec in graph.in_order():
+    stay = mask_readers(graph)
+    left_out: dict[Ref, Ref] = {}
+    for number, call, spec in graph.in_order():
+        mask = given_mask(graph, call)
         operator = spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None
-        if spec.name in held or (spec.name not in stay and not operator):
+        plain = spec.name not in stay and call.kwargs.get("mask") is None and not operator
+        if (mask or plain) and len(graph.uses(spec.name)) == 1:
             steps = steps_to_write(graph, number, [spec])
-            if steps is not None and len(graph.uses(spec.name)) == 1:
-                embedding = held.get(spec.name)
-                if embedding is not None and embedding not in masks:
-                    masks[embedding] = _counted(graph, embedding, steps)
-                _Unrolled(graph, number, spec, masks.get(embedding or "", [])).write(steps)
-    for embedding in masks:
-        graph.layers[embedding].config["mask_zero"] = False
+            if steps is not None:
+                if mask and mask not in left_out:
+                    rest = layers.Rescaling(-1.0, 1.0, name=f"{graph.spec_of(mask).name}_left_out")
+                    left_out[mask] = graph.append(rest, mask)
+                counts = [mask, left_out[mask]] if mask else []
+                _Unrolled(graph, number, spec, counts).write(steps)
     graph.sort()
     return graph
 
@@ -90,38 +90,6 @@ def steps_to_write(graph: LayerGraph, number: int, parts: Sequence[LayerSpec]) -
     return steps if steps is not None and 1 <= steps <= MOST_STEPS else None
 
 
-def _held(graph: LayerGraph) -> dict[str, str]:
-    """Layers with a mask that can be written out -> the embedding that makes it.
-
-    None of them if somebody else reads a mask: then it must stay.
-    """
-    readers = mask_readers(graph)
-    for name, maker in readers.items():
-        spec, embedding = graph.layers[name], graph.layers[maker]
-        number, *others = graph.uses(name)
-        once = not others and len(graph.uses(maker)) == 1 and embedding.kind == "Embedding"
-        if not once or spec.config.get("zero_output_for_mask"):
-            return {}
-        # an initial state is not what stands before a first step that is left out
-        if len(graph.calls[number].refs()) > 1 or steps_to_write(graph, number, [spec]) is None:
-            return {}
-    return {} if masked_outputs(graph) else readers
-
-
-def _counted(graph: LayerGraph, embedding: str, steps: int) -> list[Ref]:
-    """1 for every step whose token counts, and 1 for every other, in tensors of one channel."""
-    shape = (None, steps, 1)
-    table = np.ones((int(graph.layers[embedding].config["input_dim"]), 1), np.float32)
-    table[0] = 0
-    spec = make_spec(layers.Embedding(len(table), 1, name=f"{embedding}_mask"))
-    spec.config["trainable"] = False
-    spec.set_arrays({"embeddings": table})
-    tokens = graph.calls[graph.uses(embedding)[0]].refs()[0]
-    counts = graph.append(spec, tokens, shape=shape)
-    rest = layers.Rescaling(-1.0, 1.0, name=f"{embedding}_left_out")
-    return [counts, graph.append(rest, counts, shape=shape)]
-
-
 class _Unrolled:
     """One layer on its way to many.
 
@@ -129,7 +97,8 @@ class _Unrolled:
         graph: to edit.
         number: of the call.
         spec: the layer.
-        mask: what `_counted` gives; nothing where all steps count.
+        mask: 1 for every step that counts, and 1 for every other, in tensors of one channel;
+            nothing where all steps count.
     """
 
     def __init__(self, graph: LayerGraph, number: int, spec: LayerSpec, mask: list[Ref]) -> None:
@@ -145,7 +114,7 @@ class _Unrolled:
     def write(self, steps: int) -> None:
         """Put the steps in the place of the layer's call."""
         graph, number, spec, config = self._graph, self._number, self._spec, self._config
-        source, *states = graph.calls[number].refs()
+        source, *states = (ref for ref in graph.calls[number].refs() if ref not in self._mask)
         if config["dropout"]:  # of channels, the same at every step
             source = self._step("dropout", layers.SpatialDropout1D, source, config["dropout"])
         if config["recurrent_dropout"]:

@@ -1,0 +1,219 @@
+"""Masks of steps as tensors: the same outputs as with Keras' own, in float and in integer files."""
+
+import numpy as np
+import pytest
+
+import tfxp
+from tests.cases import randomize
+from tests.slow_cases import sometimes
+from tfxp.keras import keras, layers, tf
+from tfxp.transforms.layer_graph import LayerGraph
+from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.normalize import normalize
+
+STEPS, SIZE = 6, 4
+
+
+def words(tokens, name="words"):
+    return layers.Embedding(9, SIZE, mask_zero=True, name=name)(tokens)
+
+
+def mean():
+    tokens = keras.Input((STEPS,))
+    x = layers.TimeDistributed(layers.Dense(3))(words(tokens))
+    return tokens, layers.GlobalAveragePooling1D()(x)
+
+
+def mean_that_keeps_its_axis():
+    tokens = keras.Input((STEPS,))
+    x = layers.Dropout(0.1)(words(tokens))
+    return tokens, layers.Dense(2)(layers.GlobalAveragePooling1D(keepdims=True)(x))
+
+
+def transformer():
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    x = layers.LayerNormalization()(layers.Add()([x, layers.MultiHeadAttention(2, 3)(x, x)]))
+    y = layers.Dense(SIZE)(layers.Dense(8, activation="relu")(x))
+    x = layers.LayerNormalization()(layers.Add()([x, y]))
+    return tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+
+
+def every_row():
+    """Of queries that do not count too: they look at all steps alike."""
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    return tokens, layers.Conv1D(3, STEPS)(layers.MultiHeadAttention(2, 3)(x, x))
+
+
+def causal():
+    x = keras.Input((STEPS, SIZE))
+    return x, layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)
+
+
+def causal_and_padded():
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    y = layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)
+    return tokens, layers.Conv1D(3, STEPS)(y)
+
+
+def given_as_numbers():
+    x = keras.Input((STEPS, SIZE))
+    mask = np.tri(STEPS, k=1, dtype=bool)[None]
+    return x, layers.MultiHeadAttention(2, 3)(x, x, attention_mask=mask)
+
+
+def from_one_sequence_to_another():
+    """Arguments by name, so that they are sorted otherwise than they are masked."""
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    y = layers.MultiHeadAttention(2, 3)(query=a, value=b, key=b)
+    return inputs, layers.Conv1D(3, STEPS)(y)
+
+
+def only_values_padded():
+    x, tokens = keras.Input((5, SIZE)), keras.Input((STEPS,))
+    attention = layers.MultiHeadAttention(2, 3)
+    return [x, tokens], attention(x, words(tokens), return_attention_scores=True)
+
+
+def dot_attention():
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    y = layers.Attention(use_scale=True)([a, b])
+    return inputs, layers.Conv1D(3, STEPS)(y)
+
+
+def additive_attention():
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    return tokens, layers.GlobalAveragePooling1D()(layers.AdditiveAttention()([x, x]))
+
+
+def causal_dot_attention():
+    x = keras.Input((STEPS, SIZE))
+    return x, layers.Attention()([x, x], use_causal_mask=True)
+
+
+def masking():
+    x = keras.Input((STEPS, SIZE))
+    return x, layers.Dense(2)(layers.GRU(3)(layers.Masking()(x)))
+
+
+def two_recurrences():
+    x = keras.Input((STEPS, SIZE))
+    y = layers.LSTM(3, return_sequences=True)(layers.Masking()(x))
+    return x, layers.Dense(2)(layers.LSTM(3)(y))
+
+
+def both_masks():
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    return inputs, [layers.GlobalAveragePooling1D()(layers.Add()([a, b])), layers.GRU(3)(a)]
+
+
+def search():
+    """Recurrent both ways, then attention, then a mean, all of one mask."""
+    tokens = keras.Input((STEPS,))
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(words(tokens))
+    return tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Attention()([x, x])))
+
+
+CASES = [
+    mean, mean_that_keeps_its_axis, transformer, every_row, causal, causal_and_padded,
+    given_as_numbers, from_one_sequence_to_another, only_values_padded, dot_attention,
+    additive_attention, causal_dot_attention, masking, two_recurrences, both_masks, search,
+]  # fmt: skip
+EXPORTED = ["transformer", "causal_and_padded", "masking", "from_one_sequence_to_another"]
+BY_NAME = {build.__name__: build for build in CASES}
+
+
+def samples(model, rng):
+    """Rows with steps that do not count behind, in front and in between; some count none."""
+    rows = rng.integers(1, 9, (40, STEPS))
+    rows[np.arange(STEPS) >= rng.integers(0, STEPS + 1, 40)[:, None]] = 0
+    rows[:2] = [[0, 3, 0, 0, 5, 1], [0] * STEPS]
+    found = []
+    for tensor in model.inputs:
+        shown = rows[rng.permutation(len(rows))]
+        if len(tensor.shape) == 3:
+            vectors = rng.normal(size=(len(rows), *tensor.shape[1:])).astype(np.float32)
+            steps = tensor.shape[1]
+            shown = vectors * (shown[:, :steps, None] > 0)
+        found.append(shown)
+    return found
+
+
+def outputs(model, x):
+    return [np.asarray(part) for part in tf.nest.flatten(model(x, training=False))]
+
+
+def built(name, rng):
+    model = randomize(keras.Model(*BY_NAME[name]()))
+    return model, samples(model, rng)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_outputs_are_those_of_keras_own_masks(name, rng):
+    model, x = built(name, rng)
+    graph = normalize(LayerGraph.from_model(model))
+    assert mask_readers(graph) == {}
+    kept = {"MultiHeadAttention", "Attention", "AdditiveAttention", "GRU", "LSTM", "Masking"}
+    assert not kept & {spec.kind for spec in graph.layers.values()}
+    for ours, theirs in zip(outputs(graph.to_model(), x), outputs(model, x), strict=True):
+        counts = np.isfinite(theirs)  # Keras divides by zero where no step counts
+        assert counts.mean() > 0.5 and np.isfinite(ours).all()
+        np.testing.assert_allclose(ours[counts], theirs[counts], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sometimes(list(BY_NAME), EXPORTED))
+def test_files_compute_what_is_quantized(name, rng, tmp_path):
+    model, x = built(name, rng)
+    quantized = tfxp.quantize_model(model, "w8a8", tfxp.measure_model(model, x))
+    report = tfxp.export_tflite(quantized, tmp_path / "q.tflite", verify=x)
+    assert report.verification.exact and report.verification.elements > 0
+    for have, wanted in zip(outputs(quantized, x), outputs(model, x), strict=True):
+        shown = np.isfinite(wanted)
+        assert np.abs(have - wanted)[shown].mean() < 0.1 * np.abs(wanted[shown]).mean()
+
+
+def test_steps_that_do_not_count_are_not_looked_at(rng):
+    """The smallest and the largest scores may be theirs: nothing of them comes through."""
+    x, tokens = keras.Input((2, SIZE)), keras.Input((STEPS,))
+    scores = layers.Attention()([x, words(tokens)], return_attention_scores=True)[1]
+    model = randomize(keras.Model([x, tokens], scores))
+    table = model.get_layer("words").embeddings
+    rows = np.array([[3, 0, 5, 0, 0, 0]])
+    query = rng.normal(size=(1, 2, SIZE)).astype(np.float32)
+    for size in (-40.0, 40.0):
+        values = table.numpy()
+        values[0] = size * query[0, 0]
+        table.assign(values)
+        ours = normalize(LayerGraph.from_model(model)).to_model()([query, rows]).numpy()
+        assert np.all(ours[..., [1, 3, 4, 5]] < 1e-6)
+        np.testing.assert_allclose(ours, model([query, rows]), rtol=0, atol=2e-6)
+
+
+def test_masks_of_two_inputs_stay_where_one_of_them_must():
+    """A reader of both masks keeps both in Keras' way, and with them their other readers."""
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    both = layers.GlobalAveragePooling1D(name="both")(layers.Add()([a, b]))
+    kept = layers.RNN(layers.GRUCell(2), name="kept")(a)
+    alone = layers.GlobalAveragePooling1D(name="alone")(b)
+    graph = normalize(LayerGraph.from_model(keras.Model(inputs, [both, kept, alone])))
+    assert mask_readers(graph) == {"both": "a", "kept": "a", "alone": "b"}
+
+
+def test_joined_masks_stay(rng):
+    """Steps put behind each other: neither mask is that of the result."""
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    joined = layers.Concatenate(axis=1, name="joined")([a, b])
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D(name="mean")(joined))
+    randomize(model)
+    graph = normalize(LayerGraph.from_model(model))
+    assert mask_readers(graph) == {"mean": "joined"}
+    x = [rows[rows.any(axis=1)][:20] for rows in samples(model, rng)]
+    np.testing.assert_allclose(graph.to_model()(x), model(x), rtol=0, atol=1e-6)
