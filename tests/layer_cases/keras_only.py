@@ -29,14 +29,13 @@ def recurrent(keras, layers):
 
 @case("keras")
 def normed_attention(keras, layers):
-    """The second attention has a mask, so it stays one layer."""
+    """The output of the second attention has two axes more, so it stays one layer."""
     x = inputs = keras.Input((5, 6))
     y = layers.MultiHeadAttention(2, 3)(x, x)
     x = layers.LayerNormalization()(layers.Add()([x, y]))
-    y, scores = layers.MultiHeadAttention(1, 4)(
-        x, y, return_attention_scores=True, use_causal_mask=True
-    )
-    return keras.Model(inputs, [layers.GlobalAveragePooling1D()(y), scores])
+    attention = layers.MultiHeadAttention(1, 4, output_shape=(3, 2))
+    y, scores = attention(x, y, return_attention_scores=True, use_causal_mask=True)
+    return keras.Model(inputs, [layers.GlobalAveragePooling2D()(y), scores])
 
 
 @case("keras")
@@ -52,5 +51,5 @@ def time_distributed(keras, layers):
     x = inputs = keras.Input((4, 8, 6, 3))
     x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(x)
     x = layers.TimeDistributed(layers.GlobalAveragePooling2D())(x)
-    x = layers.Masking(0.0)(x)
+    x = layers.Masking(-1.0)(x)
     return keras.Model(inputs, layers.LSTM(3)(x))

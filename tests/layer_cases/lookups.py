@@ -109,6 +109,16 @@ def layer_norm(keras, layers):
     return keras.Model(inputs, [layers.Dense(3)(image), layers.UnitNormalization()(vector)])
 
 
+@case(tokens=5)
+def masked_attention(keras, layers):
+    """Attention to the words before, of which 0 stands for nothing, and the mean of the others."""
+    words = keras.Input((6,))
+    x = layers.Embedding(5, 6, mask_zero=True)(words)
+    y = layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)
+    x = layers.GlobalAveragePooling1D()(layers.Add()([x, y]))
+    return keras.Model(words, layers.Dense(3)(x))
+
+
 @case(tokens=30)
 def transformer(keras, layers):
     """A text classifier: words and places, attention and a dense block with norms behind them."""

@@ -17,11 +17,8 @@ _TAKEN: dict[str, tuple[tuple[str, ...], str]] = {
     "Normalization": (("axis",), "axes of known size, adapted or given a mean and a variance"),
     "Rescaling": (("scale", "offset"), "one number, or one per channel"),
     "Dot": (("axes",), "tensors of rank 2 or 3, and axes behind the batch"),
-    "Attention": (
-        ("score_mode",),
-        "scores by products, without a mask",
-    ),
-    "AdditiveAttention": (("use_scale",), "no mask"),
+    "Attention": (("score_mode",), "scores by products, and masks that are written out"),
+    "AdditiveAttention": (("use_scale",), "masks that are written out"),
     "UnitNormalization": (("axis",), "the last axis"),
     "SeparableConv1D": (("data_format",), "channels_last"),
     "SeparableConv2D": (("data_format",), "channels_last"),
