@@ -120,12 +120,40 @@ def search():
     return tokens, layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Attention()([x, x])))
 
 
+def tags():
+    """An output of every step; what does not count is zero behind Bidirectional."""
+    tokens = keras.Input((STEPS,))
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(words(tokens))
+    return tokens, layers.TimeDistributed(layers.Dense(3, activation="softmax"), name="tags")(x)
+
+
+def tags_of_one_direction():
+    """The output of a layer that reads a mask, and another one behind it."""
+    x = keras.Input((STEPS, SIZE))
+    y = layers.GRU(3, return_sequences=True, zero_output_for_mask=True)(layers.Masking()(x))
+    y = layers.SimpleRNN(3, return_sequences=True, name="tags")(y)
+    return x, [y, layers.Dense(2, activation="sigmoid", name="scores")(y)]
+
+
+def past_the_mask():
+    """A convolution looks at all steps, those that do not count too."""
+    tokens = keras.Input((STEPS,))
+    x = layers.Bidirectional(layers.GRU(2, return_sequences=True))(words(tokens))
+    return tokens, layers.Conv1D(3, STEPS)(x)
+
+
+def the_last_step():
+    x = keras.Input((STEPS, SIZE))
+    return x, layers.Dense(2)(layers.LSTM(3, zero_output_for_mask=True)(layers.Masking()(x)))
+
+
 CASES = [
     mean, mean_that_keeps_its_axis, transformer, every_row, causal, causal_and_padded,
     given_as_numbers, from_one_sequence_to_another, only_values_padded, dot_attention,
-    additive_attention, causal_dot_attention, masking, two_recurrences, both_masks, search,
+    additive_attention, causal_dot_attention, masking, two_recurrences, both_masks, search, tags,
+    tags_of_one_direction, past_the_mask, the_last_step,
 ]  # fmt: skip
-EXPORTED = ["transformer", "causal_and_padded", "masking", "from_one_sequence_to_another"]
+EXPORTED = ["tags", "transformer", "causal_and_padded", "masking", "from_one_sequence_to_another"]
 BY_NAME = {build.__name__: build for build in CASES}
 
 
@@ -176,6 +204,34 @@ def test_files_compute_what_is_quantized(name, rng, tmp_path):
     for have, wanted in zip(outputs(quantized, x), outputs(model, x), strict=True):
         shown = np.isfinite(wanted)
         assert np.abs(have - wanted)[shown].mean() < 0.1 * np.abs(wanted[shown]).mean()
+
+
+@pytest.mark.parametrize("name", ["tags", "tags_of_one_direction"])
+def test_losses_look_at_the_masks_of_outputs(name, rng, tmp_path):
+    model, x = built(name, rng)
+    y = [rng.random(size=part.shape).astype(np.float32) for part in outputs(model, x)]
+    quantized = tfxp.quantize_model(model, "w12a14", tfxp.measure_model(model, x))
+    assert quantized.output_names == model.output_names
+    for each in (model, quantized):
+        each.compile("sgd", "mse")
+    wanted = model.evaluate(x, y, verbose=0)
+    np.testing.assert_allclose(quantized.evaluate(x, y, verbose=0), wanted, rtol=2e-3)
+    unmasked = [np.square(a - b).mean() for a, b in zip(outputs(model, x), y, strict=True)]
+    assert abs(np.sum(unmasked) - np.ravel(wanted)[0]) > 1e-3  # they make a difference
+    quantized.save(tmp_path / "q.keras")
+    again = tfxp.load_model(tmp_path / "q.keras")
+    again.compile("sgd", "mse")
+    assert again.evaluate(x, y, verbose=0) == quantized.evaluate(x, y, verbose=0)
+
+
+def test_stripped_models_are_of_standard_layers(rng):
+    for name in ("tags_of_one_direction", "transformer"):
+        model, x = built(name, rng)
+        quantized = tfxp.quantize_model(model, "w12a14", tfxp.measure_model(model, x))
+        plain = tfxp.strip(quantized)
+        assert not [type(layer) for layer in plain.layers if "tfxp" in type(layer).__module__]
+        for have, wanted in zip(outputs(plain, x), outputs(quantized, x), strict=True):
+            assert np.abs(have - wanted).max() < 0.02
 
 
 def test_steps_that_do_not_count_are_not_looked_at(rng):

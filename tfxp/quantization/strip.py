@@ -15,6 +15,7 @@ from tfxp.transforms.conversion.to_keras3 import as_keras3
 from tfxp.transforms.named_outputs import name_outputs
 from tfxp.transforms.normalize.activations import merge_last_activations
 from tfxp.transforms.normalize.constants import constants_to_functions
+from tfxp.transforms.normalize.step_mask import StepMask
 
 KerasVersion = Literal[2, 3]
 
@@ -53,6 +54,9 @@ def strip(qmodel: KerasModel, keras: KerasVersion = 2) -> KerasModel:
         if layer.quantize_config.weight_quantizers:
             spec = plan.graph.layers[layer.name]
             spec.set_arrays(quantized_arrays(layer, spec.arrays()))
+    for number, _, spec in plan.graph.in_order():
+        if spec.kind == StepMask.__name__:  # tfxp's own, for a training that is over
+            plan.graph.bypass(number)
     constants_to_functions(plan.graph)
     merge_last_activations(plan.graph)
     plan.graph.output_names = None  # a model that keeps other names in a file is none of Keras'

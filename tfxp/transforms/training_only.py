@@ -9,5 +9,6 @@ AUGMENTATION = (
 )  # fmt: skip
 TRAINING_ONLY = (
     "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout",
-    "GaussianDropout", "GaussianNoise", "ActivityRegularization", "Identity", *AUGMENTATION,
+    "GaussianDropout", "GaussianNoise", "ActivityRegularization", "Identity", "StepMask",
+    *AUGMENTATION,
 )  # fmt: skip

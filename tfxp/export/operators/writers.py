@@ -41,7 +41,7 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "its axes are not the last one, or it hands on a mask that is read",
-    "MultiHeadAttention": "it has a mask by head or by sample, or axes that plain attention has not",
+    "MultiHeadAttention": "its mask is one by head or by sample, or plain attention lacks its axes",
 }
 
 

@@ -76,6 +76,7 @@ def parts_of(spec: LayerSpec) -> list[LayerSpec] | None:
         prefix = f"{side}_layer."
         trainable = spec.is_trainable and config["trainable"]
         config |= {"name": f"{spec.name}_{side}", "go_backwards": False,
+                   "zero_output_for_mask": config["return_sequences"],  # as Keras sets it
                    "trainable": trainable and prefix[:-1] not in spec.frozen_parts}  # fmt: skip
         part = LayerSpec(config["name"], getattr(layers, kind), config)
         part.set_arrays(

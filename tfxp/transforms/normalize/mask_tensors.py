@@ -1,11 +1,12 @@
 """Masks of steps as tensors of 1 and 0, which layers that can be written out are given.
 
     Embedding(mask_zero)    a table of the vocabulary's size: 0 for token 0, else 1
-    Masking                 the largest of 1 for every number that is not zero, else 0
+    Masking                 max(max s, -min s) over the signs s of a step's numbers
     GlobalAveragePooling1D  mean(m x) / mean(m)
 
 Keras hands masks on unseen; integer operators know none. A layer that makes a mask keeps it where
-one that reads it cannot be written out, or an output carries it, where losses look at it.
+one that reads it cannot be written out. An output that carries a mask, where losses look at it, is
+given it back (`StepMask`).
 """
 
 from __future__ import annotations
@@ -17,26 +18,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfxp.keras import keras, layers
+from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.normalize import attention, dot_layers
 from tfxp.transforms.normalize.bidirectional import parts_of
 from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.masks import (
+    hands_on_one_mask,
     joins_masks,
     mask_makers,
     mask_readers,
-    masked_outputs,
 )
+from tfxp.transforms.normalize.step_mask import StepMask
 from tfxp.transforms.normalize.unrolled import UNROLLED, steps_to_write
 
 _Makers = Mapping[Ref, tuple[str, ...]]
-
-
-@keras.utils.register_keras_serializable(package="tfxp")
-def is_not_zero(x: tf.Tensor) -> tf.Tensor:
-    """1 where x is not zero, else 0."""
-    return tf.cast(tf.not_equal(x, 0), x.dtype)
 
 
 def masks_to_tensors(graph: LayerGraph) -> LayerGraph:
@@ -51,6 +47,9 @@ def masks_to_tensors(graph: LayerGraph) -> LayerGraph:
                 if names and names not in counts:
                     counts[names] = _counted(graph, names, counts)
             _give(graph, number, [counts.get(names) for names in masks])
+    for place, ref in enumerate(graph.outputs):
+        if makers.get(ref) in counts:
+            _mask_output(graph, place, counts[makers[ref]])
     for maker in {name for names in counts for name in names}:
         _silence(graph, maker)
     graph.sort()
@@ -64,9 +63,8 @@ def _read_with_masks(call: Call, spec: LayerSpec) -> Sequence[Ref]:
 
 def _kept(graph: LayerGraph, makers: _Makers, readers: Collection[str]) -> set[str]:
     """Layers that go on making masks: somebody needs them in Keras' way."""
-    kept = set(masked_outputs(graph))
-    kept |= {name for names in makers.values() for name in names if not _can_count(graph, name)}
-    asked = []
+    kept = {name for names in makers.values() for name in names if not _can_count(graph, name)}
+    asked = [set(makers.get(ref, ())) for ref in graph.outputs]
     for number, call, spec in graph.in_order():
         names = {name for ref in call.refs() for name in makers.get(ref, ())}
         if spec.name in readers and _can_be_given(graph, number, spec):
@@ -101,8 +99,7 @@ def _can_be_given(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
         parts = [spec] if spec.kind in UNROLLED else parts_of(spec)
         # an initial state is not what stands before a first step that is left out
         single = len(graph.uses(spec.name)) == len(call.refs()) == 1
-        zeroed = spec.config.get("zero_output_for_mask")
-        return bool(single and parts and not zeroed and steps_to_write(graph, number, parts))
+        return bool(single and parts and steps_to_write(graph, number, parts))
     if spec.kind == "GlobalAveragePooling1D":
         last = spec.config["data_format"] in (None, "channels_last")
         return last and graph.input_shape(number)[1] is not None
@@ -129,9 +126,13 @@ def _counted(
         lookup.config["trainable"] = False
         lookup.set_arrays({"embeddings": table})
         return graph.append(lookup, source, shape=shape)
-    marks = graph.append(layers.Activation(is_not_zero, name=f"{name}_marks"), source)
-    found = function_spec(tf.reduce_max, f"{name}_mask")
-    return graph.append(found, marks, shape=shape, axis=-1, keepdims=True)
+    signs = graph.append(function_spec(tf.sign, f"{name}_signs"), source)
+    sides = []
+    for part, function in (("most", tf.reduce_max), ("least", tf.reduce_min)):
+        found = function_spec(function, f"{name}_{part}")
+        sides.append(graph.append(found, signs, shape=shape, axis=-1, keepdims=True))
+    sides[1] = graph.append(layers.Rescaling(-1.0, name=f"{name}_negative"), sides[1])
+    return graph.append(layers.Maximum(name=f"{name}_mask"), sides)
 
 
 def _give(graph: LayerGraph, number: int, counts: list[Ref | None]) -> None:
@@ -163,6 +164,21 @@ def _write_mean(graph: LayerGraph, number: int, counts: Ref | None) -> None:
     means[1] = graph.append(function_spec(tf.math.reciprocal_no_nan, f"{name}_inverse"), means[1])
     spec.become(layers.Multiply())
     call.read(means)
+
+
+def _mask_output(graph: LayerGraph, place: int, counts: Ref) -> None:
+    """Give an output its mask back: in front of the layer that it comes from, if that hands it on,
+    so that a softmax stays the last layer."""
+    ref = graph.outputs[place]
+    call, spec = graph.calls[ref.call], graph.spec_of(ref)
+    mask = StepMask(name=f"{spec.name}_steps")
+    if call.refs() and hands_on_one_mask(spec, call):
+        source = call.refs()[0]
+        shown = graph.append(mask, [source, counts])
+        call.redirect(lambda r: shown if r == source else r)
+        return
+    graph.output_names = graph.result_names
+    graph.outputs[place] = graph.append(mask, [ref, counts])
 
 
 def _silence(graph: LayerGraph, maker: str) -> None:

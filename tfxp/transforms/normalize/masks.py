@@ -79,12 +79,6 @@ def masked_layers(graph: LayerGraph) -> dict[str, str]:
     return found
 
 
-def masked_outputs(graph: LayerGraph) -> list[str]:
-    """Layers that make masks which reach an output of the network, where losses read them."""
-    makers = mask_makers(graph)
-    return [maker for ref in graph.outputs for maker in makers.get(ref, ())]
-
-
 def mask_makers(graph: LayerGraph) -> dict[Ref, tuple[str, ...]]:
     """Tensors that have a mask -> the layers that made it: a step counts if all of them say so.
 
@@ -112,6 +106,12 @@ def joins_masks(spec: LayerSpec, call: Call) -> bool:
     """Whether a layer puts steps behind each other, and their masks with them."""
     ranks = {len(shape) for shape in call.output_shapes[:1]}
     return spec.kind == "Concatenate" and spec.config["axis"] not in (-1, *(r - 1 for r in ranks))
+
+
+def hands_on_one_mask(spec: LayerSpec, call: Call) -> bool:
+    """Whether a layer's output has the mask of its one input, at which it does not look itself."""
+    single = len(call.refs()) == 1 and not makes_mask(spec)
+    return single and not _reads_mask(spec) and _hands_on(spec, call)
 
 
 def _hands_on(spec: LayerSpec, call: Call) -> bool:

@@ -13,7 +13,7 @@ step calls. Dropout becomes a layer of its own; dropout of states is lost, and a
 A step that a mask leaves out keeps the state: with m of 1 for a step that counts and of 0 for
 others (`mask_tensors`),
 
-    h' = m h' + (1 - m) h
+    h' = m h' + (1 - m) h        and m h' for readers, with zero_output_for_mask
 
 Layers stay as they are where steps are many or of unknown number, with another mask or a state that
 outlives the call, and where LiteRT has an operator for them, as for most LSTM layers.
@@ -126,9 +126,10 @@ class _Unrolled:
         for step in reversed(order) if config["go_backwards"] else order:
             now = [self._cut("now", ref, [WHOLE, step]) for ref in x]
             counts = [self._cut("counts", ref, [WHOLE, step]) for ref in self._mask]
-            states = self._kept(advance(now, *states), states, counts)
-            written.append(states[0])
-        h = states[0]
+            new = self._shown(advance(now, *states), counts)
+            states = self._kept(new, states, counts)
+            written.append((new if config.get("zero_output_for_mask") else states)[0])
+        h = written[-1]
         for place, state in enumerate(states, 1):
             graph.replace(Ref(number, place), state)
         spec.set_arrays({})
@@ -143,12 +144,15 @@ class _Unrolled:
             call.read(h)
         call.output_shapes = call.output_shapes[:1]
 
-    def _kept(self, new: list[Ref], old: list[Ref], counts: list[Ref]) -> list[Ref]:
-        """States behind a step that may not count; the first ones are zeros."""
+    def _shown(self, new: list[Ref], counts: list[Ref]) -> list[Ref]:
+        """States behind a step, zeros where it does not count."""
         if not counts:
             return new
-        shown = [self._step("shown", layers.Multiply, [state, counts[0]]) for state in new]
-        if not old:
+        return [self._step("shown", layers.Multiply, [state, counts[0]]) for state in new]
+
+    def _kept(self, shown: list[Ref], old: list[Ref], counts: list[Ref]) -> list[Ref]:
+        """The same, and the states before where it does not count; the first ones are zeros."""
+        if not counts or not old:
             return shown
         left = [self._step("held", layers.Multiply, [state, counts[1]]) for state in old]
         pairs = zip(shown, left, strict=True)
