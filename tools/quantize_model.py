@@ -21,8 +21,6 @@ import dataclasses
 import time
 from typing import Any
 
-import numpy as np
-
 import tfxp
 from tfxp import cli
 from tfxp.cli.strategy_flags import strategy_flags
@@ -329,19 +327,12 @@ def _settings() -> Any:
 def _fine_tune(qmodel: Any, model: Any, data: Source) -> list[float]:
     from tfxp.training import fine_tune
 
-    labels = None
-    if isinstance(data, ModelData) and data.y is not None:
-        labels = _labels(data)
+    labels = data.answers() if isinstance(data, ModelData) else None
     with Progress(None, "fine-tuning", "step", _PROGRESS.value) as bar:
         losses = fine_tune(qmodel, data.x, labels, _settings(), teacher=model, progress=bar.reach)
     kept = f"; epoch {losses.kept} is kept" if losses.kept else ""
     print("loss by epoch: " + ", ".join(f"{loss:.4f}" for loss in losses) + kept)
     return losses
-
-
-def _labels(data: ModelData) -> np.ndarray:
-    assert data.y is not None
-    return data.labels() if np.issubdtype(data.y.dtype, np.integer) else data.y
 
 
 def _evaluate(step: str, model: Any, data: Source | None, figures: dict[str, Any]) -> None:

@@ -179,6 +179,17 @@ class ModelData:
         """Class numbers, as `Dataset.labels` gives them."""
         return self.parts[0].labels(classes, first)
 
+    def answers(self) -> NDArray[Any] | None:
+        """What a network is trained for: answers as they are, and checked where a sample has one
+        class number; None if there are none.
+
+        Raises:
+            DataError: whole numbers of which some are no classes.
+        """
+        if self.y is None or self.y.size != len(self.y):
+            return self.y
+        return self.labels() if np.issubdtype(self.y.dtype, np.integer) else self.y
+
     def scaled(self, scale: float = 1.0, shift: float = 0.0) -> ModelData:
         """x · scale + shift as float32.
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
+from tfxp.training.repair.counted import mask_of, of_counted
 from tfxp.training.repair.output_kind import OutputKind
 
 
@@ -81,22 +82,25 @@ class AnswerLoss:
         return self.kind.rows(y)
 
     def loss(self, y: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """The mean over rows, each times its weight.
+        """The mean over rows, each times its weight, and over those that the outputs' mask counts.
 
         Args:
             y: answers of a batch.
             outputs: of the network.
             weights: one a sample, or None.
         """
+        mask = mask_of(outputs)
         if self.keras_loss is not None:
-            return _weighted_mean(self.keras_loss(_like(y, outputs), outputs), weights)
+            losses = self.keras_loss(_like(y, outputs), outputs)
+            return _weighted_mean(of_counted(losses, mask), weights)
         targets, rows = self.targets(y), self.kind.rows(outputs)
         if weights is None and self.class_weights is None:
-            return self.kind.loss(targets, rows)
+            return self.kind.loss(targets, rows, mask)
         losses = self.kind.row_losses(targets, rows)
         if self.class_weights is not None:
             losses *= tf.linalg.matvec(targets, tf.constant(self.class_weights, tf.float32))
-        return _weighted_mean(tf.reshape(losses, (tf.shape(outputs)[0], -1)), weights)
+        losses = of_counted(tf.reshape(losses, (tf.shape(outputs)[0], -1)), mask)
+        return _weighted_mean(losses, weights)
 
 
 def _by_sample(loss: Any) -> Any:

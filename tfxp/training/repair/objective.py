@@ -14,6 +14,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.sparsity.activation_penalty import ActivationPenalty
 from tfxp.training.repair.answer_loss import AnswerLoss
+from tfxp.training.repair.counted import mask_of
 
 # What a network reads: a tensor, or one for every input.
 Inputs: TypeAlias = tf.Tensor | Sequence[tf.Tensor]
@@ -30,7 +31,8 @@ class Objective:
     the price of activations that are not zero. It is left out where samples are judged.
 
     The losses of several outputs are added up. Weights of samples and of classes multiply the
-    losses of their rows, whose sum is divided by the number of rows, as Keras does.
+    losses of their rows, whose sum is divided by the number of rows, as Keras does. Steps that the
+    mask of an output leaves out do not count, for labels and teacher alike.
 
     Args:
         qmodel: the quantized model.
@@ -124,7 +126,8 @@ class Objective:
         if self._share > 0:
             triples = zip(self._answers, self._taught(x), outputs, strict=True)
             for part, wanted, found in triples:
-                loss += self._share * part.kind.loss(wanted, part.kind.rows(found))
+                rows = part.kind.rows(found)
+                loss += self._share * part.kind.loss(wanted, rows, mask_of(found))
         return loss
 
     def _look(self, x: Inputs, y: Any, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -135,7 +138,10 @@ class Objective:
         else:
             wanted = self._taught(x)
         triples = zip(self._answers, wanted, outputs, strict=True)
-        hits = [part.kind.hits(rows, part.kind.rows(found)) for part, rows, found in triples]
+        hits = [
+            part.kind.hits(rows, part.kind.rows(found), mask_of(found))
+            for part, rows, found in triples
+        ]
         # A replica without a sample, behind the last batch, has no mean.
         return tf.add_n(hits), tf.math.multiply_no_nan(self._loss(x, y, outputs), share)
 

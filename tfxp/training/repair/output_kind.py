@@ -13,6 +13,7 @@ from tfxp.errors import DataError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import is_quantized, plan_of
+from tfxp.training.repair.counted import of_counted
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import is_softmax
 from tfxp.transforms.training_only import TRAINING_ONLY
@@ -98,25 +99,28 @@ class OutputKind:
         logits = self.activation == "logits"
         return keras.losses.categorical_crossentropy(targets, outputs, logits)
 
-    def loss(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """Mean over rows: cross-entropy, or the squared error of real values."""
-        if self.activation == "none":
-            return tf.reduce_mean(tf.square(targets - outputs))
-        if self.activation == "sigmoid":
-            return tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
-        logits = self.activation == "logits"
-        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, outputs, logits))
+    def loss(
+        self, targets: tf.Tensor, outputs: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Mean over rows that count: cross-entropy, or the squared error of real values."""
+        return tf.reduce_mean(of_counted(self.row_losses(targets, outputs), mask))
 
     def probabilities(self, rows: tf.Tensor) -> tf.Tensor:
         """What outputs mean as targets."""
         return tf.nn.softmax(rows) if self.activation == "logits" else rows
 
-    def hits(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """The number of decisions that agree; 0 where the output decides nothing."""
+    def hits(
+        self, targets: tf.Tensor, outputs: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The number of decisions that agree, of those that count; 0 where none is made."""
         if self.activation == "none":
             return tf.constant(0.0)
         if self.activation == "sigmoid":
             agree = tf.equal(outputs > 0.5, targets > 0.5)
         else:
             agree = tf.equal(tf.argmax(outputs, -1), tf.argmax(targets, -1))
-        return tf.reduce_sum(tf.cast(agree, tf.float32))
+        found = tf.cast(agree, tf.float32)
+        if mask is not None:
+            counts = tf.reshape(tf.cast(mask, tf.float32), (-1, 1))
+            found = tf.reshape(found, (tf.size(counts), -1)) * counts
+        return tf.reduce_sum(found)
