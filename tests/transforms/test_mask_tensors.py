@@ -251,6 +251,66 @@ def test_steps_that_do_not_count_are_not_looked_at(rng):
         np.testing.assert_allclose(ours, model([query, rows]), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("reader", [layers.GRU(3), layers.GlobalAveragePooling1D()], ids=str)
+def test_sums_of_tensors_end_masks_and_sums_of_layers_do_not(reader, rng):
+    """Keras hands masks on past Add and drops them at `+`, which becomes the same layer."""
+    tokens = keras.Input((STEPS,))
+    places = layers.Embedding(STEPS, SIZE)(np.arange(STEPS))
+    for total in (words(tokens) + places, layers.Add()([words(tokens), words(tokens, "more")])):
+        model = randomize(keras.Model(tokens, type(reader).from_config(reader.get_config())(total)))
+        x = samples(model, rng)[0]
+        x = x[x.any(axis=1)]
+        ours = normalize(LayerGraph.from_model(model)).to_model()
+        np.testing.assert_allclose(ours(x), model(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("reader", [layers.GRU(3), layers.GlobalAveragePooling1D(), "attention"])
+def test_masks_that_stay_reach_nobody_else(reader, rng):
+    """A layer of the user's own way of stepping keeps the mask; behind `+` there is none."""
+    tokens = keras.Input((STEPS,))
+    y = words(tokens)
+    kept = layers.RNN(layers.GRUCell(2))(y)
+    x = y + layers.Embedding(STEPS, SIZE)(np.arange(STEPS))
+    if reader == "attention":
+        read = layers.Flatten()(layers.MultiHeadAttention(2, 3)(x, x))
+    else:
+        read = type(reader).from_config(reader.get_config())(x)
+    model = randomize(keras.Model(tokens, [kept, read]))
+    data = samples(model, rng)[0]
+    ours = normalize(LayerGraph.from_model(model)).to_model()
+    for have, wanted in zip(ours(data), model(data), strict=True):
+        np.testing.assert_allclose(have, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_layer_that_reads_masked_and_unmasked_sequences(rng):
+    tokens, x = keras.Input((STEPS,)), keras.Input((STEPS, SIZE))
+    shared, y = layers.MultiHeadAttention(2, 3), words(tokens)
+    both = [layers.Conv1D(2, STEPS)(shared(a, a)) for a in (y, x)]
+    model = randomize(keras.Model([tokens, x], both))
+    graph, data = normalize(LayerGraph.from_model(model)), samples(model, rng)
+    assert "MultiHeadAttention" not in {spec.kind for spec in graph.layers.values()}
+    for ours, theirs in zip(graph.to_model()(data), model(data), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_an_output_of_two_masks_keeps_both(rng):
+    inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
+    a, b = (words(tokens, name) for tokens, name in zip(inputs, "ab", strict=True))
+    total = layers.Add()([layers.GRU(SIZE, return_sequences=True)(a), b])
+    model = randomize(keras.Model(inputs, layers.Dense(2)(total)))
+    ours, x = normalize(LayerGraph.from_model(model)).to_model(), samples(model, rng)
+    assert np.array_equal(ours(x)._keras_mask, model(x)._keras_mask)
+    np.testing.assert_allclose(ours(x), model(x), rtol=0, atol=1e-5)
+
+
+def test_steps_of_time_distributed_layers_are_not_cut_apart_where_masks_pass(rng):
+    tokens = keras.Input((STEPS,))
+    x = layers.TimeDistributed(layers.BatchNormalization())(words(tokens))
+    model = randomize(keras.Model(tokens, layers.GRU(3)(x)))
+    ours, x = normalize(LayerGraph.from_model(model)).to_model(), samples(model, rng)
+    np.testing.assert_allclose(ours(x), model(x), rtol=0, atol=1e-5)
+
+
 def test_masks_of_two_inputs_stay_where_one_of_them_must():
     """A reader of both masks keeps both in Keras' way, and with them their other readers."""
     inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]

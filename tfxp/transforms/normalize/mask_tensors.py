@@ -22,36 +22,41 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, make_spec
 from tfxp.transforms.normalize import attention, dot_layers
 from tfxp.transforms.normalize.bidirectional import parts_of
-from tfxp.transforms.normalize.function_layers import function_spec
+from tfxp.transforms.normalize.function_layers import WHOLE, function_spec, slicing_spec
 from tfxp.transforms.normalize.masks import (
     hands_on_one_mask,
     joins_masks,
     mask_makers,
     mask_readers,
+    reads_mask,
 )
 from tfxp.transforms.normalize.step_mask import StepMask
 from tfxp.transforms.normalize.unrolled import UNROLLED, steps_to_write
 
-_Makers = Mapping[Ref, tuple[str, ...]]
+_Names = tuple[str, ...]
+_Makers = Mapping[Ref, _Names]
 
 
 def masks_to_tensors(graph: LayerGraph) -> LayerGraph:
     """Give masks as arguments to the layers that read them; means are written out at once."""
     makers, readers = mask_makers(graph), mask_readers(graph)
     kept = _kept(graph, makers, readers)
-    counts: dict[tuple[str, ...], Ref] = {}
+    counts: dict[_Names, Ref | None] = {(): None}
     for number, call, spec in graph.in_order():
         masks = [makers.get(ref, ()) for ref in _read_with_masks(call, spec)]
-        if spec.name in readers and kept.isdisjoint(itertools.chain(*masks)):
-            for names in masks:
-                if names and names not in counts:
-                    counts[names] = _counted(graph, names, counts)
-            _give(graph, number, [counts.get(names) for names in masks])
+        if spec.name in readers and any(masks) and kept.isdisjoint(itertools.chain(*masks)):
+            _give(graph, number, [_counted(graph, names, counts) for names in masks])
+    if kept:
+        _end_masks(graph, readers)
+    given = set(itertools.chain(*counts))
     for place, ref in enumerate(graph.outputs):
-        if makers.get(ref) in counts:
-            _mask_output(graph, place, counts[makers[ref]])
-    for maker in {name for names in counts for name in names}:
-        _silence(graph, maker)
+        names = makers.get(ref, ())
+        if not given.isdisjoint(names):
+            _mask_output(graph, place, _counted(graph, names, counts))
+    shown = {name for ref in graph.outputs for name in makers.get(ref, ())}
+    for maker in {name for names in makers.values() for name in names} - kept:
+        if maker in given or maker not in shown:
+            _silence(graph, maker)
     graph.sort()
     return graph
 
@@ -108,14 +113,37 @@ def _can_be_given(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
     return spec.kind in dot_layers.ATTENTIONS and dot_layers.is_written_out(graph, number, spec)
 
 
-def _counted(
-    graph: LayerGraph, makers: tuple[str, ...], known: Mapping[tuple[str, ...], Ref]
-) -> Ref:
-    """1 for every step that counts, and 0 for others, in a tensor of one channel."""
-    if len(makers) > 1:
-        parts = [known.get((name,)) or _counted(graph, (name,), known) for name in makers]
-        return graph.append(layers.Multiply(name=f"{makers[0]}_masks"), parts)
-    (name,) = makers
+def _end_masks(graph: LayerGraph, readers: Collection[str]) -> None:
+    """Cut the whole of what other layers read that could look at masks: a slice has none.
+
+    Functions of tensors have none either, but they become layers, which hand masks on.
+    """
+    for _, call, spec in graph.in_order():
+        if reads_mask(spec) and spec.name not in readers:
+            _cut_inputs(graph, call)
+
+
+def _cut_inputs(graph: LayerGraph, call: Call) -> None:
+    cuts = {}
+    for ref in dict.fromkeys(call.refs()):
+        whole = [WHOLE] * len(graph.shape_of(ref))
+        cuts[ref] = graph.append(slicing_spec(f"{call.layer}_read"), ref, whole)
+    call.redirect(lambda ref: cuts[ref])
+
+
+def _counted(graph: LayerGraph, makers: _Names, known: dict[_Names, Ref | None]) -> Ref | None:
+    """1 for a step that counts, and 0 for others, in a tensor of one channel; None if all do."""
+    if makers not in known:
+        if len(makers) > 1:
+            parts = [_counted(graph, (name,), known) for name in makers]
+            known[makers] = graph.append(layers.Multiply(name=f"{makers[0]}_masks"), parts)
+        else:
+            known[makers] = _counted_by(graph, makers[0])
+    return known[makers]
+
+
+def _counted_by(graph: LayerGraph, name: str) -> Ref:
+    """The same for one layer that makes a mask."""
     spec, number = graph.layers[name], graph.uses(name)[0]
     source = graph.calls[number].refs()[0]
     shape = (*graph.shape_of(source)[:2], 1)
@@ -166,7 +194,7 @@ def _write_mean(graph: LayerGraph, number: int, counts: Ref | None) -> None:
     call.read(means)
 
 
-def _mask_output(graph: LayerGraph, place: int, counts: Ref) -> None:
+def _mask_output(graph: LayerGraph, place: int, counts: Ref | None) -> None:
     """Give an output its mask back: in front of the layer that it comes from, if that hands it on,
     so that a softmax stays the last layer."""
     ref = graph.outputs[place]

@@ -40,12 +40,13 @@ def mask_readers(graph: LayerGraph) -> dict[str, str]:
         second = call.refs()[1:] if spec.kind == "Softmax" else []
         if second:
             found[spec.name] = graph.spec_of(second[0]).name
-        elif spec.name in given and _reads_mask(spec) and not ignores_masks(call):
+        elif spec.name in given and reads_mask(spec) and not ignores_masks(call):
             found[spec.name] = given[spec.name]
     return found
 
 
-def _reads_mask(spec: LayerSpec) -> bool:
+def reads_mask(spec: LayerSpec) -> bool:
+    """Whether a layer looks at the mask of what it reads, if that has one."""
     if spec.kind == "TimeDistributed":  # as far as the layer inside does; a network may
         inside = str(spec.config["layer"]["class_name"])
         return inside in _READ_MASKS or not hasattr(layers, inside)
@@ -111,7 +112,7 @@ def joins_masks(spec: LayerSpec, call: Call) -> bool:
 def hands_on_one_mask(spec: LayerSpec, call: Call) -> bool:
     """Whether a layer's output has the mask of its one input, at which it does not look itself."""
     single = len(call.refs()) == 1 and not makes_mask(spec)
-    return single and not _reads_mask(spec) and _hands_on(spec, call)
+    return single and not reads_mask(spec) and _hands_on(spec, call)
 
 
 def _hands_on(spec: LayerSpec, call: Call) -> bool:

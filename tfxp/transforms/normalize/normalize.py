@@ -2,11 +2,13 @@
 
 - tensors that no input changes are computed once (`constants`);
 - indices name every axis (`slices`);
+- a TimeDistributed layer becomes the layer inside it, for all steps at once or one by one
+  (`time_distributed`);
+- masks of steps become tensors, and means over steps with a mask quotients (`mask_tensors`);
 - functions of tensors (`x + y`, `tf.nn.relu(x)`) become layers (`tensor_functions`), or several of
   them (`compositions`);
 - means and lengths of channels take one form each (`channel_functions`), layer normalization is
   split into such steps (`layer_norm`);
-- masks of steps become tensors, and means over steps with a mask quotients (`mask_tensors`);
 - attention becomes dense layers, products of matrices and a softmax, Dot a product (`attention`,
   `dot_layers`, `matrix_products`);
 - an EinsumDense becomes a dense layer between permutations (`dense_einsums`);
@@ -14,8 +16,6 @@
   (`bidirectional`);
 - a GRU, a SimpleRNN, and an LSTM that LiteRT lacks are written out step by step, where steps are
   few (`unrolled`);
-- a TimeDistributed layer becomes the layer inside it, for all steps at once or one by one
-  (`time_distributed`);
 - activation functions inside layers become layers of their own, some of them composed of simpler
   ones (`activations`);
 - a separable convolution becomes a depthwise and a pointwise one (`separable`);
@@ -146,11 +146,11 @@ _REWRITES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     write_out_ellipses,
     unwrap_time_distributed,
     _split_shared,
+    masks_to_tensors,  # before functions become layers, which hand masks on as functions do not
     unwrap_spectral_norms,
     compose_functions,
     functions_to_layers,
     unify_products,
-    masks_to_tensors,
     dots_to_products,
     split_directions,
     unroll_recurrences,

@@ -16,7 +16,7 @@ from tfxp.transforms.inner_model import model_inside
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref, Shape
 from tfxp.transforms.linear_layers import LINEAR_LAYERS
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
-from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.masks import masked_layers
 from tfxp.transforms.normalize.unrolled import MOST_STEPS
 
 # These act on the last axis or on every element, whatever stands before.
@@ -46,7 +46,7 @@ _READ_STEPS = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM2D",
 
 def unwrap_time_distributed(graph: LayerGraph) -> LayerGraph:
     """Call the layers inside TimeDistributed, for all steps at once or one by one."""
-    masked = mask_readers(graph)
+    masked = masked_layers(graph)
     pieces: dict[Ref, list[Ref]] = {}  # what is put side by side -> its steps
     for number, call, spec in graph.in_order():
         if spec.kind != "TimeDistributed":
