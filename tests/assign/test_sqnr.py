@@ -1,5 +1,6 @@
 """Lin's formats, kappa, and the harmonic predictor against measured noise."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -153,6 +154,18 @@ def test_branches_add_by_their_power(rng):
     }
     expected = db(a + b, quantize(a, fa) + quantize(b, fb).astype(float))
     assert predict_sqnr(model, precision)[-1].output_db == pytest.approx(expected, abs=0.3)
+
+
+def test_states_that_come_back_bring_no_noise(rng):
+    """A layer of every step reads its own state; a chain without that state has the same noise."""
+    _, _, model = chain(rng, 16)
+    precision = {name: LayerPrecision("Q0.4", "UQ1.4") for name in model.layers}
+    wanted = predict_sqnr(model, precision)[2]
+    back = dataclasses.replace(model["d1"], inputs=("d0", "d2"))
+    looped = ModelStats({**model.layers, "d1": back}, model.outputs)
+    found = predict_sqnr(looped, precision)[2]
+    assert found.layer == wanted.layer == "d1"
+    assert found.weights_db == wanted.weights_db and found.output_db >= wanted.output_db
 
 
 def test_what_was_not_measured_is_named():

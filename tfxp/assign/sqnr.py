@@ -225,6 +225,9 @@ def predict_sqnr(
     that from the measured powers: c = K P_w P_in / P_out with K products per output and P_out
     before the activation function.
 
+    Layers that every step of a sequence calls read states that later layers compute. What noise
+    these bring back is left out, so the figures of recurrent networks are upper bounds.
+
     Args:
         model: measured statistics.
         precision: the precision of every layer; numbers of bits get a format from `fit`.
@@ -274,7 +277,8 @@ def _inputs_noise(model: ModelStats, layer: LayerStats, noise: Mapping[str, floa
     if not layer.inputs:
         return 0.0
     powers = [_power(model[name]) for name in layer.inputs]
-    sources = [noise[name] for name in layer.inputs]
+    # A layer that every step of a sequence calls reads states of later layers too.
+    sources = [noise.get(name, 0.0) for name in layer.inputs]
     total = sum(powers)
     if len(sources) == 1 or total == 0:
         return sum(sources) / len(sources)
