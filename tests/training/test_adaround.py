@@ -155,7 +155,7 @@ def test_shared_layers_are_judged_on_all_their_calls():
 
 def test_masked_layers_keep_rounding_to_nearest():
     keras.utils.set_random_seed(8)
-    model = keras.Sequential([keras.Input((4, 3)), layers.Masking(), layers.SimpleRNN(3)])
+    model = keras.Sequential([keras.Input((4, 3)), layers.Masking(-1.0), layers.SimpleRNN(3)])
     x = np.random.default_rng(9).normal(size=(16, 4, 3)).astype(np.float32)
     qmodel = tfxp.quantize_model(model, "w3a6", tfxp.measure_model(model, x))
     assert not learned(qmodel, x)
