@@ -21,6 +21,7 @@ OTHERS = (
     "SlicingOpLambda", "tf.matmul", "tf.pad", "tf.reduce_mean", "tf.math.l2_normalize", "tf.math",
     *TABLE_NAMES.values(),
     *CONSTANT_LAYERS,
+    "StepMask",
 )  # fmt: skip
 # What documentation examples register stays registered; the page lists what tfxp ships.
 SHIPPED = [name for name in LAYERS if hasattr(layers, name) or name in OTHERS]
