@@ -251,7 +251,7 @@ def test_steps_that_do_not_count_are_not_looked_at(rng):
         np.testing.assert_allclose(ours, model([query, rows]), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("reader", [layers.GRU(3), layers.GlobalAveragePooling1D()], ids=str)
+@pytest.mark.parametrize("reader", [layers.GRU(3), layers.GlobalAveragePooling1D()])
 def test_sums_of_tensors_end_masks_and_sums_of_layers_do_not(reader, rng):
     """Keras hands masks on past Add and drops them at `+`, which becomes the same layer."""
     tokens = keras.Input((STEPS,))
