@@ -40,7 +40,7 @@ def test_attention_is_the_same_in_parts():
         assert wanted.shape == have.shape and np.abs(wanted - have).max() < 1e-5
 
 
-@pytest.mark.parametrize("how", ["by head", "by sample", "plane", "wide"])
+@pytest.mark.parametrize("how", ["by head", "by sample", "in part", "tensor", "plane", "wide"])
 def test_what_stays_one_layer(how):
     x = inputs = keras.Input((5, 6))
     options, arguments = {}, {}
@@ -48,6 +48,11 @@ def test_what_stays_one_layer(how):
         arguments = {"attention_mask": tf.ones((1, 2, 5, 5), bool)}
     elif how == "by sample":
         arguments = {"attention_mask": tf.ones((3, 5, 5), bool)}
+    elif how == "in part":
+        arguments = {"attention_mask": tf.fill((1, 5, 5), 0.5)}
+    elif how == "tensor":
+        x, mask = inputs = [keras.Input((5, 6)), keras.Input((5, 5), dtype="int32")]
+        arguments = {"attention_mask": mask}
     elif how == "plane":
         x = inputs = keras.Input((3, 5, 6))
         options = {"attention_axes": (1, 2)}

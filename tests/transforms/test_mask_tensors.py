@@ -64,6 +64,21 @@ def given_as_numbers():
     return x, layers.MultiHeadAttention(2, 3)(x, x, attention_mask=mask)
 
 
+def given_by_place_and_padded():
+    """Numbers as the fourth argument, and the masks of words besides."""
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    mask = tf.constant(np.tri(STEPS, k=1, dtype=bool)[None])
+    return tokens, layers.Conv1D(3, STEPS)(layers.MultiHeadAttention(2, 3)(x, x, x, mask))
+
+
+def named_as_none():
+    tokens = keras.Input((STEPS,))
+    x = words(tokens)
+    y = layers.MultiHeadAttention(2, 3)(x, x, key=None, attention_mask=None)
+    return tokens, layers.Conv1D(3, STEPS)(y)
+
+
 def from_one_sequence_to_another():
     """Arguments by name, so that they are sorted otherwise than they are masked."""
     inputs = [keras.Input((STEPS,)), keras.Input((STEPS,))]
@@ -149,9 +164,9 @@ def the_last_step():
 
 CASES = [
     mean, mean_that_keeps_its_axis, transformer, every_row, causal, causal_and_padded,
-    given_as_numbers, from_one_sequence_to_another, only_values_padded, dot_attention,
-    additive_attention, causal_dot_attention, masking, two_recurrences, both_masks, search, tags,
-    tags_of_one_direction, past_the_mask, the_last_step,
+    given_as_numbers, given_by_place_and_padded, named_as_none, from_one_sequence_to_another,
+    only_values_padded, dot_attention, additive_attention, causal_dot_attention, masking,
+    two_recurrences, both_masks, search, tags, tags_of_one_direction, past_the_mask, the_last_step,
 ]  # fmt: skip
 EXPORTED = ["tags", "transformer", "causal_and_padded", "masking", "from_one_sequence_to_another"]
 BY_NAME = {build.__name__: build for build in CASES}

@@ -41,7 +41,7 @@ _REASONS = {
     "Conv3D": "LiteRT's CONV_3D takes float only",
     "Conv3DTranspose": "LiteRT's CONV_3D_TRANSPOSE takes float only",
     "LayerNormalization": "its axes are not the last one, or it hands on a mask that is read",
-    "MultiHeadAttention": "its mask is one by head or by sample, or plain attention lacks its axes",
+    "MultiHeadAttention": "its mask is a tensor or one by head, or plain attention lacks its axes",
 }
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfxp.errors import ConfigError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
-from tfxp.training.repair.counted import mask_of, of_counted
+from tfxp.training.repair.masked_losses import mask_of, masked_losses
 from tfxp.training.repair.output_kind import OutputKind
 
 
@@ -92,14 +92,14 @@ class AnswerLoss:
         mask = mask_of(outputs)
         if self.keras_loss is not None:
             losses = self.keras_loss(_like(y, outputs), outputs)
-            return _weighted_mean(of_counted(losses, mask), weights)
+            return _weighted_mean(masked_losses(losses, mask), weights)
         targets, rows = self.targets(y), self.kind.rows(outputs)
         if weights is None and self.class_weights is None:
             return self.kind.loss(targets, rows, mask)
         losses = self.kind.row_losses(targets, rows)
         if self.class_weights is not None:
             losses *= tf.linalg.matvec(targets, tf.constant(self.class_weights, tf.float32))
-        losses = of_counted(tf.reshape(losses, (tf.shape(outputs)[0], -1)), mask)
+        losses = masked_losses(tf.reshape(losses, (tf.shape(outputs)[0], -1)), mask)
         return _weighted_mean(losses, weights)
 
 

@@ -14,7 +14,7 @@ from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.sparsity.activation_penalty import ActivationPenalty
 from tfxp.training.repair.answer_loss import AnswerLoss
-from tfxp.training.repair.counted import mask_of
+from tfxp.training.repair.masked_losses import mask_of
 
 # What a network reads: a tensor, or one for every input.
 Inputs: TypeAlias = tf.Tensor | Sequence[tf.Tensor]

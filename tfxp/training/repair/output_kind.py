@@ -13,7 +13,7 @@ from tfxp.errors import DataError
 from tfxp.keras import keras
 from tfxp.keras_types import KerasModel
 from tfxp.quantization.read_network import is_quantized, plan_of
-from tfxp.training.repair.counted import of_counted
+from tfxp.training.repair.masked_losses import masked, masked_losses
 from tfxp.transforms.layer_graph import LayerGraph
 from tfxp.transforms.normalize.normalize import is_softmax
 from tfxp.transforms.training_only import TRAINING_ONLY
@@ -103,7 +103,7 @@ class OutputKind:
         self, targets: tf.Tensor, outputs: tf.Tensor, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Mean over rows that count: cross-entropy, or the squared error of real values."""
-        return tf.reduce_mean(of_counted(self.row_losses(targets, outputs), mask))
+        return tf.reduce_mean(masked_losses(self.row_losses(targets, outputs), mask))
 
     def probabilities(self, rows: tf.Tensor) -> tf.Tensor:
         """What outputs mean as targets."""
@@ -119,8 +119,4 @@ class OutputKind:
             agree = tf.equal(outputs > 0.5, targets > 0.5)
         else:
             agree = tf.equal(tf.argmax(outputs, -1), tf.argmax(targets, -1))
-        found = tf.cast(agree, tf.float32)
-        if mask is not None:
-            counts = tf.reshape(tf.cast(mask, tf.float32), (-1, 1))
-            found = tf.reshape(found, (tf.size(counts), -1)) * counts
-        return tf.reduce_sum(found)
+        return tf.reduce_sum(masked(tf.cast(agree, tf.float32), mask))

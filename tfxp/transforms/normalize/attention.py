@@ -18,7 +18,7 @@ import numpy as np
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref, Shape
 from tfxp.transforms.normalize.masked_scores import ScoreMask, masked_scores
-from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.masks import mask_readers, step_masks
 from tfxp.transforms.normalize.matrix_products import make_product
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
@@ -31,7 +31,7 @@ def split_attention(graph: LayerGraph) -> LayerGraph:
     """Split every plain attention; the last dense layer keeps the layer's name.
 
     What stays one layer: attention along other axes than the steps of a sequence, onto an output of
-    several axes, or with a mask that is not known to be of 1 and 0.
+    several axes, or with a tensor as a mask, which may hold more than 1 and 0.
     """
     masked = mask_readers(graph)
     for name, spec in list(graph.layers.items()):
@@ -53,27 +53,9 @@ def is_written_out(graph: LayerGraph, spec: LayerSpec) -> bool:
         given = inputs_of(graph.calls[number])
         if any(len(graph.shape_of(ref)) != _RANK for ref in given):
             return False
-        if _mask(graph, graph.calls[number], given) is None:
+        if _given_mask(graph, graph.calls[number]) is None:
             return False
     return [int(axis) for axis in np.atleast_1d(spec.config["attention_axes"] or 1)] == [1]
-
-
-def mask_of_steps(graph: LayerGraph, name: str, counts: Sequence[Ref | None]) -> Ref:
-    """The attention mask that follows from those of query, value and key, of one channel each."""
-    query, *others = counts
-    shape_of = graph.shape_of
-    columns = []
-    for part, ref in zip(("value", "key"), dict.fromkeys(filter(None, others)), strict=False):
-        batch, steps, _ = shape_of(ref)
-        layer = layers.Reshape((1, steps), name=f"{name}_{part}_mask")
-        columns.append(graph.append(layer, ref, shape=(batch, 1, steps)))
-    found, *rest = [*columns, *filter(None, [query])]
-    for place, ref in enumerate(rest):
-        sizes = zip(shape_of(found)[1:], shape_of(ref)[1:], strict=True)
-        shape = (shape_of(found)[0], *(max(int(a or 1), int(b or 1)) for a, b in sizes))
-        product = layers.Multiply(name=f"{name}_mask_{place}")
-        found = graph.append(product, [found, ref], shape=shape)
-    return found
 
 
 def inputs_of(call: Call) -> tuple[Ref, Ref, Ref]:
@@ -88,14 +70,32 @@ def _arguments(call: Call) -> dict[str, Any]:
     return {**dict(zip(names, call.args, strict=False)), **call.kwargs}
 
 
-def _mask(graph: LayerGraph, call: Call, given: tuple[Ref, Ref, Ref]) -> ScoreMask | None:
-    """Which scores count; None where that cannot be told."""
-    arguments = _arguments(call)
-    mask, causal = arguments.get("attention_mask"), bool(arguments.get("use_causal_mask"))
-    if isinstance(mask, Ref) and len(graph.shape_of(mask)) != _RANK:
-        return None
-    rows, columns = (graph.shape_of(ref)[1] for ref in (given[0], given[2]))
-    return ScoreMask.of(mask, causal, rows, columns)
+def _given_mask(graph: LayerGraph, call: Call) -> ScoreMask | None:
+    """Which scores count by the arguments of a call; None where that cannot be told."""
+    query, _, key = inputs_of(call)
+    rows, columns = (graph.shape_of(ref)[1] for ref in (query, key))
+    given = _arguments(call)
+    return ScoreMask.of(
+        given.get("attention_mask"), bool(given.get("use_causal_mask")), rows, columns
+    )
+
+
+def _mask_of_steps(graph: LayerGraph, name: str, counts: Sequence[Ref | None]) -> Ref:
+    """The mask of scores that follows from those of query, value and key, of one channel each."""
+    query, *others = counts
+    shape_of = graph.shape_of
+    columns = []
+    for part, ref in zip(("value", "key"), dict.fromkeys(filter(None, others)), strict=False):
+        batch, steps, _ = shape_of(ref)
+        layer = layers.Reshape((1, steps), name=f"{name}_{part}_mask")
+        columns.append(graph.append(layer, ref, shape=(batch, 1, steps)))
+    found, *rest = [*columns, *filter(None, [query])]
+    for place, ref in enumerate(rest):
+        sizes = zip(shape_of(found)[1:], shape_of(ref)[1:], strict=True)
+        shape = (shape_of(found)[0], *(max(int(a or 1), int(b or 1)) for a, b in sizes))
+        product = layers.Multiply(name=f"{name}_mask_{place}")
+        found = graph.append(product, [found, ref], shape=shape)
+    return found
 
 
 class _Parts:
@@ -152,7 +152,7 @@ class _Parts:
 
     def replace(self, number: int, query: Ref, value: Ref, key: Ref) -> None:
         """Put the parts in the place of one call."""
-        mask = self._mask_by_head(number, (query, value, key))
+        mask = self._mask(number)
         q, k, v = (
             self._by_head(ref, part)
             for ref, part in ((query, "query"), (key, "key"), (value, "value"))
@@ -175,15 +175,17 @@ class _Parts:
         call.read(rows)
         call.output_shapes = call.output_shapes[:1]
 
-    def _mask_by_head(self, number: int, given: tuple[Ref, Ref, Ref]) -> ScoreMask:
-        """The mask of a call, the same for all heads."""
-        mask = _mask(self._graph, self._graph.calls[number], given)
+    def _mask(self, number: int) -> ScoreMask:
+        """Which scores of a call count, the same for all heads."""
+        call = self._graph.calls[number]
+        mask, counts = _given_mask(self._graph, call), step_masks(call)
         assert mask is not None  # checked by is_written_out
-        if mask.tensor is None:
+        if not counts:
             return mask
-        batch, *sizes = self._graph.shape_of(mask.tensor)
+        tensor = _mask_of_steps(self._graph, self._name, counts)
+        batch, *sizes = self._graph.shape_of(tensor)
         target = (1, *sizes)
-        tensor = self._step("mask", layers.Reshape, mask.tensor, target, shape=(batch, *target))
+        tensor = self._step("mask", layers.Reshape, tensor, target, shape=(batch, *target))
         return dataclasses.replace(mask, tensor=tensor)
 
     def _by_head(self, source: Ref, part: str) -> Ref:

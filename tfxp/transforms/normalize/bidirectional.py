@@ -16,7 +16,7 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import setting_obstacle
-from tfxp.transforms.normalize.masks import given_mask, mask_readers
+from tfxp.transforms.normalize.masks import STEP_MASKS, mask_readers, step_masks
 from tfxp.transforms.normalize.unrolled import can_unroll
 
 _MERGES = {
@@ -33,10 +33,10 @@ def split_directions(graph: LayerGraph) -> LayerGraph:
     """Rewrite every such layer that is called once; the last part keeps its name."""
     masked = mask_readers(graph)
     for number, call, spec in graph.in_order():
-        mask = given_mask(graph, call)
+        mask = next(iter(step_masks(call)), None)
         if len(graph.uses(spec.name)) > 1 or len(call.refs()) > (2 if mask else 1):
             continue
-        if spec.name in masked or (mask is None and call.kwargs.get("mask") is not None):
+        if spec.name in masked or call.kwargs.get("mask") is not None:
             continue
         if mask is None and spec.kind == "LSTM":
             if spec.config["go_backwards"] and _runs("LSTM", spec.config):
@@ -98,7 +98,7 @@ def _split(
     source, units = call.refs()[0], forward.config["units"]
     steps = forward.config["return_sequences"]
     shape = (*graph.shape_of(source)[:2], units) if steps else (None, units)
-    given = {} if mask is None else {"mask": mask}
+    given = {} if mask is None else {STEP_MASKS: [mask]}
     ahead = graph.append(forward, source, shape=shape, **given)
     if mask is not None:
         backward.config["go_backwards"] = True

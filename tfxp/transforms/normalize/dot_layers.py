@@ -11,6 +11,7 @@ score stays what it is.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import function_spec
 from tfxp.transforms.normalize.masked_scores import ScoreMask, masked_scores
-from tfxp.transforms.normalize.masks import mask_readers
+from tfxp.transforms.normalize.masks import mask_readers, step_masks
 from tfxp.transforms.normalize.matrix_products import make_product
 
 # (batch, size) and (batch, rows, columns).
@@ -104,7 +105,7 @@ def is_written_out(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
     query, _, key = _query_value_key(graph.calls[number])
     if any(len(graph.shape_of(ref)) != 3 for ref in (query, key)):
         return False
-    return _score_mask(graph, number, None) is not None
+    return _given_mask(graph, number) is not None
 
 
 def _query_value_key(call: Call) -> tuple[Ref, Ref, Ref]:
@@ -113,24 +114,25 @@ def _query_value_key(call: Call) -> tuple[Ref, Ref, Ref]:
     return query, value, key
 
 
-def _score_mask(graph: LayerGraph, number: int, counts: Ref | None) -> ScoreMask | None:
-    """Which scores count, by the steps of the values that do; None where that cannot be told."""
+def _given_mask(graph: LayerGraph, number: int) -> ScoreMask | None:
+    """Which scores count by the arguments of a call; None where that cannot be told."""
     call = graph.calls[number]
     query, _, key = _query_value_key(call)
     rows, columns = (graph.shape_of(ref)[1] for ref in (query, key))
-    return ScoreMask.of(counts, bool(call.kwargs.get("use_causal_mask")), rows, columns)
+    return ScoreMask.of(None, bool(call.kwargs.get("use_causal_mask")), rows, columns)
 
 
 def _rewrite_attention(graph: LayerGraph, number: int, spec: LayerSpec) -> None:
     call, config, name = graph.calls[number], spec.config, spec.name
     query, value, key = _query_value_key(call)
-    rows, counted = call.kwargs.get("mask") or (None, None)
+    mask = _given_mask(graph, number)
+    assert mask is not None  # checked by is_written_out
+    rows, counted, *_ = step_masks(call) or (None, None)
     if counted is not None:
         batch, steps, _ = graph.shape_of(counted)
         across = layers.Reshape((1, steps), name=f"{name}_value_mask")
         counted = graph.append(across, counted, shape=(batch, 1, steps))
-    mask = _score_mask(graph, number, counted)
-    assert mask is not None  # checked by is_written_out
+        mask = dataclasses.replace(mask, tensor=counted)
     find = _added_scores if spec.kind == "AdditiveAttention" else _product_scores
     scores = masked_scores(graph, name, find(graph, spec, query, key), mask)
     kept = weights = graph.append(layers.Activation("softmax", name=f"{name}_softmax"), scores)

@@ -24,6 +24,7 @@ from tfxp.transforms.normalize import attention, dot_layers
 from tfxp.transforms.normalize.bidirectional import parts_of
 from tfxp.transforms.normalize.function_layers import WHOLE, function_spec, slicing_spec
 from tfxp.transforms.normalize.masks import (
+    STEP_MASKS,
     hands_on_one_mask,
     joins_masks,
     mask_makers,
@@ -98,7 +99,7 @@ def _can_count(graph: LayerGraph, maker: str) -> bool:
 def _can_be_given(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
     """Whether a layer that reads masks is written out if it is given tensors instead."""
     call = graph.calls[number]
-    if "mask" in call.kwargs:
+    if call.kwargs.get("mask") is not None:
         return False
     if spec.kind in UNROLLED or spec.kind == "Bidirectional":
         parts = [spec] if spec.kind in UNROLLED else parts_of(spec)
@@ -109,7 +110,7 @@ def _can_be_given(graph: LayerGraph, number: int, spec: LayerSpec) -> bool:
         last = spec.config["data_format"] in (None, "channels_last")
         return last and graph.input_shape(number)[1] is not None
     if spec.kind == "MultiHeadAttention":
-        return "attention_mask" not in call.kwargs and attention.is_written_out(graph, spec)
+        return attention.is_written_out(graph, spec)
     return spec.kind in dot_layers.ATTENTIONS and dot_layers.is_written_out(graph, number, spec)
 
 
@@ -169,13 +170,8 @@ def _give(graph: LayerGraph, number: int, counts: list[Ref | None]) -> None:
     spec = graph.layers[call.layer]
     if spec.kind == "GlobalAveragePooling1D":
         _write_mean(graph, number, counts[0])
-    elif spec.kind == "MultiHeadAttention":
-        mask = attention.mask_of_steps(graph, spec.name, counts)
-        call.read(*call.args, **call.kwargs, attention_mask=mask)
-    elif spec.kind in dot_layers.ATTENTIONS:
-        call.read(*call.args, **call.kwargs, mask=counts[:2])
     else:
-        call.read(*call.args, **call.kwargs, mask=counts[0])
+        call.read(*call.args, **call.kwargs, **{STEP_MASKS: counts})
 
 
 def _write_mean(graph: LayerGraph, number: int, counts: Ref | None) -> None:

@@ -44,29 +44,29 @@ class ScoreMask:
 
     @classmethod
     def of(
-        cls, given: Ref | ArrayLike | None, causal: bool, rows: int | None, columns: int | None
+        cls, given: ArrayLike | Ref | None, causal: bool, rows: int | None, columns: int | None
     ) -> ScoreMask | None:
-        """The mask of a call of attention.
+        """The mask that a call of attention is given.
 
         Args:
-            given: the mask that it is given, a tensor or numbers of (rows, columns).
+            given: numbers of (rows, columns), the same for all samples and heads.
             causal: whether a row counts no column behind its own place.
             rows, columns: how many there are; None if that is not known.
 
         Returns:
-            None where it cannot be told beforehand.
+            None where it cannot be told beforehand: a tensor may hold more than 1 and 0.
         """
-        tensor = given if isinstance(given, Ref) else None
-        found: list[np.ndarray] = [np.tri(rows or 0, columns or 0)] if causal else []
-        if given is not None and tensor is None:
-            numbers = np.asarray(given, np.float32)
-            if numbers.shape[:-2] not in ((), (1,)):
-                return None
-            found.append(numbers.reshape(numbers.shape[-2:]))
-        if found and None in (rows, columns):
+        if given is None and not causal:
+            return cls()
+        if isinstance(given, Ref) or rows is None or columns is None:
             return None
-        product = np.float32(1) * np.prod(np.broadcast_arrays(*found), axis=0) if found else None
-        return cls(tensor, product)
+        product = np.tri(rows, columns) if causal else np.ones((rows, columns))
+        if given is not None:
+            numbers = np.asarray(given, np.float32)
+            if numbers.shape[:-2] not in ((), (1,)) or not np.isin(numbers, (0, 1)).all():
+                return None
+            product = product * numbers.reshape(numbers.shape[-2:])
+        return cls(constant=product.astype(np.float32))
 
     @property
     def is_empty(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tfxp.keras import layers
 from tfxp.transforms.layer_graph import Call, LayerGraph, LayerSpec, Ref
 
+#: The argument that holds them: none of Keras', so that whoever overlooks it is told.
+STEP_MASKS = "step_masks"
 # A mask covers (batch, steps); what has fewer axes than (batch, steps, channels) has none.
 _LEAST_RANK = 3
 # They support masks, and give out none.
@@ -53,10 +55,12 @@ def reads_mask(spec: LayerSpec) -> bool:
     return spec.kind in _READ_MASKS
 
 
-def given_mask(graph: LayerGraph, call: Call) -> Ref | None:
-    """The tensor of 1 and 0 for every step that a call was given by `masks_to_tensors`."""
-    mask = call.kwargs.get("mask")
-    return mask if isinstance(mask, Ref) and graph.shape_of(mask)[2:] == (1,) else None
+def step_masks(call: Call) -> list[Ref | None]:
+    """The masks that `masks_to_tensors` gave a call, in the order of its inputs; empty if none.
+
+    Tensors of (batch, steps, 1) that are 1 for a step that counts, else 0; None where all do.
+    """
+    return list(call.kwargs.get(STEP_MASKS, ()))
 
 
 def ignores_masks(call: Call) -> bool:

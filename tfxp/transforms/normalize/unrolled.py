@@ -31,7 +31,7 @@ from tfxp.keras import layers
 from tfxp.transforms.layer_graph import LayerGraph, LayerSpec, Ref
 from tfxp.transforms.normalize.function_layers import WHOLE, slicing_spec
 from tfxp.transforms.normalize.integer_lstm import lstm_obstacle
-from tfxp.transforms.normalize.masks import given_mask, mask_readers
+from tfxp.transforms.normalize.masks import mask_readers, step_masks
 from tfxp.transforms.training_settings import MovedWeight, carry_settings
 
 #: Every step of a GRU is a dozen layers, which Keras takes more than a second to build and trace.
@@ -67,7 +67,7 @@ def unroll_recurrences(graph: LayerGraph) -> LayerGraph:
     stay = mask_readers(graph)
     left_out: dict[Ref, Ref] = {}
     for number, call, spec in graph.in_order():
-        mask = given_mask(graph, call)
+        mask = next(iter(step_masks(call)), None)
         operator = spec.kind == "LSTM" and lstm_obstacle(graph, spec.name) is None
         plain = spec.name not in stay and call.kwargs.get("mask") is None and not operator
         if (mask or plain) and len(graph.uses(spec.name)) == 1:

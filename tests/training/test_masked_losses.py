@@ -9,7 +9,7 @@ from tfxp.data import Dataset, ModelData
 from tfxp.keras import keras, layers, tf
 from tfxp.training import FineTuneSettings, fine_tune
 from tfxp.training.repair.answer_loss import AnswerLoss
-from tfxp.training.repair.counted import mask_of
+from tfxp.training.repair.masked_losses import mask_of
 
 STEPS, CLASSES, SAMPLES = 5, 4, 24
 
