@@ -12,7 +12,8 @@ where no score counts, all have the same share, as in Keras. Eight bits hold e i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -82,7 +83,7 @@ def masked_scores(graph: LayerGraph, name: str, scores: Ref, mask: ScoreMask) ->
 
 
 class _Masked:
-    """The steps; `_times` and `_minus` look the same for a tensor and for a constant."""
+    """The steps; `_times` and `_lowered` look the same for a tensor and for a constant."""
 
     def __init__(self, graph: LayerGraph, name: str, mask: ScoreMask) -> None:
         self._graph, self._name, self._constant = graph, name, mask.constant
@@ -125,8 +126,8 @@ class _Masked:
         """A layer of two tensors, of which the first has the shape of the scores."""
         return self._graph.append(kind(name=f"{self._name}_{part}"), list(refs))
 
-    def _reduced(self, part: str, function: object, ref: Ref) -> Ref:
+    def _reduced(self, part: str, function: Callable[..., Any], ref: Ref) -> Ref:
         """One number for every row of scores."""
-        spec = function_spec(function, f"{self._name}_{part}")  # type: ignore[arg-type]
+        spec = function_spec(function, f"{self._name}_{part}")
         shape = (*self._graph.shape_of(ref)[:-1], 1)
         return self._graph.append(spec, ref, shape=shape, axis=-1, keepdims=True)
